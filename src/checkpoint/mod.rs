@@ -1,0 +1,296 @@
+//! Where a model comes from: the binary itself, a folder, or the Hugging Face hub. All three become files by name.
+
+mod bundled;
+pub mod config;
+pub mod hub;
+mod names;
+pub mod sentence;
+pub mod weights;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use self::config::Config;
+use self::weights::Weights;
+use crate::error::{Error, Result};
+
+/// The name of the model in the binary.
+pub const BUNDLED: &str = "bundled";
+
+/// Files beside the weights that decide what a text's vectors are.
+const DECIDING_FILES: [&str; 8] = [
+    "config.json",
+    "tokenizer.json",
+    "vocab.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "modules.json",
+    "sentence_bert_config.json",
+];
+
+/// A model's files, found but not yet read.
+pub struct Checkpoint {
+    /// As the user named it: `bundled`, the folder, or the hub's id.
+    pub id: String,
+    /// The commit on the hub, for models from there.
+    pub revision: Option<String>,
+    /// What the user should know about how it was found.
+    pub notes: Vec<String>,
+    source: Source,
+}
+
+enum Source {
+    Bundled,
+    Directory(PathBuf),
+}
+
+/// How to find a model.
+pub struct Request<'a> {
+    /// `bundled`, an existing directory, or a hub id.
+    pub model: &'a str,
+    /// The hub's branch, tag or commit.
+    pub revision: Option<&'a str>,
+    /// Never touch the network.
+    pub offline: bool,
+    /// Show a bar while downloading.
+    pub show_progress: bool,
+}
+
+impl Checkpoint {
+    /// Finds a model's files, downloading what is missing from the hub.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a revision of what has none, [`Error::Model`] for a file where a folder should be,
+    /// [`Error::Hub`] when the hub does not have it or cannot be reached.
+    pub fn find(request: &Request<'_>) -> Result<Self> {
+        let Request { model, revision, offline, show_progress } = *request;
+        let path = Path::new(model);
+        let local = if model == BUNDLED {
+            Some(Source::Bundled)
+        } else if path.is_dir() {
+            Some(Source::Directory(path.to_owned()))
+        } else if path.exists() {
+            return Err(Error::model(path, "is a file; a model is a folder with config.json, weights and a tokenizer"));
+        } else {
+            None
+        };
+        if let Some(source) = local {
+            if revision.is_some() {
+                return Err(Error::Usage(format!(
+                    "--revision is for models from the hub; `{model}` is not from there"
+                )));
+            }
+            return Ok(Self { id: model.to_owned(), revision: None, notes: Vec::new(), source });
+        }
+        let snapshot = hub::snapshot(&hub::Request { id: model, revision, offline, show_progress })?;
+        Ok(Self {
+            id: model.to_owned(),
+            revision: Some(snapshot.commit),
+            notes: snapshot.notes,
+            source: Source::Directory(snapshot.dir),
+        })
+    }
+
+    /// Whether this is the model in the binary.
+    pub fn is_bundled(&self) -> bool {
+        matches!(self.source, Source::Bundled)
+    }
+
+    /// Where a file of this model is, or would be; for messages.
+    pub fn path_of(&self, name: &str) -> PathBuf {
+        match &self.source {
+            Source::Bundled => Path::new(BUNDLED).join(name),
+            Source::Directory(directory) => directory.join(name),
+        }
+    }
+
+    /// A small file's bytes, `None` when the model has no such file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it is there and cannot be read.
+    pub fn read(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>> {
+        match &self.source {
+            Source::Bundled => Ok(bundled::file(name).map(Cow::Borrowed)),
+            Source::Directory(directory) => {
+                let path = directory.join(name);
+                match fs::read(&path) {
+                    Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                    Err(error) => Err(Error::io("read", path)(error)),
+                }
+            }
+        }
+    }
+
+    /// A small file that is JSON, `None` when the model has no such file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read, [`Error::Model`] when it is not what `T` expects.
+    pub fn read_json<T: for<'de> Deserialize<'de>>(&self, name: &str) -> Result<Option<T>> {
+        let Some(bytes) = self.read(name)? else { return Ok(None) };
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| Error::model(self.path_of(name), format!("is damaged: {error}")))
+    }
+
+    /// The model's configuration.
+    ///
+    /// # Errors
+    /// As [`Config::parse`], and [`Error::Model`] when there is none.
+    pub fn config(&self) -> Result<Config> {
+        let bytes = self.read("config.json")?.ok_or_else(|| {
+            Error::model(
+                self.path_of("config.json"),
+                "is missing; a model folder holds config.json, model.safetensors (or pytorch_model.bin) and tokenizer.json (or vocab.txt)",
+            )
+        })?;
+        Config::parse(&bytes, &self.path_of("config.json"))
+    }
+
+    /// The model's tensors: `model.safetensors`, else its shards, else `pytorch_model.bin`.
+    ///
+    /// # Errors
+    /// As [`Weights::from_safetensors`], and [`Error::Model`] when there are none.
+    pub fn weights(&self) -> Result<Weights> {
+        match &self.source {
+            Source::Bundled => Weights::from_embedded("bundled/model.safetensors", bundled::WEIGHTS),
+            Source::Directory(directory) => {
+                let paths = self.weight_files()?.into_iter().map(|name| directory.join(name)).collect::<Vec<_>>();
+                if paths[0].extension().is_some_and(|extension| extension == "bin") {
+                    Weights::from_pickle(&paths[0])
+                } else {
+                    Weights::from_safetensors(&paths)
+                }
+            }
+        }
+    }
+
+    /// sha256 of every file that decides what a text's vectors are: file name → hexadecimal digest.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when one cannot be read.
+    pub fn digests(&self) -> Result<BTreeMap<String, String>> {
+        let mut digests = BTreeMap::new();
+        let pooling = self.modules()?.into_iter().flatten().filter(|module| !module.path.is_empty());
+        let names = DECIDING_FILES
+            .into_iter()
+            .map(str::to_owned)
+            .chain(pooling.map(|module| format!("{}/config.json", module.path)));
+        for name in names {
+            if let Some(bytes) = self.read(&name)? {
+                digests.insert(name, hex(&Sha256::digest(&bytes)));
+            }
+        }
+        for name in self.weight_files()? {
+            let digest = match &self.source {
+                Source::Bundled => hex(&Sha256::digest(bundled::WEIGHTS)),
+                Source::Directory(directory) => sha256_of_file(&directory.join(&name))?,
+            };
+            digests.insert(name, digest);
+        }
+        Ok(digests)
+    }
+
+    /// The modules of a sentence-transformers model, in order; `None` when it is not one.
+    ///
+    /// # Errors
+    /// [`Error::Model`] when `modules.json` is damaged or leads out of the folder.
+    pub fn modules(&self) -> Result<Option<Vec<Module>>> {
+        let Some(modules) = self.read_json::<Vec<Module>>("modules.json")? else { return Ok(None) };
+        for module in &modules {
+            self.refuse_paths_outside("modules.json", &module.path)?;
+        }
+        Ok(Some(modules))
+    }
+
+    /// The files the weights are in, relative to the model's folder.
+    fn weight_files(&self) -> Result<Vec<String>> {
+        const SINGLE: &str = "model.safetensors";
+        const INDEX: &str = "model.safetensors.index.json";
+        const PICKLE: &str = "pytorch_model.bin";
+        let Source::Directory(directory) = &self.source else { return Ok(vec![SINGLE.to_owned()]) };
+        if directory.join(SINGLE).exists() {
+            return Ok(vec![SINGLE.to_owned()]);
+        }
+        if let Some(index) = self.read_json::<ShardIndex>(INDEX)? {
+            let mut shards: Vec<String> = index.weight_map.into_values().collect();
+            shards.sort_unstable();
+            shards.dedup();
+            if shards.is_empty() {
+                return Err(Error::model(directory.join(INDEX), "names no weights file"));
+            }
+            for shard in &shards {
+                self.refuse_paths_outside(INDEX, shard)?;
+                if !directory.join(shard).exists() {
+                    return Err(Error::model(
+                        directory.join(shard),
+                        format!("is missing, but {INDEX} says that it holds part of the weights"),
+                    ));
+                }
+            }
+            return Ok(shards);
+        }
+        if directory.join(PICKLE).exists() {
+            return Ok(vec![PICKLE.to_owned()]);
+        }
+        Err(Error::model(
+            directory,
+            format!("holds no weights; expected {SINGLE}, {INDEX} with its files, or {PICKLE}"),
+        ))
+    }
+
+    /// A file named inside a model's file must lie in the model's folder.
+    fn refuse_paths_outside(&self, named_in: &str, path: &str) -> Result<()> {
+        let inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        if inside {
+            Ok(())
+        } else {
+            Err(Error::model(self.path_of(named_in), format!("names `{path}`, which is outside the model's folder")))
+        }
+    }
+}
+
+/// An entry of sentence-transformers' `modules.json`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Module {
+    /// Its folder, empty for the model's own.
+    #[serde(default)]
+    pub path: String,
+    /// The Python class, such as `sentence_transformers.models.Pooling`.
+    #[serde(rename = "type")]
+    pub class: String,
+}
+
+/// `model.safetensors.index.json`.
+#[derive(Deserialize)]
+struct ShardIndex {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// sha256 of a file of any size, in hexadecimal.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read.
+pub fn sha256_of_file(path: &Path) -> Result<String> {
+    let mut hasher = Sha256::new();
+    let mut file = fs::File::open(path).map_err(Error::io("open", path))?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match io::Read::read(&mut file, &mut buffer).map_err(Error::io("read", path))? {
+            0 => return Ok(hex(&hasher.finalize())),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+}
+
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

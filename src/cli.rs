@@ -1,0 +1,215 @@
+//! The command line: what can be typed. No logic, no I/O.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+use crate::checkpoint::BUNDLED;
+use crate::spec::{Combine, Dtype, Emit, Format, InputFormat, LayerSelection, Overflow, SpecialTokens, WordPooling};
+
+/// Embeddings from every encoder layer of BERT models: exact, bit-identical, without Python
+#[derive(Debug, Parser)]
+#[command(name = "layerwise", version, max_term_width = 110, propagate_version = true)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// How much is said, and how
+    #[command(flatten)]
+    pub output: Reporting,
+}
+
+/// What to do
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Encode texts and write their vectors, layer by layer
+    #[command(after_long_help = EXTRACT_EXAMPLES)]
+    Extract(Box<ExtractArgs>),
+    /// Say what a model is, or what an output directory holds
+    Info(InfoArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+const EXTRACT_EXAMPLES: &str = "\
+Examples:
+  layerwise extract \"The bank of the river.\"                  every layer's mean vector as JSON Lines
+  layerwise extract -i texts.txt -o out                       … as .npy files, a row per line of texts.txt
+  layerwise extract -i texts.txt -e token,cls -l -4.. -o out  token and [CLS] vectors of the last four layers
+  layerwise extract -m sentence-transformers/all-MiniLM-L6-v2 -e sentence \"hello world\"
+  cat words.txt | layerwise extract --pretokenized -e word -o out --format safetensors";
+
+/// How much is said, and how
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Messages")]
+pub struct Reporting {
+    /// Say nothing but errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+
+    /// Say what is going on
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
+
+    /// Show a progress bar
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "auto",
+        global = true,
+        hide_possible_values = true,
+        help = "Show a progress bar: auto (when standard error is a terminal), always or never"
+    )]
+    pub progress: When,
+
+    /// Use colours
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "auto",
+        global = true,
+        hide_possible_values = true,
+        help = "Use colours: auto, always or never"
+    )]
+    pub color: When,
+}
+
+/// When to do something that suits terminals
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// When it goes to a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// Which model
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// The hub's branch, tag or commit [default: main]
+    #[arg(long, value_name = "R")]
+    pub revision: Option<String>,
+
+    /// Never touch the network; also HF_HUB_OFFLINE=1
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// Arguments of `extract`
+#[derive(Debug, Clone, Args)]
+pub struct ExtractArgs {
+    /// Texts to encode; without them and without -i, standard input
+    #[arg(value_name = "TEXT", conflicts_with = "input")]
+    pub texts: Vec<String>,
+
+    /// A model: `bundled`, a directory, or a Hugging Face id
+    #[arg(short, long, value_name = "M", default_value = BUNDLED, env = "LAYERWISE_MODEL", value_hint = ValueHint::DirPath, help_heading = "Model")]
+    pub model: String,
+
+    /// Where on the hub, and whether at all
+    #[command(flatten)]
+    pub hub: ModelArgs,
+
+    /// A file of texts, or - for standard input
+    #[arg(short, long, value_name = "F", value_hint = ValueHint::FilePath, help_heading = "Input")]
+    pub input: Option<PathBuf>,
+
+    /// The input's format: text is one text a line
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, hide_default_value = true, help_heading = "Input")]
+    pub input_format: InputFormat,
+
+    /// Texts are words separated by spaces
+    #[arg(long, help_heading = "Input")]
+    pub pretokenized: bool,
+
+    /// Layers to write: `all`, or numbers and ranges such as 0,6,-1 or 1..4 (both ends) or -4..
+    #[arg(short, long, value_name = "S", default_value = "all", allow_hyphen_values = true, help_heading = "Vectors")]
+    pub layers: LayerSelection,
+
+    /// What to write, a list
+    #[arg(
+        short,
+        long,
+        value_name = "L",
+        value_enum,
+        value_delimiter = ',',
+        default_value = "mean",
+        help_heading = "Vectors"
+    )]
+    pub emit: Vec<Emit>,
+
+    /// A word's vector out of those of its tokens
+    #[arg(long, value_name = "P", value_enum, default_value_t, help_heading = "Vectors")]
+    pub word_pooling: WordPooling,
+
+    /// Whether special tokens take part
+    #[arg(long, value_name = "KEEP", value_enum, default_value_t, help_heading = "Vectors")]
+    pub special_tokens: SpecialTokens,
+
+    /// Merge the selected layers into one array instead of one per layer
+    #[arg(long, value_name = "HOW", value_enum, help_heading = "Vectors")]
+    pub combine: Option<Combine>,
+
+    /// L2-normalize sentence vectors
+    #[arg(long, help_heading = "Vectors")]
+    pub normalize: bool,
+
+    /// Longest text in tokens, special tokens included [default and upper bound: the model's limit]
+    #[arg(long, value_name = "N", help_heading = "Vectors")]
+    pub max_length: Option<usize>,
+
+    /// What to do with a longer text
+    #[arg(long, value_name = "HOW", value_enum, default_value_t, help_heading = "Vectors")]
+    pub overflow: Overflow,
+
+    /// The directory to write; without it, JSON Lines on standard output
+    #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Output")]
+    pub output: Option<PathBuf>,
+
+    /// The files' format
+    #[arg(short, long, value_enum, default_value_t, requires = "output", help_heading = "Output")]
+    pub format: Format,
+
+    /// The stored numbers' type
+    #[arg(long, value_enum, default_value_t, help_heading = "Output")]
+    pub dtype: Dtype,
+
+    /// Start anew in a directory that holds something else; replaces only files that layerwise writes
+    #[arg(long, requires = "output", help_heading = "Output")]
+    pub overwrite: bool,
+
+    /// Tokenize, say what would be written, and write nothing
+    #[arg(long, help_heading = "Output")]
+    pub dry_run: bool,
+
+    /// CPU threads [default: all cores]; never changes a number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Speed")]
+    pub threads: Option<u16>,
+
+    /// Tokens encoded together; never changes a number
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Speed")]
+    pub batch_tokens: u32,
+}
+
+/// Arguments of `info`
+#[derive(Debug, Clone, Args)]
+pub struct InfoArgs {
+    /// A model (`bundled`, a directory, a Hugging Face id), or a directory written by extract
+    #[arg(value_name = "MODEL|DIR", default_value = BUNDLED, env = "LAYERWISE_MODEL", value_hint = ValueHint::DirPath)]
+    pub target: String,
+
+    /// Where on the hub, and whether at all
+    #[command(flatten)]
+    pub hub: ModelArgs,
+
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}

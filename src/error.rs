@@ -1,0 +1,205 @@
+//! The one error type. Each message names the object, what was expected and the way out; `main` prints it and exits.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::hub::HubError;
+
+/// A result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a job could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line asks for something that does not exist or does not fit together.
+    #[error("{0}")]
+    Usage(String),
+
+    /// An operation on a file failed.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb: `read`, `create`, `write`.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// Input that is not what its format promises.
+    #[error("{source_name}: {problem}")]
+    Input {
+        /// The file, or `standard input`.
+        source_name: String,
+        /// What is wrong, with the line.
+        problem: String,
+    },
+
+    /// A file of a model is missing or damaged.
+    #[error("{}: {problem}", path.display())]
+    Model {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong and what helps.
+        problem: String,
+    },
+
+    /// A model that asks for something this program does not compute, or a configuration that makes no sense.
+    #[error("{}: {key}: {problem}", path.display())]
+    Config {
+        /// The configuration file.
+        path: PathBuf,
+        /// The key in it.
+        key: String,
+        /// What is wrong and what was expected.
+        problem: String,
+    },
+
+    /// A tensor that is missing, or not of the shape or type the configuration promises.
+    #[error("{}: tensor `{name}` {problem}", path.display())]
+    Tensor {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor's name in the file.
+        name: String,
+        /// What is wrong and what was expected.
+        problem: String,
+    },
+
+    /// Texts beyond the model's limit under `--overflow error`.
+    #[error(
+        "{count} of {texts} texts are longer than {max_length} tokens; the first: {examples}; nothing was encoded; \
+             shorten them, or choose --overflow truncate"
+    )]
+    TooLong {
+        /// How many are too long.
+        count: u64,
+        /// Of how many.
+        texts: u64,
+        /// The limit in tokens, special tokens included.
+        max_length: usize,
+        /// The first few, as `row 3 (612 tokens)`.
+        examples: String,
+    },
+
+    /// A token id for which the model has no embedding.
+    #[error(
+        "row {row}: token `{token}` has id {id}, but the model's embedding table has {vocab_size} rows; \
+             the tokenizer and the weights do not belong together"
+    )]
+    TokenOutOfRange {
+        /// The text, from 0.
+        row: u64,
+        /// The token.
+        token: String,
+        /// Its id.
+        id: u32,
+        /// Rows of the embedding table.
+        vocab_size: usize,
+    },
+
+    /// The tokenizer failed on a text.
+    #[error("row {row}: the tokenizer failed: {message}")]
+    Tokenize {
+        /// The text, from 0.
+        row: u64,
+        /// What the tokenizers library said.
+        message: String,
+    },
+
+    /// The forward pass left the range of numbers.
+    #[error(
+        "layer {layer} of row {row} holds a number that is not finite: the activations of this model overflow float32 on this text"
+    )]
+    NotFinite {
+        /// The layer.
+        layer: usize,
+        /// The text, from 0.
+        row: u64,
+    },
+
+    /// A number too large for the type it is to be stored in.
+    #[error("{what} holds {value}, which does not fit into {dtype} (largest {largest}); store f32 or bf16")]
+    DoesNotFit {
+        /// The array.
+        what: String,
+        /// The number.
+        value: f32,
+        /// The type asked for.
+        dtype: &'static str,
+        /// Its largest number.
+        largest: f32,
+    },
+
+    /// The output directory cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Output {
+        /// The directory or a file in it.
+        path: PathBuf,
+        /// What is wrong and what helps.
+        problem: String,
+    },
+
+    /// Not enough room for the output.
+    #[error("{}: the output needs {} and the disk has {} free, {} short; \
+             choose another directory, fewer layers (--layers) or --dtype f16",
+            path.display(), bytes(*needed), bytes(*free), bytes(needed - free))]
+    DiskFull {
+        /// The output directory.
+        path: PathBuf,
+        /// Bytes the arrays take.
+        needed: u64,
+        /// Bytes available.
+        free: u64,
+    },
+
+    /// A model could not be had from the hub.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+
+    /// A step of the forward pass failed in the tensor library.
+    #[error("the encoder failed: {0}")]
+    Encoder(#[from] candle_core::Error),
+
+    /// The user pressed Ctrl-C, or the system asked the process to end.
+    #[error("interrupted after {done} of {texts} texts")]
+    Interrupted {
+        /// The signal's number.
+        signal: u8,
+        /// Texts finished.
+        done: u64,
+        /// Texts in all.
+        texts: u64,
+    },
+
+    /// The reader of standard output went away.
+    #[error("standard output was closed")]
+    ClosedPipe,
+}
+
+impl Error {
+    /// For `map_err`: an I/O error with what was tried on which file.
+    pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::Io { action, path: path.as_ref().to_owned(), source }
+    }
+
+    /// A damaged or unusable file of a model.
+    pub fn model(path: impl AsRef<Path>, problem: impl Into<String>) -> Error {
+        Error::Model { path: path.as_ref().to_owned(), problem: problem.into() }
+    }
+
+    /// The exit code: 1 failed, 2 wrong usage, 130 for Ctrl-C and 143 for a request to terminate, 0 for a closed pipe.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Usage(_) => 2,
+            Error::Interrupted { signal, .. } => 128 + signal,
+            Error::ClosedPipe => 0,
+            _ => 1,
+        }
+    }
+}
+
+/// A number of bytes for people: `1.5 GB`, in powers of 1000 as disks are sold.
+pub fn bytes(n: u64) -> String {
+    indicatif::DecimalBytes(n).to_string()
+}

@@ -1,0 +1,170 @@
+//! `info`: what a model is, or what an output directory holds.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use crate::checkpoint::{self, Checkpoint};
+use crate::cli::InfoArgs;
+use crate::console::Console;
+use crate::encoder;
+use crate::error::{Error, Result, bytes};
+use crate::output::jsonl::output_error;
+use crate::output::manifest::{self, RUN};
+use crate::spec::Dtype;
+
+/// Prints what the target is.
+///
+/// # Errors
+/// Those of reading a model or a manifest.
+pub fn run(args: &InfoArgs, console: &Console) -> Result<()> {
+    let directory = Path::new(&args.target);
+    let (facts, text) = match manifest::read(directory) {
+        Ok(Some(manifest)) if directory.is_dir() => {
+            let text = describe_output(&manifest);
+            (with_run(manifest, directory), text)
+        }
+        Err(error) if directory.is_dir() => return Err(error),
+        _ => {
+            let facts = model_facts(args, console)?;
+            let text = describe_model(&facts);
+            (Value::Object(facts), text)
+        }
+    };
+    let printed = if args.json { format!("{facts:#}\n") } else { text };
+    io::stdout().write_all(printed.as_bytes()).map_err(output_error)
+}
+
+fn with_run(mut manifest: Value, directory: &Path) -> Value {
+    let run = std::fs::read(directory.join(RUN)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    manifest["run"] = run.unwrap_or(Value::Null);
+    manifest
+}
+
+/// What there is to say of a model.
+fn model_facts(args: &InfoArgs, console: &Console) -> Result<Map<String, Value>> {
+    let checkpoint = Checkpoint::find(&checkpoint::Request {
+        model: &args.target,
+        revision: args.hub.revision.as_deref(),
+        offline: args.hub.offline,
+        show_progress: console.shows_progress(),
+    })?;
+    checkpoint.notes.iter().for_each(|note| console.note(note));
+    let config = checkpoint.config()?;
+    let weights = checkpoint.weights()?;
+    let sentence = match checkpoint.sentence_recipe() {
+        Ok(recipe) => recipe.is_some(),
+        Err(Error::Config { .. } | Error::Model { .. }) => false, // there, but not one that `extract` can make
+        Err(error) => return Err(error),
+    };
+    let parameters = encoder::parameter_count(&weights, &config);
+    let layers = config.num_hidden_layers + 1;
+    let facts = json!({
+        "model": checkpoint.id,
+        "revision": checkpoint.revision,
+        "description": checkpoint.is_bundled().then_some(BUNDLED_DESCRIPTION),
+        "num_hidden_layers": config.num_hidden_layers,
+        "hidden_size": config.hidden_size,
+        "num_attention_heads": config.num_attention_heads,
+        "intermediate_size": config.intermediate_size,
+        "hidden_act": config.hidden_act,
+        "vocab_size": config.vocab_size,
+        "max_position_embeddings": config.max_position_embeddings,
+        "type_vocab_size": config.type_vocab_size,
+        "layer_norm_eps": config.layer_norm_eps,
+        "parameters": parameters,
+        "weights_dtype": weights.stored_dtype(),
+        "pooler": encoder::has_pooler(&weights),
+        "sentence": sentence,
+        "bytes_per_token": layers as u64 * config.hidden_size as u64 * Dtype::F32.size(),
+        "bytes_per_token_and_layer": config.hidden_size as u64 * Dtype::F32.size(),
+    });
+    match facts {
+        Value::Object(facts) => Ok(facts),
+        _ => Ok(Map::new()),
+    }
+}
+
+/// What the model in the binary is for.
+const BUNDLED_DESCRIPTION: &str = "a placeholder with generated weights: its vectors mean nothing, it is there so that everything can be tried offline";
+
+fn describe_model(facts: &Map<String, Value>) -> String {
+    let get = |key: &str| match &facts[key] {
+        Value::String(text) => text.clone(),
+        value => value.to_string(),
+    };
+    let yes_no = |key: &str| if facts[key] == json!(true) { "yes" } else { "no" };
+    let number = |key: &str| facts[key].as_u64().unwrap_or(0);
+    let mut lines = vec![("model", get("model"))];
+    if !facts["revision"].is_null() {
+        lines.push(("revision", get("revision")));
+    }
+    if !facts["description"].is_null() {
+        lines.push(("which is", get("description")));
+    }
+    lines.extend([
+        ("layers", format!("{0} (0 is the embedding output, 1 to {0} the encoder's)", get("num_hidden_layers"))),
+        (
+            "width",
+            format!(
+                "{} ({} heads, {} between)",
+                get("hidden_size"),
+                get("num_attention_heads"),
+                get("intermediate_size")
+            ),
+        ),
+        ("activation", get("hidden_act")),
+        ("parameters", format!("{} stored as {}", group(number("parameters")), get("weights_dtype"))),
+        ("longest text", format!("{} tokens", get("max_position_embeddings"))),
+        ("vocabulary", group(number("vocab_size"))),
+        ("pooler", yes_no("pooler").to_owned()),
+        ("sentence", yes_no("sentence").to_owned()),
+        (
+            "a token takes",
+            format!(
+                "{} a layer, {} in all layers (f32)",
+                bytes(number("bytes_per_token_and_layer")),
+                bytes(number("bytes_per_token"))
+            ),
+        ),
+    ]);
+    table(&lines)
+}
+
+fn describe_output(manifest: &Value) -> String {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let (model, plan, counts) = (&manifest["model"], &manifest["plan"], &manifest["counts"]);
+    let count = |key: &str| group(counts[key].as_u64().unwrap_or(0));
+    let list = |value: &Value| {
+        value.as_array().map_or_else(String::new, |items| items.iter().map(text).collect::<Vec<_>>().join(" "))
+    };
+    let mut lines = vec![("model", text(&model["id"]))];
+    if !model["revision"].is_null() {
+        lines.push(("revision", text(&model["revision"])));
+    }
+    lines.extend([
+        ("layers", format!("{} of 0 to {}", list(&plan["layers"]), model["num_hidden_layers"])),
+        ("texts", count("texts")),
+        ("tokens", count("tokens")),
+        ("truncated", format!("{} texts, {} tokens", count("truncated_texts"), count("truncated_tokens"))),
+        ("made by", format!("layerwise {} ({})", text(&manifest["layerwise"]), text(&manifest["instruction_set"]))),
+    ]);
+    let mut description = table(&lines);
+    description.push_str("arrays\n");
+    for array in manifest["arrays"].as_array().into_iter().flatten() {
+        let tensor = array["tensor"].as_str().map(|tensor| format!(" [{tensor}]")).unwrap_or_default();
+        let shape = list(&array["shape"]).replace(' ', ", ");
+        description.push_str(&format!("  {}{tensor}  ({shape}) {}\n", text(&array["file"]), text(&array["dtype"])));
+    }
+    description
+}
+
+fn table(lines: &[(&str, String)]) -> String {
+    let width = lines.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
+    lines.iter().map(|(label, value)| format!("{label:width$}  {value}\n")).collect()
+}
+
+fn group(number: u64) -> String {
+    indicatif::HumanCount(number).to_string()
+}

@@ -1,0 +1,42 @@
+//! The `layerwise` command: parse, dispatch, print the error, exit. Nothing else prints errors or exits.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use layerwise::cli::{Cli, Command};
+use layerwise::console::{self, Console};
+use layerwise::error::{Error, Result};
+use layerwise::{extract, info};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are "errors" of clap's too, which go to standard output with exit code 0.
+            let printed = error.print();
+            return ExitCode::from(if printed.is_ok() { error.exit_code() as u8 } else { 0 });
+        }
+    };
+    let console = Console::new(&cli.output);
+    match run(&cli.command, &console) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error @ Error::ClosedPipe) => ExitCode::from(error.exit_code()),
+        Err(error) => {
+            console::print_error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(command: &Command, console: &Console) -> Result<()> {
+    match command {
+        Command::Extract(args) => extract::run(args, console),
+        Command::Info(args) => info::run(args, console),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "layerwise", &mut script);
+            io::Write::write_all(&mut io::stdout(), &script).map_err(layerwise::output::jsonl::output_error)
+        }
+    }
+}

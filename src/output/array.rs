@@ -1,0 +1,106 @@
+//! One array in a file: created at its final size, filled from the first row to the last.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+
+use crate::error::{Error, Result};
+use crate::spec::Dtype;
+
+#[cfg(target_endian = "big")]
+compile_error!("the file formats are little-endian, and numbers are written as they lie in memory");
+
+/// Bytes collected before they are written: a job has an array for each layer and kind, and all are open at once.
+const BUFFER: usize = 1 << 16;
+
+/// A region of a file that holds one array.
+pub(super) struct ArrayFile {
+    file: BufWriter<File>,
+    path: PathBuf,
+    name: String,
+    dtype: Dtype,
+    remaining: u64,
+}
+
+impl ArrayFile {
+    /// Opens the array of `bytes` bytes that starts at `offset` of an existing file.
+    pub(super) fn open(path: &Path, name: &str, dtype: Dtype, offset: u64, bytes: u64) -> Result<Self> {
+        let mut file = OpenOptions::new().write(true).open(path).map_err(Error::io("open", path))?;
+        file.seek(SeekFrom::Start(offset)).map_err(Error::io("write", path))?;
+        Ok(Self {
+            file: BufWriter::with_capacity(BUFFER, file),
+            path: path.to_owned(),
+            name: name.to_owned(),
+            dtype,
+            remaining: bytes,
+        })
+    }
+
+    /// Appends numbers, rounded to the array's type.
+    pub(super) fn write(&mut self, numbers: &[f32]) -> Result<()> {
+        match self.dtype {
+            Dtype::F32 => self.write_bytes(bytemuck::cast_slice(numbers)),
+            Dtype::F16 => {
+                let mut rounded = vec![f16::ZERO; numbers.len()];
+                rounded.convert_from_f32_slice(numbers);
+                self.check_fits(numbers, f16::MAX.to_f32(), |index| rounded[index].is_finite())?;
+                self.write_bytes(bytemuck::cast_slice(rounded.as_slice()))
+            }
+            Dtype::Bf16 => {
+                let mut rounded = vec![bf16::ZERO; numbers.len()];
+                rounded.convert_from_f32_slice(numbers);
+                self.check_fits(numbers, bf16::MAX.to_f32(), |index| rounded[index].is_finite())?;
+                self.write_bytes(bytemuck::cast_slice(rounded.as_slice()))
+            }
+        }
+    }
+
+    /// Appends whole numbers, for offsets.
+    pub(super) fn write_i64(&mut self, numbers: &[i64]) -> Result<()> {
+        self.write_bytes(bytemuck::cast_slice(numbers))
+    }
+
+    fn write_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        match self.remaining.checked_sub(bytes.len() as u64) {
+            Some(remaining) => self.remaining = remaining,
+            None => {
+                return Err(Error::Output {
+                    path: self.path.clone(),
+                    problem: format!("array {} was given more rows than were counted", self.name),
+                });
+            }
+        }
+        self.file.write_all(bytes).map_err(Error::io("write", &self.path))
+    }
+
+    fn check_fits(&self, numbers: &[f32], largest: f32, fits: impl Fn(usize) -> bool) -> Result<()> {
+        match (0..numbers.len()).find(|&index| !fits(index)) {
+            None => Ok(()),
+            Some(index) => Err(Error::DoesNotFit {
+                what: format!("{} of {}", self.name, self.path.display()),
+                value: numbers[index],
+                dtype: self.dtype.name(),
+                largest,
+            }),
+        }
+    }
+
+    /// Brings everything to the disk; the array must be full.
+    pub(super) fn finish(self) -> Result<()> {
+        if self.remaining > 0 {
+            return Err(Error::Output {
+                path: self.path,
+                problem: format!("array {} was given fewer rows than were counted", self.name),
+            });
+        }
+        let path = self.path;
+        self.file
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)
+            .and_then(|file| file.sync_all())
+            .map_err(Error::io("write", path))
+    }
+}

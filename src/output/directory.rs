@@ -1,0 +1,287 @@
+//! The output directory: arrays at their final size, filled in place, complete once its manifest is there.
+
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use serde_json::Value;
+use tempfile::NamedTempFile;
+
+use super::array::ArrayFile;
+use super::manifest::{self, MANIFEST, RUN};
+use super::texts::TextLine;
+use super::{Sink, npy, safetensors};
+use crate::batch::{Batch, SPECIAL};
+use crate::error::{Error, Result};
+use crate::plan::{Counts, Plan};
+use crate::spec::{Emit, Format, RowKind, SpecialTokens};
+
+/// The file with a line per text.
+pub const TEXTS: &str = "texts.jsonl";
+
+/// What was in a directory before.
+#[derive(Debug, PartialEq)]
+pub enum Existing {
+    /// Nothing; or the directory did not exist.
+    Nothing,
+    /// A complete job with this manifest.
+    Complete(Value),
+    /// Something that `--overwrite` allows to be replaced.
+    Replaceable,
+}
+
+/// A directory that is about to be written: checked to be usable, so that a bad path fails before any work.
+pub struct Prepared {
+    path: PathBuf,
+    /// The outermost directory that was created for it, to be removed again when nothing comes of the job.
+    created: Option<PathBuf>,
+    texts: BufWriter<NamedTempFile>,
+    existing: Existing,
+}
+
+impl Prepared {
+    /// Checks a directory, creating it when it does not exist.
+    ///
+    /// # Errors
+    /// [`Error::Output`] when it is a file or holds something else, [`Error::Io`] when it cannot be created or written.
+    pub fn new(path: &Path, overwrite: bool) -> Result<Self> {
+        let existing = match fs::read_dir(path) {
+            Ok(mut entries) => match (entries.next(), overwrite) {
+                (None, _) => Existing::Nothing,
+                (Some(_), true) => Existing::Replaceable,
+                (Some(_), false) => Existing::Complete(manifest::read(path)?.ok_or_else(|| Error::Output {
+                    path: path.to_owned(),
+                    problem: "is not empty and holds no finished job; choose another directory, or start anew in this one with --overwrite"
+                        .to_owned(),
+                })?),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Existing::Nothing,
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                return Err(Error::Output { path: path.to_owned(), problem: "is a file; expected a directory".to_owned() });
+            }
+            Err(error) => return Err(Error::io("read", path)(error)),
+        };
+        let created =
+            path.ancestors().take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists()).last();
+        let created = created.map(Path::to_owned);
+        fs::create_dir_all(path).map_err(Error::io("create directory", path))?;
+        let texts = NamedTempFile::new_in(path).map_err(|error| {
+            remove_if_empty(path, created.as_deref());
+            Error::io("write into", path)(error)
+        })?;
+        Ok(Self { path: path.to_owned(), created, texts: BufWriter::with_capacity(1 << 16, texts), existing })
+    }
+
+    /// What was there before.
+    pub fn existing(&self) -> &Existing {
+        &self.existing
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends a line to `texts.jsonl`, which appears under its name when the arrays are created.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
+    pub fn write_text(&mut self, line: &TextLine<'_>) -> Result<()> {
+        serde_json::to_writer(&mut self.texts, line)
+            .map_err(io::Error::from)
+            .and_then(|()| self.texts.write_all(b"\n"))
+            .map_err(Error::io("write", self.path.join(TEXTS)))
+    }
+
+    /// Gives up: leaves the file system as it was found.
+    pub fn abandon(self) {
+        let Self { path, created, texts, .. } = self;
+        drop(texts.into_parts().0); // removes the temporary file
+        remove_if_empty(&path, created.as_deref());
+    }
+
+    /// Creates the arrays at their final size.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`] when they do not fit, [`Error::Io`] when they cannot be created.
+    pub fn create(self, plan: &Plan, counts: &Counts) -> Result<DirectoryWriter> {
+        let free = fs4::available_space(&self.path).map_err(Error::io("read", &self.path))?;
+        let needed = plan.bytes(counts);
+        if needed > free {
+            let path = self.path.clone();
+            self.abandon();
+            return Err(Error::DiskFull { path, needed, free });
+        }
+        if self.existing != Existing::Nothing {
+            remove_outputs(&self.path)?;
+        }
+        let path = self.path.join(TEXTS);
+        let texts =
+            self.texts.into_inner().map_err(io::IntoInnerError::into_error).map_err(Error::io("write", &path))?;
+        manifest::make_readable(texts.as_file()).map_err(Error::io("write", &path))?;
+        texts.as_file().sync_all().map_err(Error::io("write", &path))?;
+        texts.persist(&path).map_err(|error| Error::io("write", &path)(error.error))?;
+        DirectoryWriter::create(&self.path, plan, counts)
+    }
+}
+
+/// Removes an empty directory that was created for a job, and the empty ones around it that were.
+fn remove_if_empty(path: &Path, created: Option<&Path>) {
+    let Some(outermost) = created else { return };
+    for directory in path.ancestors().take_while(|directory| directory.starts_with(outermost)) {
+        if fs::remove_dir(directory).is_err() {
+            break; // something else is in it by now, and stays
+        }
+    }
+}
+
+/// Removes what this program writes, and nothing else; the manifest first, so that the rest counts as unfinished.
+fn remove_outputs(directory: &Path) -> Result<()> {
+    let mut files = vec![directory.join(MANIFEST), directory.join(RUN), directory.join(TEXTS)];
+    for emit in Emit::value_variants() {
+        let folder = directory.join(emit.name());
+        files.extend(["npy", "safetensors"].map(|extension| folder.with_extension(extension)));
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(_) => continue, // no such folder
+        };
+        let arrays = entries.filter_map(std::result::Result::ok).map(|entry| entry.path());
+        files.extend(arrays.filter(|path| path.extension().is_some_and(|extension| extension == "npy")));
+    }
+    for file in files {
+        match fs::remove_file(&file) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("remove", file)(error)),
+        }
+    }
+    for emit in Emit::value_variants() {
+        let _ = fs::remove_dir(directory.join(emit.name())); // stays when somebody else's files are in it
+    }
+    Ok(())
+}
+
+/// Fills the arrays of a directory.
+pub struct DirectoryWriter {
+    path: PathBuf,
+    arrays: Vec<ArrayFile>,
+    offsets: Vec<Offsets>,
+    special_tokens: SpecialTokens,
+}
+
+/// Where each text's rows start: `offsets.npy`, or the tensor `offsets`.
+struct Offsets {
+    file: ArrayFile,
+    rows: RowKind,
+    next: i64,
+}
+
+impl DirectoryWriter {
+    fn create(path: &Path, plan: &Plan, counts: &Counts) -> Result<Self> {
+        let mut writer = Self {
+            path: path.to_owned(),
+            arrays: Vec::new(),
+            offsets: Vec::new(),
+            special_tokens: plan.special_tokens,
+        };
+        for &emit in &plan.emit {
+            match plan.format {
+                Format::Npy => writer.create_npy(emit, plan, counts)?,
+                Format::Safetensors => writer.create_safetensors(emit, plan, counts)?,
+            }
+        }
+        for offsets in &mut writer.offsets {
+            offsets.file.write_i64(&[0])?;
+        }
+        Ok(writer)
+    }
+
+    fn create_npy(&mut self, emit: Emit, plan: &Plan, counts: &Counts) -> Result<()> {
+        if emit.per_layer() {
+            let folder = self.path.join(emit.name());
+            fs::create_dir_all(&folder).map_err(Error::io("create directory", &folder))?;
+        }
+        if emit.rows() != RowKind::Text {
+            let path = self.path.join(emit.name()).join("offsets.npy");
+            let start = npy::create_offsets(&path, counts.texts + 1)?;
+            let file = ArrayFile::open(&path, "offsets", plan.dtype, start, (counts.texts + 1) * 8)?;
+            self.offsets.push(Offsets { file, rows: emit.rows(), next: 0 });
+        }
+        let rows = counts.rows(emit);
+        for array in plan.arrays().iter().filter(|array| array.emit == emit) {
+            let path = self.path.join(array.file(plan.format));
+            let start = npy::create(&path, (rows, array.columns as u64), plan.dtype)?;
+            let bytes = rows * array.columns as u64 * plan.dtype.size();
+            self.arrays.push(ArrayFile::open(&path, &array.name(), plan.dtype, start, bytes)?);
+        }
+        Ok(())
+    }
+
+    fn create_safetensors(&mut self, emit: Emit, plan: &Plan, counts: &Counts) -> Result<()> {
+        let path = self.path.join(format!("{}.safetensors", emit.name()));
+        let rows = counts.rows(emit) as usize;
+        let arrays: Vec<_> = plan.arrays().into_iter().filter(|array| array.emit == emit).collect();
+        let mut entries = Vec::new();
+        // Offsets come first: their 8-byte numbers want to be aligned.
+        if emit.rows() != RowKind::Text {
+            entries.push(safetensors::Entry {
+                name: "offsets".to_owned(),
+                dtype: ::safetensors::Dtype::I64,
+                shape: vec![counts.texts as usize + 1],
+            });
+        }
+        entries.extend(arrays.iter().map(|array| safetensors::Entry {
+            name: array.name(),
+            dtype: safetensors::dtype(plan.dtype),
+            shape: vec![rows, array.columns],
+        }));
+        for (start, entry) in safetensors::create(&path, &entries)?.into_iter().zip(&entries) {
+            let file = ArrayFile::open(&path, &entry.name, plan.dtype, start, entry.bytes() as u64)?;
+            if entry.name == "offsets" {
+                self.offsets.push(Offsets { file, rows: emit.rows(), next: 0 });
+            } else {
+                self.arrays.push(file);
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings everything to the disk, then makes the directory complete by writing its manifest.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when that fails.
+    pub fn finish(self, manifest: &Value, run: &Value) -> Result<()> {
+        for array in self.arrays.into_iter().chain(self.offsets.into_iter().map(|offsets| offsets.file)) {
+            array.finish()?;
+        }
+        manifest::write_json(&self.path, RUN, run)?;
+        manifest::write_json(&self.path, MANIFEST, manifest)
+    }
+}
+
+impl Sink for DirectoryWriter {
+    fn write(&mut self, index: usize, rows: &[f32]) -> Result<()> {
+        self.arrays[index].write(rows)
+    }
+
+    fn end_batch(&mut self, batch: &Batch) -> Result<()> {
+        for offsets in &mut self.offsets {
+            let ends: Vec<i64> = batch
+                .bounds
+                .windows(2)
+                .zip(&batch.word_counts)
+                .map(|(bounds, &words)| {
+                    offsets.next += match offsets.rows {
+                        RowKind::Word => i64::from(words),
+                        _ if self.special_tokens == SpecialTokens::Keep => (bounds[1] - bounds[0]) as i64,
+                        _ => batch.words[bounds[0]..bounds[1]].iter().filter(|&&word| word != SPECIAL).count() as i64,
+                    };
+                    offsets.next
+                })
+                .collect();
+            offsets.file.write_i64(&ends)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! JSON Lines on standard output: an object per text, with a list of its layers.
+
+use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
+
+use half::{bf16, f16};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use super::Sink;
+use crate::batch::{Batch, SPECIAL};
+use crate::error::{Error, Result};
+use crate::plan::{ArrayPlan, Plan, Slot};
+use crate::spec::{Dtype, RowKind, SpecialTokens};
+use crate::tokens::Tokenizer;
+
+/// Prints each text of a batch once all its arrays are there.
+pub struct JsonLines<'a> {
+    out: BufWriter<StdoutLock<'static>>,
+    arrays: Vec<ArrayPlan>,
+    /// The current batch's rows of each array.
+    rows: Vec<Vec<f32>>,
+    dtype: Dtype,
+    special_tokens: SpecialTokens,
+    /// For the tokens' texts, where they are wanted.
+    tokenizer: Option<&'a Tokenizer>,
+    next_row: u64,
+}
+
+impl<'a> JsonLines<'a> {
+    /// A sink for the arrays of `plan`.
+    pub fn new(plan: &Plan, tokenizer: &'a Tokenizer) -> Self {
+        let arrays = plan.arrays();
+        Self {
+            out: BufWriter::with_capacity(1 << 16, io::stdout().lock()),
+            rows: vec![Vec::new(); arrays.len()],
+            arrays,
+            dtype: plan.dtype,
+            special_tokens: plan.special_tokens,
+            tokenizer: plan.wants_token_details().then_some(tokenizer),
+            next_row: 0,
+        }
+    }
+
+    /// Brings everything out.
+    ///
+    /// # Errors
+    /// [`Error::ClosedPipe`] when nobody reads any more, [`Error::Io`] otherwise.
+    pub fn finish(mut self) -> Result<()> {
+        self.out.flush().map_err(output_error)
+    }
+
+    fn round(&self, value: f32) -> f32 {
+        match self.dtype {
+            Dtype::F32 => value,
+            Dtype::F16 => f16::from_f32(value).to_f32(),
+            Dtype::Bf16 => bf16::from_f32(value).to_f32(),
+        }
+    }
+}
+
+impl Sink for JsonLines<'_> {
+    fn write(&mut self, index: usize, rows: &[f32]) -> Result<()> {
+        for &value in rows {
+            let rounded = self.round(value);
+            if !rounded.is_finite() {
+                return Err(Error::DoesNotFit {
+                    what: format!("{} of row {} or later", self.arrays[index].name(), self.next_row),
+                    value,
+                    dtype: self.dtype.name(),
+                    largest: f16::MAX.to_f32(),
+                });
+            }
+            self.rows[index].push(rounded);
+        }
+        Ok(())
+    }
+
+    fn end_batch(&mut self, batch: &Batch) -> Result<()> {
+        let (mut first_token, mut first_word) = (0, 0);
+        for (text, bounds) in batch.bounds.windows(2).enumerate() {
+            let kept: Vec<usize> = (bounds[0]..bounds[1])
+                .filter(|&token| self.special_tokens == SpecialTokens::Keep || batch.words[token] != SPECIAL)
+                .collect();
+            let words = batch.word_counts[text] as usize;
+            let rows_of = |kind: RowKind| match kind {
+                RowKind::Token => first_token..first_token + kept.len(),
+                RowKind::Word => first_word..first_word + words,
+                RowKind::Text => text..text + 1,
+            };
+            let vectors = |(array, rows): (&ArrayPlan, &'_ Vec<f32>)| {
+                let kind = array.emit.rows();
+                let range = rows_of(kind);
+                let numbers = rows[range.start * array.columns..range.end * array.columns].to_vec();
+                Vectors { name: array.emit.name(), numbers, columns: array.columns, single: kind == RowKind::Text }
+            };
+
+            let mut layers: Vec<Layer> = Vec::new();
+            let mut whole = Vec::new();
+            for entry in self.arrays.iter().zip(&self.rows) {
+                let label = match entry.0.slot {
+                    Slot::Whole => {
+                        whole.push(vectors(entry));
+                        continue;
+                    }
+                    Slot::Layer(layer) => Label::Layer(layer),
+                    Slot::Combined(combine) => Label::Combined(combine.name()),
+                };
+                match layers.iter_mut().find(|layer| layer.label == label) {
+                    Some(layer) => layer.vectors.push(vectors(entry)),
+                    None => layers.push(Layer { label, vectors: vec![vectors(entry)] }),
+                }
+            }
+            let tokens = self
+                .tokenizer
+                .map(|tokenizer| kept.iter().map(|&token| tokenizer.token(batch.input_ids[token])).collect());
+            let line = Line { row: self.next_row, id: None, tokens, whole, layers };
+            serde_json::to_writer(&mut self.out, &line).map_err(io::Error::from).map_err(output_error)?;
+            self.out.write_all(b"\n").map_err(output_error)?;
+            self.next_row += 1;
+            first_token += kept.len();
+            first_word += words;
+        }
+        self.rows.iter_mut().for_each(Vec::clear);
+        self.out.flush().map_err(output_error)
+    }
+}
+
+/// Standard output's errors: a reader that left is not a failure.
+pub fn output_error(error: io::Error) -> Error {
+    match error.kind() {
+        ErrorKind::BrokenPipe => Error::ClosedPipe,
+        _ => Error::io("write", "standard output")(error),
+    }
+}
+
+/// A text's line.
+struct Line {
+    row: u64,
+    id: Option<String>,
+    tokens: Option<Vec<String>>,
+    whole: Vec<Vectors>,
+    layers: Vec<Layer>,
+}
+
+/// What a layer is called: its number, or how layers were combined.
+#[derive(PartialEq, Serialize)]
+#[serde(untagged)]
+enum Label {
+    Layer(usize),
+    Combined(&'static str),
+}
+
+struct Layer {
+    label: Label,
+    vectors: Vec<Vectors>,
+}
+
+/// The vectors of one kind: one for the text, or a list for its tokens or words.
+struct Vectors {
+    name: &'static str,
+    numbers: Vec<f32>,
+    columns: usize,
+    single: bool,
+}
+
+impl Serialize for Line {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("row", &self.row)?;
+        map.serialize_entry("id", &self.id)?;
+        if let Some(tokens) = &self.tokens {
+            map.serialize_entry("tokens", tokens)?;
+        }
+        for vectors in &self.whole {
+            map.serialize_entry(vectors.name, vectors)?;
+        }
+        if !self.layers.is_empty() {
+            map.serialize_entry("layers", &self.layers)?;
+        }
+        map.end()
+    }
+}
+
+impl Serialize for Layer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("layer", &self.label)?;
+        for vectors in &self.vectors {
+            map.serialize_entry(vectors.name, vectors)?;
+        }
+        map.end()
+    }
+}
+
+impl Serialize for Vectors {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        if self.single {
+            self.numbers.serialize(serializer)
+        } else {
+            serializer.collect_seq(self.numbers.chunks_exact(self.columns))
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! `manifest.json`, which says what a directory holds, and `run.json`, which says how it came about.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, Result};
+use crate::kernels;
+use crate::plan::{ArrayPlan, Counts, Plan, Slot};
+
+/// The file that makes a directory complete.
+pub const MANIFEST: &str = "manifest.json";
+/// The file that may differ between two runs of one job.
+pub const RUN: &str = "run.json";
+
+/// The version of the directory's layout.
+const FORMAT_VERSION: u32 = 1;
+
+/// Which model made the vectors.
+#[derive(Debug, Clone, Serialize)]
+pub struct ModelIdentity {
+    /// As it was asked for.
+    pub id: String,
+    /// The commit, for models from the hub.
+    pub revision: Option<String>,
+    /// sha256 of every file that decides what a text's vectors are.
+    pub sha256: BTreeMap<String, String>,
+    /// Encoder layers.
+    pub num_hidden_layers: usize,
+    /// Width of a hidden state.
+    pub hidden_size: usize,
+}
+
+/// The manifest of a job. It is the same for every run of the job, so it also tells whether a directory holds it.
+pub fn manifest(model: &ModelIdentity, plan: &Plan, input_sha256: &str, counts: &Counts) -> Result<Value> {
+    let arrays: Vec<Value> = plan.arrays().iter().map(|array| describe(array, plan, counts)).collect();
+    let layers: Map<String, Value> =
+        plan.layers.iter().map(|&layer| (format!("layer_{layer:02}"), json!(layer))).collect();
+    let manifest = json!({
+        "format_version": FORMAT_VERSION,
+        "layerwise": env!("CARGO_PKG_VERSION"),
+        "instruction_set": kernels::instruction_set(),
+        "model": serde_json::to_value(model).map_err(as_output)?,
+        "plan": serde_json::to_value(plan).map_err(as_output)?,
+        "input": { "sha256": input_sha256 },
+        "counts": serde_json::to_value(counts).map_err(as_output)?,
+        "layers": layers,
+        "arrays": arrays,
+    });
+    Ok(manifest)
+}
+
+fn as_output(error: serde_json::Error) -> Error {
+    Error::Output { path: MANIFEST.into(), problem: format!("cannot be put together: {error}") }
+}
+
+fn describe(array: &ArrayPlan, plan: &Plan, counts: &Counts) -> Value {
+    let mut description = json!({
+        "kind": array.emit.name(),
+        "rows": array.emit.rows(),
+        "layer": match array.slot {
+            Slot::Layer(layer) => json!(layer),
+            Slot::Combined(combine) => json!(combine.name()),
+            Slot::Whole => Value::Null,
+        },
+        "file": array.file(plan.format),
+        "shape": [counts.rows(array.emit), array.columns as u64],
+        "dtype": plan.dtype.name(),
+    });
+    if plan.format == crate::spec::Format::Safetensors {
+        description["tensor"] = json!(array.name());
+    }
+    description
+}
+
+/// The top-level keys, and those of the plan, in which two manifests differ.
+pub fn differences(ours: &Value, theirs: &Value) -> Vec<String> {
+    let keys = |value: &Value| value.as_object().map(|map| map.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let mut differing = Vec::new();
+    for key in keys(ours) {
+        match (&ours[&key], &theirs[&key]) {
+            (ours, theirs) if ours == theirs => {}
+            (ours @ Value::Object(_), theirs @ Value::Object(_)) if key == "plan" || key == "model" => {
+                differing.extend(keys(ours).into_iter().filter(|inner| ours[inner] != theirs[inner]).map(|inner| {
+                    if key == "plan" { format!("--{}", inner.replace('_', "-")) } else { format!("model {inner}") }
+                }));
+            }
+            _ => differing.push(key),
+        }
+    }
+    differing
+}
+
+/// Reads a directory's manifest; `None` when there is none.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read, [`Error::Output`] when it is no manifest.
+pub fn read(directory: &Path) -> Result<Option<Value>> {
+    let path = directory.join(MANIFEST);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("read", path)(error)),
+    };
+    let problem = |problem: String| Error::Output { path: path.clone(), problem };
+    let manifest: Value = serde_json::from_slice(&text).map_err(|error| problem(format!("is damaged: {error}")))?;
+    match manifest["format_version"].as_u64() {
+        Some(version) if version == u64::from(FORMAT_VERSION) => Ok(Some(manifest)),
+        Some(version) => {
+            Err(problem(format!("has format version {version}; this layerwise knows version {FORMAT_VERSION}")))
+        }
+        None => Err(problem("is not a manifest of layerwise: it has no format_version".to_owned())),
+    }
+}
+
+/// What `run.json` says: all that may differ between two runs of one job.
+pub fn run(started: SystemTime, encoding: Duration, counts: &Counts, threads: usize, batch_tokens: u32) -> Value {
+    let finished = SystemTime::now();
+    let seconds = finished.duration_since(started).unwrap_or_default().as_secs_f64();
+    json!({
+        "started": humantime::format_rfc3339_seconds(started).to_string(),
+        "finished": humantime::format_rfc3339_seconds(finished).to_string(),
+        "seconds": seconds,
+        "seconds_encoding": encoding.as_secs_f64(),
+        "tokens_per_second": counts.tokens as f64 / encoding.as_secs_f64().max(1e-9),
+        "threads": threads,
+        "batch_tokens": batch_tokens,
+        "host": gethostname::gethostname().to_string_lossy(),
+        "os": std::env::consts::OS,
+        "arch": std::env::consts::ARCH,
+    })
+}
+
+/// Writes a JSON file beside its place and then puts it there, so that nobody sees half of it.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be written.
+pub fn write_json(directory: &Path, name: &str, value: &Value) -> Result<()> {
+    let path = directory.join(name);
+    let write = || -> io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        serde_json::to_writer_pretty(&mut file, value)?;
+        file.write_all(b"\n")?;
+        make_readable(file.as_file())?;
+        file.as_file().sync_all()?;
+        file.persist(&path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    write().map_err(Error::io("write", &path))
+}
+
+/// Gives a temporary file, private by default, the permissions of an ordinary one.
+pub(super) fn make_readable(file: &File) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        file.set_permissions(fs::Permissions::from_mode(0o644))?;
+    }
+    #[cfg(not(unix))]
+    let _ = file;
+    Ok(())
+}

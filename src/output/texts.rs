@@ -1,0 +1,68 @@
+//! `texts.jsonl`: a line per text, in input order.
+
+use serde::{Serialize, Serializer};
+
+use crate::batch::SPECIAL;
+use crate::input::Text;
+use crate::spec::SpecialTokens;
+use crate::tokens::Encoded;
+
+/// A line of `texts.jsonl`.
+#[derive(Debug, Serialize)]
+pub struct TextLine<'a> {
+    row: u64,
+    id: Option<&'a str>,
+    label: Option<&'a str>,
+    n_tokens: usize,
+    n_tokens_before_truncation: usize,
+    #[serde(flatten)]
+    details: Option<Details<'a>>,
+}
+
+/// What is said of tokens and words where their vectors are written.
+#[derive(Debug, Serialize)]
+struct Details<'a> {
+    tokens: Vec<&'a str>,
+    token_ids: Vec<u32>,
+    offsets: Vec<Option<(usize, usize)>>,
+    word_ids: Vec<WordId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    words: Option<Vec<&'a str>>,
+}
+
+/// A word's index, `null` for a special token.
+#[derive(Debug, Clone, Copy)]
+struct WordId(u32);
+
+impl Serialize for WordId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            SPECIAL => serializer.serialize_none(),
+            word => serializer.serialize_u32(word),
+        }
+    }
+}
+
+impl<'a> TextLine<'a> {
+    /// The line of a text. `details` asks for tokens and words; with special tokens dropped they are left out here
+    /// too, so that entry i of the lists belongs to row i of the text's token vectors.
+    pub fn new(row: u64, text: &'a Text, encoded: &'a Encoded, details: bool, special_tokens: SpecialTokens) -> Self {
+        let tokens = &encoded.tokens;
+        let kept =
+            || (0..tokens.words.len()).filter(|&i| special_tokens == SpecialTokens::Keep || tokens.words[i] != SPECIAL);
+        Self {
+            row,
+            id: None,
+            label: None,
+            n_tokens: tokens.input_ids.len(),
+            n_tokens_before_truncation: encoded.length_before_truncation,
+            details: details.then(|| Details {
+                tokens: kept().map(|i| encoded.strings[i].as_str()).collect(),
+                token_ids: kept().map(|i| tokens.input_ids[i]).collect(),
+                offsets: kept().map(|i| encoded.offsets[i]).collect(),
+                word_ids: kept().map(|i| WordId(tokens.words[i])).collect(),
+                words: text.words.as_ref().map(|words| words.iter().map(|word| &text.text[word.clone()]).collect()),
+            }),
+        }
+    }
+}

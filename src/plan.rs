@@ -1,0 +1,244 @@
+//! A request resolved against a model: what `--dry-run` prints and the manifest keeps.
+
+use serde::Serialize;
+
+use crate::checkpoint::config::Config;
+use crate::checkpoint::sentence::SentenceRecipe;
+use crate::cli::ExtractArgs;
+use crate::error::{Error, Result};
+use crate::spec::{Combine, Dtype, Emit, Format, InputFormat, Overflow, Pooling, RowKind, SpecialTokens, WordPooling};
+
+/// What a job computes and writes, every default filled in. Two jobs with equal plans, models and inputs are one job.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// Layers, ascending.
+    pub layers: Vec<usize>,
+    /// Kinds of vectors, each once.
+    pub emit: Vec<Emit>,
+    /// How a word's tokens are pooled.
+    pub word_pooling: WordPooling,
+    /// Whether special tokens take part.
+    pub special_tokens: SpecialTokens,
+    /// How layers are merged, if they are.
+    pub combine: Option<Combine>,
+    /// Whether sentence vectors are normalized.
+    pub normalize: bool,
+    /// Longest text in tokens.
+    pub max_length: usize,
+    /// What happens to longer texts.
+    pub overflow: Overflow,
+    /// The format of the input.
+    pub input_format: InputFormat,
+    /// Whether the input's words are given.
+    pub pretokenized: bool,
+    /// The format of the arrays.
+    pub format: Format,
+    /// The type of stored numbers.
+    pub dtype: Dtype,
+    /// Width of a hidden state.
+    #[serde(skip)]
+    pub hidden_size: usize,
+    /// Encoder layers of the model.
+    #[serde(skip)]
+    pub num_hidden_layers: usize,
+    /// The model's own sentence embedding, when it is asked for.
+    #[serde(skip)]
+    pub sentence: Option<SentenceRecipe>,
+}
+
+/// What an array holds of the layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// One layer.
+    Layer(usize),
+    /// All selected layers merged.
+    Combined(Combine),
+    /// A vector of the model as a whole: `pooler`, `sentence`.
+    Whole,
+}
+
+/// One array of the output: `rows` are known once the input is tokenized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArrayPlan {
+    /// The kind of vector.
+    pub emit: Emit,
+    /// Which layer.
+    pub slot: Slot,
+    /// Numbers in a row.
+    pub columns: usize,
+}
+
+/// How much there is of everything; known once the input is tokenized, before any encoding.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Texts.
+    pub texts: u64,
+    /// Tokens encoded, special tokens included.
+    pub tokens: u64,
+    /// Rows of token vectors; fewer than tokens when special tokens are dropped.
+    pub token_rows: u64,
+    /// Rows of word vectors.
+    pub words: u64,
+    /// Texts that were cut.
+    pub truncated_texts: u64,
+    /// Tokens cut off.
+    pub truncated_tokens: u64,
+    /// Words that lost all or some of their tokens to a cut; counted where words or tokens are written.
+    pub truncated_words: u64,
+    /// Words of pre-tokenized input for which the tokenizer has no token: rows of zeros.
+    pub deleted_words: u64,
+    /// Texts without a token that takes part in pooling: rows of zeros.
+    pub empty_texts: u64,
+}
+
+impl Plan {
+    /// Resolves what was asked for against a model.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a layer, a length or a kind of vector that the model does not have, and for options that
+    /// do not go together.
+    pub fn resolve(
+        args: &ExtractArgs,
+        config: &Config,
+        has_pooler: bool,
+        sentence: impl FnOnce() -> Result<Option<SentenceRecipe>>,
+    ) -> Result<Self> {
+        let mut emit = args.emit.clone();
+        emit.sort_unstable();
+        emit.dedup();
+
+        let limit = config.max_position_embeddings;
+        let max_length = args.max_length.unwrap_or(limit);
+        if max_length > limit {
+            return Err(Error::Usage(format!(
+                "--max-length {max_length} is beyond the model's limit of {limit} tokens"
+            )));
+        }
+        if args.dtype == Dtype::Bf16 && args.format == Format::Npy && args.output.is_some() {
+            return Err(Error::Usage(
+                "--dtype bf16 does not exist in .npy files; choose --format safetensors or --dtype f16".to_owned(),
+            ));
+        }
+        if emit.contains(&Emit::Pooler) && !has_pooler {
+            return Err(Error::Usage(
+                "--emit pooler: this model's weights have no pooler; choose cls for the first token's vector"
+                    .to_owned(),
+            ));
+        }
+        let sentence = if emit.contains(&Emit::Sentence) {
+            Some(sentence()?.ok_or_else(|| {
+                Error::Usage(
+                    "--emit sentence: this model has no modules.json that defines a sentence embedding; choose a pooling such as mean"
+                        .to_owned(),
+                )
+            })?)
+        } else {
+            None
+        };
+        Ok(Self {
+            layers: args
+                .layers
+                .resolve(config.num_hidden_layers)
+                .map_err(|problem| Error::Usage(format!("--layers: {problem}")))?,
+            emit,
+            word_pooling: args.word_pooling,
+            special_tokens: args.special_tokens,
+            combine: args.combine,
+            normalize: args.normalize,
+            max_length,
+            overflow: args.overflow,
+            input_format: args.input_format,
+            pretokenized: args.pretokenized,
+            format: args.format,
+            dtype: args.dtype,
+            hidden_size: config.hidden_size,
+            num_hidden_layers: config.num_hidden_layers,
+            sentence,
+        })
+    }
+
+    /// The deepest layer that has to be computed.
+    pub fn deepest(&self) -> usize {
+        let per_layer = self.emit.iter().any(|emit| emit.per_layer());
+        let whole = self.emit.iter().any(|emit| !emit.per_layer());
+        let last = self.layers.last().copied().unwrap_or(0);
+        if whole {
+            self.num_hidden_layers
+        } else if per_layer {
+            last
+        } else {
+            0
+        }
+    }
+
+    /// Whether this kind of vector is written.
+    pub fn emits(&self, emit: Emit) -> bool {
+        self.emit.contains(&emit)
+    }
+
+    /// Whether token texts, offsets and words are written beside the vectors.
+    pub fn wants_token_details(&self) -> bool {
+        self.emits(Emit::Token) || self.emits(Emit::Word)
+    }
+
+    /// The arrays of the output, in a fixed order.
+    pub fn arrays(&self) -> Vec<ArrayPlan> {
+        let width = self.hidden_size;
+        self.emit
+            .iter()
+            .flat_map(|&emit| -> Vec<ArrayPlan> {
+                let array = |slot, columns| ArrayPlan { emit, slot, columns };
+                match (emit, self.combine) {
+                    (Emit::Pooler, _) => vec![array(Slot::Whole, width)],
+                    (Emit::Sentence, _) => vec![array(Slot::Whole, width * self.sentence_poolings().len())],
+                    (_, Some(Combine::Concat)) => {
+                        vec![array(Slot::Combined(Combine::Concat), width * self.layers.len())]
+                    }
+                    (_, Some(combine)) => vec![array(Slot::Combined(combine), width)],
+                    (_, None) => self.layers.iter().map(|&layer| array(Slot::Layer(layer), width)).collect(),
+                }
+            })
+            .collect()
+    }
+
+    /// The poolings of the model's own sentence embedding.
+    pub fn sentence_poolings(&self) -> &[Pooling] {
+        self.sentence.as_ref().map_or(&[], |recipe| &recipe.poolings)
+    }
+
+    /// Bytes of all arrays together, headers and offsets not counted.
+    pub fn bytes(&self, counts: &Counts) -> u64 {
+        self.arrays().iter().map(|array| counts.rows(array.emit) * array.columns as u64 * self.dtype.size()).sum()
+    }
+}
+
+impl Counts {
+    /// Rows of an array of this kind.
+    pub fn rows(&self, emit: Emit) -> u64 {
+        match emit.rows() {
+            RowKind::Token => self.token_rows,
+            RowKind::Word => self.words,
+            RowKind::Text => self.texts,
+        }
+    }
+}
+
+impl ArrayPlan {
+    /// The array's name: `layer_00`, `concat`, or the kind's own.
+    pub fn name(&self) -> String {
+        match self.slot {
+            Slot::Layer(layer) => format!("layer_{layer:02}"),
+            Slot::Combined(combine) => combine.name().to_owned(),
+            Slot::Whole => self.emit.name().to_owned(),
+        }
+    }
+
+    /// The file of the array, relative to the output directory.
+    pub fn file(&self, format: Format) -> String {
+        match (format, self.slot) {
+            (Format::Safetensors, _) => format!("{}.safetensors", self.emit.name()),
+            (Format::Npy, Slot::Whole) => format!("{}.npy", self.emit.name()),
+            (Format::Npy, _) => format!("{}/{}.npy", self.emit.name(), self.name()),
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! The small vocabulary every other module speaks: which layers, which vectors, how pooled, how stored.
+//!
+//! Names are those of transformers and sentence-transformers; the meaning of each is fixed here and nowhere else.
+
+use std::fmt;
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+/// Layers as the user wrote them: numbers and ranges, negative ones counted from the end.
+///
+/// Layer 0 is the embedding output, layer `k` the output of encoder layer `k`, `-1` the last one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerSelection(Vec<LayerRange>);
+
+/// A range of layers, both ends included; an absent end is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct LayerRange {
+    first: Option<i64>,
+    last: Option<i64>,
+}
+
+impl LayerSelection {
+    /// Every layer of a model, the embedding output included.
+    pub fn all() -> Self {
+        Self(vec![LayerRange { first: None, last: None }])
+    }
+
+    /// The selected layers of a model with `num_hidden_layers` encoder layers, ascending, each once.
+    ///
+    /// # Errors
+    /// A message that names the layer when one does not exist, or the range when it holds no layer.
+    pub fn resolve(&self, num_hidden_layers: usize) -> Result<Vec<usize>, String> {
+        let mut selected = vec![false; num_hidden_layers + 1];
+        let absolute = |layer: i64| -> Result<usize, String> {
+            let counted = if layer < 0 { layer + num_hidden_layers as i64 + 1 } else { layer };
+            usize::try_from(counted).ok().filter(|&layer| layer <= num_hidden_layers).ok_or_else(|| {
+                format!(
+                    "layer {layer} does not exist: the model has layers 0 (the embedding output) to {num_hidden_layers}, or -{} to -1",
+                    num_hidden_layers + 1
+                )
+            })
+        };
+        for range in &self.0 {
+            let first = range.first.map_or(Ok(0), absolute)?;
+            let last = range.last.map_or(Ok(num_hidden_layers), absolute)?;
+            if first > last {
+                return Err(format!("the layer range {range} is empty: it runs from layer {first} to layer {last}"));
+            }
+            selected[first..=last].fill(true);
+        }
+        Ok((0..=num_hidden_layers).filter(|&layer| selected[layer]).collect())
+    }
+}
+
+impl FromStr for LayerSelection {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim().eq_ignore_ascii_case("all") {
+            return Ok(Self::all());
+        }
+        let number = |part: &str| -> Result<i64, String> {
+            // Far beyond any model, and small enough that counting from the end cannot overflow.
+            part.trim().parse::<i32>().map(i64::from).map_err(|_| {
+                format!("`{part}` is not a layer: expected `all`, or numbers and ranges such as `0,6,-1`, `1..4` (both ends included) or `-4..`")
+            })
+        };
+        let end = |part: &str| if part.trim().is_empty() { Ok(None) } else { number(part).map(Some) };
+        text.split(',')
+            .map(|part| match part.split_once("..") {
+                Some((first, last)) => {
+                    Ok(LayerRange { first: end(first)?, last: end(last.strip_prefix('=').unwrap_or(last))? })
+                }
+                None => number(part).map(|layer| LayerRange { first: Some(layer), last: Some(layer) }),
+            })
+            .collect::<Result<Vec<_>, String>>()
+            .map(Self)
+    }
+}
+
+impl fmt::Display for LayerRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let show = |end: Option<i64>| end.map(|layer| layer.to_string()).unwrap_or_default();
+        write!(f, "{}..{}", show(self.first), show(self.last))
+    }
+}
+
+/// A kind of vector to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Emit {
+    /// A vector per token, special tokens included
+    Token,
+    /// A vector per word, pooled over its tokens (--word-pooling)
+    Word,
+    /// The first token's vector ([CLS])
+    Cls,
+    /// Mean over the tokens
+    Mean,
+    /// Largest value over the tokens, dimension by dimension
+    Max,
+    /// Sum over the tokens divided by the square root of their number
+    MeanSqrtLen,
+    /// Mean over the tokens weighted by their position, 1, 2, 3, …
+    Weightedmean,
+    /// The last token's vector ([SEP])
+    Lasttoken,
+    /// pooler_output: tanh(dense(first token of the last layer)), for models that have one
+    Pooler,
+    /// The model's own sentence embedding, as its modules.json defines it
+    Sentence,
+}
+
+impl Emit {
+    /// The name in options, files and manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Emit::Token => "token",
+            Emit::Word => "word",
+            Emit::Cls => "cls",
+            Emit::Mean => "mean",
+            Emit::Max => "max",
+            Emit::MeanSqrtLen => "mean_sqrt_len",
+            Emit::Weightedmean => "weightedmean",
+            Emit::Lasttoken => "lasttoken",
+            Emit::Pooler => "pooler",
+            Emit::Sentence => "sentence",
+        }
+    }
+
+    /// What a row of this kind stands for.
+    pub fn rows(self) -> RowKind {
+        match self {
+            Emit::Token => RowKind::Token,
+            Emit::Word => RowKind::Word,
+            _ => RowKind::Text,
+        }
+    }
+
+    /// The pooling over tokens, for the kinds that are one.
+    pub fn pooling(self) -> Option<Pooling> {
+        Some(match self {
+            Emit::Cls => Pooling::Cls,
+            Emit::Mean => Pooling::Mean,
+            Emit::Max => Pooling::Max,
+            Emit::MeanSqrtLen => Pooling::MeanSqrtLen,
+            Emit::Weightedmean => Pooling::Weightedmean,
+            Emit::Lasttoken => Pooling::Lasttoken,
+            Emit::Token | Emit::Word | Emit::Pooler | Emit::Sentence => return None,
+        })
+    }
+
+    /// Whether there is one array per layer; `pooler` and `sentence` belong to the model's last layer alone.
+    pub fn per_layer(self) -> bool {
+        !matches!(self, Emit::Pooler | Emit::Sentence)
+    }
+}
+
+/// What a row of an array stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowKind {
+    /// A token of a text.
+    Token,
+    /// A word of a text.
+    Word,
+    /// A text.
+    Text,
+}
+
+/// How a text's tokens become one vector; the definitions of sentence-transformers' `Pooling`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// The first token.
+    Cls,
+    /// Mean.
+    Mean,
+    /// Largest value, dimension by dimension.
+    Max,
+    /// Sum divided by the square root of the number of tokens.
+    MeanSqrtLen,
+    /// Mean weighted by position, 1, 2, 3, ….
+    Weightedmean,
+    /// The last token.
+    Lasttoken,
+}
+
+/// How the tokens of a word become one vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum WordPooling {
+    /// The word's first token
+    First,
+    /// The word's last token
+    Last,
+    /// Mean of the first and the last token
+    FirstLast,
+    /// Mean over the word's tokens
+    #[default]
+    Mean,
+}
+
+/// Whether special tokens take part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpecialTokens {
+    /// They have token rows and take part in pooling
+    #[default]
+    Keep,
+    /// No token rows for them, and mean, max, mean_sqrt_len and weightedmean leave them out
+    Drop,
+}
+
+/// How the selected layers become one array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Combine {
+    /// Side by side, lowest layer first
+    Concat,
+    /// Mean over the layers
+    Mean,
+    /// Sum over the layers
+    Sum,
+    /// Largest value over the layers, dimension by dimension
+    Max,
+}
+
+impl Combine {
+    /// The name in options, files and manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Combine::Concat => "concat",
+            Combine::Mean => "mean",
+            Combine::Sum => "sum",
+            Combine::Max => "max",
+        }
+    }
+}
+
+/// What happens to a text with more tokens than the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overflow {
+    /// Cut it at the limit and say so
+    #[default]
+    Truncate,
+    /// Stop before any encoding and name the rows
+    Error,
+}
+
+/// The file format of the arrays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// NumPy arrays, one file each
+    #[default]
+    Npy,
+    /// One file per kind of vector, a tensor per layer
+    Safetensors,
+}
+
+/// The type of the stored numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dtype {
+    /// float32, as computed
+    #[default]
+    F32,
+    /// float16, rounded to nearest
+    F16,
+    /// bfloat16, rounded to nearest (safetensors and JSON Lines only)
+    Bf16,
+}
+
+impl Dtype {
+    /// Bytes of one number.
+    pub fn size(self) -> u64 {
+        match self {
+            Dtype::F32 => 4,
+            Dtype::F16 | Dtype::Bf16 => 2,
+        }
+    }
+
+    /// The name in options and manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dtype::F32 => "f32",
+            Dtype::F16 => "f16",
+            Dtype::Bf16 => "bf16",
+        }
+    }
+}
+
+/// The format of the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputFormat {
+    /// One text a line
+    #[default]
+    Text,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn resolve(text: &str, layers: usize) -> Result<Vec<usize>, String> {
+        text.parse::<LayerSelection>().and_then(|selection| selection.resolve(layers))
+    }
+
+    #[test]
+    fn selections_of_a_twelve_layer_model() {
+        assert_eq!(resolve("all", 12).unwrap(), (0..=12).collect::<Vec<_>>());
+        assert_eq!(resolve("0,6,-1", 12).unwrap(), [0, 6, 12]);
+        assert_eq!(resolve("1..4", 12).unwrap(), [1, 2, 3, 4]);
+        assert_eq!(resolve("1..=4", 12).unwrap(), [1, 2, 3, 4]);
+        assert_eq!(resolve("-4..", 12).unwrap(), [9, 10, 11, 12]);
+        assert_eq!(resolve("..2", 12).unwrap(), [0, 1, 2]);
+        assert_eq!(resolve("..", 1).unwrap(), [0, 1]);
+        assert_eq!(resolve(" 3 , 1 , 3 ", 12).unwrap(), [1, 3], "ascending, each once");
+        assert_eq!(resolve("-13", 12).unwrap(), [0]);
+    }
+
+    #[test]
+    fn what_does_not_exist_is_named() {
+        assert!(resolve("13", 12).unwrap_err().contains("layer 13 does not exist"));
+        assert!(resolve("-14", 12).unwrap_err().contains("layer -14 does not exist"));
+        assert!(resolve("4..1", 12).unwrap_err().contains("4..1 is empty"));
+        for nonsense in ["", "one", "1,", "1...3", "1..2..3", "99999999999", "0x1", "1.5"] {
+            assert!(resolve(nonsense, 12).is_err(), "{nonsense:?} must be refused");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_selection_or_an_error(text in ".{0,20}", layers in 0usize..40) {
+            if let Ok(selected) = resolve(&text, layers) {
+                prop_assert!(!selected.is_empty());
+                prop_assert!(selected.windows(2).all(|pair| pair[0] < pair[1]));
+                prop_assert!(selected.iter().all(|&layer| layer <= layers));
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! From hidden states to the rows of a job's arrays: pooled, combined over layers, normalized, handed to the sink.
+
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use crate::output::Sink;
+use crate::plan::{ArrayPlan, Plan, Slot};
+use crate::pooling;
+use crate::spec::{Combine, Emit, RowKind};
+
+/// Makes the rows of all arrays of a plan, batch by batch.
+pub struct Vectors<'a> {
+    plan: &'a Plan,
+    arrays: Vec<ArrayPlan>,
+    combined: Vec<(usize, Combined)>,
+}
+
+/// Layers of one array merged so far, for the texts of the current batch.
+struct Combined {
+    combine: Combine,
+    /// Index of the next layer among the selected ones.
+    next: usize,
+    /// (rows, columns of the array); float64 so that sums are rounded once.
+    numbers: Vec<f64>,
+}
+
+impl<'a> Vectors<'a> {
+    /// For the arrays of `plan`.
+    pub fn new(plan: &'a Plan) -> Self {
+        let arrays = plan.arrays();
+        let combined = arrays
+            .iter()
+            .enumerate()
+            .filter_map(|(index, array)| match array.slot {
+                Slot::Combined(combine) => Some((index, Combined { combine, next: 0, numbers: Vec::new() })),
+                _ => None,
+            })
+            .collect();
+        Self { plan, arrays, combined }
+    }
+
+    /// Takes layer `layer` of a batch, (tokens, hidden_size). `first_row` is the row of the batch's first text.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`], and those of the sink.
+    pub fn take_layer(
+        &mut self,
+        layer: usize,
+        hidden_state: &[f32],
+        batch: &Batch,
+        first_row: u64,
+        sink: &mut dyn Sink,
+    ) -> Result<()> {
+        let width = self.plan.hidden_size;
+        check_finite(layer, hidden_state, width, batch, first_row)?;
+        if self.plan.layers.binary_search(&layer).is_err() {
+            return Ok(());
+        }
+        for index in 0..self.arrays.len() {
+            let ArrayPlan { emit, slot, columns } = self.arrays[index];
+            if slot == Slot::Whole || matches!(slot, Slot::Layer(own) if own != layer) {
+                continue;
+            }
+            let Plan { word_pooling, special_tokens, .. } = *self.plan;
+            let mut rows = pooling::rows(emit, hidden_state, width, batch, word_pooling, special_tokens);
+            if let Some((_, combined)) = self.combined.iter_mut().find(|(of, _)| *of == index) {
+                combined.add(&rows, width, columns);
+                if combined.next == self.plan.layers.len() {
+                    let mut rows = combined.take();
+                    self.normalize(emit, &mut rows, columns);
+                    sink.write(index, &rows)?;
+                }
+            } else {
+                if self.normalizes(emit) {
+                    self.normalize(emit, rows.to_mut(), columns);
+                }
+                sink.write(index, &rows)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the model's own sentence embedding of a batch out of its last layer.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub fn take_sentence(&mut self, last_hidden_state: &[f32], batch: &Batch, sink: &mut dyn Sink) -> Result<()> {
+        let Some(recipe) = &self.plan.sentence else { return Ok(()) };
+        let width = self.plan.hidden_size;
+        let keep = crate::spec::SpecialTokens::Keep; // the model's own embedding is made of all tokens
+        let pooled: Vec<Vec<f32>> = recipe
+            .poolings
+            .iter()
+            .map(|&pooling| pooling::sentences(last_hidden_state, width, batch, pooling, keep))
+            .collect();
+        let mut rows: Vec<f32> = (0..batch.texts())
+            .flat_map(|text| pooled.iter().flat_map(move |pooled| &pooled[text * width..][..width]))
+            .copied()
+            .collect();
+        let columns = width * recipe.poolings.len();
+        if recipe.normalize || self.plan.normalize {
+            pooling::normalize(&mut rows, columns);
+        }
+        self.write_whole(Emit::Sentence, &rows, sink)
+    }
+
+    /// Takes a batch's `pooler_output`, (texts, hidden_size).
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub fn take_pooler(&mut self, mut rows: Vec<f32>, batch: &Batch, sink: &mut dyn Sink) -> Result<()> {
+        let width = self.plan.hidden_size;
+        for (row, bounds) in rows.chunks_exact_mut(width).zip(batch.bounds.windows(2)) {
+            if bounds[0] == bounds[1] {
+                row.fill(0.0); // no first token to pool
+            }
+        }
+        self.normalize(Emit::Pooler, &mut rows, width);
+        self.write_whole(Emit::Pooler, &rows, sink)
+    }
+
+    fn write_whole(&self, emit: Emit, rows: &[f32], sink: &mut dyn Sink) -> Result<()> {
+        match self.arrays.iter().position(|array| array.emit == emit) {
+            Some(index) => sink.write(index, rows),
+            None => Ok(()),
+        }
+    }
+
+    fn normalizes(&self, emit: Emit) -> bool {
+        self.plan.normalize && emit.rows() == RowKind::Text
+    }
+
+    fn normalize(&self, emit: Emit, rows: &mut [f32], columns: usize) {
+        if self.normalizes(emit) {
+            pooling::normalize(rows, columns);
+        }
+    }
+}
+
+impl Combined {
+    /// Merges the next selected layer, (rows, width).
+    fn add(&mut self, rows: &[f32], width: usize, columns: usize) {
+        if self.next == 0 {
+            let start = if self.combine == Combine::Max { f64::NEG_INFINITY } else { 0.0 };
+            self.numbers = vec![start; rows.len() / width * columns];
+        }
+        let at = if self.combine == Combine::Concat { self.next * width } else { 0 };
+        for (merged, row) in self.numbers.chunks_exact_mut(columns).zip(rows.chunks_exact(width)) {
+            for (merged, value) in merged[at..at + width].iter_mut().zip(row) {
+                let value = f64::from(*value);
+                *merged = if self.combine == Combine::Max { merged.max(value) } else { *merged + value };
+            }
+        }
+        self.next += 1;
+    }
+
+    /// The merged rows; ready for the next batch after.
+    fn take(&mut self) -> Vec<f32> {
+        let divisor = if self.combine == Combine::Mean { self.next as f64 } else { 1.0 };
+        self.next = 0;
+        std::mem::take(&mut self.numbers).into_iter().map(|number| (number / divisor) as f32).collect()
+    }
+}
+
+fn check_finite(layer: usize, hidden_state: &[f32], width: usize, batch: &Batch, first_row: u64) -> Result<()> {
+    // No early exit inside a row: so it is done in vectors.
+    let finite = |row: &[f32]| row.iter().fold(true, |finite, value| finite & value.is_finite());
+    match hidden_state.chunks_exact(width).position(|row| !finite(row)) {
+        None => Ok(()),
+        Some(token) => {
+            let text = batch.bounds.partition_point(|&bound| bound <= token) - 1;
+            Err(Error::NotFinite { layer, row: first_row + text as u64 })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn combined(combine: Combine, columns: usize) -> Vec<f32> {
+        let mut combined = Combined { combine, next: 0, numbers: Vec::new() };
+        combined.add(&[1.0, -2.0, 3.0, 4.0], 2, columns);
+        combined.add(&[5.0, -6.0, -7.0, 8.0], 2, columns);
+        combined.take()
+    }
+
+    #[test]
+    fn layers_are_combined_row_by_row() {
+        assert_eq!(combined(Combine::Concat, 4), [1.0, -2.0, 5.0, -6.0, 3.0, 4.0, -7.0, 8.0]);
+        assert_eq!(combined(Combine::Sum, 2), [6.0, -8.0, -4.0, 12.0]);
+        assert_eq!(combined(Combine::Mean, 2), [3.0, -4.0, -2.0, 6.0]);
+        assert_eq!(combined(Combine::Max, 2), [5.0, -2.0, 3.0, 8.0]);
+    }
+
+    #[test]
+    fn the_text_of_a_number_that_is_not_finite_is_named() {
+        let batch = Batch { bounds: vec![0, 1, 1, 3], ..Batch::default() };
+        let error = check_finite(4, &[0.0, 1.0, 2.0, 3.0, f32::NAN, 5.0], 2, &batch, 10).unwrap_err();
+        assert!(matches!(error, Error::NotFinite { layer: 4, row: 12 }), "{error}");
+    }
+}

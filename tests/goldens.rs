@@ -1,0 +1,303 @@
+//! Every layer of the golden models against transformers in float64, and against company, order and threads.
+//!
+//! `tests/golden/README.md` says what the files hold; `tests/golden/make.py` makes them.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use layerwise::batch::Batch;
+use layerwise::checkpoint::config::{Activation, Config};
+use layerwise::checkpoint::{Checkpoint, Request};
+use layerwise::encoder::Encoder;
+use layerwise::input::Text;
+use layerwise::pooling;
+use layerwise::spec::{Emit, Pooling, SpecialTokens};
+use layerwise::tokens::{Encoded, Tokenizer};
+use proptest::prelude::*;
+use safetensors::SafeTensors;
+use serde::Deserialize;
+
+const MODELS: [&str; 5] = ["width1", "width3", "width16", "width32", "width64"];
+
+/// No float32 computation of these tiny models can be asked to be closer than this.
+const FLOOR: f64 = 1e-6;
+
+#[derive(Deserialize)]
+struct Golden {
+    texts: Vec<GoldenText>,
+    pytorch_float32_max_abs_error: PytorchError,
+}
+
+#[derive(Deserialize)]
+struct PytorchError {
+    hidden_states: Vec<f64>,
+    pooler_output: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct GoldenText {
+    text: String,
+    pair: Option<String>,
+    words: Option<Vec<String>>,
+    input_ids: Vec<u32>,
+    token_type_ids: Vec<u32>,
+    tokens: Vec<String>,
+    offsets: Vec<Option<(usize, usize)>>,
+    word_ids: Vec<Option<u32>>,
+    n_tokens_before_truncation: usize,
+}
+
+/// One golden model, loaded, with its texts tokenized.
+struct Model {
+    golden: Golden,
+    truth: BTreeMap<String, Vec<f64>>,
+    config: Config,
+    encoder: Encoder,
+    encoded: Vec<Encoded>,
+}
+
+fn directory(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+fn load(name: &str) -> Model {
+    let directory = directory(name);
+    let golden: Golden = serde_json::from_slice(&std::fs::read(directory.join("golden.json")).unwrap()).unwrap();
+    let bytes = std::fs::read(directory.join("golden.safetensors")).unwrap();
+    let truth = SafeTensors::deserialize(&bytes)
+        .unwrap()
+        .iter()
+        .map(|(key, tensor)| {
+            assert_eq!(tensor.dtype(), safetensors::Dtype::F64);
+            let numbers = tensor.data().as_chunks::<8>().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).collect();
+            (key.to_owned(), numbers)
+        })
+        .collect();
+    let request = Request { model: directory.to_str().unwrap(), revision: None, offline: true, show_progress: false };
+    let checkpoint = Checkpoint::find(&request).unwrap();
+    let config = checkpoint.config().unwrap();
+    let weights = checkpoint.weights().unwrap();
+    let pooler = golden.pytorch_float32_max_abs_error.pooler_output.is_some();
+    assert_eq!(layerwise::encoder::has_pooler(&weights), pooler);
+    let encoder = Encoder::load(&weights, &config, config.num_hidden_layers, pooler).unwrap();
+    let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings, true).unwrap();
+    let encoded = golden
+        .texts
+        .iter()
+        .map(|golden| tokenizer.encode(0, &text_of(golden), golden.pair.clone().map(raw).as_ref()).unwrap())
+        .collect();
+    Model { golden, truth, config, encoder, encoded }
+}
+
+fn raw(text: String) -> Text {
+    Text { text, words: None }
+}
+
+fn text_of(golden: &GoldenText) -> Text {
+    let words = golden.words.as_ref().map(|words| {
+        let mut start = 0;
+        words
+            .iter()
+            .map(|word| {
+                let range = start..start + word.len();
+                start = range.end + 1;
+                range
+            })
+            .collect()
+    });
+    Text { text: golden.text.clone(), words }
+}
+
+/// The hidden states of all layers for the texts at `order`, run as one batch: [place in order][layer].
+fn hidden_states(model: &Model, order: &[usize]) -> Vec<Vec<Vec<f32>>> {
+    let mut batch = Batch::new();
+    for &text in order {
+        batch.push(&model.encoded[text].tokens);
+    }
+    let width = model.config.hidden_size;
+    let mut states = vec![Vec::new(); order.len()];
+    model
+        .encoder
+        .visit_hidden_states(&batch, |layer, hidden| {
+            let numbers: Vec<f32> = hidden.flatten_all()?.to_vec1()?;
+            for (text, bounds) in batch.bounds.windows(2).enumerate() {
+                assert_eq!(states[text].len(), layer, "layers come in order");
+                states[text].push(numbers[bounds[0] * width..bounds[1] * width].to_vec());
+            }
+            Ok(())
+        })
+        .unwrap();
+    states
+}
+
+fn error(found: &[f32], truth: &[f64]) -> f64 {
+    assert_eq!(found.len(), truth.len());
+    found.iter().zip(truth).map(|(found, truth)| (f64::from(*found) - truth).abs()).fold(0.0, f64::max)
+}
+
+#[test]
+fn tokens_are_those_of_transformers() {
+    for name in MODELS {
+        let model = load(name);
+        for (golden, encoded) in model.golden.texts.iter().zip(&model.encoded) {
+            let what = format!("{name}: {:?}", golden.text);
+            assert_eq!(encoded.tokens.input_ids, golden.input_ids, "{what}");
+            assert_eq!(encoded.tokens.token_type_ids, golden.token_type_ids, "{what}");
+            assert_eq!(encoded.strings, golden.tokens, "{what}");
+            assert_eq!(encoded.length_before_truncation, golden.n_tokens_before_truncation, "{what}");
+            // Word ids count on in the second text of a pair, and offsets are those of the whole text.
+            let first_words = golden
+                .word_ids
+                .iter()
+                .zip(&golden.token_type_ids)
+                .filter(|(_, token_type)| **token_type == 0)
+                .filter_map(|(word, _)| *word)
+                .max()
+                .map_or(0, |last| last + 1);
+            let words = text_of(golden).words;
+            for (i, word) in golden.word_ids.iter().enumerate() {
+                let second = golden.token_type_ids[i] == 1;
+                let expected = word.map(|word| if second { word + first_words } else { word });
+                let found = encoded.tokens.words[i];
+                assert_eq!((found != layerwise::batch::SPECIAL).then_some(found), expected, "{what}: token {i}");
+                let start = match (&words, word) {
+                    (Some(words), Some(word)) => golden.text[..words[*word as usize].start].chars().count(),
+                    _ => 0,
+                };
+                let expected = golden.offsets[i].map(|(from, to)| (from + start, to + start));
+                assert_eq!(encoded.offsets[i], expected, "{what}: token {i}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_layer_is_at_least_as_close_to_float64_as_pytorch_float32() {
+    for name in MODELS {
+        let model = load(name);
+        let order: Vec<usize> = (0..model.encoded.len()).collect();
+        let states = hidden_states(&model, &order);
+        let mut errors = vec![0.0f64; model.config.num_hidden_layers + 1];
+        for (text, layers) in states.iter().enumerate() {
+            for (layer, state) in layers.iter().enumerate() {
+                let truth = &model.truth[&format!("{text}.hidden_states.{layer}")];
+                errors[layer] = errors[layer].max(error(state, truth));
+            }
+        }
+        let bounds = &model.golden.pytorch_float32_max_abs_error.hidden_states;
+        assert_eq!(bounds.len(), errors.len());
+        for (layer, (ours, pytorch)) in errors.iter().zip(bounds).enumerate() {
+            assert!(*ours <= pytorch.max(FLOOR), "{name}, layer {layer}: {ours:e}, PyTorch {pytorch:e}");
+        }
+    }
+}
+
+#[test]
+fn pooled_vectors_are_those_of_sentence_transformers() {
+    let kinds = [Emit::Cls, Emit::Mean, Emit::Max, Emit::MeanSqrtLen, Emit::Weightedmean, Emit::Lasttoken];
+    for name in MODELS {
+        let model = load(name);
+        let order: Vec<usize> = (0..model.encoded.len()).collect();
+        let (mut compared, width) = (0, model.config.hidden_size);
+        for (text, layers) in hidden_states(&model, &order).iter().enumerate() {
+            let mut batch = Batch::new();
+            batch.push(&model.encoded[text].tokens);
+            for (layer, state) in layers.iter().enumerate() {
+                for kind in kinds {
+                    let Some(truth) = model.truth.get(&format!("{text}.{}.{layer}", kind.name())) else { continue };
+                    let pooled = pooling::sentences(state, width, &batch, kind.pooling().unwrap(), SpecialTokens::Keep);
+                    // A sum over √n may be larger than its terms by that factor, and its error with it.
+                    let growth = if kind == Emit::MeanSqrtLen { (batch.tokens() as f64).sqrt() } else { 1.0 };
+                    let bound = growth * model.golden.pytorch_float32_max_abs_error.hidden_states[layer].max(FLOOR);
+                    let found = error(&pooled, truth);
+                    assert!(found <= bound, "{name}: {} of layer {layer}: {found:e} > {bound:e}", kind.name());
+                    compared += 1;
+                }
+            }
+            if let Some(truth) = model.truth.get(&format!("{text}.sentence")) {
+                let last = layers.last().unwrap();
+                let mut sentence = pooling::sentences(last, width, &batch, Pooling::Mean, SpecialTokens::Keep);
+                pooling::normalize(&mut sentence, width);
+                assert!(error(&sentence, truth) <= FLOOR);
+                compared += 1;
+            }
+            if let Some(truth) = model.truth.get(&format!("{text}.pooler_output")) {
+                let cls = pooling::sentences(layers.last().unwrap(), width, &batch, Pooling::Cls, SpecialTokens::Keep);
+                let cls = Tensor::from_vec(cls, (1, width), &Device::Cpu).unwrap();
+                let pooled = model.encoder.pooler_output(&cls).unwrap().unwrap();
+                let bound = model.golden.pytorch_float32_max_abs_error.pooler_output.unwrap().max(FLOOR);
+                let found = error(&pooled.flatten_all().unwrap().to_vec1().unwrap(), truth);
+                assert!(found <= bound, "{name}: pooler_output: {found:e} > {bound:e}");
+                compared += 1;
+            }
+        }
+        assert!(compared >= 3 * 6 * (model.config.num_hidden_layers + 1), "{name}: only {compared} compared");
+    }
+}
+
+/// Another implementation by other people: candle-transformers' own BertModel.
+#[test]
+fn the_last_layer_is_that_of_candle_transformers() {
+    use candle_nn::VarBuilder;
+    use candle_transformers::models::bert::{BertModel, Config as CandleConfig};
+
+    for (name, prefix) in [("width1", "bert"), ("width32", ""), ("width64", "")] {
+        let model = load(name);
+        let mut config: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(directory(name).join("config.json")).unwrap()).unwrap();
+        // What it has no defaults for.
+        let defaults: [(&str, serde_json::Value); 5] = [
+            ("layer_norm_eps", 1e-12.into()),
+            ("type_vocab_size", 2.into()),
+            ("hidden_dropout_prob", 0.into()),
+            ("initializer_range", 0.into()),
+            ("pad_token_id", 0.into()),
+        ];
+        for (key, default) in defaults {
+            if config.get(key).is_none_or(serde_json::Value::is_null) {
+                config[key] = default;
+            }
+        }
+        if model.config.hidden_act == Activation::GeluTanh {
+            config["hidden_act"] = "geluapproximate".into(); // its name for the tanh form
+        }
+        let config: CandleConfig = serde_json::from_value(config).unwrap();
+        let weights = std::fs::read(directory(name).join("model.safetensors")).unwrap();
+        let vars = VarBuilder::from_buffered_safetensors(weights, DType::F32, &Device::Cpu).unwrap();
+        let vars = if prefix.is_empty() { vars } else { vars.pp(prefix) };
+        let bert = BertModel::load(vars, &config).unwrap();
+        let order: Vec<usize> = (0..model.encoded.len()).collect();
+        for (text, layers) in hidden_states(&model, &order).iter().enumerate() {
+            let tokens = &model.encoded[text].tokens;
+            let tensor = |ids: &[u32]| Tensor::new(ids, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+            let theirs = bert.forward(&tensor(&tokens.input_ids), &tensor(&tokens.token_type_ids), None).unwrap();
+            let theirs: Vec<f32> = theirs.flatten_all().unwrap().to_vec1().unwrap();
+            let theirs: Vec<f64> = theirs.into_iter().map(f64::from).collect();
+            let difference = error(layers.last().unwrap(), &theirs);
+            assert!(difference < 2e-5, "{name}, text {text}: {difference:e}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// The same bits alone, in any company, in any order, on any number of threads.
+    #[test]
+    fn a_text_does_not_notice_its_company(
+        name in proptest::sample::select(&MODELS[..]),
+        order in proptest::collection::vec(any::<proptest::sample::Index>(), 1..40),
+        threads in proptest::sample::select(&[1usize, 2, 3, 8][..]),
+    ) {
+        let model = load(name);
+        let order: Vec<usize> = order.iter().map(|index| index.index(model.encoded.len())).collect();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let together = pool.install(|| hidden_states(&model, &order));
+        for (&text, states) in order.iter().zip(&together) {
+            prop_assert_eq!(&hidden_states(&model, &[text])[0], states, "{} text {}", name, text);
+        }
+    }
+}

