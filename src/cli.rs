@@ -37,10 +37,19 @@ pub enum Command {
 
 const EXTRACT_EXAMPLES: &str = "\
 Examples:
-  layerwise extract \"The bank of the river.\"                  every layer's mean vector as JSON Lines
-  layerwise extract -i texts.txt -o out                       … as .npy files, a row per line of texts.txt
-  layerwise extract -i texts.txt -e token,cls -l -4.. -o out  token and [CLS] vectors of the last four layers
+  # the mean vector of every layer, as JSON Lines
+  layerwise extract \"The bank of the river.\"
+
+  # as .npy files, a row for each line of texts.txt
+  layerwise extract -i texts.txt -o out
+
+  # token and [CLS] vectors of the last four layers
+  layerwise extract -i texts.txt -e token,cls -l -4.. -o out
+
+  # a model from the hub, and its own sentence embedding
   layerwise extract -m sentence-transformers/all-MiniLM-L6-v2 -e sentence \"hello world\"
+
+  # a vector for each given word, in safetensors files
   cat words.txt | layerwise extract --pretokenized -e word -o out --format safetensors";
 
 /// How much is said, and how
@@ -150,7 +159,7 @@ pub struct ExtractArgs {
     pub word_pooling: WordPooling,
 
     /// Whether special tokens take part
-    #[arg(long, value_name = "KEEP", value_enum, default_value_t, help_heading = "Vectors")]
+    #[arg(long, value_name = "HOW", value_enum, default_value_t, help_heading = "Vectors")]
     pub special_tokens: SpecialTokens,
 
     /// Merge the selected layers into one array instead of one per layer

@@ -162,7 +162,7 @@ pub enum Error {
     Encoder(#[from] candle_core::Error),
 
     /// The user pressed Ctrl-C, or the system asked the process to end.
-    #[error("interrupted after {done} of {texts} texts")]
+    #[error("interrupted after {done} of {texts} texts; run the same command again to go on")]
     Interrupted {
         /// The signal's number.
         signal: u8,

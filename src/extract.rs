@@ -35,8 +35,8 @@ use crate::vectors::Vectors;
 
 /// Texts tokenized together, on all threads.
 const TEXTS_PER_CHUNK: usize = 4096;
-/// Bytes after which a chunk of texts is full however few they are.
-const BYTES_PER_CHUNK: usize = 1 << 20;
+/// Bytes after which a chunk of texts is full however few they are; see [`input::LONGEST_TEXT`] for what they cost.
+const BYTES_PER_CHUNK: usize = 1 << 18;
 /// Rows an error message names before it only counts.
 const NAMED_ROWS: usize = 5;
 
@@ -61,6 +61,11 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     let weights = checkpoint.weights()?;
     let plan = Plan::resolve(args, &config, encoder::has_pooler(&weights), || checkpoint.sentence_recipe())?;
     let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, plan.max_length, plan.wants_token_details())?;
+    if checkpoint.is_bundled() {
+        console.note(
+            "the bundled model is a placeholder with generated weights: its vectors mean nothing; choose a model with -m, such as -m google-bert/bert-base-uncased",
+        );
+    }
     console.detail(&format!(
         "model {}: {} layers of width {}; {} threads, {}",
         checkpoint.id,
@@ -117,23 +122,27 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
                 hidden_size: config.hidden_size,
             };
             let manifest = manifest::manifest(&model, &plan, &tokenized.input_sha256, &tokenized.counts)?;
-            if let Existing::Complete(existing) = output.existing() {
+            if let Existing::Complete(existing) | Existing::Unfinished(existing) = output.existing() {
                 let differences = manifest::differences(&manifest, existing);
                 let path = output.path().to_owned();
-                output.abandon();
-                if differences.is_empty() {
+                if !differences.is_empty() {
+                    output.abandon();
+                    return Err(Error::Output {
+                        path,
+                        problem: format!(
+                            "holds another job, which differs in {}; choose another directory, or start anew in this one with --overwrite",
+                            differences.join(", ")
+                        ),
+                    });
+                }
+                if matches!(output.existing(), Existing::Complete(_)) {
+                    output.abandon();
                     console.summary(&format!("{} already holds this job; nothing to do", path.display()));
                     return Ok(());
                 }
-                return Err(Error::Output {
-                    path,
-                    problem: format!(
-                        "holds another job, which differs in {}; choose another directory, or start anew in this one with --overwrite",
-                        differences.join(", ")
-                    ),
-                });
+                console.note(&format!("{} holds this job unfinished; it is done from the start", path.display()));
             }
-            let mut sink = output.create(&plan, &tokenized.counts)?;
+            let mut sink = output.create(&plan, &tokenized.counts, &manifest)?;
             let encoding = job.encode(&encoder, tokenized.spool, &tokenized.counts, &mut sink, &interrupt, console)?;
             let run = manifest::run(started, encoding, &tokenized.counts, threads, args.batch_tokens);
             sink.finish(&manifest, &run)?;

@@ -11,7 +11,7 @@ use crate::console::Console;
 use crate::encoder;
 use crate::error::{Error, Result, bytes};
 use crate::output::jsonl::output_error;
-use crate::output::manifest::{self, RUN};
+use crate::output::manifest::{self, MANIFEST, RUN};
 use crate::spec::Dtype;
 
 /// Prints what the target is.
@@ -20,7 +20,7 @@ use crate::spec::Dtype;
 /// Those of reading a model or a manifest.
 pub fn run(args: &InfoArgs, console: &Console) -> Result<()> {
     let directory = Path::new(&args.target);
-    let (facts, text) = match manifest::read(directory) {
+    let (facts, text) = match manifest::read(directory, MANIFEST) {
         Ok(Some(manifest)) if directory.is_dir() => {
             let text = describe_output(&manifest);
             (with_run(manifest, directory), text)

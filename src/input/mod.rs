@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use crate::error::{Error, Result};
 use crate::spec::InputFormat;
 
-/// The longest text that is taken, in bytes. Tokenizing takes some 100 bytes of memory for each byte of a text, and
-/// nothing a model can see of a text is longer than a few thousand; a longer one is a file without line ends.
-pub const LONGEST_TEXT: usize = 16 << 20;
+/// The longest text that is taken, in bytes. Tokenizing takes some 200 bytes of memory for each byte of a text, and a
+/// model sees a few thousand at most; what is longer is usually a file without line ends.
+pub const LONGEST_TEXT: usize = 4 << 20;
 
 /// Where texts come from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -111,7 +111,7 @@ mod tests {
         bytes.extend(b"\r\nb\n");
         assert_eq!(lines(&bytes).unwrap()[0].len(), LONGEST_TEXT);
         bytes.insert(0, b'a');
-        assert!(lines(&bytes).unwrap_err().to_string().contains("line 1 is longer than 16 MiB"));
+        assert!(lines(&bytes).unwrap_err().to_string().contains("line 1 is longer than 4 MiB"));
     }
 
     proptest! {

@@ -20,6 +20,9 @@ use crate::spec::{Emit, Format, RowKind, SpecialTokens};
 /// The file with a line per text.
 pub const TEXTS: &str = "texts.jsonl";
 
+/// The manifest of a job that is being written; what tells, after a crash, whose half-filled arrays these are.
+const UNFINISHED: &str = "unfinished.json";
+
 /// What was in a directory before.
 #[derive(Debug, PartialEq)]
 pub enum Existing {
@@ -27,6 +30,8 @@ pub enum Existing {
     Nothing,
     /// A complete job with this manifest.
     Complete(Value),
+    /// A job that was begun and not finished; its manifest to be.
+    Unfinished(Value),
     /// Something that `--overwrite` allows to be replaced.
     Replaceable,
 }
@@ -47,18 +52,13 @@ impl Prepared {
     /// [`Error::Output`] when it is a file or holds something else, [`Error::Io`] when it cannot be created or written.
     pub fn new(path: &Path, overwrite: bool) -> Result<Self> {
         let existing = match fs::read_dir(path) {
-            Ok(mut entries) => match (entries.next(), overwrite) {
-                (None, _) => Existing::Nothing,
-                (Some(_), true) => Existing::Replaceable,
-                (Some(_), false) => Existing::Complete(manifest::read(path)?.ok_or_else(|| Error::Output {
-                    path: path.to_owned(),
-                    problem: "is not empty and holds no finished job; choose another directory, or start anew in this one with --overwrite"
-                        .to_owned(),
-                })?),
-            },
+            Ok(entries) => existing(path, entries, overwrite)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Existing::Nothing,
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-                return Err(Error::Output { path: path.to_owned(), problem: "is a file; expected a directory".to_owned() });
+                return Err(Error::Output {
+                    path: path.to_owned(),
+                    problem: "is a file; expected a directory".to_owned(),
+                });
             }
             Err(error) => return Err(Error::io("read", path)(error)),
         };
@@ -66,7 +66,7 @@ impl Prepared {
             path.ancestors().take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists()).last();
         let created = created.map(Path::to_owned);
         fs::create_dir_all(path).map_err(Error::io("create directory", path))?;
-        let texts = NamedTempFile::new_in(path).map_err(|error| {
+        let texts = manifest::temporary_file(path).map_err(|error| {
             remove_if_empty(path, created.as_deref());
             Error::io("write into", path)(error)
         })?;
@@ -105,7 +105,7 @@ impl Prepared {
     ///
     /// # Errors
     /// [`Error::DiskFull`] when they do not fit, [`Error::Io`] when they cannot be created.
-    pub fn create(self, plan: &Plan, counts: &Counts) -> Result<DirectoryWriter> {
+    pub fn create(self, plan: &Plan, counts: &Counts, manifest: &Value) -> Result<DirectoryWriter> {
         let free = fs4::available_space(&self.path).map_err(Error::io("read", &self.path))?;
         let needed = plan.bytes(counts);
         if needed > free {
@@ -116,6 +116,7 @@ impl Prepared {
         if self.existing != Existing::Nothing {
             remove_outputs(&self.path)?;
         }
+        manifest::write_json(&self.path, UNFINISHED, manifest)?;
         let path = self.path.join(TEXTS);
         let texts =
             self.texts.into_inner().map_err(io::IntoInnerError::into_error).map_err(Error::io("write", &path))?;
@@ -124,6 +125,37 @@ impl Prepared {
         texts.persist(&path).map_err(|error| Error::io("write", &path)(error.error))?;
         DirectoryWriter::create(&self.path, plan, counts)
     }
+}
+
+/// What a directory that exists holds.
+fn existing(path: &Path, entries: fs::ReadDir, overwrite: bool) -> Result<Existing> {
+    let mut empty = true;
+    for entry in entries {
+        let entry = entry.map_err(Error::io("read", path))?;
+        if entry.file_name().to_string_lossy().starts_with(manifest::TEMPORARY) {
+            // Left by a process that was killed: files under their final names never start like this.
+            let _ = fs::remove_file(entry.path());
+        } else {
+            empty = false;
+        }
+    }
+    if empty {
+        return Ok(Existing::Nothing);
+    }
+    if overwrite {
+        return Ok(Existing::Replaceable);
+    }
+    if let Some(manifest) = manifest::read(path, MANIFEST)? {
+        return Ok(Existing::Complete(manifest));
+    }
+    if let Some(manifest) = manifest::read(path, UNFINISHED)? {
+        return Ok(Existing::Unfinished(manifest));
+    }
+    Err(Error::Output {
+        path: path.to_owned(),
+        problem: "is not empty and holds no job of layerwise; choose another directory, or use this one with --overwrite, which replaces only files that layerwise writes"
+            .to_owned(),
+    })
 }
 
 /// Removes an empty directory that was created for a job, and the empty ones around it that were.
@@ -138,7 +170,7 @@ fn remove_if_empty(path: &Path, created: Option<&Path>) {
 
 /// Removes what this program writes, and nothing else; the manifest first, so that the rest counts as unfinished.
 fn remove_outputs(directory: &Path) -> Result<()> {
-    let mut files = vec![directory.join(MANIFEST), directory.join(RUN), directory.join(TEXTS)];
+    let mut files = [MANIFEST, UNFINISHED, RUN, TEXTS].map(|name| directory.join(name)).to_vec();
     for emit in Emit::value_variants() {
         let folder = directory.join(emit.name());
         files.extend(["npy", "safetensors"].map(|extension| folder.with_extension(extension)));
@@ -256,7 +288,9 @@ impl DirectoryWriter {
             array.finish()?;
         }
         manifest::write_json(&self.path, RUN, run)?;
-        manifest::write_json(&self.path, MANIFEST, manifest)
+        manifest::write_json(&self.path, MANIFEST, manifest)?;
+        let unfinished = self.path.join(UNFINISHED);
+        fs::remove_file(&unfinished).map_err(Error::io("remove", unfinished))
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 use crate::kernels;
@@ -78,30 +79,30 @@ fn describe(array: &ArrayPlan, plan: &Plan, counts: &Counts) -> Value {
     description
 }
 
-/// The top-level keys, and those of the plan, in which two manifests differ.
+/// In what two jobs differ, judged by their manifests: options, parts of the model, the input, the program.
 pub fn differences(ours: &Value, theirs: &Value) -> Vec<String> {
     let keys = |value: &Value| value.as_object().map(|map| map.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
-    let mut differing = Vec::new();
-    for key in keys(ours) {
-        match (&ours[&key], &theirs[&key]) {
-            (ours, theirs) if ours == theirs => {}
-            (ours @ Value::Object(_), theirs @ Value::Object(_)) if key == "plan" || key == "model" => {
-                differing.extend(keys(ours).into_iter().filter(|inner| ours[inner] != theirs[inner]).map(|inner| {
-                    if key == "plan" { format!("--{}", inner.replace('_', "-")) } else { format!("model {inner}") }
-                }));
-            }
-            _ => differing.push(key),
-        }
-    }
-    differing
+    let differing = |part: &'static str| {
+        keys(&ours[part]).into_iter().filter(move |key| ours[part][key.as_str()] != theirs[part][key.as_str()])
+    };
+    let options = differing("plan").map(|key| format!("--{}", key.replace('_', "-")));
+    let model = differing("model").map(|key| format!("the model's {key}"));
+    // The other keys follow from these.
+    let rest = ["input", "layerwise", "instruction_set", "format_version"];
+    let rest = rest.into_iter().filter(|key| ours[*key] != theirs[*key]).map(|key| match key {
+        "input" => "the input".to_owned(),
+        "layerwise" => "layerwise's version".to_owned(),
+        key => key.replace('_', " "),
+    });
+    options.chain(model).chain(rest).collect()
 }
 
-/// Reads a directory's manifest; `None` when there is none.
+/// Reads a directory's manifest, which is called `name`; `None` when there is none.
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be read, [`Error::Output`] when it is no manifest.
-pub fn read(directory: &Path) -> Result<Option<Value>> {
-    let path = directory.join(MANIFEST);
+pub fn read(directory: &Path, name: &str) -> Result<Option<Value>> {
+    let path = directory.join(name);
     let text = match fs::read(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -143,7 +144,7 @@ pub fn run(started: SystemTime, encoding: Duration, counts: &Counts, threads: us
 pub fn write_json(directory: &Path, name: &str, value: &Value) -> Result<()> {
     let path = directory.join(name);
     let write = || -> io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        let mut file = temporary_file(directory)?;
         serde_json::to_writer_pretty(&mut file, value)?;
         file.write_all(b"\n")?;
         make_readable(file.as_file())?;
@@ -152,6 +153,14 @@ pub fn write_json(directory: &Path, name: &str, value: &Value) -> Result<()> {
         Ok(())
     };
     write().map_err(Error::io("write", &path))
+}
+
+/// How the names of files begin that are not yet under their own.
+pub(super) const TEMPORARY: &str = ".layerwise-";
+
+/// A file beside its later place.
+pub(super) fn temporary_file(directory: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(directory)
 }
 
 /// Gives a temporary file, private by default, the permissions of an ordinary one.

@@ -13,9 +13,12 @@ class Failure(Exception):
     """The output is not what the contract says."""
 
 
-def extract(binary: Path, model: Path, source: Path, emit: list[str], out: Path, *options: str) -> Output:
-    """Run `layerwise extract` and open what it wrote."""
-    command = [binary, "extract", "-m", model, "-i", source, "-e", ",".join(emit), "-o", out, "-q", *options]
+def extract(
+    binary: Path, model: Path, source: Path | list[str], emit: list[str], out: Path, *options: str
+) -> Output:
+    """Run `layerwise extract` on a file, or on texts as arguments, and open what it wrote."""
+    texts = ["-i", source] if isinstance(source, Path) else ["--", *source]
+    command = [binary, "extract", "-m", model, "-e", ",".join(emit), "-o", out, "-q", *options, *texts]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if done.returncode != 0:
         raise Failure(f"{' '.join(map(str, command))}\nexit code {done.returncode}\n{done.stderr}")
