@@ -1,11 +1,12 @@
 //! What people are told while a job runs: notes, warnings, progress. All of it on standard error.
 #![allow(clippy::print_stderr, reason = "this module is where messages are printed")]
 
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::cli::{Reporting, When};
 
@@ -72,12 +73,12 @@ impl Console {
 
     /// A bar of `tokens` to encode, with speed and remaining time.
     pub fn tokens_bar(&self, tokens: u64) -> ProgressBar {
-        self.bar(Some(tokens), "{bar:30} {percent:>3}% {human_pos}/{human_len} tokens, {per_sec}, {eta} left")
+        self.bar(Some(tokens), "{bar:30} {percent:>3}% {human_pos}/{human_len} tokens, {speed}, {eta} left")
     }
 
     /// A count of texts read, of which the number is not known yet.
     pub fn texts_spinner(&self) -> ProgressBar {
-        self.bar(None, "{spinner} tokenizing: {human_pos} texts, {per_sec}")
+        self.bar(None, "{spinner} tokenizing: {human_pos} texts, {speed}")
     }
 
     fn bar(&self, length: Option<u64>, template: &str) -> ProgressBar {
@@ -85,14 +86,19 @@ impl Console {
             return ProgressBar::hidden();
         }
         let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr_with_hz(10));
-        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        // Its own {per_sec} shows four decimals.
+        let speed = |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = write!(out, "{}/s", HumanCount(state.per_sec() as u64));
+        };
+        bar.set_style(style.with_key("speed", speed));
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
     }
 }
 
 /// Prints why the program ends. Called by `main` alone.
-pub fn print_error(message: &dyn std::fmt::Display) {
+pub fn print_error(message: &dyn fmt::Display) {
     let style = Style::new().fg_color(Some(AnsiColor::Red.into())).bold();
     anstream::eprintln!("{style}error{style:#}: {message}");
 }

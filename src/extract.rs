@@ -338,16 +338,11 @@ fn dry_run(
                 bytes(plan.bytes(counts)),
                 free.map_or_else(|| "unknown".to_owned(), bytes)
             ));
-            for array in plan.arrays() {
-                let tensor =
-                    if array.file(plan.format).ends_with(".safetensors") { array.name() } else { String::new() };
-                text.push_str(&format!(
-                    "  {} {tensor}\t({}, {}) {}\n",
-                    array.file(plan.format),
-                    counts.rows(array.emit),
-                    array.columns,
-                    plan.dtype.name()
-                ));
+            let files: Vec<String> = plan.arrays().iter().map(|array| array.place(plan.format)).collect();
+            let width = files.iter().map(String::len).max().unwrap_or(0);
+            for (array, file) in plan.arrays().iter().zip(&files) {
+                let (rows, columns) = (counts.rows(array.emit), array.columns);
+                text.push_str(&format!("  {file:width$}  ({rows}, {columns}) {}\n", plan.dtype.name()));
             }
         }
     }

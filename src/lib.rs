@@ -3,6 +3,36 @@
 //! Data flows one way, and modules import downward only:
 //! arguments ([`cli`]) → [`plan`] → [`input`] → [`tokens`] → [`batch`] → [`encoder`] → [`vectors`] → [`output`].
 //! [`extract`] is that pipeline on one page; `ARCHITECTURE.md` says why it is as it is.
+//!
+//! The parts can be used by themselves:
+//!
+//! ```
+//! use layerwise::batch::Batch;
+//! use layerwise::checkpoint::{Checkpoint, Request};
+//! use layerwise::encoder::Encoder;
+//! use layerwise::input::Text;
+//! use layerwise::tokens::Tokenizer;
+//!
+//! # fn main() -> layerwise::error::Result<()> {
+//! let request = Request { model: "bundled", revision: None, offline: true, show_progress: false };
+//! let checkpoint = Checkpoint::find(&request)?;
+//! let config = checkpoint.config()?;
+//! let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings, true)?;
+//! let encoder = Encoder::load(&checkpoint.weights()?, &config, config.num_hidden_layers, false)?;
+//!
+//! let text = Text { text: "the bank of the river".to_owned(), words: None };
+//! let mut batch = Batch::new();
+//! batch.push(&tokenizer.encode(0, &text, None)?.tokens);
+//! let mut layers = 0;
+//! encoder.visit_hidden_states(&batch, |layer, hidden_state| {
+//!     assert_eq!((layer, hidden_state.dims()), (layers, &[batch.tokens(), config.hidden_size][..]));
+//!     layers += 1;
+//!     Ok(())
+//! })?;
+//! assert_eq!(layers, config.num_hidden_layers + 1);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod cli;
 pub mod console;

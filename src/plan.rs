@@ -233,6 +233,14 @@ impl ArrayPlan {
         }
     }
 
+    /// The file of the array, and the tensor in it where a file holds several.
+    pub fn place(&self, format: Format) -> String {
+        match format {
+            Format::Npy => self.file(format),
+            Format::Safetensors => format!("{} [{}]", self.file(format), self.name()),
+        }
+    }
+
     /// The file of the array, relative to the output directory.
     pub fn file(&self, format: Format) -> String {
         match (format, self.slot) {

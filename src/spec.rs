@@ -96,7 +96,7 @@ pub enum Emit {
     Token,
     /// A vector per word, pooled over its tokens (--word-pooling)
     Word,
-    /// The first token's vector ([CLS])
+    /// The first token's vector (CLS)
     Cls,
     /// Mean over the tokens
     Mean,
@@ -106,7 +106,7 @@ pub enum Emit {
     MeanSqrtLen,
     /// Mean over the tokens weighted by their position, 1, 2, 3, …
     Weightedmean,
-    /// The last token's vector ([SEP])
+    /// The last token's vector (SEP)
     Lasttoken,
     /// pooler_output: tanh(dense(first token of the last layer)), for models that have one
     Pooler,

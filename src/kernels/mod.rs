@@ -1,7 +1,7 @@
 //! The CPU's share of the forward pass, as candle custom ops: product, attention, LayerNorm, embeddings.
 //!
 //! Everything here is (tokens, width), tokens of all texts one after the other. No step lets a token see the tokens
-//! of another text, and every number is computed by a fixed sequence of operations: see [`matmul`].
+//! of another text, and every number is computed by a fixed sequence of operations: see the module `matmul`.
 
 mod attention;
 mod matmul;

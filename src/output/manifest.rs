@@ -13,6 +13,7 @@ use tempfile::NamedTempFile;
 use crate::error::{Error, Result};
 use crate::kernels;
 use crate::plan::{ArrayPlan, Counts, Plan, Slot};
+use crate::spec::{Format, RowKind};
 
 /// The file that makes a directory complete.
 pub const MANIFEST: &str = "manifest.json";
@@ -73,8 +74,14 @@ fn describe(array: &ArrayPlan, plan: &Plan, counts: &Counts) -> Value {
         "shape": [counts.rows(array.emit), array.columns as u64],
         "dtype": plan.dtype.name(),
     });
-    if plan.format == crate::spec::Format::Safetensors {
+    let in_tensors = plan.format == Format::Safetensors;
+    if in_tensors {
         description["tensor"] = json!(array.name());
+    }
+    if array.emit.rows() != RowKind::Text {
+        // Where the rows of each text start: a file of its own, or a tensor beside the array's.
+        let name = array.emit.name();
+        description["offsets"] = if in_tensors { json!("offsets") } else { json!(format!("{name}/offsets.npy")) };
     }
     description
 }
