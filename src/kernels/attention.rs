@@ -2,9 +2,12 @@
 
 use std::ops::Range;
 
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::functions::exp;
 use super::matmul::{Packed, Rows, multiply};
+use super::rowwise::sum;
 
 /// Queries handled at once; bounds the scores held in memory to this many rows of a text's length.
 const QUERIES_PER_BLOCK: usize = 64;
@@ -46,8 +49,11 @@ fn one_head(qkv: &[f32], tokens: Range<usize>, head: usize, hidden: usize, width
         multiply(queries, block.clone(), &keys, 0..length.div_ceil(super::matmul::STRIP), |row, column, piece| {
             scores[(row - first) * length + column..][..piece.len()].copy_from_slice(piece);
         });
-        let totals: Vec<f64> =
-            scores.chunks_exact_mut(length).take(block.len()).map(|row| exponentials(row, scale)).collect();
+        let totals: Vec<f64> = scores
+            .chunks_exact_mut(length)
+            .take(block.len())
+            .map(|scores| super::arch().dispatch(Exponentials { scores, scale }))
+            .collect();
         let weights = Rows { data: &scores, stride: length };
         multiply(weights, 0..block.len(), &values, 0..width.div_ceil(super::matmul::STRIP), |row, column, piece| {
             for (out, value) in out[(first + row) * width + column..].iter_mut().zip(piece) {
@@ -59,20 +65,33 @@ fn one_head(qkv: &[f32], tokens: Range<usize>, head: usize, hidden: usize, width
 }
 
 /// Turns scores into exp(scale · (score - largest)) and returns their sum; softmax is one divided by the other.
-fn exponentials(scores: &mut [f32], scale: f64) -> f64 {
-    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut total = 0.0;
-    for score in scores {
-        let exponent = (f64::from(*score) - f64::from(largest)) * scale;
-        // e^x = e^h · e^(x - h) with h = x rounded: without the correction, rounding an exponent of -10 would be an
-        // error of 5e-7 in the weight, more than all else in this step.
-        let rounded = exponent as f32;
-        let correction = (exponent - f64::from(rounded)) as f32;
-        let power = libm::expf(rounded);
-        *score = power + power * correction;
-        total += f64::from(*score);
+struct Exponentials<'a> {
+    scores: &'a mut [f32],
+    scale: f64,
+}
+
+impl WithSimd for Exponentials<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f64 {
+        let Self { scores, scale } = self;
+        // A product with the scale as float32 alone, rounded, would be off by 5e-7 at -10, and the weight with it:
+        // more than all else in this step. What it lost goes into exp as well.
+        let high = scale as f32;
+        let low = (scale - f64::from(high)) as f32;
+        let mut largest = f32::NEG_INFINITY;
+        for score in scores.iter() {
+            largest = if *score > largest { *score } else { largest };
+        }
+        for score in scores.iter_mut() {
+            let distance = *score - largest;
+            let exponent = distance * high;
+            let lost = distance.mul_add(high, -exponent);
+            *score = exp(exponent, distance.mul_add(low, lost));
+        }
+        sum(scores, f64::from)
     }
-    total
 }
 
 #[cfg(test)]

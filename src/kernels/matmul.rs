@@ -98,9 +98,9 @@ pub(super) fn matmul(a: &[f32], b: &Packed, out: &mut [f32], epilogue: impl Fn(u
             let first = task * ROWS_PER_TASK;
             let rows = first..first + out.len() / columns;
             multiply(a, rows, b, 0..b.strips(), |row, column, values| {
-                epilogue(column, values);
                 out[(row - first) * columns + column..][..values.len()].copy_from_slice(values);
             });
+            out.chunks_exact_mut(columns).for_each(|row| epilogue(0, row));
         });
     } else {
         // Few rows: spread the columns instead. Their pieces of a row lie apart in `out`, so they are put in after.
@@ -116,9 +116,9 @@ pub(super) fn matmul(a: &[f32], b: &Packed, out: &mut [f32], epilogue: impl Fn(u
                 let width = columns.min(strips.end * STRIP) - first;
                 let mut piece = vec![0.0; rows * width];
                 multiply(a, 0..rows, b, strips.clone(), |row, column, values| {
-                    epilogue(column, values);
                     piece[row * width + column - first..][..values.len()].copy_from_slice(values);
                 });
+                piece.chunks_exact_mut(width).for_each(|row| epilogue(first, row));
                 piece
             })
             .collect();

@@ -4,6 +4,7 @@
 //! of another text, and every number is computed by a fixed sequence of operations: see the module `matmul`.
 
 mod attention;
+mod functions;
 mod matmul;
 mod rowwise;
 
@@ -101,9 +102,7 @@ impl CustomOp1 for LinearOp<'_> {
                 *value += bias;
             }
             if let Some(activation) = activation {
-                for value in values {
-                    *value = activation.apply(*value);
-                }
+                activation.apply(values);
             }
         });
         Ok((CpuStorage::F32(out), (tokens, weight.columns()).into()))

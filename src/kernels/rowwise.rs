@@ -1,29 +1,76 @@
 //! What is done row by row: activations, LayerNorm, the sum of embeddings.
 //!
-//! Sums over a row are taken in float64: it costs little here, and it keeps these steps from adding to the error.
+//! Sums over a row are taken in float64: it costs little here, and it keeps these steps from adding to the error. They
+//! run in [`LANES`] interleaved parts whatever the vector width, so that their bits do not depend on it.
 
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::functions::{gelu, gelu_tanh};
 use crate::checkpoint::config::Activation;
 
 /// Rows one task takes.
 const ROWS_PER_TASK: usize = 32;
 
+/// Parts in which a sum is taken.
+const LANES: usize = 16;
+
 impl Activation {
-    /// The activation of one number, computed in float64 and rounded once.
-    pub(super) fn apply(self, x: f32) -> f32 {
-        let x64 = f64::from(x);
-        match self {
-            // x · Φ(x) = x · erfc(-x / √2) / 2: no cancellation for negative x.
-            Activation::Gelu => (0.5 * x64 * libm::erfc(-x64 * std::f64::consts::FRAC_1_SQRT_2)) as f32,
-            Activation::GeluTanh => {
-                let inner = (2.0 / std::f64::consts::PI).sqrt() * (x64 + 0.044715 * x64 * x64 * x64);
-                (0.5 * x64 * (1.0 + libm::tanh(inner))) as f32
+    /// The activation of each number.
+    pub(super) fn apply(self, values: &mut [f32]) {
+        super::arch().dispatch(Apply(self, values));
+    }
+}
+
+struct Apply<'a>(Activation, &'a mut [f32]);
+
+impl WithSimd for Apply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self(activation, values) = self;
+        // Loops and not closures: what is called in them must be inlined to be compiled for the instruction set.
+        match activation {
+            Activation::Gelu => {
+                for x in values {
+                    *x = gelu(*x);
+                }
             }
-            Activation::Relu => x.max(0.0),
-            Activation::Tanh => libm::tanh(x64) as f32,
+            Activation::GeluTanh => {
+                for x in values {
+                    *x = gelu_tanh(*x);
+                }
+            }
+            Activation::Relu => {
+                for x in values {
+                    *x = if *x < 0.0 { 0.0 } else { *x }; // as a comparison, so that a NaN stays one
+                }
+            }
+            // The pooler's: one row a text.
+            Activation::Tanh => {
+                for x in values {
+                    *x = libm::tanh(f64::from(*x)) as f32;
+                }
+            }
         }
     }
+}
+
+/// Σ term(x), in interleaved parts.
+#[inline(always)]
+pub(super) fn sum<T: Copy>(values: &[T], term: impl Fn(T) -> f64) -> f64 {
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let mut parts = [0.0; LANES];
+    for chunk in chunks {
+        for (part, &value) in parts.iter_mut().zip(chunk) {
+            *part += term(value);
+        }
+    }
+    for (part, &value) in parts.iter_mut().zip(rest) {
+        *part += term(value);
+    }
+    parts.iter().sum()
 }
 
 /// LayerNorm of each row of `width` numbers: `(x - mean) / √(variance + eps) · weight + bias`.
@@ -41,14 +88,33 @@ pub(super) fn layer_norm(
         let mut x = vec![0.0; width];
         for (i, out) in out.chunks_exact_mut(width).enumerate() {
             row(task * ROWS_PER_TASK + i, &mut x);
-            let mean = x.iter().sum::<f64>() / width as f64;
-            let variance = x.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / width as f64;
-            let scale = 1.0 / (variance + eps).sqrt();
-            for (((out, x), weight), bias) in out.iter_mut().zip(&x).zip(weight).zip(bias) {
-                *out = ((x - mean) * scale * f64::from(*weight) + f64::from(*bias)) as f32;
-            }
+            super::arch().dispatch(Norm { x: &x, weight, bias, eps, out });
         }
     });
+}
+
+struct Norm<'a> {
+    x: &'a [f64],
+    weight: &'a [f32],
+    bias: &'a [f32],
+    eps: f64,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Norm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { x, weight, bias, eps, out } = self;
+        let width = x.len() as f64;
+        let mean = sum(x, |x| x) / width;
+        let variance = sum(x, |x| (x - mean) * (x - mean)) / width;
+        let scale = 1.0 / (variance + eps).sqrt();
+        for (((out, x), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
+            *out = ((x - mean) * scale * f64::from(*weight) + f64::from(*bias)) as f32;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -57,15 +123,21 @@ mod tests {
 
     #[test]
     fn activations_at_known_points() {
+        let apply = |activation: Activation, x: f32| {
+            let mut values = [x];
+            activation.apply(&mut values);
+            values[0]
+        };
         // Φ(1) = 0.8413447460685429; the tanh form at 1 is 0.8411919906082768.
-        assert_eq!(Activation::Gelu.apply(1.0), 0.841_344_7);
-        assert_eq!(Activation::Gelu.apply(-1.0), -0.158_655_26);
-        assert_eq!(Activation::GeluTanh.apply(1.0), 0.841_192);
-        assert_eq!(Activation::Relu.apply(-2.0), 0.0);
+        assert_eq!(apply(Activation::Gelu, 1.0), 0.841_344_7);
+        assert_eq!(apply(Activation::GeluTanh, 1.0), 0.841_192);
+        assert_eq!(apply(Activation::Relu, -2.0), 0.0);
+        assert_eq!(apply(Activation::Tanh, 0.5), 0.462_117_16);
         for activation in [Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
-            assert_eq!(activation.apply(0.0), 0.0);
-            assert_eq!(activation.apply(50.0), 50.0);
-            assert_eq!(activation.apply(-50.0), 0.0);
+            assert_eq!(apply(activation, 0.0), 0.0);
+            assert_eq!(apply(activation, 50.0), 50.0);
+            assert_eq!(apply(activation, -50.0), 0.0);
+            assert!(apply(activation, f32::NAN).is_nan());
         }
     }
 
