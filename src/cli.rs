@@ -199,7 +199,7 @@ pub struct ExtractArgs {
     pub dry_run: bool,
 
     /// CPU threads [default: all cores]; never changes a number
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Speed")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Speed")]
     pub threads: Option<u16>,
 
     /// Tokens encoded together; never changes a number

@@ -1,12 +1,11 @@
 //! What people are told while a job runs: notes, warnings, progress. All of it on standard error.
-#![allow(clippy::print_stderr, reason = "this module is where messages are printed")]
 
 use std::fmt;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
 
 use crate::cli::{Reporting, When};
 
@@ -53,21 +52,21 @@ impl Console {
     /// What is going on, for those who asked.
     pub fn detail(&self, message: &str) {
         if self.verbose {
-            anstream::eprintln!("{message}");
+            print(format_args!("{message}"));
         }
     }
 
     /// The line at the end.
     pub fn summary(&self, message: &str) {
         if !self.quiet {
-            anstream::eprintln!("{message}");
+            print(format_args!("{message}"));
         }
     }
 
     fn say(&self, color: AnsiColor, label: &str, message: &str) {
         if !self.quiet {
             let style = Style::new().fg_color(Some(color.into())).bold();
-            anstream::eprintln!("{style}{label}{style:#}: {message}");
+            print(format_args!("{style}{label}{style:#}: {message}"));
         }
     }
 
@@ -85,7 +84,13 @@ impl Console {
         if !self.progress {
             return ProgressBar::hidden();
         }
-        let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr_with_hz(10));
+        // indicatif shows nothing where there is no terminal, even to those who ask for it.
+        let target = if io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr_with_hz(10)
+        } else {
+            ProgressDrawTarget::term_like_with_hz(Box::new(PlainStderr), 10)
+        };
+        let bar = ProgressBar::with_draw_target(length, target);
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         // Its own {per_sec} shows four decimals.
         let speed = |state: &ProgressState, out: &mut dyn fmt::Write| {
@@ -97,8 +102,55 @@ impl Console {
     }
 }
 
+/// A line on standard error. That nobody can read it is no reason to stop.
+fn print(line: fmt::Arguments<'_>) {
+    let _ = writeln!(anstream::stderr(), "{line}");
+}
+
 /// Prints why the program ends. Called by `main` alone.
 pub fn print_error(message: &dyn fmt::Display) {
     let style = Style::new().fg_color(Some(AnsiColor::Red.into())).bold();
-    anstream::eprintln!("{style}error{style:#}: {message}");
+    print(format_args!("{style}error{style:#}: {message}"));
+}
+
+/// Standard error that is no terminal: a line that is drawn again starts over with a carriage return.
+#[derive(Debug)]
+struct PlainStderr;
+
+impl TermLike for PlainStderr {
+    fn width(&self) -> u16 {
+        100
+    }
+
+    fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write_line(&self, line: &str) -> io::Result<()> {
+        writeln!(io::stderr(), "{line}")
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        write!(io::stderr(), "{text}")
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        write!(io::stderr(), "\r")
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }

@@ -119,7 +119,7 @@ pub enum Error {
     },
 
     /// A number too large for the type it is to be stored in.
-    #[error("{what} holds {value}, which does not fit into {dtype} (largest {largest}); store f32 or bf16")]
+    #[error("{what} holds {value}, which does not fit into {dtype}; {remedy}")]
     DoesNotFit {
         /// The array.
         what: String,
@@ -127,8 +127,8 @@ pub enum Error {
         value: f32,
         /// The type asked for.
         dtype: &'static str,
-        /// Its largest number.
-        largest: f32,
+        /// What helps.
+        remedy: &'static str,
     },
 
     /// The output directory cannot be used.
@@ -162,7 +162,7 @@ pub enum Error {
     Encoder(#[from] candle_core::Error),
 
     /// The user pressed Ctrl-C, or the system asked the process to end.
-    #[error("interrupted after {done} of {texts} texts; run the same command again to go on")]
+    #[error("interrupted after {done} of {texts} texts; run the same command again to start over")]
     Interrupted {
         /// The signal's number.
         signal: u8,

@@ -5,6 +5,7 @@
 //! is dropped, so memory grows neither with the input nor with the number of layers.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant, SystemTime};
 
 use candle_core::{Device, Tensor};
@@ -23,7 +24,7 @@ use crate::input::{self, Source, Text};
 use crate::interrupt::Interrupt;
 use crate::kernels;
 use crate::output::Sink;
-use crate::output::directory::{Existing, Prepared};
+use crate::output::directory::{self, Existing, Prepared};
 use crate::output::jsonl::{JsonLines, output_error};
 use crate::output::manifest::{self, ModelIdentity};
 use crate::output::texts::TextLine;
@@ -33,10 +34,8 @@ use crate::spool;
 use crate::tokens::{Encoded, Tokenizer};
 use crate::vectors::Vectors;
 
-/// Texts tokenized together, on all threads.
-const TEXTS_PER_CHUNK: usize = 4096;
-/// Bytes after which a chunk of texts is full however few they are; see [`input::LONGEST_TEXT`] for what they cost.
-const BYTES_PER_CHUNK: usize = 1 << 18;
+/// How long a signal may go unnoticed while input is waited for.
+const SIGNAL_LATENCY: Duration = Duration::from_millis(50);
 /// Rows an error message names before it only counts.
 const NAMED_ROWS: usize = 5;
 
@@ -91,6 +90,11 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     };
     say_what_was_cut(&tokenized, &plan, console);
     if args.dry_run {
+        if let Some(path) = &args.output
+            && let Err(error) = directory::examine(path, args.overwrite)
+        {
+            console.warn(&error.to_string());
+        }
         return dry_run(args, &checkpoint, &weights, &config, &plan, &tokenized.counts);
     }
 
@@ -185,7 +189,7 @@ struct Tokenized {
 
 /// The first pass: every text read, tokenized, counted and spooled.
 fn tokenize(
-    texts: impl Iterator<Item = Result<Text>>,
+    texts: impl Iterator<Item = Result<Text>> + Send + 'static,
     tokenizer: &Tokenizer,
     plan: &Plan,
     source: &Source,
@@ -195,15 +199,23 @@ fn tokenize(
 ) -> Result<Tokenized> {
     let spinner = console.texts_spinner();
     let mut spool = spool::Writer::new(output.as_ref().map(|output| output.path()));
-    let spool_error = |error| Error::io("write", "the temporary file of tokenized texts")(error);
+    let spool_directory = output.as_ref().map_or_else(std::env::temp_dir, |output| output.path().to_owned());
+    let spool_error = |error| Error::io("write a temporary file into", &spool_directory)(error);
     let mut digest = Sha256::new();
     let mut counts = Counts::default();
     let mut longest = 0;
     let mut too_long = Vec::new();
 
-    let mut texts = texts.peekable();
-    while texts.peek().is_some() {
-        let chunk = next_chunk(&mut texts)?;
+    let pieces = input::read_ahead(texts);
+    loop {
+        if let Some(signal) = interrupt.signal() {
+            return Err(Error::Interrupted { signal, done: 0, texts: counts.texts });
+        }
+        let chunk = match pieces.recv_timeout(SIGNAL_LATENCY) {
+            Ok(chunk) => chunk?,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         let first = counts.texts;
         let encoded: Vec<Result<Encoded>> = chunk
             .par_iter()
@@ -226,9 +238,6 @@ fn tokenize(
             count(&mut counts, &encoded, plan.special_tokens);
         }
         spinner.set_position(counts.texts);
-        if let Some(signal) = interrupt.signal() {
-            return Err(Error::Interrupted { signal, done: 0, texts: counts.texts });
-        }
     }
     spinner.finish_and_clear();
     if counts.texts == 0 {
@@ -247,18 +256,6 @@ fn tokenize(
     }
     let spool = spool.finish().map_err(spool_error)?;
     Ok(Tokenized { counts, spool, input_sha256: checkpoint::hex(&digest.finalize()), longest })
-}
-
-/// The next texts, enough to keep all threads busy and few enough to hold in memory.
-fn next_chunk(texts: &mut impl Iterator<Item = Result<Text>>) -> Result<Vec<Text>> {
-    let (mut chunk, mut size) = (Vec::new(), 0);
-    while chunk.len() < TEXTS_PER_CHUNK && size < BYTES_PER_CHUNK {
-        let Some(text) = texts.next() else { break };
-        let text = text?;
-        size += text.text.len();
-        chunk.push(text);
-    }
-    Ok(chunk)
 }
 
 fn count(counts: &mut Counts, encoded: &Encoded, special_tokens: SpecialTokens) {
@@ -388,7 +385,7 @@ impl Job<'_> {
         let mut vectors = Vectors::new(self.plan);
         let mut done = 0;
         for batch in Batches::new(spool, self.args.batch_tokens as usize) {
-            let batch = batch.map_err(Error::io("read", "the temporary file of tokenized texts"))?;
+            let batch = batch.map_err(Error::io("read", "back the temporary file of tokenized texts"))?;
             if let Some(signal) = interrupt.signal() {
                 return Err(Error::Interrupted { signal, done, texts: counts.texts });
             }

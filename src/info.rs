@@ -10,6 +10,7 @@ use crate::cli::InfoArgs;
 use crate::console::Console;
 use crate::encoder;
 use crate::error::{Error, Result, bytes};
+use crate::output::directory::UNFINISHED;
 use crate::output::jsonl::output_error;
 use crate::output::manifest::{self, MANIFEST, RUN};
 use crate::spec::Dtype;
@@ -26,6 +27,12 @@ pub fn run(args: &InfoArgs, console: &Console) -> Result<()> {
             (with_run(manifest, directory), text)
         }
         Err(error) if directory.is_dir() => return Err(error),
+        Ok(None) if directory.join(UNFINISHED).exists() => {
+            return Err(Error::Output {
+                path: directory.to_owned(),
+                problem: "holds an unfinished job; run its command again to finish it".to_owned(),
+            });
+        }
         _ => {
             let facts = model_facts(args, console)?;
             let text = describe_model(&facts);

@@ -27,6 +27,9 @@ impl Interrupt {
             flag::register(signal, Arc::clone(&armed))?;
             flag::register_usize(signal, Arc::clone(&interrupt.signal), signal as usize)?;
         }
+        // A file-size limit is a failed write, which is reported, and not the end of the process.
+        #[cfg(unix)]
+        flag::register(signal_hook::consts::SIGXFSZ, Arc::default())?;
         Ok(interrupt)
     }
 

@@ -14,8 +14,15 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are "errors" of clap's too, which go to standard output with exit code 0.
-            let printed = error.print();
-            return ExitCode::from(if printed.is_ok() { error.exit_code() as u8 } else { 0 });
+            let printed = error.print().or_else(|error| match error.kind() {
+                io::ErrorKind::BrokenPipe => Ok(()),
+                _ => Err(error),
+            });
+            return match (error.use_stderr(), printed) {
+                (true, _) => ExitCode::from(2),
+                (false, Ok(())) => ExitCode::SUCCESS,
+                (false, Err(_)) => ExitCode::FAILURE,
+            };
         }
     };
     let console = Console::new(&cli.output);

@@ -277,6 +277,15 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    /// A number as it is stored: rounded to nearest, infinite where it does not fit.
+    pub fn round(self, value: f32) -> f32 {
+        match self {
+            Dtype::F32 => value,
+            Dtype::F16 => half::f16::from_f32(value).to_f32(),
+            Dtype::Bf16 => half::bf16::from_f32(value).to_f32(),
+        }
+    }
+
     /// Bytes of one number.
     pub fn size(self) -> u64 {
         match self {

@@ -84,6 +84,9 @@ impl Checkpoint {
                 .map(|(_, mode, _)| *mode)
                 .collect(),
         };
+        if modes.is_empty() {
+            return Err(problem("selects no pooling; choose another --emit than `sentence`".to_owned()));
+        }
         let known = |mode: &str| {
             POOLING_MODES.iter().find(|(_, name, _)| *name == mode).map(|(.., pooling)| *pooling).ok_or_else(|| {
                 problem(format!("`{mode}` is not known; expected one of sentence-transformers' pooling modes"))

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
 
 use crate::error::{Error, Result};
 use crate::spec::InputFormat;
@@ -13,6 +15,11 @@ use crate::spec::InputFormat;
 /// The longest text that is taken, in bytes. Tokenizing takes some 200 bytes of memory for each byte of a text, and a
 /// model sees a few thousand at most; what is longer is usually a file without line ends.
 pub const LONGEST_TEXT: usize = 4 << 20;
+
+/// Texts that are read, and tokenized, together.
+const TEXTS_PER_PIECE: usize = 4096;
+/// Bytes after which a piece is full however few texts it holds; see [`LONGEST_TEXT`] for what they cost.
+const BYTES_PER_PIECE: usize = 1 << 18;
 
 /// Where texts come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +81,35 @@ pub fn read(
         Source::Stdin => Box::new(BufReader::with_capacity(1 << 16, io::stdin())),
     };
     Ok(Box::new(text::Lines::new(reader, name).map(move |line| line.map(|text| with_words(text, pretokenized)))))
+}
+
+/// Texts read ahead on a thread of their own, in pieces: enough to keep all threads busy, few enough to hold in memory.
+///
+/// So whoever takes them can do something else while standard input says nothing: see [`Receiver::recv_timeout`]. The
+/// last piece is an error, or shorter than the others.
+pub fn read_ahead(mut texts: impl Iterator<Item = Result<Text>> + Send + 'static) -> Receiver<Result<Vec<Text>>> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    thread::spawn(move || {
+        loop {
+            let piece = next_piece(&mut texts);
+            let ended = piece.as_ref().map_or(true, Vec::is_empty);
+            if sender.send(piece).is_err() || ended {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn next_piece(texts: &mut impl Iterator<Item = Result<Text>>) -> Result<Vec<Text>> {
+    let (mut piece, mut size) = (Vec::new(), 0);
+    while piece.len() < TEXTS_PER_PIECE && size < BYTES_PER_PIECE {
+        let Some(text) = texts.next() else { break };
+        let text = text?;
+        size += text.text.len();
+        piece.push(text);
+    }
+    Ok(piece)
 }
 
 fn with_words(text: String, pretokenized: bool) -> Text {

@@ -28,7 +28,8 @@ impl<R: BufRead> Lines<R> {
         if read.map_err(|error| problem(format!("cannot be read: {error}")))? == 0 {
             return Ok(None);
         }
-        if bytes.last() == Some(&b'\n') {
+        let ended = bytes.last() == Some(&b'\n');
+        if ended {
             bytes.pop();
             if bytes.last() == Some(&b'\r') {
                 bytes.pop();
@@ -51,6 +52,9 @@ impl<R: BufRead> Lines<R> {
         })?;
         if self.line == 1 && text.starts_with('\u{feff}') {
             text.drain(..'\u{feff}'.len_utf8());
+            if text.is_empty() && !ended {
+                return Ok(None); // a file of nothing but a byte order mark
+            }
         }
         Ok(Some(text))
     }
@@ -93,6 +97,8 @@ mod tests {
         assert_eq!(lines(b"a\rb\n").unwrap(), ["a\rb"], "a lone carriage return is a character");
         assert_eq!(lines(b"\n\n").unwrap(), ["", ""]);
         assert_eq!(lines(b"").unwrap(), [""; 0]);
+        assert_eq!(lines(b"\xef\xbb\xbf").unwrap(), [""; 0]);
+        assert_eq!(lines(b"\xef\xbb\xbf\n").unwrap(), [""]);
         assert_eq!(lines("x\n\u{feff}y\n".as_bytes()).unwrap()[1], "\u{feff}y", "only the file's first character");
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
+use super::check_fits;
 use crate::error::{Error, Result};
 use crate::spec::Dtype;
 
@@ -41,18 +42,17 @@ impl ArrayFile {
 
     /// Appends numbers, rounded to the array's type.
     pub(super) fn write(&mut self, numbers: &[f32]) -> Result<()> {
+        check_fits(numbers, self.dtype, || format!("{} of {}", self.name, self.path.display()))?;
         match self.dtype {
             Dtype::F32 => self.write_bytes(bytemuck::cast_slice(numbers)),
             Dtype::F16 => {
                 let mut rounded = vec![f16::ZERO; numbers.len()];
                 rounded.convert_from_f32_slice(numbers);
-                self.check_fits(numbers, f16::MAX.to_f32(), |index| rounded[index].is_finite())?;
                 self.write_bytes(bytemuck::cast_slice(rounded.as_slice()))
             }
             Dtype::Bf16 => {
                 let mut rounded = vec![bf16::ZERO; numbers.len()];
                 rounded.convert_from_f32_slice(numbers);
-                self.check_fits(numbers, bf16::MAX.to_f32(), |index| rounded[index].is_finite())?;
                 self.write_bytes(bytemuck::cast_slice(rounded.as_slice()))
             }
         }
@@ -74,18 +74,6 @@ impl ArrayFile {
             }
         }
         self.file.write_all(bytes).map_err(Error::io("write", &self.path))
-    }
-
-    fn check_fits(&self, numbers: &[f32], largest: f32, fits: impl Fn(usize) -> bool) -> Result<()> {
-        match (0..numbers.len()).find(|&index| !fits(index)) {
-            None => Ok(()),
-            Some(index) => Err(Error::DoesNotFit {
-                what: format!("{} of {}", self.name, self.path.display()),
-                value: numbers[index],
-                dtype: self.dtype.name(),
-                largest,
-            }),
-        }
     }
 
     /// Brings everything to the disk; the array must be full.

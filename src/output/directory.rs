@@ -1,6 +1,7 @@
 //! The output directory: arrays at their final size, filled in place, complete once its manifest is there.
 
-use std::fs;
+use std::ffi::OsStr;
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -15,13 +16,16 @@ use super::{Sink, npy, safetensors};
 use crate::batch::{Batch, SPECIAL};
 use crate::error::{Error, Result};
 use crate::plan::{Counts, Plan};
-use crate::spec::{Emit, Format, RowKind, SpecialTokens};
+use crate::spec::{Combine, Emit, Format, RowKind, SpecialTokens};
 
 /// The file with a line per text.
 pub const TEXTS: &str = "texts.jsonl";
 
 /// The manifest of a job that is being written; what tells, after a crash, whose half-filled arrays these are.
-const UNFINISHED: &str = "unfinished.json";
+pub const UNFINISHED: &str = "unfinished.json";
+
+/// The file whose lock says that a process is writing here.
+const LOCK: &str = ".layerwise.lock";
 
 /// What was in a directory before.
 #[derive(Debug, PartialEq)]
@@ -43,34 +47,30 @@ pub struct Prepared {
     created: Option<PathBuf>,
     texts: BufWriter<NamedTempFile>,
     existing: Existing,
+    lock: Lock,
 }
 
 impl Prepared {
-    /// Checks a directory, creating it when it does not exist.
+    /// Checks a directory, creating it when it does not exist, and takes it for this process.
     ///
     /// # Errors
-    /// [`Error::Output`] when it is a file or holds something else, [`Error::Io`] when it cannot be created or written.
+    /// [`Error::Output`] when it is a file, holds something else or is in use, [`Error::Io`] when it cannot be created
+    /// or written.
     pub fn new(path: &Path, overwrite: bool) -> Result<Self> {
-        let existing = match fs::read_dir(path) {
-            Ok(entries) => existing(path, entries, overwrite)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Existing::Nothing,
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-                return Err(Error::Output {
-                    path: path.to_owned(),
-                    problem: "is a file; expected a directory".to_owned(),
-                });
-            }
-            Err(error) => return Err(Error::io("read", path)(error)),
-        };
+        examine(path, overwrite)?; // before anything is created
         let created =
             path.ancestors().take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists()).last();
         let created = created.map(Path::to_owned);
         fs::create_dir_all(path).map_err(Error::io("create directory", path))?;
-        let texts = manifest::temporary_file(path).map_err(|error| {
-            remove_if_empty(path, created.as_deref());
-            Error::io("write into", path)(error)
-        })?;
-        Ok(Self { path: path.to_owned(), created, texts: BufWriter::with_capacity(1 << 16, texts), existing })
+        let prepare = || -> Result<Self> {
+            let lock = Lock::take(path)?;
+            let existing = examine(path, overwrite)?; // again, now that nobody else can change it
+            remove_leftovers(path, &existing)?;
+            let texts = manifest::temporary_file(path).map_err(Error::io("write into", path))?;
+            let texts = BufWriter::with_capacity(1 << 16, texts);
+            Ok(Self { path: path.to_owned(), created: created.clone(), texts, existing, lock })
+        };
+        prepare().inspect_err(|_| remove_if_empty(path, created.as_deref()))
     }
 
     /// What was there before.
@@ -96,8 +96,9 @@ impl Prepared {
 
     /// Gives up: leaves the file system as it was found.
     pub fn abandon(self) {
-        let Self { path, created, texts, .. } = self;
+        let Self { path, created, texts, lock, .. } = self;
         drop(texts.into_parts().0); // removes the temporary file
+        drop(lock);
         remove_if_empty(&path, created.as_deref());
     }
 
@@ -118,28 +119,29 @@ impl Prepared {
         }
         manifest::write_json(&self.path, UNFINISHED, manifest)?;
         let path = self.path.join(TEXTS);
-        let texts =
-            self.texts.into_inner().map_err(io::IntoInnerError::into_error).map_err(Error::io("write", &path))?;
-        manifest::make_readable(texts.as_file()).map_err(Error::io("write", &path))?;
+        let texts = self.texts.into_inner().map_err(io::IntoInnerError::into_error);
+        let texts = texts.map_err(Error::io("write", &path))?;
         texts.as_file().sync_all().map_err(Error::io("write", &path))?;
         texts.persist(&path).map_err(|error| Error::io("write", &path)(error.error))?;
-        DirectoryWriter::create(&self.path, plan, counts)
+        DirectoryWriter::create(&self.path, plan, counts, self.lock)
     }
 }
 
-/// What a directory that exists holds.
-fn existing(path: &Path, entries: fs::ReadDir, overwrite: bool) -> Result<Existing> {
-    let mut empty = true;
-    for entry in entries {
-        let entry = entry.map_err(Error::io("read", path))?;
-        if entry.file_name().to_string_lossy().starts_with(manifest::TEMPORARY) {
-            // Left by a process that was killed: files under their final names never start like this.
-            let _ = fs::remove_file(entry.path());
-        } else {
-            empty = false;
+/// What a directory holds, and whether a job may go into it. Changes nothing.
+///
+/// # Errors
+/// As [`Prepared::new`].
+pub fn examine(path: &Path, overwrite: bool) -> Result<Existing> {
+    let mut entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Existing::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Err(Error::Output { path: path.to_owned(), problem: "is a file; expected a directory".to_owned() });
         }
-    }
-    if empty {
+        Err(error) => return Err(Error::io("read", path)(error)),
+    };
+    let is_ours_in_passing = |name: &str| name == LOCK || name.starts_with(manifest::TEMPORARY);
+    if entries.all(|entry| entry.is_ok_and(|entry| is_ours_in_passing(&entry.file_name().to_string_lossy()))) {
         return Ok(Existing::Nothing);
     }
     if overwrite {
@@ -158,6 +160,48 @@ fn existing(path: &Path, entries: fs::ReadDir, overwrite: bool) -> Result<Existi
     })
 }
 
+/// Removes what processes that were killed left behind: files under their final names never start like this.
+fn remove_leftovers(path: &Path, existing: &Existing) -> Result<()> {
+    if matches!(existing, Existing::Complete(_)) {
+        let _ = fs::remove_file(path.join(UNFINISHED)); // of a process that ended right after it wrote the manifest
+    }
+    for entry in fs::read_dir(path).map_err(Error::io("read", path))? {
+        let entry = entry.map_err(Error::io("read", path))?;
+        if entry.file_name().to_string_lossy().starts_with(manifest::TEMPORARY) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// The right to write a directory, for one process at a time; given back, and its file removed, when dropped.
+struct Lock {
+    path: PathBuf,
+    _file: Option<File>,
+}
+
+impl Lock {
+    fn take(directory: &Path) -> Result<Self> {
+        let path = directory.join(LOCK);
+        let file = File::create(&path).map_err(Error::io("write into", directory))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { path, _file: Some(file) }),
+            Err(TryLockError::WouldBlock) => Err(Error::Output {
+                path: directory.to_owned(),
+                problem: "is being written by another process; wait for it or choose another directory".to_owned(),
+            }),
+            // A file system without locks: the same as having none.
+            Err(TryLockError::Error(_)) => Ok(Self { path, _file: None }),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
 /// Removes an empty directory that was created for a job, and the empty ones around it that were.
 fn remove_if_empty(path: &Path, created: Option<&Path>) {
     let Some(outermost) = created else { return };
@@ -173,13 +217,13 @@ fn remove_outputs(directory: &Path) -> Result<()> {
     let mut files = [MANIFEST, UNFINISHED, RUN, TEXTS].map(|name| directory.join(name)).to_vec();
     for emit in Emit::value_variants() {
         let folder = directory.join(emit.name());
-        files.extend(["npy", "safetensors"].map(|extension| folder.with_extension(extension)));
-        let entries = match fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(_) => continue, // no such folder
-        };
-        let arrays = entries.filter_map(std::result::Result::ok).map(|entry| entry.path());
-        files.extend(arrays.filter(|path| path.extension().is_some_and(|extension| extension == "npy")));
+        files.push(folder.with_extension("safetensors"));
+        if !emit.per_layer() {
+            files.push(folder.with_extension("npy"));
+        } else if let Ok(entries) = fs::read_dir(&folder) {
+            let entries = entries.filter_map(std::result::Result::ok);
+            files.extend(entries.filter(|entry| is_array(*emit, &entry.file_name())).map(|entry| entry.path()));
+        }
     }
     for file in files {
         match fs::remove_file(&file) {
@@ -194,12 +238,22 @@ fn remove_outputs(directory: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Whether a file in the folder of a kind of vector has a name that this program gives.
+fn is_array(emit: Emit, name: &OsStr) -> bool {
+    let Some(name) = name.to_str().and_then(|name| name.strip_suffix(".npy")) else { return false };
+    let digits =
+        name.strip_prefix("layer_").is_some_and(|layer| layer.len() >= 2 && layer.bytes().all(|b| b.is_ascii_digit()));
+    let combined = Combine::value_variants().iter().any(|combine| combine.name() == name);
+    digits || combined || (name == "offsets" && emit.rows() != RowKind::Text)
+}
+
 /// Fills the arrays of a directory.
 pub struct DirectoryWriter {
     path: PathBuf,
     arrays: Vec<ArrayFile>,
     offsets: Vec<Offsets>,
     special_tokens: SpecialTokens,
+    lock: Lock,
 }
 
 /// Where each text's rows start: `offsets.npy`, or the tensor `offsets`.
@@ -210,12 +264,13 @@ struct Offsets {
 }
 
 impl DirectoryWriter {
-    fn create(path: &Path, plan: &Plan, counts: &Counts) -> Result<Self> {
+    fn create(path: &Path, plan: &Plan, counts: &Counts, lock: Lock) -> Result<Self> {
         let mut writer = Self {
             path: path.to_owned(),
             arrays: Vec::new(),
             offsets: Vec::new(),
             special_tokens: plan.special_tokens,
+            lock,
         };
         for &emit in &plan.emit {
             match plan.format {
@@ -290,7 +345,9 @@ impl DirectoryWriter {
         manifest::write_json(&self.path, RUN, run)?;
         manifest::write_json(&self.path, MANIFEST, manifest)?;
         let unfinished = self.path.join(UNFINISHED);
-        fs::remove_file(&unfinished).map_err(Error::io("remove", unfinished))
+        fs::remove_file(&unfinished).map_err(Error::io("remove", unfinished))?;
+        drop(self.lock);
+        Ok(())
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 
-use half::{bf16, f16};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::Sink;
+use super::{Sink, check_fits};
 use crate::batch::{Batch, SPECIAL};
 use crate::error::{Error, Result};
 use crate::plan::{ArrayPlan, Plan, Slot};
@@ -48,30 +47,15 @@ impl<'a> JsonLines<'a> {
     pub fn finish(mut self) -> Result<()> {
         self.out.flush().map_err(output_error)
     }
-
-    fn round(&self, value: f32) -> f32 {
-        match self.dtype {
-            Dtype::F32 => value,
-            Dtype::F16 => f16::from_f32(value).to_f32(),
-            Dtype::Bf16 => bf16::from_f32(value).to_f32(),
-        }
-    }
 }
 
 impl Sink for JsonLines<'_> {
     fn write(&mut self, index: usize, rows: &[f32]) -> Result<()> {
-        for &value in rows {
-            let rounded = self.round(value);
-            if !rounded.is_finite() {
-                return Err(Error::DoesNotFit {
-                    what: format!("{} of row {} or later", self.arrays[index].name(), self.next_row),
-                    value,
-                    dtype: self.dtype.name(),
-                    largest: f16::MAX.to_f32(),
-                });
-            }
-            self.rows[index].push(rounded);
-        }
+        let array = &self.arrays[index];
+        check_fits(rows, self.dtype, || {
+            format!("{} of {}, row {} or later", array.name(), array.emit.name(), self.next_row)
+        })?;
+        self.rows[index].extend(rows.iter().map(|&value| self.dtype.round(value)));
         Ok(())
     }
 
@@ -174,9 +158,7 @@ impl Serialize for Line {
         for vectors in &self.whole {
             map.serialize_entry(vectors.name, vectors)?;
         }
-        if !self.layers.is_empty() {
-            map.serialize_entry("layers", &self.layers)?;
-        }
+        map.serialize_entry("layers", &self.layers)?;
         map.end()
     }
 }

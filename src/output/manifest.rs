@@ -1,7 +1,7 @@
 //! `manifest.json`, which says what a directory holds, and `run.json`, which says how it came about.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -93,7 +93,8 @@ pub fn differences(ours: &Value, theirs: &Value) -> Vec<String> {
         keys(&ours[part]).into_iter().filter(move |key| ours[part][key.as_str()] != theirs[part][key.as_str()])
     };
     let options = differing("plan").map(|key| format!("--{}", key.replace('_', "-")));
-    let model = differing("model").map(|key| format!("the model's {key}"));
+    // A model is its files, wherever they lie.
+    let model = differing("model").filter(|key| key == "sha256").map(|_| "the model".to_owned());
     // The other keys follow from these.
     let rest = ["input", "layerwise", "instruction_set", "format_version"];
     let rest = rest.into_iter().filter(|key| ours[*key] != theirs[*key]).map(|key| match key {
@@ -116,13 +117,15 @@ pub fn read(directory: &Path, name: &str) -> Result<Option<Value>> {
         Err(error) => return Err(Error::io("read", path)(error)),
     };
     let problem = |problem: String| Error::Output { path: path.clone(), problem };
-    let manifest: Value = serde_json::from_slice(&text).map_err(|error| problem(format!("is damaged: {error}")))?;
+    let manifest: Value = serde_json::from_slice(&text)
+        .map_err(|error| problem(format!("is damaged: {error}; start anew in its directory with --overwrite")))?;
     match manifest["format_version"].as_u64() {
         Some(version) if version == u64::from(FORMAT_VERSION) => Ok(Some(manifest)),
         Some(version) => {
-            Err(problem(format!("has format version {version}; this layerwise knows version {FORMAT_VERSION}")))
+            Err(problem(format!("has format version {version}; this layerwise knows version {FORMAT_VERSION}; choose another directory, or start anew in this one with --overwrite")))
         }
-        None => Err(problem("is not a manifest of layerwise: it has no format_version".to_owned())),
+        None => Err(problem("is not a manifest of layerwise, as it has no format_version; choose another directory, or start anew in this one with --overwrite"
+                .to_owned())),
     }
 }
 
@@ -154,7 +157,6 @@ pub fn write_json(directory: &Path, name: &str, value: &Value) -> Result<()> {
         let mut file = temporary_file(directory)?;
         serde_json::to_writer_pretty(&mut file, value)?;
         file.write_all(b"\n")?;
-        make_readable(file.as_file())?;
         file.as_file().sync_all()?;
         file.persist(&path).map_err(|error| error.error)?;
         Ok(())
@@ -167,17 +169,9 @@ pub(super) const TEMPORARY: &str = ".layerwise-";
 
 /// A file beside its later place.
 pub(super) fn temporary_file(directory: &Path) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(directory)
-}
-
-/// Gives a temporary file, private by default, the permissions of an ordinary one.
-pub(super) fn make_readable(file: &File) -> io::Result<()> {
+    let mut builder = tempfile::Builder::new();
+    // Temporary files are private by default; these become ordinary ones, as the user's umask has them.
     #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        file.set_permissions(fs::Permissions::from_mode(0o644))?;
-    }
-    #[cfg(not(unix))]
-    let _ = file;
-    Ok(())
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.prefix(TEMPORARY).tempfile_in(directory)
 }

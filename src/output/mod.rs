@@ -9,7 +9,8 @@ mod safetensors;
 pub mod texts;
 
 use crate::batch::Batch;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::spec::Dtype;
 
 /// Takes the rows of a job's arrays, batch by batch, in the order of the input.
 pub trait Sink {
@@ -24,4 +25,21 @@ pub trait Sink {
     /// # Errors
     /// Those of writing.
     fn end_batch(&mut self, batch: &Batch) -> Result<()>;
+}
+
+/// Refuses numbers that the stored type cannot hold; `what` names the array.
+fn check_fits(numbers: &[f32], dtype: Dtype, what: impl Fn() -> String) -> Result<()> {
+    match numbers.iter().find(|&&number| !dtype.round(number).is_finite()) {
+        None => Ok(()),
+        Some(&value) => Err(Error::DoesNotFit {
+            what: what(),
+            value,
+            dtype: dtype.name(),
+            remedy: match dtype {
+                Dtype::F32 => "the sum of these vectors overflows, so choose another --emit or --combine",
+                Dtype::F16 => "its largest number is 65504, so choose --dtype f32 or bf16",
+                Dtype::Bf16 => "choose --dtype f32",
+            },
+        }),
+    }
 }

@@ -1,0 +1,101 @@
+//! What can be typed wrong: exit code 2, what is wrong and what would be right, nothing written.
+
+use crate::desk::Desk;
+
+fn is_wrong(line: &str, says: &[&str]) {
+    let desk = Desk::with("width32");
+    desk.types(line).fails_as_wrong_usage().says_all(says);
+    assert!(!desk.has("out"));
+}
+
+#[test]
+fn commands_and_options_that_do_not_exist() {
+    Desk::new().types("").ends_with(2).prints_nothing().says("Usage: layerwise");
+    is_wrong("extrakt hello", &["extrakt", "extract"]);
+    is_wrong("extract hello --layer 1", &["--layer", "--layers"]);
+    is_wrong("extract hello --colour never", &["--colour"]);
+    is_wrong("info bundled more", &["more"]);
+    is_wrong("completions tcsh", &["tcsh", "bash"]);
+    is_wrong("completions", &["<SHELL>"]);
+}
+
+#[test]
+fn values_that_do_not_exist_come_with_those_that_do() {
+    for (option, value, known) in [
+        ("--emit", "means", "mean"),
+        ("--emit", "", "mean"),
+        ("--emit", "mean,", "mean"),
+        ("--word-pooling", "middle", "first_last"),
+        ("--special-tokens", "no", "drop"),
+        ("--combine", "product", "concat"),
+        ("--overflow", "ignore", "truncate"),
+        ("--dtype", "f64", "f16"),
+        ("--format", "csv", "safetensors"),
+        ("--input-format", "xml", "text"),
+        ("--progress", "maybe", "always"),
+        ("--color", "green", "never"),
+    ] {
+        is_wrong(&format!("extract hello {option} '{value}' -o out"), &[option, known]);
+    }
+}
+
+#[test]
+fn numbers_out_of_range() {
+    for option in ["--threads", "--batch-tokens"] {
+        for value in ["0", "-1", "many", "99999999999"] {
+            is_wrong(&format!("extract hello {option}={value} -o out"), &[option]);
+        }
+    }
+    is_wrong("extract hello --max-length=-1 -o out", &["--max-length"]);
+    for value in ["0", "1", "2"] {
+        is_wrong(&format!("extract hello --max-length {value} -o out"), &["--max-length", "no room", "special tokens"]);
+    }
+    is_wrong("extract hello --max-length 513 -o out", &["--max-length 513", "limit of 512"]);
+    is_wrong("extract hello -m width32 --max-length 41 -o out", &["--max-length 41", "limit of 40"]);
+}
+
+#[test]
+fn layers_that_do_not_exist() {
+    for (layers, says) in [
+        ("3", "layer 3 does not exist"),
+        ("-4", "layer -4 does not exist"),
+        ("0,1,9", "layer 9 does not exist"),
+        ("1..5", "layer 5 does not exist"),
+        ("2..1", "2..1 is empty"),
+        ("-1..0", "-1..0 is empty"),
+        ("first", "`first` is not a layer"),
+        ("", "is not a layer"),
+        ("1,", "is not a layer"),
+        ("1-2", "`1-2` is not a layer"),
+        ("99999999999999999999", "is not a layer"),
+    ] {
+        is_wrong(&format!("extract hello -l '{layers}' -o out"), &["--layers", says]);
+    }
+    is_wrong("extract hello -l 3", &["0 (the embedding output) to 2"]);
+    is_wrong("extract hello -m width32 -l 2", &["0 (the embedding output) to 1"]);
+}
+
+#[test]
+fn vectors_that_a_model_does_not_have() {
+    is_wrong("extract hello -m width32 -e pooler -o out", &["--emit pooler", "no pooler", "cls"]);
+    is_wrong("extract hello -m width32 -e sentence -o out", &["--emit sentence", "modules.json", "mean"]);
+    is_wrong("extract hello -e sentence -o out", &["--emit sentence", "modules.json"]);
+}
+
+#[test]
+fn options_that_do_not_go_together() {
+    is_wrong("extract hello --dtype bf16 -o out", &["bf16", ".npy", "--format safetensors"]);
+    is_wrong("extract hello -i texts.txt", &["--input", "TEXT"]);
+    is_wrong("extract hello -f safetensors", &["--output"]);
+    is_wrong("extract hello --overwrite", &["--output"]);
+    is_wrong("extract hello -q -v", &["--quiet", "--verbose"]);
+    is_wrong("extract hello -l 0 -l 1", &["--layers", "multiple times"]);
+}
+
+#[test]
+fn usage_is_checked_before_the_input_is_read() {
+    // Standard input that never ends would be waited for otherwise.
+    is_wrong("extract -i nowhere.txt -l 0..-1..2", &["--layers"]);
+    let desk = Desk::new();
+    desk.types("extract -i - --dtype bf16 -o out").fails_as_wrong_usage().says("bf16");
+}

@@ -1,0 +1,142 @@
+//! What `--help` says, word for word, and the completion scripts.
+//!
+//! The expected texts are the files in `snapshots/`. After a change that is meant, write them anew with
+//! `LAYERWISE_UPDATE_SNAPSHOTS=1 cargo test --test cli help` and look at the difference.
+
+use std::path::Path;
+
+use crate::desk::Desk;
+
+fn is_like_snapshot(line: &str, name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/snapshots").join(name);
+    let ran = Desk::new().types(line).succeeds().says_nothing();
+    if std::env::var_os("LAYERWISE_UPDATE_SNAPSHOTS").is_some() {
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        std::fs::write(&path, ran.stdout().replace("layerwise.exe", "layerwise")).expect("a snapshot");
+        return;
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    // Git may have given the file other line ends, and Windows the program another name.
+    let found = ran.stdout().replace("layerwise.exe", "layerwise");
+    let (found, expected): (Vec<&str>, Vec<&str>) = (found.lines().collect(), expected.lines().collect());
+    assert!(
+        found == expected,
+        "`layerwise {line}` differs from {}:\n{}\nIf that is meant: LAYERWISE_UPDATE_SNAPSHOTS=1 cargo test --test cli help",
+        path.display(),
+        difference(&expected, &found)
+    );
+}
+
+/// The lines in which two texts differ, from the first to the last that does.
+fn difference(expected: &[&str], found: &[&str]) -> String {
+    let same = expected.iter().zip(found).take_while(|(a, b)| a == b).count();
+    let (expected, found) = (&expected[same..], &found[same..]);
+    let same_end = expected.iter().rev().zip(found.iter().rev()).take_while(|(a, b)| a == b).count();
+    let (expected, found) = (&expected[..expected.len() - same_end], &found[..found.len() - same_end]);
+    let mark = |mark: &str, lines: &[&str]| lines.iter().map(|line| format!("{mark} {line}\n")).collect::<String>();
+    format!("from line {} on\n{}{}", same + 1, mark("-", expected), mark("+", found))
+}
+
+#[test]
+fn help_is_as_it_was() {
+    is_like_snapshot("-h", "help-short.txt");
+    is_like_snapshot("--help", "help.txt");
+    is_like_snapshot("help", "help.txt");
+}
+
+#[test]
+fn help_of_extract_is_as_it_was() {
+    is_like_snapshot("extract -h", "extract-short.txt");
+    is_like_snapshot("extract --help", "extract.txt");
+    is_like_snapshot("help extract", "extract.txt");
+}
+
+#[test]
+fn help_of_info_is_as_it_was() {
+    is_like_snapshot("info -h", "info-short.txt");
+    is_like_snapshot("info --help", "info.txt");
+}
+
+#[test]
+fn help_of_completions_is_as_it_was() {
+    is_like_snapshot("completions -h", "completions-short.txt");
+    is_like_snapshot("completions --help", "completions.txt");
+}
+
+#[test]
+fn help_keeps_to_the_width_of_the_terminal() {
+    let desk = Desk::new();
+    for (terminal, most) in [(80, 80), (100, 100), (200, 110)] {
+        let ran = desk.types_with("COLUMNS", &terminal.to_string(), "extract -h").succeeds();
+        let longest = ran.stdout().lines().map(|line| line.chars().count()).max().unwrap_or(0);
+        assert!(longest <= most, "{longest} columns in a terminal of {terminal}");
+    }
+}
+
+#[test]
+fn every_option_of_the_contract_that_is_done_is_in_the_help() {
+    let help = Desk::new().types("extract --help").succeeds();
+    help.prints_all(&[
+        "--model",
+        "--revision",
+        "--offline",
+        "--input",
+        "--input-format",
+        "--pretokenized",
+        "--layers",
+        "--emit",
+        "--word-pooling",
+        "--special-tokens",
+        "--combine",
+        "--normalize",
+        "--max-length",
+        "--overflow",
+        "--output",
+        "--format",
+        "--dtype",
+        "--threads",
+        "--batch-tokens",
+        "--overwrite",
+        "--dry-run",
+        "--quiet",
+        "--verbose",
+        "--progress",
+        "--color",
+        "LAYERWISE_MODEL",
+        "HF_HUB_OFFLINE",
+    ]);
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    let version = format!("layerwise {}\n", env!("CARGO_PKG_VERSION"));
+    Desk::new().types("--version").succeeds().says_nothing().prints_exactly(&version);
+    Desk::new().types("-V").succeeds().prints_exactly(&version);
+}
+
+#[test]
+fn every_shell_gets_its_completions() {
+    let desk = Desk::new();
+    for (shell, sign) in [
+        ("bash", "complete -F"),
+        ("zsh", "#compdef layerwise"),
+        ("fish", "complete -c layerwise"),
+        ("powershell", "Register-ArgumentCompleter"),
+        ("elvish", "edit:completion"),
+    ] {
+        let ran = desk.types(&format!("completions {shell}")).succeeds().says_nothing();
+        ran.prints_all(&[sign, "extract", "batch-tokens"]);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn the_completions_of_bash_are_a_script_that_bash_takes() {
+    let desk = Desk::new();
+    let script = desk.types("completions bash").succeeds().stdout();
+    desk.put("completions.bash", &script);
+    let Ok(output) = std::process::Command::new("bash").arg("-n").arg(desk.path("completions.bash")).output() else {
+        return; // no bash here
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,134 @@
+//! `info`, of models and of output directories, for people and as JSON.
+
+use serde_json::{Value, json};
+
+use crate::desk::Desk;
+use crate::models::MODELS;
+
+#[test]
+fn the_bundled_model_is_what_info_describes_by_default() {
+    let desk = Desk::new();
+    let ran = desk.types("info").succeeds().says_nothing();
+    ran.prints_all(&["bundled", "placeholder", "generated weights", "512 tokens"]);
+    assert_eq!(desk.types("info bundled").succeeds().stdout(), desk.types("info").succeeds().stdout());
+    let facts = desk.types("info --json").succeeds().json();
+    for (key, value) in [
+        ("model", json!("bundled")),
+        ("revision", Value::Null),
+        ("num_hidden_layers", json!(2)),
+        ("hidden_size", json!(32)),
+        ("num_attention_heads", json!(2)),
+        ("max_position_embeddings", json!(512)),
+        ("vocab_size", json!(285)),
+        ("pooler", json!(true)),
+        ("sentence", json!(false)),
+        ("bytes_per_token", json!(3 * 32 * 4)),
+        ("weights_dtype", json!("f32")),
+    ] {
+        assert_eq!(facts[key], value, "{key}");
+    }
+}
+
+#[test]
+fn models_in_folders_are_described_by_their_files() {
+    for model in MODELS {
+        let desk = Desk::with(model);
+        let config = desk.json(&format!("{model}/config.json"));
+        let facts = desk.types(&format!("info {model} --json")).succeeds().says_nothing().json();
+        for key in ["num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size"] {
+            assert_eq!(facts[key], config[key], "{model}: {key}");
+        }
+        assert_eq!(facts["pooler"], json!(model != "width32"));
+        assert_eq!(facts["sentence"], json!(model == "width64"));
+        let dtype = match model {
+            "width16" | "width64" => "f16",
+            "width32" => "bf16",
+            _ => "f32",
+        };
+        assert_eq!(facts["weights_dtype"], dtype, "{model}");
+        let text = desk.types(&format!("info {model}")).succeeds();
+        text.prints_all(&[model, dtype, &format!("{} tokens", config["max_position_embeddings"])]);
+    }
+}
+
+#[test]
+fn parameters_are_counted_without_heads() {
+    // Embeddings, encoder and pooler by hand: V·H + P·H + T·H + 2H, and a layer 4(H²+H) + 2H·I + I + H + 4H.
+    let desk = Desk::with("width1");
+    let (v, h, p, t, i, layers) = (desk.json("width1/config.json")["vocab_size"].as_u64().unwrap(), 7, 40, 2, 13, 2);
+    let expected = (v + p + t + 2) * h + layers * (4 * (h * h + h) + 2 * h * i + i + h + 4 * h) + h * h + h;
+    assert_eq!(desk.types("info width1 --json").succeeds().json()["parameters"], expected);
+}
+
+#[test]
+fn an_output_directory_is_described_by_its_manifest() {
+    let desk = Desk::with("width64");
+    desk.put("texts.txt", "hello world\n\nthe river\n");
+    desk.types("extract -m width64 -i texts.txt -e token,mean -l 0,4 --max-length 3 -o out").succeeds();
+    let ran = desk.types("info out").succeeds().says_nothing();
+    ran.prints_all(&["width64", "0 4 of 0 to 4", "texts", "3", "mean/layer_04.npy", "(3, 128) f32"])
+        .prints_all(&["truncated", "2 texts"]);
+
+    let facts = desk.types("info out --json").succeeds().json();
+    let manifest = desk.json("out/manifest.json");
+    for key in ["model", "plan", "counts", "arrays", "format_version"] {
+        assert_eq!(facts[key], manifest[key], "{key}");
+    }
+    assert_eq!(facts["run"], desk.json("out/run.json"));
+
+    desk.types("extract -m width64 -i texts.txt -e token -l 4 -f safetensors --dtype f16 -o st").succeeds();
+    desk.types("info st").succeeds().prints_all(&["token.safetensors", "layer_04", "f16"]);
+}
+
+#[test]
+fn a_directory_without_its_run_json_is_described_all_the_same() {
+    let desk = Desk::new();
+    desk.types("extract hello -o out").succeeds();
+    desk.remove("out/run.json");
+    assert_eq!(desk.types("info out --json").succeeds().json()["run"], Value::Null);
+    desk.types("info out").succeeds();
+}
+
+#[test]
+fn what_is_neither_model_nor_output_is_said_to_be_so() {
+    let desk = Desk::new();
+    desk.put("stuff/letter.txt", "dear");
+    desk.types("info stuff").fails().says("stuff");
+    desk.put("file.txt", "dear");
+    desk.types("info file.txt").fails().says_all(&["file.txt", "is a file"]);
+}
+
+// `--dry-run`.
+
+#[test]
+fn a_dry_run_prints_the_plan_and_writes_nothing() {
+    let desk = Desk::with("width64");
+    desk.put("texts.txt", "hello world\n\nthe river\n");
+    let job = "extract -m width64 -i texts.txt -e token,mean,pooler -l 0,4 --max-length 3 --dry-run";
+    let ran = desk.types(&format!("{job} -o new/out")).succeeds();
+    ran.prints_all(&["width64", "0 4", "token mean pooler", "token/layer_00.npy", "token/layer_04.npy"])
+        .prints_all(&["mean/layer_04.npy", "pooler.npy", "(3, 128) f32", "(8, 128) f32", "free", "memory"])
+        .prints(&format!("{} of arrays", "12.80 kB"));
+    assert!(!desk.has("new"));
+    let ran = desk.types(&format!("{job} -f safetensors --dtype bf16 -o out")).succeeds();
+    ran.prints_all(&["token.safetensors", "layer_00", "bf16"]);
+    desk.types(job).succeeds().prints("JSON Lines on standard output");
+    assert!(!desk.has("out"));
+}
+
+#[test]
+fn a_dry_run_finds_bad_input() {
+    let desk = Desk::new();
+    desk.types_into("extract --dry-run -o out", b"\xff\n").fails().says("line 1");
+    desk.types("extract hello --dry-run -l 7 -o out").fails_as_wrong_usage();
+    assert!(!desk.has("out"));
+}
+
+#[test]
+fn a_dry_run_tells_that_the_directory_is_taken() {
+    let desk = Desk::new();
+    desk.put("home/letter.txt", "dear");
+    let ran = desk.types("extract hello --dry-run -o home");
+    let told = ran.stdout() + &ran.stderr();
+    assert!(told.contains("not empty") && told.contains("--overwrite"), "the job itself would be refused: {told}");
+}

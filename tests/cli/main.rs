@@ -1,0 +1,32 @@
+//! The `layerwise` binary as its users meet it: commands typed, files and streams read back.
+//!
+//! `desk` has the words these tests are told in (`running` those that only Unix has), `models` the golden models and
+//! the ways to break them, `arrays` an independent reader of the files. Nothing here needs a network, a GPU or more
+//! than a temporary directory.
+
+mod arrays;
+mod desk;
+mod models;
+#[cfg(unix)]
+mod running;
+
+mod layout;
+mod numbers;
+mod texts;
+
+mod input;
+mod same_bytes;
+
+mod again;
+mod bad_input;
+mod bad_models;
+mod bad_output;
+mod bad_usage;
+mod bad_weights;
+mod streams;
+
+mod help;
+mod info;
+mod messages;
+#[cfg(unix)]
+mod signals;

@@ -1,0 +1,73 @@
+//! What is said while a job runs: summary, notes, warnings, progress, colours.
+
+use crate::desk::Desk;
+
+#[test]
+fn a_job_ends_with_one_line_of_summary() {
+    let desk = Desk::with("width1");
+    let ran = desk.types("extract -m width1 'hello world' hello -o out").succeeds();
+    assert_eq!(ran.stderr().lines().count(), 1, "{}", ran.stderr());
+    ran.says_all(&["2 texts", "7 tokens", "tokens/s", "out"]);
+    let ran = desk.types("extract -m width1 'hello world' --max-length 3 -o cut").succeeds();
+    ran.says_all(&["1 texts", "1 truncated", "warning"]);
+}
+
+#[test]
+fn quiet_jobs_say_nothing() {
+    let desk = Desk::new();
+    desk.types("extract 'hello world' --max-length 3 -q -o out").succeeds().says_nothing().prints_nothing();
+    desk.types("-q extract 'hello world' -o flag-first").succeeds().says_nothing();
+    assert_eq!(desk.types("extract 'hello world' -q").succeeds().says_nothing().json_lines().len(), 1);
+    desk.types("extract hello -q -l 9").fails_as_wrong_usage().says("layer 9");
+}
+
+#[test]
+fn verbose_jobs_say_what_they_use() {
+    let desk = Desk::with("width1");
+    let ran = desk.types("extract -m width1 hello -v --threads 2").succeeds();
+    ran.says_all(&["width1", "2 layers of width 7", "2 threads"]);
+}
+
+#[test]
+fn the_bundled_model_is_said_to_be_a_placeholder() {
+    let desk = Desk::with("width1");
+    desk.types("extract hello").succeeds().says_all(&["note", "placeholder", "-m "]);
+    desk.types("extract -m width1 hello").succeeds().does_not_say("placeholder");
+}
+
+#[test]
+fn progress_is_shown_when_it_is_asked_for() {
+    let desk = Desk::with("width1");
+    desk.put("texts.txt", "hello world\n".repeat(2000));
+    let job = "extract -m width1 -i texts.txt --batch-tokens 64";
+    desk.types(&format!("{job} -o always --progress always")).succeeds().says_all(&["8,000 tokens", "%"]);
+    for when in ["auto", "never"] {
+        desk.types(&format!("{job} -o {when} --progress {when}")).succeeds().does_not_say("%");
+    }
+    // Only the bar was asked for.
+    desk.types(&format!("{job} -o quiet -q --progress always"))
+        .succeeds()
+        .says("8,000 tokens")
+        .does_not_say("tokens/s");
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_those_who_ask() {
+    let desk = Desk::new();
+    let red = "\u{1b}[";
+    desk.types("extract hello -l 9").fails_as_wrong_usage().does_not_say(red);
+    desk.types("extract hello -l 9 --color always").ends_with(2).says(red);
+    desk.types("extract hello -l 9 --color never").fails_as_wrong_usage().does_not_say(red);
+    desk.types("extract hello --color always --max-length 3 -q").succeeds().says_nothing();
+    let ran = desk.types("info --color always").succeeds();
+    assert!(!ran.stdout().contains(red), "what is printed can be read by programs");
+}
+
+#[test]
+fn a_model_with_a_shorter_limit_of_its_own_for_sentences_says_so() {
+    let desk = Desk::new();
+    desk.model("width64").json("sentence_bert_config.json", |config| config["max_seq_length"] = 5.into());
+    let job = "extract -m width64 -e sentence";
+    desk.types(&format!("{job} 'the quick brown fox jumps'")).succeeds().says_all(&["note", "--max-length 5"]);
+    desk.types(&format!("{job} 'the fox'")).succeeds().does_not_say("note");
+}

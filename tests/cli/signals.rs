@@ -1,0 +1,113 @@
+//! Ctrl-C and requests to terminate: exit codes 130 and 143, what was there is kept, the way on is told.
+
+use std::io::{BufRead, BufReader, Write};
+use std::time::Duration;
+
+use crate::desk::Desk;
+use crate::running::{Running, wait_until};
+
+/// Some seconds of work for one thread and batches of one text; less than one for all threads and large batches.
+fn long_job() -> (Desk, &'static str) {
+    let desk = Desk::new();
+    desk.put("texts.txt", ("some people make a good world by the house again ".repeat(20) + "\n").repeat(400));
+    (desk, "extract -i texts.txt -e token,mean")
+}
+
+/// What makes it slow.
+const SLOWLY: &str = "--threads 1 --batch-tokens 1";
+
+/// A process that was told to stop does so at once.
+const SOON: Duration = Duration::from_secs(5);
+
+fn assert_interrupted(running: &mut Running, code: i32) -> String {
+    let status = running.ends_within(SOON);
+    let stderr = running.stderr();
+    assert_eq!(status.code(), Some(code), "{status}: {stderr}");
+    assert!(stderr.contains("error: interrupted") && !stderr.contains("panicked"), "{stderr}");
+    stderr
+}
+
+/// Starts a long job into `out` and sends it a signal when encoding has begun.
+fn stopped(desk: &Desk, job: &str, signal: &str) -> Running {
+    let running = desk.starts(&format!("{job} {SLOWLY} -o out"));
+    wait_until("encoding has begun", || desk.has("out/token/layer_00.npy"));
+    running.gets_signal(signal);
+    running
+}
+
+#[test]
+fn an_interrupted_job_says_how_to_go_on() {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let (desk, job) = long_job();
+        let stderr = assert_interrupted(&mut stopped(&desk, job, signal), code);
+        assert!(stderr.contains("of 400 texts") && stderr.contains("same command again"), "{stderr}");
+        assert!(!desk.has("out/manifest.json"), "the directory is not complete");
+        let temporary = desk.file_names("out").into_iter().find(|name| name.contains(".layerwise"));
+        assert_eq!(temporary, None);
+        desk.types("extract other -o out").fails().says_all(&["holds another job", "--overwrite"]);
+    }
+}
+
+#[test]
+fn the_same_command_after_an_interruption_gives_the_same_bytes() {
+    let (desk, job) = long_job();
+    desk.types(&format!("{job} -o undisturbed")).succeeds();
+    for signal in ["INT", "KILL"] {
+        stopped(&desk, job, signal).ends_within(SOON);
+        desk.types(&format!("{job} -o out")).succeeds();
+        assert!(desk.job("out") == desk.job("undisturbed"), "{signal}");
+        std::fs::remove_dir_all(desk.path("out")).expect("a directory");
+    }
+}
+
+#[test]
+fn info_says_that_a_job_is_unfinished() {
+    let (desk, job) = long_job();
+    stopped(&desk, job, "INT").ends_within(SOON);
+    desk.types("info out").ends_with(1).says_all(&["out", "unfinished"]);
+}
+
+#[test]
+fn json_lines_end_with_a_whole_line() {
+    let (desk, job) = long_job();
+    let mut running = desk.starts(&format!("{job} {SLOWLY}"));
+    let mut stdout = BufReader::new(running.0.stdout.take().expect("standard output"));
+    let mut printed = String::new();
+    stdout.read_line(&mut printed).expect("a line");
+    running.gets_signal("INT");
+    std::io::Read::read_to_string(&mut stdout, &mut printed).expect("UTF-8");
+    assert_interrupted(&mut running, 130);
+    assert!(printed.ends_with("}\n") && printed.lines().count() < 400);
+}
+
+#[test]
+fn a_job_that_waits_for_input_ends_at_once_and_leaves_nothing() {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let desk = Desk::with("width1");
+        let mut running = desk.starts("extract -m width1 -o out");
+        let mut stdin = running.0.stdin.take().expect("standard input");
+        stdin.write_all(b"hello\nworld\n").expect("a writer");
+        stdin.flush().expect("a writer");
+        wait_until("the directory is there", || desk.has("out"));
+        std::thread::sleep(Duration::from_millis(50));
+        running.gets_signal(signal);
+        assert_interrupted(&mut running, code);
+        assert!(!desk.has("out"));
+        drop(stdin);
+    }
+}
+
+#[test]
+fn a_job_that_prints_and_waits_for_input_ends_at_once_as_well() {
+    let desk = Desk::with("width1");
+    let mut running = desk.starts("extract -m width1 -v");
+    let stdin = running.0.stdin.take().expect("standard input");
+    // The first message says that the model is there: from then on it reads.
+    let mut line = String::new();
+    let mut stderr = BufReader::new(running.0.stderr.take().expect("standard error"));
+    stderr.read_line(&mut line).expect("a line");
+    std::thread::sleep(Duration::from_millis(100));
+    running.gets_signal("INT");
+    assert_eq!(running.ends_within(SOON).code(), Some(130));
+    drop(stdin);
+}
