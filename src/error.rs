@@ -3,8 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::hub::HubError;
-
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -155,7 +153,7 @@ pub enum Error {
 
     /// A model could not be had from the hub.
     #[error(transparent)]
-    Hub(#[from] HubError),
+    Hub(Box<dyn std::error::Error + Send + Sync>),
 
     /// A step of the forward pass failed in the tensor library.
     #[error("the encoder failed: {0}")]
@@ -181,6 +179,14 @@ impl Error {
     /// For `map_err`: an I/O error with what was tried on which file.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Io { action, path: path.as_ref().to_owned(), source }
+    }
+
+    /// For `map_err`: an error of standard output, where a reader that left is not a failure.
+    pub fn stdout(source: io::Error) -> Error {
+        match source.kind() {
+            io::ErrorKind::BrokenPipe => Error::ClosedPipe,
+            _ => Error::io("write", "standard output")(source),
+        }
     }
 
     /// A damaged or unusable file of a model.

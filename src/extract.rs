@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::batch::{Batches, SPECIAL};
 use crate::checkpoint::config::Config;
+use crate::checkpoint::sentence::SENTENCE_CONFIG;
 use crate::checkpoint::weights::Weights;
 use crate::checkpoint::{self, Checkpoint};
 use crate::cli::ExtractArgs;
@@ -25,11 +26,11 @@ use crate::interrupt::Interrupt;
 use crate::kernels;
 use crate::output::Sink;
 use crate::output::directory::{self, Existing, Prepared};
-use crate::output::jsonl::{JsonLines, output_error};
+use crate::output::jsonl::JsonLines;
 use crate::output::manifest::{self, ModelIdentity};
 use crate::output::texts::TextLine;
 use crate::plan::{Counts, Plan};
-use crate::spec::{Emit, Overflow, SpecialTokens};
+use crate::spec::{Combine, Emit, Overflow, SpecialTokens};
 use crate::spool;
 use crate::tokens::{Encoded, Tokenizer};
 use crate::vectors::Vectors;
@@ -59,7 +60,16 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     let config = checkpoint.config()?;
     let weights = checkpoint.weights()?;
     let plan = Plan::resolve(args, &config, encoder::has_pooler(&weights), || checkpoint.sentence_recipe())?;
-    let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, plan.max_length, plan.wants_token_details())?;
+    encoder::check(&weights, &config, plan.deepest(), plan.emits(Emit::Pooler))?;
+    let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, plan.max_length)?;
+    if plan.sentence.as_ref().is_some_and(|recipe| recipe.do_lower_case) && !tokenizer.ignores_case() {
+        return Err(Error::Config {
+            path: checkpoint.path_of(SENTENCE_CONFIG),
+            key: "do_lower_case".to_owned(),
+            problem: "lower-casing before a tokenizer that tells the cases apart is not supported; choose another --emit than `sentence`, or lower-case the texts and set it to false"
+                .to_owned(),
+        });
+    }
     if checkpoint.is_bundled() {
         console.note(
             "the bundled model is a placeholder with generated weights: its vectors mean nothing; choose a model with -m, such as -m google-bert/bert-base-uncased",
@@ -79,15 +89,16 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
         Some(path) if !args.dry_run => Some(Prepared::new(path, args.overwrite)?),
         _ => None,
     };
-    let tokenized = match tokenize(texts, &tokenizer, &plan, &source, output.as_mut(), &interrupt, console) {
-        Ok(tokenized) => tokenized,
-        Err(error) => {
-            if let Some(output) = output {
-                output.abandon();
+    let tokenized =
+        match tokenize(texts, &tokenizer, &plan, &source, output.as_mut(), args.dry_run, &interrupt, console) {
+            Ok(tokenized) => tokenized,
+            Err(error) => {
+                if let Some(output) = output {
+                    output.abandon();
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
-    };
+        };
     say_what_was_cut(&tokenized, &plan, console);
     if args.dry_run {
         if let Some(path) = &args.output
@@ -141,6 +152,12 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
                 }
                 if matches!(output.existing(), Existing::Complete(_)) {
                     output.abandon();
+                    if let Some(problem) = directory::lost(&path, &plan, &tokenized.counts) {
+                        return Err(Error::Output {
+                            path,
+                            problem: format!("holds this job, but {problem}; do it anew with --overwrite"),
+                        });
+                    }
                     console.summary(&format!("{} already holds this job; nothing to do", path.display()));
                     return Ok(());
                 }
@@ -182,23 +199,26 @@ fn start_threads(threads: Option<u16>) -> Result<usize> {
 /// What the first pass finds out.
 struct Tokenized {
     counts: Counts,
-    spool: spool::Reader,
+    /// Absent in a dry run, which encodes nothing.
+    spool: Option<spool::Reader>,
     input_sha256: String,
     longest: usize,
 }
 
 /// The first pass: every text read, tokenized, counted and spooled.
+#[allow(clippy::too_many_arguments, reason = "the ends of the pipeline meet here")]
 fn tokenize(
     texts: impl Iterator<Item = Result<Text>> + Send + 'static,
     tokenizer: &Tokenizer,
     plan: &Plan,
     source: &Source,
     mut output: Option<&mut Prepared>,
+    dry_run: bool,
     interrupt: &Interrupt,
     console: &Console,
 ) -> Result<Tokenized> {
     let spinner = console.texts_spinner();
-    let mut spool = spool::Writer::new(output.as_ref().map(|output| output.path()));
+    let mut spool = (!dry_run).then(|| spool::Writer::new(output.as_ref().map(|output| output.path())));
     let spool_directory = output.as_ref().map_or_else(std::env::temp_dir, |output| output.path().to_owned());
     let spool_error = |error| Error::io("write a temporary file into", &spool_directory)(error);
     let mut digest = Sha256::new();
@@ -230,7 +250,9 @@ fn tokenize(
                 too_long.push(format!("row {} ({} tokens)", counts.texts, encoded.length_before_truncation));
             }
             longest = longest.max(encoded.length_before_truncation);
-            spool.write(&encoded.tokens).map_err(spool_error)?;
+            if let Some(spool) = &mut spool {
+                spool.write(&encoded.tokens).map_err(spool_error)?;
+            }
             if let Some(output) = &mut output {
                 let line = TextLine::new(counts.texts, text, &encoded, plan.wants_token_details(), plan.special_tokens);
                 output.write_text(&line)?;
@@ -254,7 +276,7 @@ fn tokenize(
             examples: too_long.join(", "),
         });
     }
-    let spool = spool.finish().map_err(spool_error)?;
+    let spool = spool.map(spool::Writer::finish).transpose().map_err(spool_error)?;
     Ok(Tokenized { counts, spool, input_sha256: checkpoint::hex(&digest.finalize()), longest })
 }
 
@@ -343,7 +365,7 @@ fn dry_run(
             }
         }
     }
-    io::stdout().write_all(text.as_bytes()).map_err(output_error)
+    io::stdout().write_all(text.as_bytes()).map_err(Error::stdout)
 }
 
 /// A rough upper bound of the memory a job takes: the weights, and what a batch needs between two layers.
@@ -370,11 +392,23 @@ impl Job<'_> {
         Encoder::load(self.weights, self.config, self.plan.deepest(), self.plan.emits(Emit::Pooler))
     }
 
+    /// Tokens of a batch: as asked for, or fewer where all layers of a batch are held until they can be written.
+    fn batch_tokens(&self) -> usize {
+        const MOST_NUMBERS_HELD: usize = 16 << 20;
+        let asked = self.args.batch_tokens as usize;
+        let holds_all_layers = self.args.output.is_none() || self.plan.combine == Some(Combine::Concat);
+        if !holds_all_layers {
+            return asked;
+        }
+        let per_token = self.plan.arrays().iter().map(|array| array.columns).sum::<usize>();
+        asked.min(MOST_NUMBERS_HELD / per_token.max(1)).max(1)
+    }
+
     /// The second pass: batch by batch through the encoder and into the sink. Returns the time it took.
     fn encode(
         &self,
         encoder: &Encoder,
-        spool: spool::Reader,
+        spool: Option<spool::Reader>,
         counts: &Counts,
         sink: &mut dyn Sink,
         interrupt: &Interrupt,
@@ -384,12 +418,12 @@ impl Job<'_> {
         let bar = console.tokens_bar(counts.tokens);
         let mut vectors = Vectors::new(self.plan);
         let mut done = 0;
-        for batch in Batches::new(spool, self.args.batch_tokens as usize) {
+        for batch in Batches::new(spool.into_iter().flatten(), self.batch_tokens()) {
             let batch = batch.map_err(Error::io("read", "back the temporary file of tokenized texts"))?;
-            if let Some(signal) = interrupt.signal() {
-                return Err(Error::Interrupted { signal, done, texts: counts.texts });
-            }
             encoder.visit_hidden_states(&batch, |layer, hidden_state| {
+                if let Some(signal) = interrupt.signal() {
+                    return Err(Error::Interrupted { signal, done, texts: counts.texts });
+                }
                 kernels::with_numbers(hidden_state, |numbers| {
                     vectors.take_layer(layer, numbers, &batch, done, sink)?;
                     if layer < self.plan.num_hidden_layers {

@@ -11,7 +11,6 @@ use crate::console::Console;
 use crate::encoder;
 use crate::error::{Error, Result, bytes};
 use crate::output::directory::UNFINISHED;
-use crate::output::jsonl::output_error;
 use crate::output::manifest::{self, MANIFEST, RUN};
 use crate::spec::Dtype;
 
@@ -40,7 +39,7 @@ pub fn run(args: &InfoArgs, console: &Console) -> Result<()> {
         }
     };
     let printed = if args.json { format!("{facts:#}\n") } else { text };
-    io::stdout().write_all(printed.as_bytes()).map_err(output_error)
+    io::stdout().write_all(printed.as_bytes()).map_err(Error::stdout)
 }
 
 fn with_run(mut manifest: Value, directory: &Path) -> Value {

@@ -17,7 +17,7 @@
 //! let request = Request { model: "bundled", revision: None, offline: true, show_progress: false };
 //! let checkpoint = Checkpoint::find(&request)?;
 //! let config = checkpoint.config()?;
-//! let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings, true)?;
+//! let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings)?;
 //! let encoder = Encoder::load(&checkpoint.weights()?, &config, config.num_hidden_layers, false)?;
 //!
 //! let text = Text { text: "the bank of the river".to_owned(), words: None };

@@ -43,7 +43,7 @@ fn run(command: &Command, console: &Console) -> Result<()> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "layerwise", &mut script);
-            io::Write::write_all(&mut io::stdout(), &script).map_err(layerwise::output::jsonl::output_error)
+            io::Write::write_all(&mut io::stdout(), &script).map_err(Error::stdout)
         }
     }
 }

@@ -83,7 +83,7 @@ pub struct Counts {
     pub truncated_texts: u64,
     /// Tokens cut off.
     pub truncated_tokens: u64,
-    /// Words that lost all or some of their tokens to a cut; counted where words or tokens are written.
+    /// Words that lost all or some of their tokens to a cut.
     pub truncated_words: u64,
     /// Words of pre-tokenized input for which the tokenizer has no token: rows of zeros.
     pub deleted_words: u64,
@@ -206,9 +206,16 @@ impl Plan {
         self.sentence.as_ref().map_or(&[], |recipe| &recipe.poolings)
     }
 
-    /// Bytes of all arrays together, headers and offsets not counted.
+    /// Bytes of all arrays and offsets together, headers not counted.
     pub fn bytes(&self, counts: &Counts) -> u64 {
-        self.arrays().iter().map(|array| counts.rows(array.emit) * array.columns as u64 * self.dtype.size()).sum()
+        let arrays: u64 = self.arrays().iter().map(|array| self.array_bytes(array, counts)).sum();
+        let with_offsets = self.emit.iter().filter(|emit| emit.rows() != RowKind::Text).count() as u64;
+        arrays + with_offsets * 8 * (counts.texts + 1)
+    }
+
+    /// Bytes of one array.
+    pub fn array_bytes(&self, array: &ArrayPlan, counts: &Counts) -> u64 {
+        counts.rows(array.emit) * array.columns as u64 * self.dtype.size()
     }
 }
 

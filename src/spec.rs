@@ -241,6 +241,33 @@ impl Combine {
     }
 }
 
+/// The activation between the two products of a layer's feed-forward part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `x · Φ(x)` with the error function (`gelu`, `gelu_python`).
+    Gelu,
+    /// The tanh form (`gelu_new`, `gelu_pytorch_tanh`), Hendrycks & Gimpel 2016.
+    GeluTanh,
+    /// `max(x, 0)`.
+    Relu,
+    /// `tanh(x)`; the pooler's.
+    Tanh,
+}
+
+impl Activation {
+    /// By transformers' name (`ACT2FN`).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "gelu" | "gelu_python" => Activation::Gelu,
+            "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
+            "relu" => Activation::Relu,
+            "tanh" => Activation::Tanh,
+            _ => return None,
+        })
+    }
+}
+
 /// What happens to a text with more tokens than the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

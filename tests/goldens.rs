@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use layerwise::batch::Batch;
-use layerwise::checkpoint::config::{Activation, Config};
+use layerwise::checkpoint::config::Config;
 use layerwise::checkpoint::{Checkpoint, Request};
 use layerwise::encoder::Encoder;
 use layerwise::input::Text;
 use layerwise::pooling;
-use layerwise::spec::{Emit, Pooling, SpecialTokens};
+use layerwise::spec::{Activation, Emit, Pooling, SpecialTokens};
 use layerwise::tokens::{Encoded, Tokenizer};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
@@ -83,7 +83,7 @@ fn load(name: &str) -> Model {
     let pooler = golden.pytorch_float32_max_abs_error.pooler_output.is_some();
     assert_eq!(layerwise::encoder::has_pooler(&weights), pooler);
     let encoder = Encoder::load(&weights, &config, config.num_hidden_layers, pooler).unwrap();
-    let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings, true).unwrap();
+    let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings).unwrap();
     let encoded = golden
         .texts
         .iter()

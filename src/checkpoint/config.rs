@@ -2,37 +2,10 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-
-/// The activation between the two products of a layer's feed-forward part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// `x · Φ(x)` with the error function (`gelu`, `gelu_python`).
-    Gelu,
-    /// The tanh form (`gelu_new`, `gelu_pytorch_tanh`), Hendrycks & Gimpel 2016.
-    GeluTanh,
-    /// `max(x, 0)`.
-    Relu,
-    /// `tanh(x)`; the pooler's.
-    Tanh,
-}
-
-impl Activation {
-    /// By transformers' name (`ACT2FN`).
-    fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "gelu" | "gelu_python" => Activation::Gelu,
-            "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
-            "relu" => Activation::Relu,
-            "tanh" => Activation::Tanh,
-            _ => return None,
-        })
-    }
-}
+use crate::spec::Activation;
 
 /// What a BERT is, under the names of `config.json`.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,15 +30,13 @@ pub struct Config {
     pub layer_norm_eps: f64,
 }
 
-/// No BERT is near these; a configuration beyond them is damaged, and refusing it here bounds every allocation after.
+/// No BERT is near these; a configuration beyond them is damaged, and refusing it here bounds what is allocated before
+/// the weights are compared with it.
 const LARGEST: usize = 1 << 24;
+/// The same for the number of layers.
+const MOST_LAYERS: usize = 1 << 12;
 
 impl Config {
-    /// Width of an attention head.
-    pub fn head_size(&self) -> usize {
-        self.hidden_size / self.num_attention_heads
-    }
-
     /// Reads and checks the text of a `config.json`; `path` is for messages.
     ///
     /// # Errors
@@ -80,12 +51,13 @@ impl Config {
         let keys = Keys { keys: &keys, path };
         keys.refuse_what_is_not_computed()?;
 
-        // Keys that configurations leave out have the defaults of transformers' BertConfig.
+        // Old configurations leave out some keys, which then have the defaults of transformers' BertConfig. The sizes
+        // are not among them: to guess those would be to load another model.
         let hidden_act = keys.text("hidden_act")?.unwrap_or("gelu");
         let config = Config {
             vocab_size: keys.size("vocab_size")?,
             hidden_size: keys.size("hidden_size")?,
-            num_hidden_layers: keys.size("num_hidden_layers")?,
+            num_hidden_layers: keys.size_up_to("num_hidden_layers", MOST_LAYERS)?,
             num_attention_heads: keys.size("num_attention_heads")?,
             intermediate_size: keys.size("intermediate_size")?,
             hidden_act: Activation::from_name(hidden_act).ok_or_else(|| {
@@ -134,12 +106,16 @@ impl Keys<'_> {
     }
 
     fn size(&self, key: &str) -> Result<usize> {
+        self.size_up_to(key, LARGEST)
+    }
+
+    fn size_up_to(&self, key: &str, largest: usize) -> Result<usize> {
         let value = self.get(key).ok_or_else(|| self.problem(key, "is missing; expected a whole number"))?;
         value
             .as_u64()
             .and_then(|size| usize::try_from(size).ok())
-            .filter(|size| (1..=LARGEST).contains(size))
-            .ok_or_else(|| self.problem(key, format!("expected a whole number from 1 to {LARGEST}, found {value}")))
+            .filter(|size| (1..=largest).contains(size))
+            .ok_or_else(|| self.problem(key, format!("expected a whole number from 1 to {largest}, found {value}")))
     }
 
     fn epsilon(&self, key: &str) -> Result<f64> {
@@ -215,7 +191,6 @@ mod tests {
     fn defaults_are_transformers_own() {
         let config = parse(&tiny()).unwrap();
         assert_eq!(config.layer_norm_eps, 1e-12);
-        assert_eq!(config.head_size(), 4);
         let mut without = tiny();
         without.as_object_mut().unwrap().remove("model_type");
         without.as_object_mut().unwrap().remove("hidden_act");
@@ -237,6 +212,7 @@ mod tests {
             ("hidden_size", json!(-4), "-4"),
             ("hidden_size", json!(1u64 << 60), "from 1 to"),
             ("num_hidden_layers", json!("2"), "num_hidden_layers"),
+            ("num_hidden_layers", json!(16_777_216), "from 1 to 4096"),
             ("num_attention_heads", json!(null), "num_attention_heads"),
             ("layer_norm_eps", json!(-1.0), "layer_norm_eps"),
         ] {

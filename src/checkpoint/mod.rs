@@ -89,7 +89,8 @@ impl Checkpoint {
             }
             return Ok(Self { id: model.to_owned(), revision: None, notes: Vec::new(), source });
         }
-        let snapshot = hub::snapshot(&hub::Request { id: model, revision, offline, show_progress })?;
+        let snapshot = hub::snapshot(&hub::Request { id: model, revision, offline, show_progress })
+            .map_err(|error| Error::Hub(Box::new(error)))?;
         Ok(Self {
             id: model.to_owned(),
             revision: Some(snapshot.commit),

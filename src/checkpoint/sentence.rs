@@ -15,6 +15,8 @@ pub struct SentenceRecipe {
     pub normalize: bool,
     /// The length in tokens at which sentence-transformers cuts texts, when the model says.
     pub max_seq_length: Option<usize>,
+    /// Whether sentence-transformers puts texts into lower case before it tokenizes them.
+    pub do_lower_case: bool,
 }
 
 /// The keys of old pooling configurations, in the order in which their vectors stand, and the names of new ones.
@@ -27,6 +29,9 @@ const POOLING_MODES: [(&str, &str, Pooling); 6] = [
     ("pooling_mode_lasttoken", "lasttoken", Pooling::Lasttoken),
 ];
 
+/// The settings of the Transformer module.
+pub const SENTENCE_CONFIG: &str = "sentence_bert_config.json";
+
 impl Checkpoint {
     /// How this model makes a sentence embedding; `None` when it has no `modules.json`.
     ///
@@ -34,10 +39,17 @@ impl Checkpoint {
     /// [`Error::Model`] and [`Error::Config`] when its files are damaged or ask for a module that is not computed here.
     pub fn sentence_recipe(&self) -> Result<Option<SentenceRecipe>> {
         let Some(modules) = self.modules()? else { return Ok(None) };
-        let mut recipe = SentenceRecipe { poolings: Vec::new(), normalize: false, max_seq_length: None };
+        let mut recipe =
+            SentenceRecipe { poolings: Vec::new(), normalize: false, max_seq_length: None, do_lower_case: false };
         for module in &modules {
             match module.class.rsplit('.').next().unwrap_or_default() {
-                "Transformer" => recipe.max_seq_length = self.max_seq_length(module)?,
+                "Transformer" => {
+                    let name = in_folder(module, SENTENCE_CONFIG);
+                    let config = self.read_json::<Map<String, Value>>(&name)?.unwrap_or_default();
+                    let length = config.get("max_seq_length").and_then(Value::as_u64);
+                    recipe.max_seq_length = length.and_then(|length| usize::try_from(length).ok());
+                    recipe.do_lower_case = config.get("do_lower_case") == Some(&Value::Bool(true));
+                }
                 "Pooling" if recipe.poolings.is_empty() => recipe.poolings = self.poolings(module)?,
                 "Normalize" => recipe.normalize = true,
                 _ => {
@@ -59,12 +71,6 @@ impl Checkpoint {
             ));
         }
         Ok(Some(recipe))
-    }
-
-    fn max_seq_length(&self, module: &Module) -> Result<Option<usize>> {
-        let name = in_folder(module, "sentence_bert_config.json");
-        let config = self.read_json::<Map<String, Value>>(&name)?.unwrap_or_default();
-        Ok(config.get("max_seq_length").and_then(Value::as_u64).and_then(|length| usize::try_from(length).ok()))
     }
 
     fn poolings(&self, module: &Module) -> Result<Vec<Pooling>> {

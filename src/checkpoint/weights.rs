@@ -88,12 +88,6 @@ impl Weights {
         self.entries.contains_key(canonical)
     }
 
-    /// Numbers in the named parameter, without reading it; 0 when it is absent.
-    pub fn element_count(&self, canonical: &str) -> u64 {
-        let Some((shard, name)) = self.entries.get(canonical) else { return 0 };
-        self.shards[*shard].shape_and_type(name).map_or(0, |(shape, _)| shape.iter().map(|&n| n as u64).product())
-    }
-
     /// The stored type of the word embeddings, for [`info`](crate::info): what the checkpoint was saved as.
     pub fn stored_dtype(&self) -> String {
         self.entries
@@ -102,33 +96,46 @@ impl Weights {
             .map_or_else(|| "unknown".to_owned(), |(_, dtype)| dtype)
     }
 
+    /// Checks that a parameter is there and of `shape`, without reading it.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] when it is missing or not of `shape`.
+    pub fn check(&self, canonical: &str, shape: &[usize]) -> Result<()> {
+        self.find(canonical, shape).map(drop)
+    }
+
     /// One parameter as float32, row-major.
     ///
     /// # Errors
     /// [`Error::Tensor`] when it is missing, not of `shape`, of a type that float32 cannot hold, or not finite.
     pub fn tensor(&self, canonical: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let Some((shard, name)) = self.entries.get(canonical) else {
-            return Err(Error::Tensor {
-                path: self.shards[0].path().to_owned(),
-                name: canonical.to_owned(),
-                problem: "is missing; the file is incomplete or belongs to another kind of model".to_owned(),
-            });
-        };
-        let shard = &self.shards[*shard];
-        let problem = |problem: String| Error::Tensor { path: shard.path().to_owned(), name: name.clone(), problem };
-        let Some((found, _)) = shard.shape_and_type(name) else {
-            return Err(problem("is not where the file's header says".to_owned()));
-        };
-        if found != shape {
-            return Err(problem(format!("has shape {found:?}, but config.json asks for {shape:?}")));
-        }
-        let values = shard.read(name).map_err(problem)?;
+        let (shard, name) = self.find(canonical, shape)?;
+        let values = shard.read(name).map_err(|problem| shard.problem(name, problem))?;
         match values.iter().position(|value| !value.is_finite()) {
             None => Ok(values),
-            Some(index) => Err(problem(format!(
-                "holds {} at index {index}; the file is damaged or training diverged",
-                values[index]
-            ))),
+            Some(index) => {
+                let problem =
+                    format!("holds {} at index {index}; the file is damaged or training diverged", values[index]);
+                Err(shard.problem(name, problem))
+            }
+        }
+    }
+
+    /// The shard that holds a parameter of `shape`, and the parameter's name there.
+    fn find(&self, canonical: &str, shape: &[usize]) -> Result<(&Shard, &str)> {
+        let Some((shard, name)) = self.entries.get(canonical) else {
+            return Err(self.shards[0].problem(
+                canonical,
+                "is missing; the file is incomplete or belongs to another kind of model".to_owned(),
+            ));
+        };
+        let shard = &self.shards[*shard];
+        match shard.shape_and_type(name) {
+            Some((found, _)) if found == shape => Ok((shard, name)),
+            Some((found, _)) => {
+                Err(shard.problem(name, format!("has shape {found:?}, but config.json asks for {shape:?}")))
+            }
+            None => Err(shard.problem(name, "is not where the file's header says".to_owned())),
         }
     }
 }
@@ -169,6 +176,10 @@ impl Shard {
         match self {
             Shard::File { path, .. } | Shard::Embedded { path, .. } | Shard::Pickle { path, .. } => path,
         }
+    }
+
+    fn problem(&self, tensor: &str, problem: String) -> Error {
+        Error::Tensor { path: self.path().to_owned(), name: tensor.to_owned(), problem }
     }
 
     fn names(&self) -> Vec<String> {

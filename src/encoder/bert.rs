@@ -3,21 +3,15 @@
 use candle_core::{Device, Tensor};
 
 use crate::batch::Batch;
-use crate::checkpoint::config::{Activation, Config};
+use crate::checkpoint::config::Config;
 use crate::checkpoint::weights::Weights;
 use crate::error::Result;
 use crate::kernels::{self, LayerNorm, Linear};
+use crate::spec::Activation;
 
 /// The pooler's weight; a checkpoint without it has no pooler.
 pub(super) const POOLER_WEIGHT: &str = "pooler.dense.weight";
 
-const EMBEDDING_PARAMETERS: [&str; 5] = [
-    "embeddings.word_embeddings.weight",
-    "embeddings.position_embeddings.weight",
-    "embeddings.token_type_embeddings.weight",
-    "embeddings.LayerNorm.weight",
-    "embeddings.LayerNorm.bias",
-];
 const LAYER_MODULES: [&str; 8] = [
     "attention.self.query",
     "attention.self.key",
@@ -29,19 +23,38 @@ const LAYER_MODULES: [&str; 8] = [
     "output.LayerNorm",
 ];
 
-/// The canonical names of all parameters.
-pub(super) fn parameter_names(config: &Config) -> Vec<String> {
-    let layers = (0..config.num_hidden_layers).flat_map(|layer| {
-        LAYER_MODULES.iter().flat_map(move |module| {
-            ["weight", "bias"].map(|parameter| format!("encoder.layer.{layer}.{module}.{parameter}"))
-        })
-    });
-    EMBEDDING_PARAMETERS
-        .map(str::to_owned)
-        .into_iter()
-        .chain(layers)
-        .chain([POOLER_WEIGHT.to_owned(), "pooler.dense.bias".to_owned()])
-        .collect()
+/// Canonical name and shape of every parameter down to layer `deepest`.
+pub(super) fn parameters(config: &Config, deepest: usize, pooler: bool) -> Vec<(String, Vec<usize>)> {
+    let Config { hidden_size: hidden, intermediate_size: inner, .. } = *config;
+    let mut parameters = Vec::new();
+    for (name, rows) in [
+        ("word", config.vocab_size),
+        ("position", config.max_position_embeddings),
+        ("token_type", config.type_vocab_size),
+    ] {
+        parameters.push((format!("embeddings.{name}_embeddings.weight"), vec![rows, hidden]));
+    }
+    let mut module = |name: String, weight: Vec<usize>| {
+        let bias = weight[..1].to_vec();
+        parameters.push((format!("{name}.weight"), weight));
+        parameters.push((format!("{name}.bias"), bias));
+    };
+    module("embeddings.LayerNorm".to_owned(), vec![hidden]);
+    for layer in 0..deepest {
+        for name in LAYER_MODULES {
+            let weight = match name {
+                "intermediate.dense" => vec![inner, hidden],
+                "output.dense" => vec![hidden, inner],
+                name if name.ends_with("LayerNorm") => vec![hidden],
+                _ => vec![hidden, hidden],
+            };
+            module(format!("encoder.layer.{layer}.{name}"), weight);
+        }
+    }
+    if pooler {
+        module("pooler.dense".to_owned(), vec![hidden, hidden]);
+    }
+    parameters
 }
 
 /// Word, position and token type embeddings, summed and normed: layer 0.

@@ -67,7 +67,16 @@ pub fn has_pooler(weights: &Weights) -> bool {
     weights.contains(bert::POOLER_WEIGHT)
 }
 
+/// Checks names, shapes and types of everything that [`Encoder::load`] will read, without reading it.
+///
+/// # Errors
+/// As [`Encoder::load`].
+pub fn check(weights: &Weights, config: &Config, deepest: usize, pooler: bool) -> Result<()> {
+    bert::parameters(config, deepest, pooler).iter().try_for_each(|(name, shape)| weights.check(name, shape))
+}
+
 /// Numbers in the parameters of the encoder and its pooler, task heads not counted.
 pub fn parameter_count(weights: &Weights, config: &Config) -> u64 {
-    bert::parameter_names(config).iter().map(|name| weights.element_count(name)).sum()
+    let parameters = bert::parameters(config, config.num_hidden_layers, has_pooler(weights));
+    parameters.iter().map(|(_, shape)| shape.iter().map(|&length| length as u64).product::<u64>()).sum()
 }

@@ -280,4 +280,31 @@ mod tests {
             }
         }
     }
+
+    /// Each instruction set of this machine has its own tile; all of them compute the same chains.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn the_same_bits_on_every_instruction_set() {
+        let (rows, inner, columns) = (17, 77, 70);
+        let (a, b) = (numbers(rows * inner, 3), numbers(inner * columns, 4));
+        let packed = Packed::new(inner, columns, |k, j| b[k * columns + j]);
+        type Product<'a> = Multiply<'a, &'a mut dyn FnMut(usize, usize, &mut [f32])>;
+        let run = |vectorize: &dyn Fn(Product<'_>)| {
+            let mut out = vec![f32::NAN; rows * columns];
+            let mut store = |row: usize, column: usize, values: &mut [f32]| {
+                out[row * columns + column..][..values.len()].copy_from_slice(values);
+            };
+            let a = Rows { data: &a, stride: inner };
+            vectorize(Multiply { a, rows: 0..rows, b: &packed, strips: 0..packed.strips(), store: &mut store });
+            out
+        };
+        let scalar = run(&|multiply| multiply.with_simd(pulp::Scalar::new()));
+        assert!(scalar.iter().all(|value| value.is_finite()), "every element is written");
+        if let Some(v3) = pulp::x86::V3::try_new() {
+            assert_eq!(run(&|multiply| pulp::Arch::V3(v3).dispatch(multiply)), scalar, "AVX2");
+        }
+        if let Some(v4) = pulp::x86::V4::try_new() {
+            assert_eq!(run(&|multiply| pulp::Arch::V4(v4).dispatch(multiply)), scalar, "AVX-512");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Storage, Tensor, bail};
 
 use self::matmul::Packed;
-use crate::checkpoint::config::Activation;
+use crate::spec::Activation;
 
 /// The best instruction set of this machine.
 fn arch() -> pulp::Arch {

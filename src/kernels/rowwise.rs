@@ -7,7 +7,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::functions::{gelu, gelu_tanh};
-use crate::checkpoint::config::Activation;
+use crate::spec::Activation;
 
 /// Rows one task takes.
 const ROWS_PER_TASK: usize = 32;

@@ -1,5 +1,6 @@
 //! The output directory: arrays at their final size, filled in place, complete once its manifest is there.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
@@ -107,16 +108,16 @@ impl Prepared {
     /// # Errors
     /// [`Error::DiskFull`] when they do not fit, [`Error::Io`] when they cannot be created.
     pub fn create(self, plan: &Plan, counts: &Counts, manifest: &Value) -> Result<DirectoryWriter> {
+        let old = outputs(&self.path);
         let free = fs4::available_space(&self.path).map_err(Error::io("read", &self.path))?;
+        let free = free + old.iter().map(|file| occupied(file)).sum::<u64>();
         let needed = plan.bytes(counts);
         if needed > free {
             let path = self.path.clone();
             self.abandon();
             return Err(Error::DiskFull { path, needed, free });
         }
-        if self.existing != Existing::Nothing {
-            remove_outputs(&self.path)?;
-        }
+        remove(&self.path, old)?;
         manifest::write_json(&self.path, UNFINISHED, manifest)?;
         let path = self.path.join(TEXTS);
         let texts = self.texts.into_inner().map_err(io::IntoInnerError::into_error);
@@ -183,16 +184,41 @@ struct Lock {
 impl Lock {
     fn take(directory: &Path) -> Result<Self> {
         let path = directory.join(LOCK);
-        let file = File::create(&path).map_err(Error::io("write into", directory))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { path, _file: Some(file) }),
-            Err(TryLockError::WouldBlock) => Err(Error::Output {
-                path: directory.to_owned(),
-                problem: "is being written by another process; wait for it or choose another directory".to_owned(),
-            }),
-            // A file system without locks: the same as having none.
-            Err(TryLockError::Error(_)) => Ok(Self { path, _file: None }),
+        loop {
+            let file = File::create(&path).map_err(Error::io("write into", directory))?;
+            match file.try_lock() {
+                // The process that had it before may have removed its file in between.
+                Ok(()) if !is_at(&file, &path) => {}
+                Ok(()) => return Ok(Self { path, _file: Some(file) }),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::Output {
+                        path: directory.to_owned(),
+                        problem: "is being written by another process; wait for it or choose another directory"
+                            .to_owned(),
+                    });
+                }
+                // A file system without locks: the same as having none.
+                Err(TryLockError::Error(_)) => return Ok(Self { path, _file: None }),
+            }
         }
+    }
+}
+
+/// Whether an open file is the one that a path leads to.
+fn is_at(file: &File, path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        match (file.metadata(), fs::metadata(path)) {
+            (Ok(open), Ok(there)) => identity(open) == identity(there),
+            _ => false,
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        path.exists() // an open file cannot be removed there
     }
 }
 
@@ -212,8 +238,8 @@ fn remove_if_empty(path: &Path, created: Option<&Path>) {
     }
 }
 
-/// Removes what this program writes, and nothing else; the manifest first, so that the rest counts as unfinished.
-fn remove_outputs(directory: &Path) -> Result<()> {
+/// The files in a directory that this program writes; the manifest first.
+fn outputs(directory: &Path) -> Vec<PathBuf> {
     let mut files = [MANIFEST, UNFINISHED, RUN, TEXTS].map(|name| directory.join(name)).to_vec();
     for emit in Emit::value_variants() {
         let folder = directory.join(emit.name());
@@ -225,17 +251,46 @@ fn remove_outputs(directory: &Path) -> Result<()> {
             files.extend(entries.filter(|entry| is_array(*emit, &entry.file_name())).map(|entry| entry.path()));
         }
     }
+    files.retain(|file| file.is_file());
+    files
+}
+
+/// Removes files, the manifest first so that the rest counts as unfinished, and the folders that are empty then.
+fn remove(directory: &Path, files: Vec<PathBuf>) -> Result<()> {
     for file in files {
-        match fs::remove_file(&file) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::io("remove", file)(error)),
-        }
+        fs::remove_file(&file).map_err(Error::io("remove", file))?;
     }
     for emit in Emit::value_variants() {
         let _ = fs::remove_dir(directory.join(emit.name())); // stays when somebody else's files are in it
     }
     Ok(())
+}
+
+/// The room on the disk that a file gives back: an array that was not filled takes less than its length.
+fn occupied(file: &Path) -> u64 {
+    #[cfg(unix)]
+    let size = |metadata: fs::Metadata| std::os::unix::fs::MetadataExt::blocks(&metadata) * 512;
+    #[cfg(not(unix))]
+    let size = |metadata: fs::Metadata| metadata.len();
+    fs::metadata(file).map(size).unwrap_or(0)
+}
+
+/// What a directory that holds a complete job has lost since; `None` when every file has at least its numbers.
+pub fn lost(directory: &Path, plan: &Plan, counts: &Counts) -> Option<String> {
+    let mut expected = BTreeMap::from([(TEXTS.to_owned(), 0)]);
+    for array in plan.arrays() {
+        *expected.entry(array.file(plan.format)).or_default() += plan.array_bytes(&array, counts);
+        if array.emit.rows() != RowKind::Text && plan.format == Format::Npy {
+            expected.insert(format!("{}/offsets.npy", array.emit.name()), 8 * (counts.texts + 1));
+        }
+    }
+    expected.into_iter().find_map(|(name, bytes)| match fs::metadata(directory.join(&name)) {
+        Err(_) => Some(format!("{name} is missing")),
+        Ok(metadata) if metadata.len() < bytes => {
+            Some(format!("{name} has {} bytes instead of {bytes} and more", metadata.len()))
+        }
+        Ok(_) => None,
+    })
 }
 
 /// Whether a file in the folder of a kind of vector has a name that this program gives.
@@ -299,7 +354,7 @@ impl DirectoryWriter {
         for array in plan.arrays().iter().filter(|array| array.emit == emit) {
             let path = self.path.join(array.file(plan.format));
             let start = npy::create(&path, (rows, array.columns as u64), plan.dtype)?;
-            let bytes = rows * array.columns as u64 * plan.dtype.size();
+            let bytes = plan.array_bytes(array, counts);
             self.arrays.push(ArrayFile::open(&path, &array.name(), plan.dtype, start, bytes)?);
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! JSON Lines on standard output: an object per text, with a list of its layers.
 
-use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
+use std::io::{self, BufWriter, StdoutLock, Write};
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -45,7 +45,7 @@ impl<'a> JsonLines<'a> {
     /// # Errors
     /// [`Error::ClosedPipe`] when nobody reads any more, [`Error::Io`] otherwise.
     pub fn finish(mut self) -> Result<()> {
-        self.out.flush().map_err(output_error)
+        self.out.flush().map_err(Error::stdout)
     }
 }
 
@@ -98,22 +98,14 @@ impl Sink for JsonLines<'_> {
                 .tokenizer
                 .map(|tokenizer| kept.iter().map(|&token| tokenizer.token(batch.input_ids[token])).collect());
             let line = Line { row: self.next_row, id: None, tokens, whole, layers };
-            serde_json::to_writer(&mut self.out, &line).map_err(io::Error::from).map_err(output_error)?;
-            self.out.write_all(b"\n").map_err(output_error)?;
+            serde_json::to_writer(&mut self.out, &line).map_err(io::Error::from).map_err(Error::stdout)?;
+            self.out.write_all(b"\n").map_err(Error::stdout)?;
             self.next_row += 1;
             first_token += kept.len();
             first_word += words;
         }
         self.rows.iter_mut().for_each(Vec::clear);
-        self.out.flush().map_err(output_error)
-    }
-}
-
-/// Standard output's errors: a reader that left is not a failure.
-pub fn output_error(error: io::Error) -> Error {
-    match error.kind() {
-        ErrorKind::BrokenPipe => Error::ClosedPipe,
-        _ => Error::io("write", "standard output")(error),
+        self.out.flush().map_err(Error::stdout)
     }
 }
 

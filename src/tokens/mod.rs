@@ -3,9 +3,10 @@
 mod load;
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use tokenizers::utils::truncation::{TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings};
-use tokenizers::{Encoding, InputSequence, PostProcessor};
+use tokenizers::{Encoding, InputSequence, PostProcessor, PostProcessorWrapper};
 
 use crate::batch::{SPECIAL, Tokens};
 use crate::checkpoint::Checkpoint;
@@ -14,10 +15,12 @@ use crate::input::Text;
 
 /// A model's tokenizer with the model's limits.
 pub struct Tokenizer {
+    /// Without a post-processor: a text is encoded and cut before special tokens join it.
     inner: tokenizers::Tokenizer,
+    post_processor: Option<PostProcessorWrapper>,
     vocab_size: usize,
     max_length: usize,
-    with_details: bool,
+    path: PathBuf,
 }
 
 /// A tokenized text, with what `texts.jsonl` says of it.
@@ -25,9 +28,9 @@ pub struct Tokenizer {
 pub struct Encoded {
     /// For the encoder and the poolings.
     pub tokens: Tokens,
-    /// The tokens' texts; empty without details.
+    /// The tokens' texts.
     pub strings: Vec<String>,
-    /// \[start, end) in Unicode characters of the text, `None` for special tokens; empty without details.
+    /// \[start, end) in Unicode characters of the text, `None` for special tokens.
     pub offsets: Vec<Option<(usize, usize)>>,
     /// Tokens before truncation, special tokens included.
     pub length_before_truncation: usize,
@@ -38,21 +41,30 @@ pub struct Encoded {
 }
 
 impl Tokenizer {
-    /// Loads a model's tokenizer for an embedding table of `vocab_size` rows.
-    ///
-    /// `with_details` keeps token texts, offsets and words; without them encoding is faster.
+    /// Loads a model's tokenizer for an embedding table of `vocab_size` rows and texts of up to `max_length` tokens.
     ///
     /// # Errors
-    /// [`Error::Model`] when the model has no tokenizer or it is damaged.
-    pub fn load(checkpoint: &Checkpoint, vocab_size: usize, max_length: usize, with_details: bool) -> Result<Self> {
-        let tokenizer = Self { inner: load::load(checkpoint)?, vocab_size, max_length, with_details };
+    /// [`Error::Model`] when the model has no tokenizer or it is damaged, [`Error::Usage`] when the limit leaves no
+    /// room for text.
+    pub fn load(checkpoint: &Checkpoint, vocab_size: usize, max_length: usize) -> Result<Self> {
+        let mut inner = load::load(checkpoint)?;
+        let post_processor = inner.get_post_processor().cloned();
+        inner.with_post_processor(None::<PostProcessorWrapper>);
+        let path = checkpoint.path_of("tokenizer.json");
+        let tokenizer = Self { inner, post_processor, vocab_size, max_length, path };
         let special = tokenizer.special_tokens(false);
         if max_length <= special {
             return Err(Error::Usage(format!(
-                "--max-length {max_length} leaves no room for text: the tokenizer adds {special} special tokens"
+                "a limit of {max_length} tokens leaves no room for text, as the tokenizer adds {special} special tokens; see --max-length"
             )));
         }
         Ok(tokenizer)
+    }
+
+    /// Whether upper and lower case are the same to this tokenizer.
+    pub fn ignores_case(&self) -> bool {
+        let ids = |text: &str| self.inner.encode_fast(text, false).map(|encoding| encoding.get_ids().to_vec()).ok();
+        ids("ABCDEFGHIJKLMNOPQRSTUVWXYZ \u{c4}") == ids("abcdefghijklmnopqrstuvwxyz \u{e4}")
     }
 
     /// A token's text.
@@ -62,7 +74,7 @@ impl Tokenizer {
 
     /// Special tokens added to a text, or to a pair.
     fn special_tokens(&self, pair: bool) -> usize {
-        self.inner.get_post_processor().map_or(0, |processor| processor.added_tokens(pair))
+        self.post_processor.as_ref().map_or(0, |processor| processor.added_tokens(pair))
     }
 
     /// Encodes one text, or a pair of texts, cutting what is beyond the limit: off the end, of a pair off the longer
@@ -116,21 +128,32 @@ impl Tokenizer {
         ];
         let mut encoded = Encoded { length_before_truncation: length, ..Encoded::default() };
         encoded.tokens.word_count = word_counts[0] + word_counts[1];
-        if self.with_details {
-            let kept = [present_words(&first), second.as_ref().map_or_else(Vec::new, present_words)];
-            for (before, kept) in has_token.iter().zip(&kept) {
-                encoded.words_truncated += words_cut(before, kept);
-            }
-            for (text, has_token) in [Some(text), pair].into_iter().zip(&has_token) {
-                if let Some(words) = text.and_then(|text| text.words.as_ref()) {
-                    encoded.words_deleted +=
-                        (0..words.len() as u32).filter(|word| !has_token.iter().any(|(w, _)| w == word)).count() as u32;
-                }
+        let kept = [present_words(&first), second.as_ref().map_or_else(Vec::new, present_words)];
+        for (before, kept) in has_token.iter().zip(&kept) {
+            encoded.words_truncated += words_cut(before, kept);
+        }
+        for (text, has_token) in [Some(text), pair].into_iter().zip(&has_token) {
+            if let Some(words) = text.and_then(|text| text.words.as_ref()) {
+                encoded.words_deleted += (words.len() - has_token.len()) as u32;
             }
         }
 
-        let joined = self.inner.post_process(first, second, true).map_err(failed)?;
-        self.fill(&mut encoded, joined, [Some(text), pair], word_counts[0]);
+        let expected = first.len() + second.as_ref().map_or(0, Encoding::len) + special;
+        let joined = match &self.post_processor {
+            Some(processor) => processor.process(first, second, true),
+            None => self.inner.post_process(first, second, true),
+        };
+        let joined = joined.map_err(failed)?;
+        if joined.len() != expected {
+            return Err(Error::model(
+                &self.path,
+                format!(
+                    "its post_processor makes {} tokens where the text and special tokens are {expected}; expected a template that holds each text once",
+                    joined.len()
+                ),
+            ));
+        }
+        self.fill(&mut encoded, &joined, [Some(text), pair], word_counts[0]);
         match encoded.tokens.input_ids.iter().find(|&&id| id as usize >= self.vocab_size) {
             None => Ok(encoded),
             Some(&id) => Err(Error::TokenOutOfRange { row, token: self.token(id), id, vocab_size: self.vocab_size }),
@@ -143,38 +166,29 @@ impl Tokenizer {
             None => text.text.as_str().into(),
             Some(words) => words.iter().map(|word| &text.text[word.clone()]).collect::<Vec<&str>>().into(),
         };
-        if self.with_details {
-            self.inner.encode_char_offsets(input, false)
-        } else {
-            self.inner.encode_fast(input, false)
-        }
+        self.inner.encode_char_offsets(input, false)
     }
 
     /// Takes over what the library says of the tokens, special tokens added.
-    fn fill(&self, encoded: &mut Encoded, joined: Encoding, texts: [Option<&Text>; 2], first_words: u32) {
-        let special: Vec<bool> = joined.get_special_tokens_mask().iter().map(|&mask| mask == 1).collect();
-        let second = |index: usize| joined.get_type_ids()[index] == 1 && texts[1].is_some();
-        encoded.tokens.words = (0..special.len())
-            .map(|index| match joined.get_word_ids()[index] {
-                _ if special[index] => SPECIAL,
-                Some(word) => word + if second(index) { first_words } else { 0 },
-                None => 0,
-            })
-            .collect();
-        if self.with_details {
-            let starts = texts.map(|text| text.map_or_else(Vec::new, word_starts));
-            encoded.offsets = (0..special.len())
-                .map(|index| {
-                    let (start, end) = joined.get_offsets()[index];
-                    let starts = &starts[usize::from(second(index))];
-                    // Offsets of pre-tokenized input count from the start of the word.
-                    let word =
-                        joined.get_word_ids()[index].and_then(|word| starts.get(word as usize)).copied().unwrap_or(0);
-                    (!special[index]).then_some((word + start, word + end))
-                })
-                .collect();
-            encoded.strings = joined.get_tokens().to_vec();
+    fn fill(&self, encoded: &mut Encoded, joined: &Encoding, texts: [Option<&Text>; 2], first_words: u32) {
+        let sequences = joined.get_sequence_ids();
+        let starts = texts.map(|text| text.map_or_else(Vec::new, word_starts));
+        for (index, &mask) in joined.get_special_tokens_mask().iter().enumerate() {
+            let word = joined.get_word_ids()[index];
+            if mask == 1 {
+                encoded.tokens.words.push(SPECIAL);
+                encoded.offsets.push(None);
+                continue;
+            }
+            let second = sequences[index] == Some(1);
+            encoded.tokens.words.push(word.unwrap_or(0) + if second { first_words } else { 0 });
+            // Offsets of pre-tokenized input count from the start of the word.
+            let starts = &starts[usize::from(second)];
+            let start = word.and_then(|word| starts.get(word as usize)).copied().unwrap_or(0);
+            let (from, to) = joined.get_offsets()[index];
+            encoded.offsets.push(Some((start + from, start + to)));
         }
+        encoded.strings = joined.get_tokens().to_vec();
         encoded.tokens.token_type_ids = joined.get_type_ids().to_vec();
         encoded.tokens.input_ids = joined.get_ids().to_vec();
     }

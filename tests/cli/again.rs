@@ -165,3 +165,16 @@ fn two_jobs_in_one_directory_do_not_spoil_it() {
     assert_eq!(desk.json_lines("out/texts.jsonl").len(), texts);
     assert_eq!(desk.npy("out/mean/layer_00.npy").shape, [texts, 7]);
 }
+
+#[test]
+fn a_finished_job_that_lost_a_file_is_not_taken_for_whole() {
+    let desk = Desk::new();
+    let job = "extract hello -e token,mean -o out";
+    desk.types(job).succeeds();
+    desk.put("out/mean/layer_01.npy", "");
+    desk.types(job).fails().says_all(&["out", "mean/layer_01.npy", "--overwrite"]);
+    desk.types(&format!("{job} --overwrite")).succeeds();
+    desk.types(job).succeeds().says("already holds this job");
+    std::fs::remove_file(desk.path("out/token/offsets.npy")).expect("a file");
+    desk.types(job).fails().says_all(&["token/offsets.npy", "is missing"]);
+}

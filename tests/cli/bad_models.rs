@@ -199,3 +199,40 @@ fn modules_that_make_no_sentence_embedding() {
     desk.model_as("width64", "odd").json("1_Pooling/config.json", |config| config["pooling_mode"] = "sorted".into());
     desk.types(&job("odd")).fails().says_all(&["1_Pooling", "sorted"]);
 }
+
+#[test]
+fn more_layers_than_any_model_has_are_refused_at_once() {
+    let desk = Desk::new();
+    desk.model_as("width1", "deep").json("config.json", |config| config["num_hidden_layers"] = 16_777_216.into());
+    for command in ["info deep", "extract -m deep hello"] {
+        desk.types(command).fails().says_all(&["config.json", "num_hidden_layers", "16777216"]);
+    }
+}
+
+/// A template that holds the text twice, or not at all, would make counts and rows false.
+#[test]
+fn a_template_that_does_not_hold_the_text_once() {
+    let desk = Desk::new();
+    let sequence = |id: &str| serde_json::json!({"Sequence": {"id": id, "type_id": 0}});
+    for (name, single) in [("twice", vec![sequence("A"), sequence("A")]), ("never", vec![])] {
+        desk.model_as("width32", name).json("tokenizer.json", |tokenizer| {
+            tokenizer["post_processor"] = serde_json::json!({
+                "type": "TemplateProcessing", "single": single, "pair": [sequence("A"), sequence("B")], "special_tokens": {}
+            });
+        });
+        desk.types(&format!("extract -m {name} 'hello world'")).fails().says_all(&["tokenizer.json", "post_processor"]);
+    }
+}
+
+#[test]
+fn lower_casing_by_sentence_transformers_is_not_left_out_silently() {
+    let desk = Desk::new();
+    let lowering = |name: &str| {
+        desk.model_as("width64", name).json("sentence_bert_config.json", |config| config["do_lower_case"] = true.into())
+    };
+    lowering("uncased"); // its tokenizer lower-cases anyway, so nothing is left out
+    desk.types("extract -m uncased hello -e sentence").succeeds();
+    lowering("cased").json("tokenizer.json", |tokenizer| tokenizer["normalizer"]["lowercase"] = false.into());
+    desk.types("extract -m cased hello -e sentence").fails().says_all(&["sentence_bert_config.json", "do_lower_case"]);
+    desk.types("extract -m cased hello -e mean").succeeds();
+}

@@ -108,7 +108,7 @@ fn a_dry_run_prints_the_plan_and_writes_nothing() {
     let ran = desk.types(&format!("{job} -o new/out")).succeeds();
     ran.prints_all(&["width64", "0 4", "token mean pooler", "token/layer_00.npy", "token/layer_04.npy"])
         .prints_all(&["mean/layer_04.npy", "pooler.npy", "(3, 128) f32", "(8, 128) f32", "free", "memory"])
-        .prints(&format!("{} of arrays", "12.80 kB"));
+        .prints(&format!("{} of arrays", "12.83 kB"));
     assert!(!desk.has("new"));
     let ran = desk.types(&format!("{job} -f safetensors --dtype bf16 -o out")).succeeds();
     ran.prints_all(&["token.safetensors", "layer_00", "bf16"]);

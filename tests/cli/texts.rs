@@ -238,3 +238,22 @@ fn lengths_baked_into_a_tokenizer_are_ignored() {
     let lengths: Vec<Value> = desk.json_lines("out/texts.jsonl").iter().map(|line| line["n_tokens"].clone()).collect();
     assert!(lengths[0].as_u64() > Some(12) && lengths[1].as_u64() < Some(12), "{lengths:?}");
 }
+
+#[test]
+fn words_are_counted_whatever_is_written() {
+    let desk = Desk::new();
+    for emit in ["mean", "word", "token"] {
+        let job = format!("extract --pretokenized 'the river' 'one \u{200b} two' -e {emit} -o {emit}");
+        desk.types(&job).succeeds();
+        let counts = desk.json(&format!("{emit}/manifest.json"))["counts"].clone();
+        assert_eq!((&counts["words"], &counts["deleted_words"]), (&5.into(), &1.into()), "{emit}");
+    }
+}
+
+/// Quadratic work would take minutes.
+#[test]
+fn a_line_of_very_many_words() {
+    let desk = Desk::new();
+    desk.types_into("extract --pretokenized -e word -l 0 -q -o out", "a ".repeat(200_000)).succeeds();
+    assert_eq!(desk.json("out/manifest.json")["counts"]["words"], 200_000);
+}
