@@ -457,12 +457,17 @@ impl Job<'_> {
         let place = self.args.output.as_ref().map(|path| format!(" → {}", path.display())).unwrap_or_default();
         let whole = self.started.elapsed().unwrap_or_default();
         console.summary(&format!(
-            "{} texts, {} tokens in {:.1} s ({:.0} tokens/s encoding, {} threads){cut}{place}",
-            counts.texts,
-            counts.tokens,
+            "{}, {} in {:.1} s ({:.0} tokens/s encoding, {}){cut}{place}",
+            counted(counts.texts, "text"),
+            counted(counts.tokens, "token"),
             whole.as_secs_f64(),
             counts.tokens as f64 / encoding.as_secs_f64().max(1e-9),
-            self.threads,
+            counted(self.threads as u64, "thread"),
         ));
     }
+}
+
+/// `1 text`, `2 texts`.
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
