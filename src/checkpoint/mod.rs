@@ -2,6 +2,7 @@
 
 mod bundled;
 pub mod config;
+pub mod foreign;
 pub mod hub;
 mod names;
 pub mod sentence;

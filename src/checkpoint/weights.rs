@@ -16,6 +16,7 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
+use super::foreign::without_panic;
 use super::names::canonical_names;
 use crate::error::{Error, Result};
 
@@ -163,11 +164,8 @@ impl Shard {
             return Err(Error::model(path, problem));
         }
         let file_size = file.metadata().map_err(Error::io("read", path))?.len();
-        let tensors = PthTensors::new(path, None).map_err(|error| {
-            Error::model(
-                path,
-                format!("is a damaged or incomplete PyTorch checkpoint: {}; download it again", brief(&error)),
-            )
+        let tensors = without_panic(|| PthTensors::new(path, None)).map_err(|problem| {
+            Error::model(path, format!("is a damaged or incomplete PyTorch checkpoint: {problem}; download it again"))
         })?;
         Ok(Shard::Pickle { path: path.to_owned(), file_size, tensors })
     }
@@ -235,11 +233,11 @@ impl Shard {
                 if !matches!(info.dtype, DType::F32 | DType::F16 | DType::BF16) {
                     return Err(unsupported_type(info.dtype.as_str()));
                 }
-                let tensor = tensors
-                    .get(name)
-                    .and_then(|tensor| tensor.ok_or_else(|| candle_core::Error::Msg(ABSENT.to_owned())))
-                    .and_then(|tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>());
-                tensor.map_err(|error| format!("cannot be read: {}", brief(&error)))
+                let tensor = without_panic(|| {
+                    let tensor = tensors.get(name)?.ok_or_else(|| candle_core::Error::Msg(ABSENT.to_owned()))?;
+                    tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()
+                });
+                tensor.map_err(|problem| format!("cannot be read: {problem}"))
             }
         }
     }
@@ -303,9 +301,4 @@ fn unsupported_type(dtype: &str) -> String {
         "has type {}; expected float32, float16 or bfloat16, so convert the checkpoint to one of them",
         dtype.to_lowercase()
     )
-}
-
-/// The first line of a message of candle, which may carry a backtrace after it.
-fn brief(error: &candle_core::Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
 }

@@ -12,6 +12,7 @@ use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::foreign::without_panic;
 use crate::error::{Error, Result};
 
 /// The keys of `tokenizer_config.json` that decide how a `vocab.txt` is used; defaults as in transformers.
@@ -90,8 +91,8 @@ struct AddedTokenConfig {
 /// [`Error::Model`] when there is none, it is damaged, or it asks for something that is not done here.
 pub(super) fn load(checkpoint: &Checkpoint) -> Result<Tokenizer> {
     let mut tokenizer = if let Some(bytes) = checkpoint.read("tokenizer.json")? {
-        Tokenizer::from_bytes(&bytes)
-            .map_err(|error| Error::model(checkpoint.path_of("tokenizer.json"), format!("is damaged: {error}")))?
+        without_panic(|| Tokenizer::from_bytes(&bytes))
+            .map_err(|problem| Error::model(checkpoint.path_of("tokenizer.json"), format!("is damaged: {problem}")))?
     } else if let Some(bytes) = checkpoint.read("vocab.txt")? {
         from_vocabulary(checkpoint, &bytes)?
     } else {

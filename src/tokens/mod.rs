@@ -10,6 +10,7 @@ use tokenizers::{Encoding, InputSequence, PostProcessor, PostProcessorWrapper};
 
 use crate::batch::{SPECIAL, Tokens};
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::foreign::without_panic;
 use crate::error::{Error, Result};
 use crate::input::Text;
 
@@ -52,6 +53,10 @@ impl Tokenizer {
         inner.with_post_processor(None::<PostProcessorWrapper>);
         let path = checkpoint.path_of("tokenizer.json");
         let tokenizer = Self { inner, post_processor, vocab_size, max_length, path };
+        // A text of several kinds of characters, so that a tokenizer that cannot be used is found before the input is read.
+        let sample = Text { text: "Aé 中1.\u{1f642} [MASK]".to_owned(), words: None };
+        without_panic(|| Ok::<_, String>(tokenizer.encode(0, &sample, None).is_ok()))
+            .map_err(|problem| Error::model(&tokenizer.path, format!("cannot be used: {problem}")))?;
         let special = tokenizer.special_tokens(false);
         if max_length <= special {
             return Err(Error::Usage(format!(

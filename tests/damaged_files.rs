@@ -1,0 +1,123 @@
+//! A model's files with bytes changed, cut or added anywhere: an error or the model, never a panic.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+use std::path::Path;
+
+use layerwise::checkpoint::config::Config;
+use layerwise::checkpoint::weights::Weights;
+use layerwise::checkpoint::{Checkpoint, Request};
+use layerwise::encoder::{self, Encoder};
+use layerwise::error::Result;
+use layerwise::input::Text;
+use layerwise::tokens::{Encoded, Tokenizer};
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+fn golden(file: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file)).unwrap()
+}
+
+/// Opens what the bytes make of a file and reads everything in it that a job would.
+fn load(name: &str, bytes: &[u8], model: &str) -> Result<Encoder> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    let weights = if name.ends_with(".bin") {
+        Weights::from_pickle(&path)?
+    } else {
+        Weights::from_safetensors(std::slice::from_ref(&path))?
+    };
+    let config = Config::parse(&golden(&format!("{model}/config.json")), Path::new("config.json"))?;
+    encoder::check(&weights, &config, config.num_hidden_layers, encoder::has_pooler(&weights))?;
+    Encoder::load(&weights, &config, config.num_hidden_layers, encoder::has_pooler(&weights))
+}
+
+#[derive(Debug, Clone)]
+enum Damage {
+    Change(Index, u8),
+    Cut(Index),
+    Insert(Index, u8),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    prop_oneof![
+        4 => (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Damage::Change(at, byte)),
+        1 => any::<Index>().prop_map(Damage::Cut),
+        1 => (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Damage::Insert(at, byte)),
+    ]
+}
+
+/// Loads a model whose one file is replaced, and tokenizes a text that goes through every part of a tokenizer.
+fn tokenize(file: &str, bytes: &[u8], model: &str) -> Result<Encoded> {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"] {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(model).join(name);
+        if source.exists() {
+            std::fs::copy(source, directory.path().join(name)).unwrap();
+        }
+    }
+    std::fs::write(directory.path().join(file), bytes).unwrap();
+    let model = directory.path().to_str().unwrap();
+    let checkpoint = Checkpoint::find(&Request { model, revision: None, offline: true, show_progress: false })?;
+    let config = checkpoint.config()?;
+    let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings)?;
+    let text = "Hello [MASK] naïve WORLD, 中国 x\0y \u{200b} 🙂 unlitly".repeat(2);
+    tokenizer.encode(0, &Text { text, words: None }, None)
+}
+
+/// Applies damage within the first `within` bytes, where the structure is.
+fn damaged(mut bytes: Vec<u8>, damages: &[Damage], within: usize) -> Vec<u8> {
+    for damage in damages {
+        let length = bytes.len().min(within);
+        if length == 0 {
+            break;
+        }
+        match damage {
+            Damage::Change(at, byte) => bytes[at.index(length)] = *byte,
+            Damage::Cut(at) => bytes.truncate(at.index(length)),
+            Damage::Insert(at, byte) => bytes.insert(at.index(length), *byte),
+        }
+    }
+    bytes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+    #[test]
+    fn safetensors(damages in proptest::collection::vec(damage(), 1..4), within in prop_oneof![Just(8usize), Just(3000), Just(1 << 20)]) {
+        let bytes = damaged(golden("width1/model.safetensors"), &damages, within);
+        if let Err(error) = load("model.safetensors", &bytes, "width1") {
+            prop_assert!(error.to_string().contains("model.safetensors"), "{error}");
+        }
+    }
+
+    #[test]
+    fn pickles(damages in proptest::collection::vec(damage(), 1..4), within in prop_oneof![Just(200usize), Just(5000), Just(1 << 20)]) {
+        let bytes = damaged(golden("width3/pytorch_model.bin"), &damages, within);
+        if let Err(error) = load("pytorch_model.bin", &bytes, "width3") {
+            prop_assert!(error.to_string().contains("pytorch_model.bin"), "{error}");
+        }
+    }
+
+    #[test]
+    fn tokenizers(
+        (file, model) in proptest::sample::select(&[("tokenizer.json", "width32"), ("vocab.txt", "width1"), ("tokenizer_config.json", "width3"), ("config.json", "width16")][..]),
+        damages in proptest::collection::vec(damage(), 1..4),
+        within in prop_oneof![Just(2000usize), Just(1 << 20)],
+    ) {
+        let bytes = damaged(golden(&format!("{model}/{file}")), &damages, within);
+        if let Err(error) = tokenize(file, &bytes, model) {
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+}
+
+#[test]
+fn undamaged_they_load() {
+    tokenize("tokenizer.json", &golden("width32/tokenizer.json"), "width32").map(drop).unwrap();
+    tokenize("vocab.txt", &golden("width1/vocab.txt"), "width1").map(drop).unwrap();
+    load("model.safetensors", &golden("width1/model.safetensors"), "width1").map(drop).unwrap();
+    load("pytorch_model.bin", &golden("width3/pytorch_model.bin"), "width3").map(drop).unwrap();
+}
