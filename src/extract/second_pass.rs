@@ -1,0 +1,119 @@
+//! The second pass: batch by batch through the encoder and into the sink.
+//!
+//! Each layer's hidden state goes to the writers and is dropped, so memory grows neither with the input nor with the
+//! number of layers.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use candle_core::{Device, Tensor};
+
+use crate::batch::Batches;
+use crate::checkpoint::config::Config;
+use crate::checkpoint::weights::Weights;
+use crate::cli::ExtractArgs;
+use crate::console::Console;
+use crate::encoder::Encoder;
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
+use crate::kernels;
+use crate::output::Sink;
+use crate::plan::{Counts, Plan};
+use crate::pooling;
+use crate::spec::{Combine, Emit, Pooling, SpecialTokens};
+use crate::spool;
+use crate::vectors::Vectors;
+
+/// What the second pass needs to know.
+pub(super) struct Job<'a> {
+    pub(super) args: &'a ExtractArgs,
+    pub(super) plan: &'a Plan,
+    pub(super) config: &'a Config,
+    pub(super) weights: &'a Weights,
+    pub(super) threads: usize,
+    pub(super) started: SystemTime,
+}
+
+impl Job<'_> {
+    /// Loads the model as deep as the plan needs it.
+    pub(super) fn load(&self) -> Result<Encoder> {
+        Encoder::load(self.weights, self.config, self.plan.deepest(), self.plan.emits(Emit::Pooler))
+    }
+
+    /// Tokens of a batch: as asked for, or fewer where all layers of a batch are held until they can be written.
+    fn batch_tokens(&self) -> usize {
+        const MOST_NUMBERS_HELD: usize = 16 << 20;
+        let asked = self.args.batch_tokens as usize;
+        let holds_all_layers = self.args.output.is_none() || self.plan.combine == Some(Combine::Concat);
+        if !holds_all_layers {
+            return asked;
+        }
+        let per_token = self.plan.arrays().iter().map(|array| array.columns).sum::<usize>();
+        asked.min(MOST_NUMBERS_HELD / per_token.max(1)).max(1)
+    }
+
+    /// The second pass: batch by batch through the encoder and into the sink. Returns the time it took.
+    pub(super) fn encode(
+        &self,
+        encoder: &Encoder,
+        spool: Option<spool::Reader>,
+        counts: &Counts,
+        sink: &mut dyn Sink,
+        interrupt: &Interrupt,
+        console: &Console,
+    ) -> Result<Duration> {
+        let begun = Instant::now();
+        let bar = console.tokens_bar(counts.tokens);
+        let mut vectors = Vectors::new(self.plan);
+        let mut done = 0;
+        for batch in Batches::new(spool.into_iter().flatten(), self.batch_tokens()) {
+            let batch = batch.map_err(Error::io("read", "back the temporary file of tokenized texts"))?;
+            encoder.visit_hidden_states(&batch, |layer, hidden_state| {
+                if let Some(signal) = interrupt.signal() {
+                    return Err(Error::Interrupted { signal, done, texts: counts.texts });
+                }
+                kernels::with_numbers(hidden_state, |numbers| {
+                    vectors.take_layer(layer, numbers, &batch, done, sink)?;
+                    if layer < self.plan.num_hidden_layers {
+                        return Ok(());
+                    }
+                    vectors.take_sentence(numbers, &batch, sink)?;
+                    let width = self.plan.hidden_size;
+                    let keep = SpecialTokens::Keep;
+                    let first_tokens = pooling::sentences(numbers, width, &batch, Pooling::Cls, keep);
+                    let first_tokens = Tensor::from_vec(first_tokens, (batch.texts(), width), &Device::Cpu)?;
+                    match encoder.pooler_output(&first_tokens)? {
+                        Some(pooled) => vectors.take_pooler(pooled.flatten_all()?.to_vec1()?, &batch, sink),
+                        None => Ok(()),
+                    }
+                })?
+            })?;
+            sink.end_batch(&batch)?;
+            done += batch.texts() as u64;
+            bar.inc(batch.tokens() as u64);
+        }
+        bar.finish_and_clear();
+        Ok(begun.elapsed())
+    }
+
+    pub(super) fn summarize(&self, counts: &Counts, encoding: Duration, console: &Console) {
+        let cut = match counts.truncated_texts {
+            0 => String::new(),
+            cut => format!(", {cut} truncated"),
+        };
+        let place = self.args.output.as_ref().map(|path| format!(" → {}", path.display())).unwrap_or_default();
+        let whole = self.started.elapsed().unwrap_or_default();
+        console.summary(&format!(
+            "{}, {} in {:.1} s ({:.0} tokens/s encoding, {}){cut}{place}",
+            counted(counts.texts, "text"),
+            counted(counts.tokens, "token"),
+            whole.as_secs_f64(),
+            counts.tokens as f64 / encoding.as_secs_f64().max(1e-9),
+            counted(self.threads as u64, "thread"),
+        ));
+    }
+}
+
+/// `1 text`, `2 texts`.
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
