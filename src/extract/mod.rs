@@ -18,7 +18,8 @@ use crate::error::{Error, Result};
 use crate::input::{self, Source};
 use crate::interrupt::Interrupt;
 use crate::kernels;
-use crate::output::directory::{self, Existing, Prepared};
+use crate::output::directory::Prepared;
+use crate::output::existing::{self, Existing};
 use crate::output::jsonl::JsonLines;
 use crate::output::manifest::{self, ModelIdentity};
 use crate::plan::Plan;
@@ -87,7 +88,7 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     say_what_was_cut(&tokenized, &plan, console);
     if args.dry_run {
         if let Some(path) = &args.output
-            && let Err(error) = directory::examine(path, args.overwrite)
+            && let Err(error) = existing::examine(path, args.overwrite)
         {
             console.warn(&error.to_string());
         }
@@ -137,7 +138,7 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
                 }
                 if matches!(output.existing(), Existing::Complete(_)) {
                     output.abandon();
-                    if let Some(problem) = directory::lost(&path, &plan, &tokenized.counts) {
+                    if let Some(problem) = existing::lost(&path, &plan, &tokenized.counts) {
                         return Err(Error::Output {
                             path,
                             problem: format!("holds this job, but {problem}; do it anew with --overwrite"),

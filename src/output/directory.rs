@@ -1,45 +1,22 @@
 //! The output directory: arrays at their final size, filled in place, complete once its manifest is there.
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use super::array::ArrayFile;
+use super::existing::{Existing, TEXTS, UNFINISHED, examine, occupied, outputs, remove, remove_leftovers};
+use super::lock::Lock;
 use super::manifest::{self, MANIFEST, RUN};
 use super::texts::TextLine;
 use super::{Sink, npy, safetensors};
 use crate::batch::{Batch, SPECIAL};
 use crate::error::{Error, Result};
 use crate::plan::{Counts, Plan};
-use crate::spec::{Combine, Emit, Format, RowKind, SpecialTokens};
-
-/// The file with a line per text.
-pub const TEXTS: &str = "texts.jsonl";
-
-/// The manifest of a job that is being written; what tells, after a crash, whose half-filled arrays these are.
-pub const UNFINISHED: &str = "unfinished.json";
-
-/// The file whose lock says that a process is writing here.
-const LOCK: &str = ".layerwise.lock";
-
-/// What was in a directory before.
-#[derive(Debug, PartialEq)]
-pub enum Existing {
-    /// Nothing; or the directory did not exist.
-    Nothing,
-    /// A complete job with this manifest.
-    Complete(Value),
-    /// A job that was begun and not finished; its manifest to be.
-    Unfinished(Value),
-    /// Something that `--overwrite` allows to be replaced.
-    Replaceable,
-}
+use crate::spec::{Emit, Format, RowKind, SpecialTokens};
 
 /// A directory that is about to be written: checked to be usable, so that a bad path fails before any work.
 pub struct Prepared {
@@ -128,106 +105,6 @@ impl Prepared {
     }
 }
 
-/// What a directory holds, and whether a job may go into it. Changes nothing.
-///
-/// # Errors
-/// As [`Prepared::new`].
-pub fn examine(path: &Path, overwrite: bool) -> Result<Existing> {
-    let mut entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Existing::Nothing),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            return Err(Error::Output { path: path.to_owned(), problem: "is a file; expected a directory".to_owned() });
-        }
-        Err(error) => return Err(Error::io("read", path)(error)),
-    };
-    let is_ours_in_passing = |name: &str| name == LOCK || name.starts_with(manifest::TEMPORARY);
-    if entries.all(|entry| entry.is_ok_and(|entry| is_ours_in_passing(&entry.file_name().to_string_lossy()))) {
-        return Ok(Existing::Nothing);
-    }
-    if overwrite {
-        return Ok(Existing::Replaceable);
-    }
-    if let Some(manifest) = manifest::read(path, MANIFEST)? {
-        return Ok(Existing::Complete(manifest));
-    }
-    if let Some(manifest) = manifest::read(path, UNFINISHED)? {
-        return Ok(Existing::Unfinished(manifest));
-    }
-    Err(Error::Output {
-        path: path.to_owned(),
-        problem: "is not empty and holds no job of layerwise; choose another directory, or use this one with --overwrite, which replaces only files that layerwise writes"
-            .to_owned(),
-    })
-}
-
-/// Removes what processes that were killed left behind: files under their final names never start like this.
-fn remove_leftovers(path: &Path, existing: &Existing) -> Result<()> {
-    if matches!(existing, Existing::Complete(_)) {
-        let _ = fs::remove_file(path.join(UNFINISHED)); // of a process that ended right after it wrote the manifest
-    }
-    for entry in fs::read_dir(path).map_err(Error::io("read", path))? {
-        let entry = entry.map_err(Error::io("read", path))?;
-        if entry.file_name().to_string_lossy().starts_with(manifest::TEMPORARY) {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-    Ok(())
-}
-
-/// The right to write a directory, for one process at a time; given back, and its file removed, when dropped.
-struct Lock {
-    path: PathBuf,
-    _file: Option<File>,
-}
-
-impl Lock {
-    fn take(directory: &Path) -> Result<Self> {
-        let path = directory.join(LOCK);
-        loop {
-            let file = File::create(&path).map_err(Error::io("write into", directory))?;
-            match file.try_lock() {
-                // The process that had it before may have removed its file in between.
-                Ok(()) if !is_at(&file, &path) => {}
-                Ok(()) => return Ok(Self { path, _file: Some(file) }),
-                Err(TryLockError::WouldBlock) => {
-                    return Err(Error::Output {
-                        path: directory.to_owned(),
-                        problem: "is being written by another process; wait for it or choose another directory"
-                            .to_owned(),
-                    });
-                }
-                // A file system without locks: the same as having none.
-                Err(TryLockError::Error(_)) => return Ok(Self { path, _file: None }),
-            }
-        }
-    }
-}
-
-/// Whether an open file is the one that a path leads to.
-fn is_at(file: &File, path: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-        match (file.metadata(), fs::metadata(path)) {
-            (Ok(open), Ok(there)) => identity(open) == identity(there),
-            _ => false,
-        }
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = file;
-        path.exists() // an open file cannot be removed there
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
 /// Removes an empty directory that was created for a job, and the empty ones around it that were.
 fn remove_if_empty(path: &Path, created: Option<&Path>) {
     let Some(outermost) = created else { return };
@@ -236,70 +113,6 @@ fn remove_if_empty(path: &Path, created: Option<&Path>) {
             break; // something else is in it by now, and stays
         }
     }
-}
-
-/// The files in a directory that this program writes; the manifest first.
-fn outputs(directory: &Path) -> Vec<PathBuf> {
-    let mut files = [MANIFEST, UNFINISHED, RUN, TEXTS].map(|name| directory.join(name)).to_vec();
-    for emit in Emit::value_variants() {
-        let folder = directory.join(emit.name());
-        files.push(folder.with_extension("safetensors"));
-        if !emit.per_layer() {
-            files.push(folder.with_extension("npy"));
-        } else if let Ok(entries) = fs::read_dir(&folder) {
-            let entries = entries.filter_map(std::result::Result::ok);
-            files.extend(entries.filter(|entry| is_array(*emit, &entry.file_name())).map(|entry| entry.path()));
-        }
-    }
-    files.retain(|file| file.is_file());
-    files
-}
-
-/// Removes files, the manifest first so that the rest counts as unfinished, and the folders that are empty then.
-fn remove(directory: &Path, files: Vec<PathBuf>) -> Result<()> {
-    for file in files {
-        fs::remove_file(&file).map_err(Error::io("remove", file))?;
-    }
-    for emit in Emit::value_variants() {
-        let _ = fs::remove_dir(directory.join(emit.name())); // stays when somebody else's files are in it
-    }
-    Ok(())
-}
-
-/// The room on the disk that a file gives back: an array that was not filled takes less than its length.
-fn occupied(file: &Path) -> u64 {
-    #[cfg(unix)]
-    let size = |metadata: fs::Metadata| std::os::unix::fs::MetadataExt::blocks(&metadata) * 512;
-    #[cfg(not(unix))]
-    let size = |metadata: fs::Metadata| metadata.len();
-    fs::metadata(file).map(size).unwrap_or(0)
-}
-
-/// What a directory that holds a complete job has lost since; `None` when every file has at least its numbers.
-pub fn lost(directory: &Path, plan: &Plan, counts: &Counts) -> Option<String> {
-    let mut expected = BTreeMap::from([(TEXTS.to_owned(), 0)]);
-    for array in plan.arrays() {
-        *expected.entry(array.file(plan.format)).or_default() += plan.array_bytes(&array, counts);
-        if array.emit.rows() != RowKind::Text && plan.format == Format::Npy {
-            expected.insert(format!("{}/offsets.npy", array.emit.name()), 8 * (counts.texts + 1));
-        }
-    }
-    expected.into_iter().find_map(|(name, bytes)| match fs::metadata(directory.join(&name)) {
-        Err(_) => Some(format!("{name} is missing")),
-        Ok(metadata) if metadata.len() < bytes => {
-            Some(format!("{name} has {} bytes instead of {bytes} and more", metadata.len()))
-        }
-        Ok(_) => None,
-    })
-}
-
-/// Whether a file in the folder of a kind of vector has a name that this program gives.
-fn is_array(emit: Emit, name: &OsStr) -> bool {
-    let Some(name) = name.to_str().and_then(|name| name.strip_suffix(".npy")) else { return false };
-    let digits =
-        name.strip_prefix("layer_").is_some_and(|layer| layer.len() >= 2 && layer.bytes().all(|b| b.is_ascii_digit()));
-    let combined = Combine::value_variants().iter().any(|combine| combine.name() == name);
-    digits || combined || (name == "offsets" && emit.rows() != RowKind::Text)
 }
 
 /// Fills the arrays of a directory.

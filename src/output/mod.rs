@@ -2,7 +2,9 @@
 
 mod array;
 pub mod directory;
+pub mod existing;
 pub mod jsonl;
+mod lock;
 pub mod manifest;
 mod npy;
 mod safetensors;
