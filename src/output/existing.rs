@@ -37,7 +37,8 @@ pub enum Existing {
 /// What a directory holds, and whether a job may go into it. Changes nothing.
 ///
 /// # Errors
-/// As [`Prepared::new`].
+/// [`Error::Output`] when it is a file, or holds something that no job may replace unasked; [`Error::Io`] when it cannot
+/// be read.
 pub fn examine(path: &Path, overwrite: bool) -> Result<Existing> {
     let mut entries = match fs::read_dir(path) {
         Ok(entries) => entries,
