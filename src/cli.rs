@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::checkpoint::BUNDLED;
-use crate::spec::{Combine, Dtype, Emit, Format, InputFormat, LayerSelection, Overflow, SpecialTokens, WordPooling};
+use crate::spec::{
+    Combine, Compute, Dtype, Emit, Format, InputFormat, LayerSelection, Overflow, SpecialTokens, WordPooling,
+};
 
 /// Embeddings from every encoder layer of BERT models: exact, bit-identical, without Python
 #[derive(Debug, Parser)]
@@ -197,6 +199,10 @@ pub struct ExtractArgs {
     /// Tokenize, say what would be written, and write nothing
     #[arg(long, help_heading = "Output")]
     pub dry_run: bool,
+
+    /// Arithmetic of the matrix products on the CPU
+    #[arg(long, value_name = "TYPE", value_enum, default_value_t, help_heading = "Speed")]
+    pub compute: Compute,
 
     /// CPU threads [default: all cores]; never changes a number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Speed")]

@@ -9,8 +9,9 @@
 //! ```
 //! use layerwise::batch::Batch;
 //! use layerwise::checkpoint::{Checkpoint, Request};
-//! use layerwise::encoder::Encoder;
+//! use layerwise::encoder::{Encoder, Settings};
 //! use layerwise::input::Text;
+//! use layerwise::spec::Compute;
 //! use layerwise::tokens::Tokenizer;
 //!
 //! # fn main() -> layerwise::error::Result<()> {
@@ -18,7 +19,8 @@
 //! let checkpoint = Checkpoint::find(&request)?;
 //! let config = checkpoint.config()?;
 //! let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings)?;
-//! let encoder = Encoder::load(&checkpoint.weights()?, &config, config.num_hidden_layers, false)?;
+//! let settings = Settings { deepest: config.num_hidden_layers, pooler: false, compute: Compute::F32 };
+//! let encoder = Encoder::load(&checkpoint.weights()?, &config, settings)?;
 //!
 //! let text = Text { text: "the bank of the river".to_owned(), words: None };
 //! let mut batch = Batch::new();

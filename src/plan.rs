@@ -6,7 +6,9 @@ use crate::checkpoint::config::Config;
 use crate::checkpoint::sentence::SentenceRecipe;
 use crate::cli::ExtractArgs;
 use crate::error::{Error, Result};
-use crate::spec::{Combine, Dtype, Emit, Format, InputFormat, Overflow, Pooling, RowKind, SpecialTokens, WordPooling};
+use crate::spec::{
+    Combine, Compute, Dtype, Emit, Format, InputFormat, Overflow, Pooling, RowKind, SpecialTokens, WordPooling,
+};
 
 /// What a job computes and writes, every default filled in. Two jobs with equal plans, models and inputs are one job.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -35,6 +37,8 @@ pub struct Plan {
     pub format: Format,
     /// The type of stored numbers.
     pub dtype: Dtype,
+    /// The arithmetic of the matrix products.
+    pub compute: Compute,
     /// Width of a hidden state.
     #[serde(skip)]
     pub hidden_size: usize,
@@ -151,6 +155,7 @@ impl Plan {
             pretokenized: args.pretokenized,
             format: args.format,
             dtype: args.dtype,
+            compute: args.compute,
             hidden_size: config.hidden_size,
             num_hidden_layers: config.num_hidden_layers,
             sentence,

@@ -331,6 +331,17 @@ impl Dtype {
     }
 }
 
+/// The arithmetic of the matrix products on the CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compute {
+    /// float32, at least as exact as PyTorch's
+    #[default]
+    F32,
+    /// Operands rounded to bfloat16, sums in float32: faster, about 3 digits
+    Bf16,
+}
+
 /// The format of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -7,9 +7,10 @@ use std::path::Path;
 use layerwise::checkpoint::config::Config;
 use layerwise::checkpoint::weights::Weights;
 use layerwise::checkpoint::{Checkpoint, Request};
-use layerwise::encoder::{self, Encoder};
+use layerwise::encoder::{self, Encoder, Settings};
 use layerwise::error::Result;
 use layerwise::input::Text;
+use layerwise::spec::Compute;
 use layerwise::tokens::{Encoded, Tokenizer};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -19,7 +20,7 @@ fn golden(file: &str) -> Vec<u8> {
 }
 
 /// Opens what the bytes make of a file and reads everything in it that a job would.
-fn load(name: &str, bytes: &[u8], model: &str) -> Result<Encoder> {
+fn load(name: &str, bytes: &[u8], model: &str) -> Result<Encoder<'static>> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(name);
     std::fs::write(&path, bytes).unwrap();
@@ -29,8 +30,9 @@ fn load(name: &str, bytes: &[u8], model: &str) -> Result<Encoder> {
         Weights::from_safetensors(std::slice::from_ref(&path))?
     };
     let config = Config::parse(&golden(&format!("{model}/config.json")), Path::new("config.json"))?;
-    encoder::check(&weights, &config, config.num_hidden_layers, encoder::has_pooler(&weights))?;
-    Encoder::load(&weights, &config, config.num_hidden_layers, encoder::has_pooler(&weights))
+    let (deepest, pooler) = (config.num_hidden_layers, encoder::has_pooler(&weights));
+    encoder::check(&weights, &config, deepest, pooler)?;
+    Encoder::load(&weights, &config, Settings { deepest, pooler, compute: Compute::F32 })
 }
 
 #[derive(Debug, Clone)]

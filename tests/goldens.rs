@@ -11,10 +11,10 @@ use candle_core::{DType, Device, Tensor};
 use layerwise::batch::Batch;
 use layerwise::checkpoint::config::Config;
 use layerwise::checkpoint::{Checkpoint, Request};
-use layerwise::encoder::Encoder;
+use layerwise::encoder::{Encoder, Settings};
 use layerwise::input::Text;
 use layerwise::pooling;
-use layerwise::spec::{Activation, Emit, Pooling, SpecialTokens};
+use layerwise::spec::{Activation, Compute, Emit, Pooling, SpecialTokens};
 use layerwise::tokens::{Encoded, Tokenizer};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
@@ -55,7 +55,7 @@ struct Model {
     golden: Golden,
     truth: BTreeMap<String, Vec<f64>>,
     config: Config,
-    encoder: Encoder,
+    encoder: Encoder<'static>,
     encoded: Vec<Encoded>,
 }
 
@@ -82,7 +82,9 @@ fn load(name: &str) -> Model {
     let weights = checkpoint.weights().unwrap();
     let pooler = golden.pytorch_float32_max_abs_error.pooler_output.is_some();
     assert_eq!(layerwise::encoder::has_pooler(&weights), pooler);
-    let encoder = Encoder::load(&weights, &config, config.num_hidden_layers, pooler).unwrap();
+    let encoder =
+        Encoder::load(&weights, &config, Settings { deepest: config.num_hidden_layers, pooler, compute: Compute::F32 })
+            .unwrap();
     let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings).unwrap();
     let encoded = golden
         .texts

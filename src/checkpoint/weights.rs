@@ -1,20 +1,20 @@
 //! Tensors out of a checkpoint: safetensors in one file or several, PyTorch's zip pickles, or bytes in the binary.
 //!
-//! Tensors are read one at a time with plain reads, not mapped: a file that shrinks while it is read is an error
-//! instead of a signal, and pages of the file do not count as ours. Every tensor is widened to float32 and checked to
+//! Tensors are read with plain reads, not mapped: a file that shrinks while it is read is an error instead of a
+//! signal, and pages of the file do not count as ours. Every tensor is widened to float32 and checked to
 //! be finite before anything is computed with it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use candle_core::DType;
 use candle_core::pickle::PthTensors;
 use half::{bf16, f16};
 use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::tensor::Metadata;
 
 use super::foreign::without_panic;
 use super::names::canonical_names;
@@ -32,7 +32,7 @@ pub struct Weights {
 
 /// One file of a checkpoint, or bytes embedded in the binary.
 enum Shard {
-    File { path: PathBuf, file: Mutex<File>, data_start: u64, metadata: Metadata },
+    File { path: PathBuf, file: File, data_start: u64, metadata: Metadata },
     Embedded { path: PathBuf, data: &'static [u8], metadata: Metadata },
     Pickle { path: PathBuf, file_size: u64, tensors: PthTensors },
 }
@@ -110,16 +110,19 @@ impl Weights {
     /// # Errors
     /// [`Error::Tensor`] when it is missing, not of `shape`, of a type that float32 cannot hold, or not finite.
     pub fn tensor(&self, canonical: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let mut values = Vec::with_capacity(shape.iter().product());
+        self.open(canonical, shape)?.rows(0..shape[0], &mut values)?;
+        Ok(values)
+    }
+
+    /// Opens one parameter, to read it in parts.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`].
+    pub fn open(&self, canonical: &str, shape: &[usize]) -> Result<TensorReader<'_>> {
         let (shard, name) = self.find(canonical, shape)?;
-        let values = shard.read(name).map_err(|problem| shard.problem(name, problem))?;
-        match values.iter().position(|value| !value.is_finite()) {
-            None => Ok(values),
-            Some(index) => {
-                let problem =
-                    format!("holds {} at index {index}; the file is damaged or training diverged", values[index]);
-                Err(shard.problem(name, problem))
-            }
-        }
+        let source = shard.source(name).map_err(|problem| shard.problem(name, problem))?;
+        Ok(TensorReader { shard, name: name.to_owned(), row: shape[1..].iter().product(), source })
     }
 
     /// The shard that holds a parameter of `shape`, and the parameter's name there.
@@ -141,12 +144,112 @@ impl Weights {
     }
 }
 
+/// One parameter of a checkpoint, read a few rows at a time and from any thread.
+pub struct TensorReader<'a> {
+    shard: &'a Shard,
+    name: String,
+    /// Numbers of a row.
+    row: usize,
+    source: Source<'a>,
+}
+
+/// Where a tensor's numbers are.
+enum Source<'a> {
+    /// In a file, from `start` on.
+    File { file: &'a File, start: u64, dtype: Dtype },
+    /// In memory, as they are stored.
+    Bytes { bytes: &'a [u8], dtype: Dtype },
+    /// In memory, widened.
+    Values(Vec<f32>),
+}
+
+impl TensorReader<'_> {
+    /// Appends some rows to `out`, as float32.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] when they cannot be read or are not finite.
+    pub fn rows(&self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<()> {
+        let (first, numbers) = (out.len(), rows.start * self.row..rows.end * self.row);
+        match &self.source {
+            Source::Values(values) => {
+                values.get(numbers.clone()).map(|values| out.extend_from_slice(values)).ok_or(ABSENT.to_owned())
+            }
+            Source::Bytes { bytes, dtype } => {
+                let size = dtype.bitsize() / 8;
+                let bytes = bytes.get(numbers.start * size..numbers.end * size).ok_or(ABSENT.to_owned());
+                bytes.and_then(|bytes| widen(*dtype, bytes, out))
+            }
+            Source::File { file, start, dtype } => {
+                let size = dtype.bitsize() / 8;
+                let mut bytes = [0; READ_AT_ONCE];
+                let (mut at, end) = (start + (numbers.start * size) as u64, start + (numbers.end * size) as u64);
+                loop {
+                    let count = ((end - at) as usize).min(READ_AT_ONCE);
+                    if count == 0 {
+                        break Ok(());
+                    }
+                    let read = read_exact_at(file, &mut bytes[..count], at)
+                        .map_err(|error| format!("cannot be read: {error}; did the file change while it was in use?"));
+                    if let Err(problem) = read.and_then(|()| widen(*dtype, &bytes[..count], out)) {
+                        break Err(problem);
+                    }
+                    at += count as u64;
+                }
+            }
+        }
+        .and_then(|()| match first_not_finite(&out[first..]) {
+            None => Ok(()),
+            Some(index) => Err(format!(
+                "holds {} at index {}; the file is damaged or training diverged",
+                out[first + index],
+                numbers.start + index
+            )),
+        })
+        .map_err(|problem| self.shard.problem(&self.name, problem))
+    }
+}
+
+/// Bytes of a file read at once: small enough to stay in the first-level cache until they are widened.
+const READ_AT_ONCE: usize = 1 << 14;
+
+/// Where the first number is that is infinite or not a number.
+fn first_not_finite(values: &[f32]) -> Option<usize> {
+    // No early exit inside a chunk: so it is done in vectors.
+    let finite = |chunk: &[f32]| chunk.iter().fold(true, |finite, value| finite & value.is_finite());
+    let chunk = values.chunks(1024).position(|chunk| !finite(chunk))? * 1024;
+    values[chunk..].iter().position(|value| !value.is_finite()).map(|index| chunk + index)
+}
+
+/// Reads without moving a position that other threads use as well.
+#[cfg(unix)]
+fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io::Result<()> {
+    use std::os::windows::fs::FileExt;
+    while !buffer.is_empty() {
+        match file.seek_read(buffer, offset)? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            count => {
+                buffer = &mut buffer[count..];
+                offset += count as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong when a header and what it describes do not go together.
+const ABSENT: &str = "is not where the file's header says";
+
 impl Shard {
     fn open_safetensors(path: &Path) -> Result<Self> {
         let mut file = open_weights(path)?;
         let size = file.metadata().map_err(Error::io("read", path))?.len();
         let (metadata, data_start) = read_header(&mut file, size, path)?;
-        Ok(Shard::File { path: path.to_owned(), file: Mutex::new(file), data_start, metadata })
+        Ok(Shard::File { path: path.to_owned(), file, data_start, metadata })
     }
 
     fn open_pickle(path: &Path) -> Result<Self> {
@@ -199,25 +302,18 @@ impl Shard {
         }
     }
 
-    /// A tensor's numbers as float32, or what is wrong with it.
-    fn read(&self, name: &str) -> std::result::Result<Vec<f32>, String> {
-        const ABSENT: &str = "is not where the file's header says";
+    /// Where a tensor's numbers are, or what is wrong with it.
+    fn source(&self, name: &str) -> std::result::Result<Source<'_>, String> {
         match self {
             Shard::File { file, data_start, metadata, .. } => {
                 let info = metadata.info(name).ok_or(ABSENT)?;
-                let (start, end) = info.data_offsets;
-                let mut bytes = vec![0; end - start];
-                // A poisoned lock only means that another read failed; the file itself is as good as before.
-                let mut file = file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                file.seek(SeekFrom::Start(data_start + start as u64))
-                    .and_then(|_| file.read_exact(&mut bytes))
-                    .map_err(|error| format!("cannot be read: {error}; did the file change while it was in use?"))?;
-                widen(info, &bytes)
+                let dtype = supported(info.dtype)?;
+                Ok(Source::File { file, start: data_start + info.data_offsets.0 as u64, dtype })
             }
             Shard::Embedded { data, metadata, .. } => {
                 let info = metadata.info(name).ok_or(ABSENT)?;
                 let (start, end) = info.data_offsets;
-                widen(info, data.get(start..end).ok_or(ABSENT)?)
+                Ok(Source::Bytes { bytes: data.get(start..end).ok_or(ABSENT)?, dtype: supported(info.dtype)? })
             }
             Shard::Pickle { tensors, file_size, .. } => {
                 let info = tensors.tensor_infos().get(name).ok_or(ABSENT)?;
@@ -237,7 +333,7 @@ impl Shard {
                     let tensor = tensors.get(name)?.ok_or_else(|| candle_core::Error::Msg(ABSENT.to_owned()))?;
                     tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()
                 });
-                tensor.map_err(|problem| format!("cannot be read: {problem}"))
+                tensor.map(Source::Values).map_err(|problem| format!("cannot be read: {problem}"))
             }
         }
     }
@@ -286,12 +382,22 @@ fn read_header(reader: &mut impl Read, file_size: u64, path: &Path) -> Result<(M
     Ok((metadata, 8 + length))
 }
 
-fn widen(info: &TensorInfo, bytes: &[u8]) -> std::result::Result<Vec<f32>, String> {
+/// Appends stored numbers as float32.
+fn widen(dtype: Dtype, bytes: &[u8], out: &mut Vec<f32>) -> std::result::Result<(), String> {
     let halves = || bytes.as_chunks::<2>().0.iter();
-    match info.dtype {
-        Dtype::F32 => Ok(bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect()),
-        Dtype::F16 => Ok(halves().map(|&b| f16::from_le_bytes(b).to_f32()).collect()),
-        Dtype::BF16 => Ok(halves().map(|&b| bf16::from_le_bytes(b).to_f32()).collect()),
+    match dtype {
+        Dtype::F32 => out.extend(bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b))),
+        Dtype::F16 => out.extend(halves().map(|&b| f16::from_le_bytes(b).to_f32())),
+        Dtype::BF16 => out.extend(halves().map(|&b| bf16::from_le_bytes(b).to_f32())),
+        other => return Err(unsupported_type(&other.to_string())),
+    }
+    Ok(())
+}
+
+/// Refuses a type whose numbers float32 cannot hold.
+fn supported(dtype: Dtype) -> std::result::Result<Dtype, String> {
+    match dtype {
+        Dtype::F32 | Dtype::F16 | Dtype::BF16 => Ok(dtype),
         other => Err(unsupported_type(&other.to_string())),
     }
 }

@@ -1,13 +1,15 @@
-//! BERT's own parts: embeddings, a layer, the pooler. H is `hidden_size`, I `intermediate_size`.
+//! BERT's own parts: embeddings, and out of which parameters layers and pooler are made. H is `hidden_size`, I `intermediate_size`.
+
+use std::borrow::Cow;
 
 use candle_core::{Device, Tensor};
 
 use crate::batch::Batch;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::weights::Weights;
-use crate::error::Result;
-use crate::kernels::{self, LayerNorm, Linear};
-use crate::spec::Activation;
+use crate::error::{Error, Result};
+use crate::kernels::{self, EncoderLayer, LayerNorm, LayerParameters, Linear, Parameters};
+use crate::spec::{Activation, Compute};
 
 /// The pooler's weight; a checkpoint without it has no pooler.
 pub(super) const POOLER_WEIGHT: &str = "pooler.dense.weight";
@@ -59,109 +61,113 @@ pub(super) fn parameters(config: &Config, deepest: usize, pooler: bool) -> Vec<(
 
 /// Word, position and token type embeddings, summed and normed: layer 0.
 pub(super) struct Embeddings {
-    word: Tensor,       // (vocab_size, H)
-    position: Tensor,   // (max_position_embeddings, H)
-    token_type: Tensor, // (type_vocab_size, H)
+    word: Table,
+    position: Table,
+    token_type: Table,
     norm: LayerNorm,
 }
 
+/// One table of embeddings, whole or only the rows that are needed.
+struct Table {
+    /// (rows, H)
+    weight: Tensor,
+    /// Which rows these are, ascending; `None` for all.
+    ids: Option<Vec<u32>>,
+}
+
 impl Embeddings {
-    pub(super) fn load(weights: &Weights, config: &Config) -> Result<Self> {
-        let table = |name: &str, rows: usize| -> Result<Tensor> {
+    /// Loads the tables; of the one of words only the rows of `batch`, where one is given.
+    pub(super) fn load(weights: &Weights, config: &Config, batch: Option<&Batch>) -> Result<Self> {
+        let table = |name: &str, rows: usize, ids: Option<&[u32]>| -> Result<Table> {
             let shape = [rows, config.hidden_size];
-            let values = weights.tensor(&format!("embeddings.{name}_embeddings.weight"), &shape)?;
-            Ok(Tensor::from_vec(values, &shape[..], &Device::Cpu)?)
+            let name = format!("embeddings.{name}_embeddings.weight");
+            let (ids, values) = match ids {
+                None => (None, weights.tensor(&name, &shape)?),
+                Some(ids) => {
+                    let mut ids = ids.to_vec();
+                    ids.sort_unstable();
+                    ids.dedup();
+                    let reader = weights.open(&name, &shape)?;
+                    let mut values = Vec::with_capacity(ids.len() * config.hidden_size);
+                    ids.iter().try_for_each(|&id| reader.rows(id as usize..id as usize + 1, &mut values))?;
+                    (Some(ids), values)
+                }
+            };
+            let rows = ids.as_ref().map_or(rows, Vec::len);
+            Ok(Table { weight: Tensor::from_vec(values, (rows, config.hidden_size), &Device::Cpu)?, ids })
         };
+        let word_ids = batch.map(|batch| &batch.input_ids[..]);
         Ok(Self {
-            word: table("word", config.vocab_size)?,
-            position: table("position", config.max_position_embeddings)?,
-            token_type: table("token_type", config.type_vocab_size)?,
+            word: table("word", config.vocab_size, word_ids)?,
+            position: table("position", config.max_position_embeddings, None)?,
+            token_type: table("token_type", config.type_vocab_size, None)?,
             norm: layer_norm(weights, config, "embeddings.LayerNorm")?,
         })
     }
 
     /// (tokens, H)
     pub(super) fn forward(&self, batch: &Batch) -> Result<Tensor> {
-        let tables = [
-            (&self.word, &batch.input_ids[..]),
-            (&self.position, &batch.position_ids[..]),
-            (&self.token_type, &batch.token_type_ids[..]),
+        let rows = [
+            self.word.rows(&batch.input_ids),
+            self.position.rows(&batch.position_ids),
+            self.token_type.rows(&batch.token_type_ids),
         ];
-        Ok(kernels::embed(tables, &self.norm)?)
+        let tables = [&self.word.weight, &self.position.weight, &self.token_type.weight];
+        Ok(kernels::embed(tables, rows.each_ref().map(|rows| &rows[..]), &self.norm)?)
     }
 }
 
-/// One encoder layer: attention and feed-forward, each followed by residual and LayerNorm.
-pub(super) struct Layer {
-    query_key_value: Linear,  // (H, 3 H)
-    attention_output: Linear, // (H, H)
-    attention_norm: LayerNorm,
-    intermediate: Linear, // (H, I), with the activation
-    output: Linear,       // (I, H)
-    output_norm: LayerNorm,
-    heads: usize,
-}
-
-impl Layer {
-    pub(super) fn load(weights: &Weights, config: &Config, index: usize) -> Result<Self> {
-        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-        let name = |module: &str| format!("encoder.layer.{index}.{module}");
-        let dense = |module: &str, inputs: usize, outputs: usize, activation: Option<Activation>| -> Result<Linear> {
-            let (weight, bias) = weight_and_bias(weights, &name(module), &[outputs, inputs])?;
-            Ok(Linear::new(&weight, bias, activation))
-        };
-        // One product for all three: the input is read once.
-        let (mut stacked_weight, mut stacked_bias) = (Vec::new(), Vec::new());
-        for module in &LAYER_MODULES[..3] {
-            let (weight, bias) = weight_and_bias(weights, &name(module), &[hidden, hidden])?;
-            stacked_weight.extend(weight);
-            stacked_bias.extend(bias);
+impl Table {
+    /// The rows of this table that hold `ids`.
+    fn rows<'a>(&self, ids: &'a [u32]) -> Cow<'a, [u32]> {
+        match &self.ids {
+            None => Cow::Borrowed(ids),
+            // An id that is not there gets a row beyond the end, which is refused.
+            Some(own) => ids.iter().map(|id| own.binary_search(id).unwrap_or(own.len()) as u32).collect(),
         }
-        Ok(Self {
-            query_key_value: Linear::new(&stacked_weight, stacked_bias, None),
-            attention_output: dense("attention.output.dense", hidden, hidden, None)?,
-            attention_norm: layer_norm(weights, config, &name("attention.output.LayerNorm"))?,
-            intermediate: dense("intermediate.dense", hidden, inner, Some(config.hidden_act))?,
-            output: dense("output.dense", inner, hidden, None)?,
-            output_norm: layer_norm(weights, config, &name("output.LayerNorm"))?,
-            heads: config.num_attention_heads,
-        })
-    }
-
-    /// (tokens, H) → (tokens, H)
-    pub(super) fn forward(&self, hidden_state: &Tensor, batch: &Batch) -> Result<Tensor> {
-        let query_key_value = self.query_key_value.forward(hidden_state)?; // (tokens, 3 H)
-        let context = kernels::attention(&query_key_value, &batch.bounds, self.heads)?; // (tokens, H)
-        let attended = self.attention_norm.forward(&self.attention_output.forward(&context)?, hidden_state)?;
-        let intermediate = self.intermediate.forward(&attended)?; // (tokens, I)
-        Ok(self.output_norm.forward(&self.output.forward(&intermediate)?, &attended)?)
     }
 }
 
-/// `tanh(dense(first token))`.
-pub(super) struct Pooler {
-    dense: Linear, // (H, H)
+/// Loads encoder layer `index` + 1: attention and feed-forward, each followed by residual and LayerNorm.
+pub(super) fn load_layer(weights: &Weights, config: &Config, compute: Compute, index: usize) -> Result<EncoderLayer> {
+    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+    let name = |module: &str| format!("encoder.layer.{index}.{module}");
+    let linear = |module: &str, shape: [usize; 2]| linear(weights, &name(module), shape);
+    let [query, key, value, ..] = LAYER_MODULES;
+    let parameters = LayerParameters {
+        query_key_value: [
+            linear(query, [hidden, hidden])?,
+            linear(key, [hidden, hidden])?,
+            linear(value, [hidden, hidden])?,
+        ],
+        attention_output: linear("attention.output.dense", [hidden, hidden])?,
+        attention_norm: layer_norm(weights, config, &name("attention.output.LayerNorm"))?,
+        intermediate: linear("intermediate.dense", [inner, hidden])?,
+        output: linear("output.dense", [hidden, inner])?,
+        output_norm: layer_norm(weights, config, &name("output.LayerNorm"))?,
+        heads: config.num_attention_heads,
+        activation: config.hidden_act,
+    };
+    EncoderLayer::load(parameters, compute)
 }
 
-impl Pooler {
-    pub(super) fn load(weights: &Weights, config: &Config) -> Result<Self> {
-        let (weight, bias) = weight_and_bias(weights, "pooler.dense", &[config.hidden_size, config.hidden_size])?;
-        Ok(Self { dense: Linear::new(&weight, bias, Some(Activation::Tanh)) })
-    }
-
-    /// (texts, H) → (texts, H)
-    pub(super) fn forward(&self, first_tokens: &Tensor) -> Result<Tensor> {
-        Ok(self.dense.forward(first_tokens)?)
-    }
+/// Loads `tanh(dense(first token))`, (texts, H) → (texts, H).
+pub(super) fn load_pooler(weights: &Weights, config: &Config, compute: Compute) -> Result<Linear> {
+    let dense = linear(weights, "pooler.dense", [config.hidden_size, config.hidden_size])?;
+    Linear::load(dense, Some(Activation::Tanh), compute)
 }
 
-fn weight_and_bias(weights: &Weights, module: &str, shape: &[usize]) -> Result<(Vec<f32>, Vec<f32>)> {
-    let weight = weights.tensor(&format!("{module}.weight"), shape)?;
-    let bias = weights.tensor(&format!("{module}.bias"), &shape[..1])?;
-    Ok((weight, bias))
+/// The parameters of a linear layer; the weight, (outputs, inputs), is read when it is packed.
+fn linear<'a>(weights: &'a Weights, module: &str, shape: [usize; 2]) -> Result<Parameters<'a, Error>> {
+    let reader = weights.open(&format!("{module}.weight"), &shape)?;
+    Ok(Parameters {
+        inputs: shape[1],
+        bias: weights.tensor(&format!("{module}.bias"), &shape[..1])?,
+        read: Box::new(move |rows, out| reader.rows(rows, out)),
+    })
 }
 
 fn layer_norm(weights: &Weights, config: &Config, module: &str) -> Result<LayerNorm> {
-    let (weight, bias) = weight_and_bias(weights, module, &[config.hidden_size])?;
-    Ok(LayerNorm::new(weight, bias, config.layer_norm_eps))
+    let parameter = |name: &str| weights.tensor(&format!("{module}.{name}"), &[config.hidden_size]);
+    Ok(LayerNorm::new(parameter("weight")?, parameter("bias")?, config.layer_norm_eps))
 }

@@ -4,61 +4,119 @@ mod bert;
 
 use candle_core::Tensor;
 
-use self::bert::{Embeddings, Layer, Pooler};
+use self::bert::{Embeddings, load_layer, load_pooler};
 use crate::batch::Batch;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::weights::Weights;
 use crate::error::Result;
+use crate::kernels::{EncoderLayer, Linear};
+use crate::spec::Compute;
 
-/// A BERT encoder, loaded down to the deepest layer a job needs.
+/// A BERT encoder, down to the deepest layer a job needs.
 ///
 /// Devlin et al. 2019, as transformers' `BertModel` computes it in evaluation.
-pub struct Encoder {
-    embeddings: Embeddings,
-    layers: Vec<Layer>,
-    pooler: Option<Pooler>,
+pub struct Encoder<'a> {
+    settings: Settings,
+    parts: Parts<'a>,
 }
 
-impl Encoder {
+/// How much of a model is computed, and in which arithmetic.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// The last layer computed.
+    pub deepest: usize,
+    /// Whether the pooler is.
+    pub pooler: bool,
+    /// The arithmetic of the products.
+    pub compute: Compute,
+}
+
+/// What of it is in memory.
+enum Parts<'a> {
+    /// Everything: for many batches.
+    Loaded(Box<Loaded>),
+    /// Nothing; each part is loaded when its turn comes, and dropped after: for a single batch.
+    Fetched { weights: &'a Weights, config: &'a Config },
+}
+
+struct Loaded {
+    embeddings: Embeddings,
+    layers: Vec<EncoderLayer>,
+    pooler: Option<Linear>,
+}
+
+impl Encoder<'static> {
     /// Loads layers 0 to `deepest`, and the pooler if it is wanted.
     ///
     /// # Errors
     /// [`Error::Tensor`](crate::error::Error::Tensor) for a parameter that is missing or not as `config` says.
-    pub fn load(weights: &Weights, config: &Config, deepest: usize, pooler: bool) -> Result<Self> {
-        Ok(Self {
-            embeddings: Embeddings::load(weights, config)?,
-            layers: (0..deepest).map(|index| Layer::load(weights, config, index)).collect::<Result<_>>()?,
-            pooler: if pooler { Some(Pooler::load(weights, config)?) } else { None },
-        })
+    pub fn load(weights: &Weights, config: &Config, settings: Settings) -> Result<Self> {
+        let Settings { deepest, pooler, compute } = settings;
+        let loaded = Loaded {
+            embeddings: Embeddings::load(weights, config, None)?,
+            layers: (0..deepest).map(|index| load_layer(weights, config, compute, index)).collect::<Result<_>>()?,
+            pooler: if pooler { Some(load_pooler(weights, config, compute)?) } else { None },
+        };
+        Ok(Self { settings, parts: Parts::Loaded(Box::new(loaded)) })
+    }
+}
+
+impl<'a> Encoder<'a> {
+    /// An encoder for one batch, which reads each layer when it needs it: less memory, and no embeddings read but those
+    /// of the batch. Computes the same bits.
+    pub fn for_one_batch(weights: &'a Weights, config: &'a Config, settings: Settings) -> Self {
+        Self { settings, parts: Parts::Fetched { weights, config } }
     }
 
-    /// Runs a batch and calls `visit(k, hidden_state)` for k = 0, 1, … up to the deepest layer loaded.
+    /// Runs a batch and calls `visit(k, hidden_state)` for k = 0, 1, … up to the deepest layer.
     ///
-    /// `hidden_state` is float32 (tokens of the batch, hidden_size), contiguous.
+    /// `hidden_state` is float32 (tokens of the batch, hidden_size), contiguous. While a layer is visited the next one
+    /// is computed, so that threads have work while one of them writes.
     ///
     /// # Errors
-    /// Those of `visit`, and of the tensor library.
+    /// Those of `visit`, of the tensor library, and of [`Encoder::load`].
     pub fn visit_hidden_states(
         &self,
         batch: &Batch,
-        mut visit: impl FnMut(usize, &Tensor) -> Result<()>,
+        mut visit: impl FnMut(usize, &Tensor) -> Result<()> + Send,
     ) -> Result<()> {
-        let mut hidden_state = self.embeddings.forward(batch)?;
-        visit(0, &hidden_state)?;
-        for (index, layer) in self.layers.iter().enumerate() {
-            hidden_state = layer.forward(&hidden_state, batch)?;
-            visit(index + 1, &hidden_state)?;
+        let mut hidden_state = match &self.parts {
+            Parts::Loaded(loaded) => loaded.embeddings.forward(batch)?,
+            Parts::Fetched { weights, config } => Embeddings::load(weights, config, Some(batch))?.forward(batch)?,
+        };
+        for index in 0..self.settings.deepest {
+            let next = || -> Result<Tensor> {
+                Ok(match &self.parts {
+                    Parts::Loaded(loaded) => loaded.layers[index].forward(&hidden_state, &batch.bounds)?,
+                    Parts::Fetched { weights, config } => {
+                        let layer = load_layer(weights, config, self.settings.compute, index)?;
+                        layer.forward(&hidden_state, &batch.bounds)?
+                    }
+                })
+            };
+            let (next, visited) = rayon::join(next, || visit(index, &hidden_state));
+            visited?;
+            hidden_state = next?;
         }
-        Ok(())
+        visit(self.settings.deepest, &hidden_state)
     }
 
     /// `pooler_output` (texts, hidden_size) from `first_tokens` (texts, hidden_size), the first token of each text in
-    /// the last layer. `None` when the pooler was not loaded.
+    /// the last layer. `None` when the pooler was not asked for.
     ///
     /// # Errors
-    /// Those of the tensor library.
+    /// Those of the tensor library, and of [`Encoder::load`].
     pub fn pooler_output(&self, first_tokens: &Tensor) -> Result<Option<Tensor>> {
-        self.pooler.as_ref().map(|pooler| pooler.forward(first_tokens)).transpose()
+        if !self.settings.pooler {
+            return Ok(None);
+        }
+        let pooled = match &self.parts {
+            Parts::Loaded(loaded) => loaded.pooler.as_ref().map(|pooler| pooler.forward(first_tokens)),
+            Parts::Fetched { weights, config } => {
+                Some(load_pooler(weights, config, self.settings.compute)?.forward(first_tokens))
+            }
+        };
+        Ok(pooled.transpose()?)
     }
 }
 

@@ -34,6 +34,7 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     let started = SystemTime::now();
     let source = source(args)?;
     let texts = input::read(&source, args.input_format, args.pretokenized)?;
+    kernels::choose_instruction_set()?;
     let threads = start_threads(args.threads)?;
 
     let checkpoint = Checkpoint::find(&checkpoint::Request {
@@ -99,14 +100,14 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     match output {
         None => {
             let mut sink = JsonLines::new(&plan, &tokenizer);
-            let encoder = job.load()?;
+            let encoder = job.load(&tokenized.counts)?;
             let encoding = job.encode(&encoder, tokenized.spool, &tokenized.counts, &mut sink, &interrupt, console)?;
             sink.finish()?;
             job.summarize(&tokenized.counts, encoding, console);
         }
         Some(output) => {
             let digests = || checkpoint.digests();
-            let (digests, encoder) = rayon::join(digests, || job.load());
+            let (digests, encoder) = rayon::join(digests, || job.load(&tokenized.counts));
             let prepared = digests.and_then(|sha256| Ok((sha256, encoder?)));
             let (sha256, encoder) = match prepared {
                 Ok(prepared) => prepared,

@@ -12,7 +12,7 @@ use crate::checkpoint::config::Config;
 use crate::checkpoint::weights::Weights;
 use crate::cli::ExtractArgs;
 use crate::console::Console;
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, Settings};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::kernels;
@@ -34,9 +34,20 @@ pub(super) struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Loads the model as deep as the plan needs it.
-    pub(super) fn load(&self) -> Result<Encoder> {
-        Encoder::load(self.weights, self.config, self.plan.deepest(), self.plan.emits(Emit::Pooler))
+    /// The model, as deep as the plan needs it. It is loaded now, so that damaged weights are found before anything is
+    /// written and digests can be taken meanwhile; but for a single batch on standard output each layer is read when
+    /// its turn comes.
+    pub(super) fn load(&self, counts: &Counts) -> Result<Encoder<'_>> {
+        let settings = Settings {
+            deepest: self.plan.deepest(),
+            pooler: self.plan.emits(Emit::Pooler),
+            compute: self.plan.compute,
+        };
+        let one_batch = counts.tokens.max(counts.texts) <= self.batch_tokens() as u64;
+        if one_batch && self.args.output.is_none() {
+            return Ok(Encoder::for_one_batch(self.weights, self.config, settings));
+        }
+        Encoder::load(self.weights, self.config, settings)
     }
 
     /// Tokens of a batch: as asked for, or fewer where all layers of a batch are held until they can be written.
@@ -54,7 +65,7 @@ impl Job<'_> {
     /// The second pass: batch by batch through the encoder and into the sink. Returns the time it took.
     pub(super) fn encode(
         &self,
-        encoder: &Encoder,
+        encoder: &Encoder<'_>,
         spool: Option<spool::Reader>,
         counts: &Counts,
         sink: &mut dyn Sink,

@@ -3,94 +3,221 @@
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
+use super::Parameters;
 use super::functions::exp;
-use super::matmul::{Packed, Rows, multiply};
-use super::rowwise::sum;
+use super::number::Number;
+use super::packed::{Line, STRIP, push_transposed};
+use super::product::{Product, Rows};
+use super::rowwise::{largest, sum};
 
-/// Queries handled at once; bounds the scores held in memory to this many rows of a text's length.
-const QUERIES_PER_BLOCK: usize = 64;
+/// Queries handled at once, so that their scores stay in cache.
+const QUERIES_AT_ONCE: usize = 32;
 
-/// `softmax(q · kᵀ / √width) · v` for each text and head.
-///
-/// `qkv` is (tokens, 3 · hidden): queries, keys and values side by side, each (heads, width). `bounds[i]..bounds[i + 1]`
-/// are the tokens of text i. Returns the contexts, (tokens, hidden).
-pub(super) fn attention(qkv: &[f32], bounds: &[usize], heads: usize, width: usize) -> Vec<f32> {
-    let hidden = heads * width;
-    let tasks: Vec<(Range<usize>, usize)> =
-        bounds.windows(2).flat_map(|bound| (0..heads).map(move |head| (bound[0]..bound[1], head))).collect();
-    let contexts: Vec<Vec<f32>> =
-        tasks.par_iter().map(|(tokens, head)| one_head(qkv, tokens.clone(), *head, hidden, width)).collect();
+/// The heads of a layer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Heads {
+    pub(super) count: usize,
+    /// Numbers of a head.
+    pub(super) width: usize,
+}
 
-    let mut out = vec![0.0; qkv.len() / 3];
-    for ((tokens, head), context) in tasks.iter().zip(&contexts) {
-        for (token, context) in tokens.clone().zip(context.chunks_exact(width)) {
-            out[token * hidden + head * width..][..width].copy_from_slice(context);
+impl Heads {
+    /// Strips of a head: its numbers filled up with zeros, so that every head starts with a strip.
+    pub(super) fn strips(self) -> usize {
+        self.width.div_ceil(STRIP)
+    }
+
+    /// Strips of queries, keys and values of all heads.
+    pub(super) fn all_strips(self) -> usize {
+        3 * self.count * self.strips()
+    }
+
+    /// The parameters of queries, keys and values as those of one linear layer, with outputs of zero where a head is
+    /// filled up.
+    pub(super) fn side_by_side<'a, E: 'a>(self, parts: [Parameters<'a, E>; 3]) -> Parameters<'a, E> {
+        let filled = self.strips() * STRIP;
+        let inputs = parts[0].inputs;
+        let mut bias = Vec::with_capacity(self.all_strips() * STRIP);
+        for head in parts.iter().flat_map(|part| part.bias.chunks_exact(self.width)) {
+            bias.extend_from_slice(head);
+            bias.resize(bias.len().next_multiple_of(filled), 0.0);
+        }
+        let read = move |rows: Range<usize>, out: &mut Vec<f32>| {
+            rows.clone().step_by(STRIP).try_for_each(|first| {
+                let (head, i) = (first / filled, first % filled);
+                let count = STRIP.min(self.width - i);
+                let row = head % self.count * self.width + i;
+                (parts[head / self.count].read)(row..row + count, out)?;
+                out.resize(out.len() + (STRIP - count) * inputs, 0.0);
+                Ok(())
+            })
+        };
+        Parameters { inputs, bias, read: Box::new(read) }
+    }
+}
+
+/// Queries, keys and values of some tokens: (strips, tokens, 16), the strips being queries, keys and values, each of all
+/// heads. So a head's values lie as the product wants them, and its keys are near each other.
+#[derive(Clone, Copy)]
+pub(super) struct QueryKeyValue<'a> {
+    pub(super) lines: &'a [Line<f32>],
+    pub(super) tokens: usize,
+    pub(super) heads: Heads,
+}
+
+impl<'a> QueryKeyValue<'a> {
+    /// Strips of a head's queries, keys or values (part 0, 1, 2) for some tokens.
+    fn strips(self, part: usize, head: usize, tokens: Range<usize>) -> impl Iterator<Item = &'a [Line<f32>]> {
+        let count = self.heads.strips();
+        let first = (part * self.heads.count + head) * count;
+        (first..first + count)
+            .map(move |strip| &self.lines[strip * self.tokens + tokens.start..strip * self.tokens + tokens.end])
+    }
+}
+
+/// Memory that attention needs beside its input and output; kept from one text to the next.
+#[derive(Default)]
+pub(super) struct Scratch<T> {
+    /// (queries at once, head)
+    queries: Vec<f32>,
+    /// Strips of 16 tokens: (head, 16)
+    keys: Vec<Line<T>>,
+    /// Strips of a head: (tokens, 16), where they have to be converted.
+    values: Vec<Line<T>>,
+    /// (queries at once, tokens)
+    scores: Vec<f32>,
+    totals: [f64; QUERIES_AT_ONCE],
+    operands: Vec<T>,
+}
+
+impl<T: Number> Scratch<T> {
+    /// `softmax(q · kᵀ / √width) · v` of all heads, for some queries of a text: `out` is (queries, hidden).
+    ///
+    /// `text` and `queries` are places among the tokens of `qkv`.
+    pub(super) fn attend(
+        &mut self,
+        qkv: QueryKeyValue<'_>,
+        text: Range<usize>,
+        queries: Range<usize>,
+        out: &mut [f32],
+    ) {
+        (0..qkv.heads.count).for_each(|head| self.one_head(qkv, head, text.clone(), queries.clone(), out));
+    }
+
+    fn one_head(
+        &mut self,
+        qkv: QueryKeyValue<'_>,
+        head: usize,
+        text: Range<usize>,
+        queries: Range<usize>,
+        out: &mut [f32],
+    ) {
+        let Self { queries: query_rows, keys, values, scores, totals, operands } = self;
+        let Heads { count: heads, width } = qkv.heads;
+        let (hidden, inner, length) = (heads * width, qkv.heads.strips() * STRIP, text.len());
+
+        keys.clear();
+        for first in text.clone().step_by(STRIP) {
+            let tokens = first..text.end.min(first + STRIP);
+            let mut square = [Line([0.0; STRIP]); STRIP];
+            for lines in qkv.strips(1, head, tokens) {
+                square[..lines.len()].copy_from_slice(lines);
+                push_transposed(&square, STRIP, keys);
+            }
+        }
+        let keys: Vec<&[Line<T>]> = keys.chunks_exact(inner / T::STEP).collect();
+        let values = T::lines(qkv.strips(2, head, text), values);
+
+        for first in queries.clone().step_by(QUERIES_AT_ONCE) {
+            let count = QUERIES_AT_ONCE.min(queries.end - first);
+            query_rows.resize(QUERIES_AT_ONCE * inner, 0.0);
+            for (strip, lines) in qkv.strips(0, head, first..first + count).enumerate() {
+                for (row, line) in query_rows.chunks_exact_mut(inner).zip(lines) {
+                    row[strip * STRIP..][..STRIP].copy_from_slice(&line.0);
+                }
+            }
+            scores.resize(count * length, 0.0);
+            Product {
+                a: T::rows(Rows { data: query_rows, stride: inner }, count, inner, operands),
+                rows: count,
+                b: &keys,
+                columns: length,
+                bias: &[],
+                out: scores,
+                row_stride: length,
+                strip_stride: STRIP,
+            }
+            .run();
+            super::isa::isa().run(Exponentials { scores, length, scale: 1.0 / (width as f64).sqrt(), totals });
+            let out = &mut out[(first - queries.start) * hidden + head * width..];
+            Product {
+                a: T::rows(Rows { data: scores, stride: length }, count, length, operands),
+                rows: count,
+                b: &values,
+                columns: width,
+                bias: &[],
+                out,
+                row_stride: hidden,
+                strip_stride: STRIP,
+            }
+            .run();
+            super::isa::isa().run(Divide { out, hidden, width, totals: &totals[..count] });
         }
     }
-    out
 }
 
-/// One head of one text: (tokens of the text, width).
-fn one_head(qkv: &[f32], tokens: Range<usize>, head: usize, hidden: usize, width: usize) -> Vec<f32> {
-    let (stride, length) = (3 * hidden, tokens.len());
-    // Element (token, i) of queries, keys or values (part 0, 1, 2) of this head.
-    let at = |part: usize, token: usize, i: usize| (tokens.start + token) * stride + part * hidden + head * width + i;
-    let keys = Packed::new(width, length, |i, token| qkv[at(1, token, i)]);
-    let values = Packed::new(length, width, |token, i| qkv[at(2, token, i)]);
-    let queries = Rows { data: &qkv[(at(0, 0, 0)).min(qkv.len())..], stride };
-    let scale = 1.0 / (width as f64).sqrt();
-
-    let mut out = vec![0.0; length * width];
-    let mut scores = vec![0.0; QUERIES_PER_BLOCK.min(length) * length];
-    for first in (0..length).step_by(QUERIES_PER_BLOCK) {
-        let block = first..(first + QUERIES_PER_BLOCK).min(length);
-        multiply(queries, block.clone(), &keys, 0..length.div_ceil(super::matmul::STRIP), |row, column, piece| {
-            scores[(row - first) * length + column..][..piece.len()].copy_from_slice(piece);
-        });
-        let totals: Vec<f64> = scores
-            .chunks_exact_mut(length)
-            .take(block.len())
-            .map(|scores| super::arch().dispatch(Exponentials { scores, scale }))
-            .collect();
-        let weights = Rows { data: &scores, stride: length };
-        multiply(weights, 0..block.len(), &values, 0..width.div_ceil(super::matmul::STRIP), |row, column, piece| {
-            for (out, value) in out[(first + row) * width + column..].iter_mut().zip(piece) {
-                *out = (f64::from(*value) / totals[row]) as f32;
-            }
-        });
-    }
-    out
-}
-
-/// Turns scores into exp(scale · (score - largest)) and returns their sum; softmax is one divided by the other.
+/// Turns rows of scores into exp(scale · (score - the row's largest)), and finds each row's sum; softmax is one divided
+/// by the other.
 struct Exponentials<'a> {
     scores: &'a mut [f32],
+    length: usize,
     scale: f64,
+    totals: &'a mut [f64],
 }
 
 impl WithSimd for Exponentials<'_> {
-    type Output = f64;
+    type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> f64 {
-        let Self { scores, scale } = self;
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { scores, length, scale, totals } = self;
         // A product with the scale as float32 alone, rounded, would be off by 5e-7 at -10, and the weight with it:
         // more than all else in this step. What it lost goes into exp as well.
         let high = scale as f32;
         let low = (scale - f64::from(high)) as f32;
-        let mut largest = f32::NEG_INFINITY;
-        for score in scores.iter() {
-            largest = if *score > largest { *score } else { largest };
+        for (scores, total) in scores.chunks_exact_mut(length).zip(totals) {
+            let largest = largest(scores);
+            for score in scores.iter_mut() {
+                let distance = *score - largest;
+                let exponent = distance * high;
+                let lost = distance.mul_add(high, -exponent);
+                *score = exp(exponent, distance.mul_add(low, lost));
+            }
+            *total = sum(scores, f64::from);
         }
-        for score in scores.iter_mut() {
-            let distance = *score - largest;
-            let exponent = distance * high;
-            let lost = distance.mul_add(high, -exponent);
-            *score = exp(exponent, distance.mul_add(low, lost));
+    }
+}
+
+/// Divides the first `width` numbers of each row of `hidden` by the row's total.
+struct Divide<'a> {
+    out: &'a mut [f32],
+    hidden: usize,
+    width: usize,
+    totals: &'a [f64],
+}
+
+impl WithSimd for Divide<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (row, total) in self.out.chunks_mut(self.hidden).zip(self.totals) {
+            let reciprocal = 1.0 / total;
+            for value in &mut row[..self.width] {
+                *value = (f64::from(*value) * reciprocal) as f32;
+            }
         }
-        sum(scores, f64::from)
     }
 }
 
@@ -98,45 +225,68 @@ impl WithSimd for Exponentials<'_> {
 mod tests {
     use super::*;
 
-    /// Attention by its definition in float64.
-    fn reference(qkv: &[f32], bounds: &[usize], heads: usize, width: usize) -> Vec<f64> {
-        let hidden = heads * width;
-        let mut out = vec![0.0; qkv.len() / 3];
-        for bound in bounds.windows(2) {
-            for head in 0..heads {
-                let at = |part: usize, token: usize, i: usize| {
-                    f64::from(qkv[token * 3 * hidden + part * hidden + head * width + i])
-                };
-                for query in bound[0]..bound[1] {
-                    let weights: Vec<f64> = (bound[0]..bound[1])
-                        .map(|key| {
-                            let dot: f64 = (0..width).map(|i| at(0, query, i) * at(1, key, i)).sum();
-                            (dot / (width as f64).sqrt()).exp()
-                        })
-                        .collect();
-                    let total: f64 = weights.iter().sum();
-                    for i in 0..width {
-                        let sum: f64 = weights.iter().zip(bound[0]..bound[1]).map(|(w, key)| w * at(2, key, i)).sum();
-                        out[query * hidden + head * width + i] = sum / total;
+    /// (tokens, 3 · hidden) as strips.
+    fn strips(qkv: &[f32], tokens: usize, heads: Heads) -> Vec<Line<f32>> {
+        let mut lines = vec![Line([0.0; STRIP]); heads.all_strips() * tokens];
+        for part in 0..3 {
+            for head in 0..heads.count {
+                for token in 0..tokens {
+                    for i in 0..heads.width {
+                        let strip = (part * heads.count + head) * heads.strips() + i / STRIP;
+                        let from = ((token * 3 + part) * heads.count + head) * heads.width + i;
+                        lines[strip * tokens + token].0[i % STRIP] = qkv[from];
                     }
                 }
+            }
+        }
+        lines
+    }
+
+    /// Attention of one text by its definition in float64: (tokens, hidden).
+    fn reference(qkv: &[f32], tokens: usize, heads: Heads) -> Vec<f64> {
+        let Heads { count, width } = heads;
+        let at = |part: usize, token: usize, head: usize, i: usize| {
+            f64::from(qkv[((token * 3 + part) * count + head) * width + i])
+        };
+        let mut out = Vec::new();
+        for query in 0..tokens {
+            for head in 0..count {
+                let weights: Vec<f64> = (0..tokens)
+                    .map(|key| {
+                        let dot: f64 = (0..width).map(|i| at(0, query, head, i) * at(1, key, head, i)).sum();
+                        (dot / (width as f64).sqrt()).exp()
+                    })
+                    .collect();
+                let total: f64 = weights.iter().sum();
+                out.extend(
+                    (0..width).map(|i| (0..tokens).map(|key| weights[key] * at(2, key, head, i)).sum::<f64>() / total),
+                );
             }
         }
         out
     }
 
     #[test]
-    fn ragged_texts_of_every_head_width() {
-        for (heads, width) in [(7, 1), (6, 3), (2, 16), (1, 33), (2, 64)] {
-            let bounds = [0, 1, 1, 4, 80, 212]; // one token, none, few, more than a block, two blocks
-            let count = 212 * 3 * heads * width;
-            let qkv: Vec<f32> = (0..count).map(|i| ((i * 7919) % 1000) as f32 / 500.0 - 1.0).collect();
-            let found = attention(&qkv, &bounds, heads, width);
-            for (found, truth) in found.iter().zip(reference(&qkv, &bounds, heads, width)) {
-                assert!((f64::from(*found) - truth).abs() < 1e-6, "{found} instead of {truth}");
+    fn texts_of_every_head_width_whole_and_in_parts() {
+        for (count, width) in [(7, 1), (6, 3), (2, 16), (1, 33), (2, 64)] {
+            let (heads, hidden) = (Heads { count, width }, count * width);
+            for tokens in [1, 3, 16, 76, 132] {
+                let qkv: Vec<f32> =
+                    (0..tokens * 3 * hidden).map(|i| ((i * 7919) % 1000) as f32 / 500.0 - 1.0).collect();
+                let lines = strips(&qkv, tokens, heads);
+                let attend = |queries: Range<usize>| {
+                    let mut out = vec![f32::NAN; queries.len() * hidden];
+                    let qkv = QueryKeyValue { lines: &lines, tokens, heads };
+                    Scratch::<f32>::default().attend(qkv, 0..tokens, queries, &mut out);
+                    out
+                };
+                let found = attend(0..tokens);
+                for (found, truth) in found.iter().zip(reference(&qkv, tokens, heads)) {
+                    assert!((f64::from(*found) - truth).abs() < 1e-6, "{found} instead of {truth}");
+                }
+                let half = tokens / 2;
+                assert_eq!(attend(half..tokens), found[half * hidden..], "a part of the queries");
             }
-            let alone = attention(&qkv[4 * 3 * heads * width..80 * 3 * heads * width], &[0, 76], heads, width);
-            assert_eq!(alone, found[4 * heads * width..80 * heads * width], "a text alone");
         }
     }
 }

@@ -1,43 +1,29 @@
-//! The CPU's share of the forward pass, as candle custom ops: product, attention, LayerNorm, embeddings.
+//! The CPU's share of the forward pass, as candle custom ops: embeddings, encoder layers, the pooler's linear layer.
 //!
 //! Everything here is (tokens, width), tokens of all texts one after the other. No step lets a token see the tokens
-//! of another text, and every number is computed by a fixed sequence of operations: see the module `matmul`.
+//! of another text, and every number is computed by a fixed sequence of operations: see the module `product`.
 
 mod attention;
 mod functions;
-mod matmul;
+mod isa;
+mod layer;
+mod linear;
+mod number;
+mod packed;
+mod product;
 mod rowwise;
 
-use std::sync::OnceLock;
+use std::ops::Range;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail};
+use rayon::prelude::*;
 
-use self::matmul::Packed;
-use crate::spec::Activation;
+use self::attention::Heads;
+use self::linear::{Dense, rows_per_task};
+use self::rowwise::Norm;
+use crate::spec::{Activation, Compute};
 
-/// The best instruction set of this machine.
-fn arch() -> pulp::Arch {
-    static ARCH: OnceLock<pulp::Arch> = OnceLock::new();
-    *ARCH.get_or_init(pulp::Arch::new)
-}
-
-/// The name of the instruction set in use, for the manifest.
-pub fn instruction_set() -> &'static str {
-    struct Lanes;
-    impl pulp::WithSimd for Lanes {
-        type Output = usize;
-        #[inline(always)]
-        fn with_simd<S: pulp::Simd>(self, _: S) -> usize {
-            S::F32_LANES
-        }
-    }
-    match arch().dispatch(Lanes) {
-        16 => "avx512",
-        8 => "avx2+fma",
-        4 => "neon",
-        _ => "portable",
-    }
-}
+pub use self::isa::{choose as choose_instruction_set, instruction_set};
 
 /// A tensor's numbers, without a copy where it lies in the CPU's memory in order.
 fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -60,30 +46,45 @@ pub fn with_numbers<R>(tensor: &Tensor, take: impl FnOnce(&[f32]) -> R) -> Resul
     }
 }
 
-/// A linear layer: `activation(x · weightᵀ + bias)`.
-pub struct Linear {
-    weight: Packed,
-    bias: Vec<f32>,
-    activation: Option<Activation>,
+/// Where the parameters of a linear layer come from.
+pub struct Parameters<'a, E> {
+    /// Numbers of a row of the weight, (outputs, inputs).
+    pub inputs: usize,
+    /// (outputs)
+    pub bias: Vec<f32>,
+    /// Reads the weight.
+    pub read: Box<ReadRows<'a, E>>,
 }
 
+/// Appends some rows of a weight to a vector; called from all threads.
+pub type ReadRows<'a, E> = dyn Fn(Range<usize>, &mut Vec<f32>) -> std::result::Result<(), E> + Sync + 'a;
+
+/// A linear layer: `activation(x · weightᵀ + bias)`.
+pub struct Linear(Dense);
+
 impl Linear {
-    /// From `weight` (outputs, inputs), as PyTorch stores it, and `bias` (outputs).
-    pub fn new(weight: &[f32], bias: Vec<f32>, activation: Option<Activation>) -> Self {
-        let (outputs, inputs) = (bias.len(), weight.len() / bias.len());
-        Self { weight: Packed::new(inputs, outputs, |k, j| weight[j * inputs + k]), bias, activation }
+    /// Reads and packs the weight.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn load<E: Send>(
+        parameters: Parameters<'_, E>,
+        activation: Option<Activation>,
+        compute: Compute,
+    ) -> std::result::Result<Self, E> {
+        Dense::load(parameters, activation, compute).map(Self)
     }
 
     /// `x` (tokens, inputs) → (tokens, outputs).
     ///
     /// # Errors
-    /// When `x` is not float32 and contiguous.
+    /// When `x` is not float32 and contiguous, or of another width.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.apply_op1_no_bwd(&LinearOp(self))
+        x.apply_op1_no_bwd(&LinearOp(&self.0))
     }
 }
 
-struct LinearOp<'a>(&'a Linear);
+struct LinearOp<'a>(&'a Dense);
 
 impl CustomOp1 for LinearOp<'_> {
     fn name(&self) -> &'static str {
@@ -91,92 +92,131 @@ impl CustomOp1 for LinearOp<'_> {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let Linear { weight, bias, activation } = self.0;
         let (tokens, inputs) = layout.shape().dims2()?;
-        if inputs != weight.inner() {
-            bail!("a linear layer of {} inputs was given {inputs}", weight.inner());
+        if inputs != self.0.inputs() {
+            bail!("a linear layer of {} inputs was given {inputs}", self.0.inputs());
         }
-        let mut out = vec![0.0; tokens * weight.columns()];
-        matmul::matmul(numbers(x, layout)?, weight, &mut out, |column, values| {
-            for (value, bias) in values.iter_mut().zip(&bias[column..]) {
-                *value += bias;
-            }
-            if let Some(activation) = activation {
-                activation.apply(values);
-            }
-        });
-        Ok((CpuStorage::F32(out), (tokens, weight.columns()).into()))
+        let out = self.0.forward(numbers(x, layout)?);
+        Ok((CpuStorage::F32(out), (tokens, self.0.outputs()).into()))
     }
 }
 
 /// LayerNorm's parameters.
-pub struct LayerNorm {
-    weight: Vec<f32>,
-    bias: Vec<f32>,
-    eps: f64,
-}
+pub struct LayerNorm(Norm);
 
 impl LayerNorm {
     /// From `weight` and `bias`, both (hidden).
     pub fn new(weight: Vec<f32>, bias: Vec<f32>, eps: f64) -> Self {
-        Self { weight, bias, eps }
-    }
-
-    /// LayerNorm of `x + residual`, all (tokens, hidden).
-    ///
-    /// # Errors
-    /// When the shapes differ, or a tensor is not float32 and contiguous.
-    pub fn forward(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
-        x.apply_op2_no_bwd(residual, &LayerNormOp(self))
+        Self(Norm { weight, bias, eps })
     }
 }
 
-struct LayerNormOp<'a>(&'a LayerNorm);
+/// What an [`EncoderLayer`] is made of.
+pub struct LayerParameters<'a, E> {
+    /// Queries, keys and values, (hidden, hidden) each.
+    pub query_key_value: [Parameters<'a, E>; 3],
+    /// (hidden, hidden)
+    pub attention_output: Parameters<'a, E>,
+    /// Over `attention_output` and the layer's input.
+    pub attention_norm: LayerNorm,
+    /// (intermediate, hidden)
+    pub intermediate: Parameters<'a, E>,
+    /// (hidden, intermediate)
+    pub output: Parameters<'a, E>,
+    /// Over `output` and its input.
+    pub output_norm: LayerNorm,
+    /// Attention heads.
+    pub heads: usize,
+    /// After `intermediate`.
+    pub activation: Activation,
+}
 
-impl CustomOp2 for LayerNormOp<'_> {
-    fn name(&self) -> &'static str {
-        "add-layer-norm"
+/// An encoder layer (`BertLayer` of transformers): attention and feed-forward, each with residual and LayerNorm.
+pub struct EncoderLayer {
+    query_key_value: Dense,
+    heads: Heads,
+    attention_output: Dense,
+    attention_norm: Norm,
+    intermediate: Dense,
+    output: Dense,
+    output_norm: Norm,
+    compute: Compute,
+}
+
+impl EncoderLayer {
+    /// Reads and packs the weights.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn load<E: Send>(parameters: LayerParameters<'_, E>, compute: Compute) -> std::result::Result<Self, E> {
+        let LayerParameters { query_key_value, attention_output, intermediate, output, activation, .. } = parameters;
+        let heads = Heads { count: parameters.heads, width: attention_output.inputs / parameters.heads };
+        Ok(Self {
+            query_key_value: Dense::load(heads.side_by_side(query_key_value), None, compute)?,
+            heads,
+            attention_output: Dense::load(attention_output, None, compute)?,
+            attention_norm: parameters.attention_norm.0,
+            intermediate: Dense::load(intermediate, Some(activation), compute)?,
+            output: Dense::load(output, None, compute)?,
+            output_norm: parameters.output_norm.0,
+            compute,
+        })
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        residual: &CpuStorage,
-        residual_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let LayerNorm { weight, bias, eps } = self.0;
-        if x_layout.shape() != residual_layout.shape() {
-            bail!("cannot add {:?} to {:?}", residual_layout.shape(), x_layout.shape());
+    fn hidden(&self) -> usize {
+        self.attention_output.outputs()
+    }
+
+    /// `hidden_state` (tokens, hidden) of texts to the layer's output, (tokens, hidden); `bounds[i]..bounds[i + 1]` is
+    /// text i.
+    ///
+    /// # Errors
+    /// When `hidden_state` is not float32, contiguous, and of that shape.
+    pub fn forward(&self, hidden_state: &Tensor, bounds: &[usize]) -> Result<Tensor> {
+        hidden_state.apply_op1_no_bwd(&LayerOp { layer: self, bounds })
+    }
+}
+
+struct LayerOp<'a> {
+    layer: &'a EncoderLayer,
+    bounds: &'a [usize],
+}
+
+impl CustomOp1 for LayerOp<'_> {
+    fn name(&self) -> &'static str {
+        "encoder-layer"
+    }
+
+    fn cpu_fwd(&self, hidden_state: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (tokens, hidden) = layout.shape().dims2()?;
+        let ordered = self.bounds.is_sorted() && self.bounds.first() == Some(&0);
+        if hidden != self.layer.hidden() || self.bounds.last() != Some(&tokens) || !ordered {
+            bail!(
+                "a layer of width {} over {:?} tokens was given {:?}",
+                self.layer.hidden(),
+                self.bounds.last(),
+                layout.shape()
+            );
         }
-        let (x, residual) = (numbers(x, x_layout)?, numbers(residual, residual_layout)?);
-        let width = weight.len();
-        let mut out = vec![0.0; x.len()];
-        rowwise::layer_norm(width, weight, bias, *eps, &mut out, |row, sum| {
-            let at = row * width..(row + 1) * width;
-            for ((sum, x), residual) in sum.iter_mut().zip(&x[at.clone()]).zip(&residual[at]) {
-                *sum = f64::from(*x) + f64::from(*residual);
-            }
-        });
-        Ok((CpuStorage::F32(out), x_layout.shape().clone()))
+        let out = layer::forward(self.layer, numbers(hidden_state, layout)?, self.bounds);
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 }
 
 /// LayerNorm of the sum of one row of each table, per token: the embedding output, (tokens, hidden).
 ///
-/// `tables` are pairs of a table (rows, hidden) and the row of each token.
+/// `tables` are (rows, hidden); `rows` says for each which row each token takes.
 ///
 /// # Errors
 /// When a row is not in its table, or a table is not float32 and contiguous.
-pub fn embed(tables: [(&Tensor, &[u32]); 3], norm: &LayerNorm) -> Result<Tensor> {
-    let [(words, word_rows), (positions, position_rows), (types, type_rows)] = tables;
-    for (table, rows) in tables {
+pub fn embed(tables: [&Tensor; 3], rows: [&[u32]; 3], norm: &LayerNorm) -> Result<Tensor> {
+    for (table, rows) in tables.iter().zip(rows) {
         let length = table.dim(0)?;
         if let Some(row) = rows.iter().find(|&&row| row as usize >= length) {
             bail!("embedding {row} of a table of {length}");
         }
     }
-    words.apply_op3_no_bwd(positions, types, &EmbedOp { rows: [word_rows, position_rows, type_rows], norm })
+    tables[0].apply_op3_no_bwd(tables[1], tables[2], &EmbedOp { rows, norm })
 }
 
 struct EmbedOp<'a> {
@@ -184,7 +224,7 @@ struct EmbedOp<'a> {
     norm: &'a LayerNorm,
 }
 
-impl candle_core::CustomOp3 for EmbedOp<'_> {
+impl CustomOp3 for EmbedOp<'_> {
     fn name(&self) -> &'static str {
         "embed"
     }
@@ -198,52 +238,22 @@ impl candle_core::CustomOp3 for EmbedOp<'_> {
         types: &CpuStorage,
         types_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let LayerNorm { weight, bias, eps } = self.norm;
+        let norm = &self.norm.0;
         let tables =
             [numbers(words, words_layout)?, numbers(positions, positions_layout)?, numbers(types, types_layout)?];
-        let (tokens, width) = (self.rows[0].len(), weight.len());
+        let (tokens, width) = (self.rows[0].len(), norm.weight.len());
         let mut out = vec![0.0; tokens * width];
-        rowwise::layer_norm(width, weight, bias, *eps, &mut out, |token, sum| {
-            let [word, position, token_type]: [&[f32]; 3] =
-                std::array::from_fn(|i| &tables[i][self.rows[i][token] as usize * width..][..width]);
-            for (((sum, word), position), token_type) in sum.iter_mut().zip(word).zip(position).zip(token_type) {
-                *sum = f64::from(*word) + f64::from(*position) + f64::from(*token_type);
-            }
-        });
+        let count = rows_per_task(tokens).unwrap_or(tokens.max(1));
+        out.par_chunks_mut(count * width).enumerate().for_each_init(
+            || vec![0.0; width],
+            |sum, (task, out)| {
+                for (i, out) in out.chunks_exact_mut(width).enumerate() {
+                    let token = task * count + i;
+                    let row = |table: usize| &tables[table][self.rows[table][token] as usize * width..][..width];
+                    norm.row([row(0), row(1), row(2)], sum, out);
+                }
+            },
+        );
         Ok((CpuStorage::F32(out), (tokens, width).into()))
-    }
-}
-
-/// Attention over texts: `qkv` (tokens, 3 · hidden) → (tokens, hidden); `bounds[i]..bounds[i + 1]` is text i.
-///
-/// # Errors
-/// When `qkv` is not float32, contiguous, and of that shape.
-pub fn attention(qkv: &Tensor, bounds: &[usize], heads: usize) -> Result<Tensor> {
-    qkv.apply_op1_no_bwd(&AttentionOp { bounds, heads })
-}
-
-struct AttentionOp<'a> {
-    bounds: &'a [usize],
-    heads: usize,
-}
-
-impl CustomOp1 for AttentionOp<'_> {
-    fn name(&self) -> &'static str {
-        "attention"
-    }
-
-    fn cpu_fwd(&self, qkv: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (tokens, width) = layout.shape().dims2()?;
-        let hidden = width / 3;
-        if hidden * 3 != width || !hidden.is_multiple_of(self.heads) || self.bounds.last() != Some(&tokens) {
-            bail!(
-                "attention of {} heads over {:?} tokens was given {:?}",
-                self.heads,
-                self.bounds.last(),
-                layout.shape()
-            );
-        }
-        let out = attention::attention(numbers(qkv, layout)?, self.bounds, self.heads, hidden / self.heads);
-        Ok((CpuStorage::F32(out), (tokens, hidden).into()))
     }
 }

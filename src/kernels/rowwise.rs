@@ -4,13 +4,9 @@
 //! run in [`LANES`] interleaved parts whatever the vector width, so that their bits do not depend on it.
 
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::functions::{gelu, gelu_tanh};
 use crate::spec::Activation;
-
-/// Rows one task takes.
-const ROWS_PER_TASK: usize = 32;
 
 /// Parts in which a sum is taken.
 const LANES: usize = 16;
@@ -18,7 +14,7 @@ const LANES: usize = 16;
 impl Activation {
     /// The activation of each number.
     pub(super) fn apply(self, values: &mut [f32]) {
-        super::arch().dispatch(Apply(self, values));
+        super::isa::isa().run(Apply(self, values));
     }
 }
 
@@ -73,46 +69,74 @@ pub(super) fn sum<T: Copy>(values: &[T], term: impl Fn(T) -> f64) -> f64 {
     parts.iter().sum()
 }
 
-/// LayerNorm of each row of `width` numbers: `(x - mean) / √(variance + eps) · weight + bias`.
-///
-/// `row(index, sum)` puts row `index`, in float64, into `sum`.
-pub(super) fn layer_norm(
-    width: usize,
-    weight: &[f32],
-    bias: &[f32],
-    eps: f64,
-    out: &mut [f32],
-    row: impl Fn(usize, &mut [f64]) + Sync,
-) {
-    out.par_chunks_mut(ROWS_PER_TASK * width).enumerate().for_each(|(task, out)| {
-        let mut x = vec![0.0; width];
-        for (i, out) in out.chunks_exact_mut(width).enumerate() {
-            row(task * ROWS_PER_TASK + i, &mut x);
-            super::arch().dispatch(Norm { x: &x, weight, bias, eps, out });
+/// The largest of some numbers.
+#[inline(always)]
+pub(super) fn largest(values: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let mut parts = [f32::NEG_INFINITY; LANES];
+    for chunk in chunks {
+        for (part, &value) in parts.iter_mut().zip(chunk) {
+            *part = larger(*part, value);
         }
-    });
+    }
+    for (part, &value) in parts.iter_mut().zip(rest) {
+        *part = larger(*part, value);
+    }
+    parts.into_iter().fold(f32::NEG_INFINITY, larger)
 }
 
-struct Norm<'a> {
-    x: &'a [f64],
-    weight: &'a [f32],
-    bias: &'a [f32],
-    eps: f64,
+/// LayerNorm's parameters, as a layer of width `weight.len()` has them.
+pub(super) struct Norm {
+    pub(super) weight: Vec<f32>,
+    pub(super) bias: Vec<f32>,
+    pub(super) eps: f64,
+}
+
+impl Norm {
+    /// `out = (x - mean) / √(variance + eps) · weight + bias` with x the sum of `terms`, for one row.
+    ///
+    /// `sum` is scratch of the row's width.
+    pub(super) fn row<const N: usize>(&self, terms: [&[f32]; N], sum: &mut [f64], out: &mut [f32]) {
+        super::isa::isa().run(NormRow { norm: self, terms, sum, out });
+    }
+
+    /// The same for rows one after the other, x being `x + residual`.
+    pub(super) fn rows(&self, x: &[f32], residual: &[f32], out: &mut [f32]) {
+        let width = self.weight.len();
+        let mut sum = vec![0.0; width];
+        let terms = x.chunks_exact(width).zip(residual.chunks_exact(width));
+        for (out, (x, residual)) in out.chunks_exact_mut(width).zip(terms) {
+            self.row([x, residual], &mut sum, out);
+        }
+    }
+}
+
+struct NormRow<'a, const N: usize> {
+    norm: &'a Norm,
+    terms: [&'a [f32]; N],
+    sum: &'a mut [f64],
     out: &'a mut [f32],
 }
 
-impl WithSimd for Norm<'_> {
+impl<const N: usize> WithSimd for NormRow<'_, N> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { x, weight, bias, eps, out } = self;
+        let Self { norm: Norm { weight, bias, eps }, terms, sum: x, out } = self;
+        x.fill(0.0);
+        for term in terms {
+            for (x, term) in x.iter_mut().zip(term) {
+                *x += f64::from(*term);
+            }
+        }
         let width = x.len() as f64;
         let mean = sum(x, |x| x) / width;
         let variance = sum(x, |x| (x - mean) * (x - mean)) / width;
         let scale = 1.0 / (variance + eps).sqrt();
         for (((out, x), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
-            *out = ((x - mean) * scale * f64::from(*weight) + f64::from(*bias)) as f32;
+            *out = ((*x - mean) * scale * f64::from(*weight) + f64::from(*bias)) as f32;
         }
     }
 }
@@ -144,7 +168,8 @@ mod tests {
     #[test]
     fn a_normed_row_has_mean_zero_and_variance_one() {
         let mut out = [0.0; 5];
-        layer_norm(5, &[1.0; 5], &[0.0; 5], 0.0, &mut out, |_, x| x.copy_from_slice(&[1.0, 2.0, 3.0, 4.0, 10.0]));
+        let norm = Norm { weight: vec![1.0; 5], bias: vec![0.0; 5], eps: 0.0 };
+        norm.rows(&[1.0, 2.0, 3.0, 4.0, 5.0], &[0.0, 0.0, 0.0, 0.0, 5.0], &mut out);
         assert!(out.iter().sum::<f32>().abs() < 1e-6);
         assert!((out.iter().map(|x| x * x).sum::<f32>() / 5.0 - 1.0).abs() < 1e-6);
     }

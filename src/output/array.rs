@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
@@ -19,7 +20,7 @@ const BUFFER: usize = 1 << 16;
 
 /// A region of a file that holds one array.
 pub(super) struct ArrayFile {
-    file: BufWriter<File>,
+    file: BufWriter<Arc<File>>,
     path: PathBuf,
     name: String,
     dtype: Dtype,
@@ -32,12 +33,17 @@ impl ArrayFile {
         let mut file = OpenOptions::new().write(true).open(path).map_err(Error::io("open", path))?;
         file.seek(SeekFrom::Start(offset)).map_err(Error::io("write", path))?;
         Ok(Self {
-            file: BufWriter::with_capacity(BUFFER, file),
+            file: BufWriter::with_capacity(BUFFER, Arc::new(file)),
             path: path.to_owned(),
             name: name.to_owned(),
             dtype,
             remaining: bytes,
         })
+    }
+
+    /// The file, for somebody else to bring to the disk.
+    pub(super) fn file(&self) -> Arc<File> {
+        self.file.get_ref().clone()
     }
 
     /// Appends numbers, rounded to the array's type.

@@ -9,6 +9,7 @@ use tempfile::NamedTempFile;
 
 use super::array::ArrayFile;
 use super::existing::{Existing, TEXTS, UNFINISHED, examine, occupied, outputs, remove, remove_leftovers};
+use super::flush::Flusher;
 use super::lock::Lock;
 use super::manifest::{self, MANIFEST, RUN};
 use super::texts::TextLine;
@@ -121,6 +122,7 @@ pub struct DirectoryWriter {
     arrays: Vec<ArrayFile>,
     offsets: Vec<Offsets>,
     special_tokens: SpecialTokens,
+    flusher: Flusher,
     lock: Lock,
 }
 
@@ -133,39 +135,62 @@ struct Offsets {
 
 impl DirectoryWriter {
     fn create(path: &Path, plan: &Plan, counts: &Counts, lock: Lock) -> Result<Self> {
-        let mut writer = Self {
-            path: path.to_owned(),
-            arrays: Vec::new(),
-            offsets: Vec::new(),
-            special_tokens: plan.special_tokens,
-            lock,
-        };
+        let mut files = Files::default();
         for &emit in &plan.emit {
             match plan.format {
-                Format::Npy => writer.create_npy(emit, plan, counts)?,
-                Format::Safetensors => writer.create_safetensors(emit, plan, counts)?,
+                Format::Npy => files.create_npy(path, emit, plan, counts)?,
+                Format::Safetensors => files.create_safetensors(path, emit, plan, counts)?,
             }
         }
-        for offsets in &mut writer.offsets {
+        let Files { arrays, mut offsets } = files;
+        for offsets in &mut offsets {
             offsets.file.write_i64(&[0])?;
         }
-        Ok(writer)
+        let flusher = Flusher::start(arrays.iter().map(ArrayFile::file).collect());
+        let flusher = flusher.map_err(Error::io("start a thread that writes into", path))?;
+        Ok(Self { path: path.to_owned(), arrays, offsets, special_tokens: plan.special_tokens, flusher, lock })
     }
 
-    fn create_npy(&mut self, emit: Emit, plan: &Plan, counts: &Counts) -> Result<()> {
+    /// Brings everything to the disk, then makes the directory complete by writing its manifest.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when that fails.
+    pub fn finish(self, manifest: &Value, run: &Value) -> Result<()> {
+        self.flusher.finish().map_err(Error::io("write into", &self.path))?;
+        for array in self.arrays.into_iter().chain(self.offsets.into_iter().map(|offsets| offsets.file)) {
+            array.finish()?;
+        }
+        manifest::write_json(&self.path, RUN, run)?;
+        manifest::write_json(&self.path, MANIFEST, manifest)?;
+        let unfinished = self.path.join(UNFINISHED);
+        fs::remove_file(&unfinished).map_err(Error::io("remove", unfinished))?;
+        drop(self.lock);
+        Ok(())
+    }
+}
+
+/// The files of the arrays.
+#[derive(Default)]
+struct Files {
+    arrays: Vec<ArrayFile>,
+    offsets: Vec<Offsets>,
+}
+
+impl Files {
+    fn create_npy(&mut self, path: &Path, emit: Emit, plan: &Plan, counts: &Counts) -> Result<()> {
         if emit.per_layer() {
-            let folder = self.path.join(emit.name());
+            let folder = path.join(emit.name());
             fs::create_dir_all(&folder).map_err(Error::io("create directory", &folder))?;
         }
         if emit.rows() != RowKind::Text {
-            let path = self.path.join(emit.name()).join("offsets.npy");
+            let path = path.join(emit.name()).join("offsets.npy");
             let start = npy::create_offsets(&path, counts.texts + 1)?;
             let file = ArrayFile::open(&path, "offsets", plan.dtype, start, (counts.texts + 1) * 8)?;
             self.offsets.push(Offsets { file, rows: emit.rows(), next: 0 });
         }
         let rows = counts.rows(emit);
         for array in plan.arrays().iter().filter(|array| array.emit == emit) {
-            let path = self.path.join(array.file(plan.format));
+            let path = path.join(array.file(plan.format));
             let start = npy::create(&path, (rows, array.columns as u64), plan.dtype)?;
             let bytes = plan.array_bytes(array, counts);
             self.arrays.push(ArrayFile::open(&path, &array.name(), plan.dtype, start, bytes)?);
@@ -173,8 +198,8 @@ impl DirectoryWriter {
         Ok(())
     }
 
-    fn create_safetensors(&mut self, emit: Emit, plan: &Plan, counts: &Counts) -> Result<()> {
-        let path = self.path.join(format!("{}.safetensors", emit.name()));
+    fn create_safetensors(&mut self, path: &Path, emit: Emit, plan: &Plan, counts: &Counts) -> Result<()> {
+        let path = path.join(format!("{}.safetensors", emit.name()));
         let rows = counts.rows(emit) as usize;
         let arrays: Vec<_> = plan.arrays().into_iter().filter(|array| array.emit == emit).collect();
         let mut entries = Vec::new();
@@ -199,22 +224,6 @@ impl DirectoryWriter {
                 self.arrays.push(file);
             }
         }
-        Ok(())
-    }
-
-    /// Brings everything to the disk, then makes the directory complete by writing its manifest.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when that fails.
-    pub fn finish(self, manifest: &Value, run: &Value) -> Result<()> {
-        for array in self.arrays.into_iter().chain(self.offsets.into_iter().map(|offsets| offsets.file)) {
-            array.finish()?;
-        }
-        manifest::write_json(&self.path, RUN, run)?;
-        manifest::write_json(&self.path, MANIFEST, manifest)?;
-        let unfinished = self.path.join(UNFINISHED);
-        fs::remove_file(&unfinished).map_err(Error::io("remove", unfinished))?;
-        drop(self.lock);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! JSON Lines on standard output: an object per text, with a list of its layers.
 
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, Stdout, Write};
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -14,7 +14,7 @@ use crate::tokens::Tokenizer;
 
 /// Prints each text of a batch once all its arrays are there.
 pub struct JsonLines<'a> {
-    out: BufWriter<StdoutLock<'static>>,
+    out: BufWriter<Stdout>,
     arrays: Vec<ArrayPlan>,
     /// The current batch's rows of each array.
     rows: Vec<Vec<f32>>,
@@ -30,7 +30,7 @@ impl<'a> JsonLines<'a> {
     pub fn new(plan: &Plan, tokenizer: &'a Tokenizer) -> Self {
         let arrays = plan.arrays();
         Self {
-            out: BufWriter::with_capacity(1 << 16, io::stdout().lock()),
+            out: BufWriter::with_capacity(1 << 16, io::stdout()),
             rows: vec![Vec::new(); arrays.len()],
             arrays,
             dtype: plan.dtype,

@@ -3,6 +3,7 @@
 mod array;
 pub mod directory;
 pub mod existing;
+mod flush;
 pub mod jsonl;
 mod lock;
 pub mod manifest;
@@ -15,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::spec::Dtype;
 
 /// Takes the rows of a job's arrays, batch by batch, in the order of the input.
-pub trait Sink {
+pub trait Sink: Send {
     /// The next rows of the array at `index` of [`Plan::arrays`](crate::plan::Plan::arrays), (rows, columns).
     ///
     /// # Errors

@@ -1,0 +1,97 @@
+//! Each kernel by itself, on one thread, at the shapes of BERT-base and all-MiniLM-L6-v2.
+//!
+//! Throughput is in floating-point operations, for the embeddings in elements. `cargo bench --bench kernels`; `LAYERWISE_ISA` chooses the instructions.
+
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::ops::Range;
+
+use candle_core::{Device, Tensor};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use layerwise::kernels::{self, EncoderLayer, LayerNorm, LayerParameters, Linear, Parameters};
+use layerwise::spec::{Activation, Compute};
+
+/// A model's shape: name, hidden size, heads, intermediate size.
+const SHAPES: [(&str, usize, usize, usize); 2] = [("minilm", 384, 12, 1536), ("base", 768, 12, 3072)];
+
+/// Tokens of a batch.
+const TOKENS: usize = 1024;
+
+/// Numbers between -1 and 1 without a pattern.
+fn numbers(count: usize) -> Vec<f32> {
+    let mut state = 1u32;
+    let next = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state as f32 / 2f32.powi(31) - 1.0
+    };
+    (0..count).map(next).collect()
+}
+
+fn tensor(rows: usize, columns: usize) -> Tensor {
+    Tensor::from_vec(numbers(rows * columns), (rows, columns), &Device::Cpu).expect("a tensor")
+}
+
+fn parameters(inputs: usize, outputs: usize) -> Parameters<'static, Infallible> {
+    let weight = numbers(inputs * outputs);
+    let read = move |rows: Range<usize>, out: &mut Vec<f32>| {
+        out.extend_from_slice(&weight[rows.start * inputs..rows.end * inputs]);
+        Ok(())
+    };
+    Parameters { inputs, bias: vec![0.5; outputs], read: Box::new(read) }
+}
+
+fn norm(hidden: usize) -> LayerNorm {
+    LayerNorm::new(vec![1.0; hidden], vec![0.0; hidden], 1e-12)
+}
+
+fn benchmarks(criterion: &mut Criterion) {
+    kernels::choose_instruction_set().expect("LAYERWISE_ISA");
+    rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("one thread");
+    for compute in [Compute::F32, Compute::Bf16] {
+        for (model, hidden, heads, inner) in SHAPES {
+            let mut group = criterion.benchmark_group(format!("{model}/{compute:?}"));
+            for (name, inputs, outputs) in [("up", hidden, inner), ("down", inner, hidden)] {
+                let x = tensor(TOKENS, inputs);
+                let Ok(linear) = Linear::load(parameters(inputs, outputs), None, compute);
+                group.throughput(Throughput::Elements((2 * TOKENS * inputs * outputs) as u64));
+                group.bench_function(name, |b| b.iter(|| linear.forward(black_box(&x))));
+            }
+            let layer = LayerParameters {
+                query_key_value: [(); 3].map(|()| parameters(hidden, hidden)),
+                attention_output: parameters(hidden, hidden),
+                attention_norm: norm(hidden),
+                intermediate: parameters(hidden, inner),
+                output: parameters(inner, hidden),
+                output_norm: norm(hidden),
+                heads,
+                activation: Activation::Gelu,
+            };
+            let Ok(layer) = EncoderLayer::load(layer, compute);
+            let hidden_state = tensor(TOKENS, hidden);
+            for length in [16, 64, 512] {
+                let bounds: Vec<usize> = (0..=TOKENS).step_by(length).collect();
+                let linear = 2 * TOKENS * (4 * hidden + 2 * inner) * hidden;
+                group.throughput(Throughput::Elements((linear + 4 * TOKENS * length * hidden) as u64));
+                group.bench_function(format!("layer/{length}"), |b| {
+                    b.iter(|| layer.forward(black_box(&hidden_state), &bounds));
+                });
+            }
+            if compute == Compute::F32 {
+                let rows: Vec<u32> = (0..TOKENS as u32).collect();
+                let norm = norm(hidden);
+                group.throughput(Throughput::Elements((TOKENS * hidden) as u64));
+                group.bench_function("embed", |b| {
+                    b.iter(|| kernels::embed([&hidden_state; 3], [&rows; 3], &norm));
+                });
+            }
+            group.finish();
+        }
+    }
+}
+
+criterion_group! {
+    name = all;
+    config = Criterion::default().sample_size(20).measurement_time(std::time::Duration::from_secs(2));
+    targets = benchmarks
+}
+criterion_main!(all);

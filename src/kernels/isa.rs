@@ -1,0 +1,114 @@
+//! The instruction set the kernels run on: the best this machine has, or the one that `LAYERWISE_ISA` names.
+
+use std::sync::OnceLock;
+
+use pulp::{Arch, WithSimd};
+
+use crate::error::{Error, Result};
+
+/// The environment variable that forces an instruction set, for tests and comparisons.
+pub(super) const VARIABLE: &str = "LAYERWISE_ISA";
+
+/// An instruction set that this machine has: the tokens inside are proof of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Isa {
+    /// AVX-512 with dot products of bfloat16.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16(pulp::x86::V4, pulp::core_arch::x86::Avx512bf16),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(pulp::x86::V4),
+    /// AVX2 with fused multiply-adds.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(pulp::x86::V3),
+    #[cfg(target_arch = "aarch64")]
+    Neon(pulp::aarch64::Neon),
+    /// One number at a time.
+    Portable,
+}
+
+impl Isa {
+    /// All that this machine has, the best first.
+    pub(super) fn available() -> Vec<Isa> {
+        let mut all = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            let v4 = pulp::x86::V4::try_new();
+            if let (Some(v4), Some(bf16)) = (v4, pulp::core_arch::x86::Avx512bf16::try_new()) {
+                all.push(Isa::Avx512Bf16(v4, bf16));
+            }
+            all.extend(v4.map(Isa::Avx512));
+            all.extend(pulp::x86::V3::try_new().map(Isa::Avx2));
+        }
+        #[cfg(target_arch = "aarch64")]
+        all.extend(pulp::aarch64::Neon::try_new().map(Isa::Neon));
+        all.push(Isa::Portable);
+        all
+    }
+
+    /// Its name, as `LAYERWISE_ISA` and the manifest have it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16(..) => "avx512bf16",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(_) => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(_) => "neon",
+            Isa::Portable => "portable",
+        }
+    }
+
+    /// Runs `work` compiled for this instruction set.
+    ///
+    /// `work` must be a struct whose `with_simd` is `#[inline(always)]`, and so must be all it calls: what is not
+    /// inlined, closures above all, is compiled for the common denominator, where a fused multiply-add is a call.
+    #[inline(always)]
+    pub(super) fn run<W: WithSimd>(self, work: W) -> W::Output {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16(v4, _) | Isa::Avx512(v4) => Arch::V4(v4).dispatch(work),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(v3) => Arch::V3(v3).dispatch(work),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(neon) => Arch::Neon(neon).dispatch(work),
+            Isa::Portable => work.with_simd(pulp::Scalar::new()),
+        }
+    }
+}
+
+static CHOSEN: OnceLock<Isa> = OnceLock::new();
+
+/// The instruction set in use.
+pub(super) fn isa() -> Isa {
+    *CHOSEN.get_or_init(|| Isa::available()[0])
+}
+
+/// Takes the instruction set that `LAYERWISE_ISA` names, if it names one; to be called before anything is computed.
+///
+/// # Errors
+/// [`Error::Usage`] when this machine does not have it.
+pub fn choose() -> Result<()> {
+    let Some(wanted) = std::env::var_os(VARIABLE).filter(|wanted| !wanted.is_empty()) else { return Ok(()) };
+    let available = Isa::available();
+    match available.iter().find(|isa| wanted == isa.name()) {
+        Some(isa) => {
+            CHOSEN.get_or_init(|| *isa);
+            Ok(())
+        }
+        None => {
+            let names: Vec<&str> = available.iter().map(|isa| isa.name()).collect();
+            Err(Error::Usage(format!(
+                "{VARIABLE}={} is not an instruction set of this machine; it has {}",
+                wanted.display(),
+                names.join(", ")
+            )))
+        }
+    }
+}
+
+/// The name of the instruction set in use, for the manifest.
+pub fn instruction_set() -> &'static str {
+    isa().name()
+}
