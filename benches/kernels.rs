@@ -45,7 +45,7 @@ fn norm(hidden: usize) -> LayerNorm {
 }
 
 fn benchmarks(criterion: &mut Criterion) {
-    kernels::choose_instruction_set().expect("LAYERWISE_ISA");
+    kernels::check_instruction_set().expect("LAYERWISE_ISA");
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("one thread");
     for compute in [Compute::F32, Compute::Bf16] {
         for (model, hidden, heads, inner) in SHAPES {

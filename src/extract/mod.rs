@@ -34,7 +34,7 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     let started = SystemTime::now();
     let source = source(args)?;
     let texts = input::read(&source, args.input_format, args.pretokenized)?;
-    kernels::choose_instruction_set()?;
+    kernels::check_instruction_set()?;
     let threads = start_threads(args.threads)?;
 
     let checkpoint = Checkpoint::find(&checkpoint::Request {

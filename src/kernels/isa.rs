@@ -82,21 +82,24 @@ static CHOSEN: OnceLock<Isa> = OnceLock::new();
 
 /// The instruction set in use.
 pub(super) fn isa() -> Isa {
-    *CHOSEN.get_or_init(|| Isa::available()[0])
+    *CHOSEN.get_or_init(|| wanted().unwrap_or_else(|_| Isa::available()[0]))
 }
 
-/// Takes the instruction set that `LAYERWISE_ISA` names, if it names one; to be called before anything is computed.
+/// Checks the instruction set that `LAYERWISE_ISA` names, if it names one.
 ///
 /// # Errors
 /// [`Error::Usage`] when this machine does not have it.
-pub fn choose() -> Result<()> {
-    let Some(wanted) = std::env::var_os(VARIABLE).filter(|wanted| !wanted.is_empty()) else { return Ok(()) };
+pub fn check() -> Result<()> {
+    wanted().map(drop)
+}
+
+fn wanted() -> Result<Isa> {
     let available = Isa::available();
+    let Some(wanted) = std::env::var_os(VARIABLE).filter(|wanted| !wanted.is_empty()) else {
+        return Ok(available[0]);
+    };
     match available.iter().find(|isa| wanted == isa.name()) {
-        Some(isa) => {
-            CHOSEN.get_or_init(|| *isa);
-            Ok(())
-        }
+        Some(isa) => Ok(*isa),
         None => {
             let names: Vec<&str> = available.iter().map(|isa| isa.name()).collect();
             Err(Error::Usage(format!(

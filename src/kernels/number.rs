@@ -3,6 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 use pulp::Simd;
 
+use super::isa::{Isa, isa};
 use super::packed::{Line, STRIP};
 use super::product::{Product, Rows};
 
@@ -22,8 +23,8 @@ pub(super) trait Number: Pod + Default + Send + Sync {
         buffer: &'a mut Vec<Line<Self>>,
     ) -> Vec<&'a [Line<Self>]>;
 
-    /// Multiplies on the instruction set in use.
-    fn multiply(product: Product<'_, Self>);
+    /// Multiplies.
+    fn multiply(isa: Isa, product: Product<'_, Self>);
 }
 
 /// One multiply-add of vectors, as an instruction set has it.
@@ -59,8 +60,8 @@ impl Number for f32 {
         strips.collect()
     }
 
-    fn multiply(product: Product<'_, f32>) {
-        super::isa::isa().run(product.by(Fused));
+    fn multiply(isa: Isa, product: Product<'_, f32>) {
+        isa.run(product.by(Fused));
     }
 }
 
@@ -124,7 +125,7 @@ impl Number for Pair {
     fn rows<'a>(rows: Rows<'a, f32>, count: usize, inner: usize, buffer: &'a mut Vec<Pair>) -> Rows<'a, Pair> {
         let stride = inner.div_ceil(2);
         buffer.resize(count * stride, Pair::default());
-        super::isa::isa().run(Convert { rows, inner, buffer });
+        isa().run(Convert { rows, inner, buffer });
         Rows { data: buffer, stride }
     }
 
@@ -146,10 +147,10 @@ impl Number for Pair {
         buffer.chunks_exact(length.max(1)).collect()
     }
 
-    fn multiply(product: Product<'_, Pair>) {
-        match super::isa::isa() {
+    fn multiply(isa: Isa, product: Product<'_, Pair>) {
+        match isa {
             #[cfg(target_arch = "x86_64")]
-            super::isa::Isa::Avx512Bf16(v4, _) => {
+            Isa::Avx512Bf16(v4, _) => {
                 // SAFETY: `Isa::Avx512Bf16` holds proof that the machine has AVX-512 with bfloat16 dot products.
                 unsafe { multiply_by_dot_products(v4, product) }
             }

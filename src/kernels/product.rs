@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
+use super::isa::isa;
 use super::number::{Number, Step};
 use super::packed::{Line, STRIP};
 
@@ -46,7 +47,7 @@ pub(super) struct Product<'a, T> {
 impl<'a, T: Number> Product<'a, T> {
     /// Does it.
     pub(super) fn run(self) {
-        T::multiply(self);
+        T::multiply(isa(), self);
     }
 
     pub(super) fn by<M: Step<T>>(self, _: M) -> By<'a, T, M> {
@@ -214,5 +215,99 @@ fn prefetch<T: Number>(line: &Line<T>) {
 fn store_part(values: &[f32; STRIP], bias: &[f32], out: &mut [f32]) {
     for ((out, value), bias) in out.iter_mut().zip(values).zip(bias) {
         *out = value + bias;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::isa::Isa;
+    use super::super::number::Pair;
+    use super::super::packed::{Packed, pack_transposed};
+    use super::*;
+
+    fn numbers(count: usize, seed: u64) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        (0..count)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+            })
+            .collect()
+    }
+
+    /// `a` (rows, inner) times the transpose of `weight` (columns, inner), plus a bias.
+    fn product<T: Number>(isa: Isa, a: &[f32], weight: &[f32], bias: &[f32], inner: usize) -> Vec<f32> {
+        let (rows, columns) = (a.len() / inner, bias.len());
+        let strips = weight.chunks(STRIP * inner).map(|weight| {
+            let mut lines = Vec::new();
+            pack_transposed(weight, weight.len() / inner, inner, &mut lines);
+            lines
+        });
+        let packed = Packed::<T>::new(strips.collect(), columns);
+        let mut out = vec![f32::NAN; rows * columns];
+        let (mut operands, b) = (Vec::new(), packed.strips());
+        let a = T::rows(Rows { data: a, stride: inner }, rows, inner, &mut operands);
+        let (row_stride, strip_stride) = (columns, STRIP);
+        T::multiply(isa, Product { a, rows, b: &b, columns, bias, out: &mut out, row_stride, strip_stride });
+        out
+    }
+
+    /// Close to float64 on every instruction set of this machine, with the same bits on all of them; and each row the
+    /// same bits alone and in company.
+    fn check<T: Number>(a: &[f32], weight: &[f32], bias: &[f32], inner: usize, bound: f64) {
+        let columns = bias.len();
+        let expected = product::<T>(Isa::Portable, a, weight, bias, inner);
+        for (i, row) in expected.chunks(columns).enumerate() {
+            for (j, value) in row.iter().enumerate() {
+                let terms = a[i * inner..][..inner].iter().zip(&weight[j * inner..][..inner]);
+                let truth: f64 = terms.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>() + f64::from(bias[j]);
+                assert!((f64::from(*value) - truth).abs() < bound, "({i}, {j}): {value} instead of {truth}");
+            }
+        }
+        for isa in Isa::available() {
+            assert_eq!(product::<T>(isa, a, weight, bias, inner), expected, "{}", isa.name());
+            for (i, row) in expected.chunks(columns).enumerate() {
+                let alone = product::<T>(isa, &a[i * inner..][..inner], weight, bias, inner);
+                assert_eq!(alone, row, "{}, row {i}", isa.name());
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn right_on_every_instruction_set(rows in 1usize..30, inner in 1usize..200, columns in 1usize..100, seed: u64) {
+            let (a, weight) = (numbers(rows * inner, seed), numbers(columns * inner, seed ^ 1));
+            let bias = numbers(columns, seed ^ 2);
+            check::<f32>(&a, &weight, &bias, inner, 1e-5);
+            // Operands are off by 2⁻⁹ at most, a product of them by twice that.
+            check::<Pair>(&a, &weight, &bias, inner, inner as f64 / 250.0 + 1e-5);
+        }
+    }
+
+    #[test]
+    fn numbers_of_every_size_have_the_same_bits_in_bfloat16_everywhere() {
+        // Up to infinity, and down to where instruction sets differ in what they take for zero.
+        let sizes = [1e-45, 1e-38, 3e-20, 2.7e-17, 2.8e-17, 1e-10, 1.0, 1e10, 1e19];
+        let (rows, inner, columns) = (6, 40, 35);
+        let scaled = |count: usize, seed: u64| -> Vec<f32> {
+            numbers(count, seed)
+                .iter()
+                .enumerate()
+                .map(|(i, number)| number * sizes[(i * 7 + i / 5) % sizes.len()])
+                .collect()
+        };
+        let (a, weight) = (scaled(rows * inner, 5), scaled(columns * inner, 6));
+        let expected = product::<Pair>(Isa::Portable, &a, &weight, &vec![0.0; columns], inner);
+        for isa in Isa::available() {
+            let found = product::<Pair>(isa, &a, &weight, &vec![0.0; columns], inner);
+            let bits = |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&found), bits(&expected), "{}", isa.name());
+        }
+        let tiny = product::<Pair>(Isa::Portable, &[2.0f32.powi(-55), 2.0f32.powi(-56)], &[1.0, 1.0], &[0.0], 2);
+        assert_eq!(tiny, [2.0f32.powi(-55)], "what is below 2⁻⁵⁵ counts as zero");
     }
 }

@@ -15,6 +15,7 @@ mod numbers;
 mod texts;
 
 mod input;
+mod instruction_sets;
 mod same_bytes;
 
 mod again;

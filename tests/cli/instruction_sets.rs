@@ -1,0 +1,58 @@
+//! `LAYERWISE_ISA` and `--compute`: the same bytes on every instruction set.
+
+use crate::desk::Desk;
+
+const VARIABLE: &str = "LAYERWISE_ISA";
+
+/// The instruction sets of this machine, as the message about a wrong one names them.
+fn available(desk: &Desk) -> Vec<String> {
+    let ran = desk.types_with(VARIABLE, "mmx", "extract hello").fails_as_wrong_usage();
+    let message = ran.stderr();
+    let (_, names) = message.trim_end().split_once("it has ").expect("names");
+    names.lines().next().expect("a line").split(", ").map(str::to_owned).collect()
+}
+
+#[test]
+fn an_unknown_instruction_set_is_wrong_usage_and_the_message_names_those_there_are() {
+    let desk = Desk::new();
+    let names = available(&desk);
+    assert_eq!(names.last().map(String::as_str), Some("portable"));
+    let ran = desk.types_with(VARIABLE, "AVX512", "extract hello").fails_as_wrong_usage();
+    ran.says_all(&[VARIABLE, "AVX512"]);
+}
+
+#[test]
+fn every_instruction_set_writes_the_same_numbers() {
+    let desk = Desk::new();
+    let texts: Vec<String> = (0..40).map(|i| "the quick river's stone ".repeat(i % 11)).collect();
+    desk.put("texts.txt", texts.join("\n"));
+    for model in ["width1", "width3", "width16", "width32", "width64"] {
+        desk.model(model);
+        for compute in ["f32", "bf16"] {
+            let job = format!("extract -m {model} -i texts.txt -e token,mean,weightedmean --compute {compute}");
+            desk.types(&format!("{job} -o {model}-{compute}")).succeeds();
+            let mut expected = desk.job(&format!("{model}-{compute}"));
+            expected.remove("manifest.json");
+            for isa in available(&desk) {
+                for speed in ["--threads 1", "--threads 3 --batch-tokens 50"] {
+                    let out = format!("{model}-{compute}-{isa}{}", speed.replace(' ', ""));
+                    desk.types_with(VARIABLE, &isa, &format!("{job} {speed} -o {out}")).succeeds();
+                    assert_eq!(desk.json(&format!("{out}/manifest.json"))["instruction_set"], isa.as_str());
+                    for (file, bytes) in &expected {
+                        assert!(desk.read(&format!("{out}/{file}")) == *bytes, "{out}: {file} differs");
+                    }
+                }
+            }
+        }
+        let (f32, bf16) = (format!("{model}-f32"), format!("{model}-bf16"));
+        assert!(desk.job(&f32) != desk.job(&bf16), "bfloat16 is another arithmetic");
+        assert_eq!(desk.json(&format!("{bf16}/manifest.json"))["plan"]["compute"], "bf16");
+    }
+}
+
+#[test]
+fn another_arithmetic_is_another_job() {
+    let desk = Desk::new();
+    desk.types("extract hello -o out").succeeds();
+    desk.types("extract hello -o out --compute bf16").fails().says("--compute");
+}
