@@ -5,7 +5,7 @@ VENV := .venv
 # Real texts and vocabularies for `parity` (tests/real/README.md says which); without them it makes up its own.
 DATA ?= $(wildcard ../shared/data)
 
-.PHONY: all lint test venv parity goldens placeholder
+.PHONY: all lint test venv parity bits bench bench-kernels bench-peers profile goldens placeholder
 
 all: lint test
 
@@ -24,10 +24,48 @@ $(VENV)/installed: tests/real/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --requirement tests/real/requirements.txt
 	touch $@
 
-# Every layer of all-MiniLM-L6-v2 against transformers in float64, and the tokens of four vocabularies.
+# Every layer of all-MiniLM-L6-v2 against transformers in float64, and the tokens of four vocabularies; bfloat16 against
+# PyTorch's.
 parity: venv
 	cargo build --locked --release
 	$(VENV)/bin/python tests/real/parity.py --layerwise target/release/layerwise $(if $(DATA),--data $(DATA))
+	$(VENV)/bin/python tests/real/bfloat16.py --layerwise target/release/layerwise $(if $(DATA),--data $(DATA))
+
+# The same bits in any company, order, number of threads and batch, on every instruction set of this machine.
+ISAS = $(shell LAYERWISE_ISA=? cargo run --quiet --locked -- extract x 2>&1 | sed -n 's/.*it has //p' | tr -d ,)
+bits:
+	cargo test --locked --lib kernels
+	cargo test --locked --test cli same_bytes
+	cargo test --locked --test cli instruction_sets
+	for isa in $(ISAS); do LAYERWISE_ISA=$$isa cargo test --locked --test goldens || exit 1; done
+
+# Everything in BENCHMARKS.md. Leave the machine alone meanwhile: about an hour and a half on two cores.
+bench: bench-kernels bench-peers
+
+bench-kernels:
+	cargo bench --locked --bench kernels
+
+# The texts of the comparison, one a line, and where its models go (2.5 GB).
+TEXTS ?= $(DATA)/bench/mixed.txt
+WORK ?= target/peers
+VOCAB ?= $(wildcard $(DATA)/vocab/bert-base-uncased/vocab.txt)
+bench-peers: $(VENV)/peers-installed
+	cargo build --locked --release
+	mkdir -p $(WORK)
+	$(VENV)/bin/python benches/peers/models.py --work $(WORK) $(if $(VOCAB),--vocab $(VOCAB),--text $(TEXTS))
+	$(VENV)/bin/python benches/process.py --layerwise target/release/layerwise --data $(TEXTS) --work $(WORK)
+	$(VENV)/bin/python benches/peers/compare.py --layerwise target/release/layerwise --data $(TEXTS) --work $(WORK)
+	$(VENV)/bin/python benches/peers/bits.py --layerwise target/release/layerwise --data $(TEXTS)
+
+$(VENV)/peers-installed: benches/peers/requirements.txt $(VENV)/installed
+	$(VENV)/bin/python -m pip install --quiet --requirement benches/peers/requirements.txt
+	touch $@
+
+# Where the time goes, step by step; needs perf, and the models of bench-peers.
+profile:
+	RUSTFLAGS="-C force-frame-pointers=yes" CARGO_PROFILE_RELEASE_DEBUG=line-tables-only \
+		cargo build --locked --release --target-dir target/profile
+	$(PYTHON) benches/profile.py --layerwise target/profile/release/layerwise --data $(TEXTS) --work $(WORK)
 
 # The golden models and what transformers computes from them (tests/golden/README.md).
 goldens: venv

@@ -1,13 +1,16 @@
 //! Each kernel by itself, on one thread, at the shapes of BERT-base and all-MiniLM-L6-v2.
 //!
-//! Throughput is in floating-point operations, for the embeddings in elements. `cargo bench --bench kernels`; `LAYERWISE_ISA` chooses the instructions.
+//! Throughput of products, layers and attention is in floating-point operations, to be compared with `limit`, which does
+//! nothing but multiply-adds; that of the others is in numbers written. `cargo bench --bench kernels`; `LAYERWISE_ISA`
+//! chooses the instructions.
 
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::ops::Range;
 
 use candle_core::{Device, Tensor};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use layerwise::kernels::single::{self, Attention};
 use layerwise::kernels::{self, EncoderLayer, LayerNorm, LayerParameters, Linear, Parameters};
 use layerwise::spec::{Activation, Compute};
 
@@ -47,6 +50,11 @@ fn norm(hidden: usize) -> LayerNorm {
 fn benchmarks(criterion: &mut Criterion) {
     kernels::check_instruction_set().expect("LAYERWISE_ISA");
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("one thread");
+    let mut group = criterion.benchmark_group("limit");
+    let steps = 1 << 16;
+    group.throughput(Throughput::Elements(single::multiply_adds(steps) as u64));
+    group.bench_function("multiply-add", |b| b.iter(|| single::multiply_adds(black_box(steps))));
+    group.finish();
     for compute in [Compute::F32, Compute::Bf16] {
         for (model, hidden, heads, inner) in SHAPES {
             let mut group = criterion.benchmark_group(format!("{model}/{compute:?}"));
@@ -79,7 +87,26 @@ fn benchmarks(criterion: &mut Criterion) {
             if compute == Compute::F32 {
                 let rows: Vec<u32> = (0..TOKENS as u32).collect();
                 let norm = norm(hidden);
+                group.throughput(Throughput::Elements((TOKENS * inner) as u64));
+                for (name, activation) in [("gelu", Activation::Gelu), ("gelu_tanh", Activation::GeluTanh)] {
+                    let values: Vec<f32> = numbers(TOKENS * inner).iter().map(|x| 3.0 * x).collect();
+                    let copy = || values.clone();
+                    group.bench_function(name, |b| {
+                        b.iter_batched_ref(copy, |values| single::activate(activation, values), BatchSize::LargeInput);
+                    });
+                }
+                for length in [16, 64, 512] {
+                    let mut attention =
+                        Attention::new(heads, hidden / heads, length, numbers(3 * length * hidden).into_iter());
+                    group.throughput(Throughput::Elements((4 * length * length * hidden) as u64));
+                    group.bench_function(format!("attention/{length}"), |b| b.iter(|| attention.run()));
+                }
+                let (x, residual) = (numbers(TOKENS * hidden), numbers(TOKENS * hidden));
+                let mut out = vec![0.0; TOKENS * hidden];
                 group.throughput(Throughput::Elements((TOKENS * hidden) as u64));
+                group.bench_function("layer_norm", |b| {
+                    b.iter(|| single::layer_norm(&norm, black_box(&x), &residual, &mut out));
+                });
                 group.bench_function("embed", |b| {
                     b.iter(|| kernels::embed([&hidden_state; 3], [&rows; 3], &norm));
                 });

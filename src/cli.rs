@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::checkpoint::BUNDLED;
 use crate::spec::{
-    Combine, Compute, Dtype, Emit, Format, InputFormat, LayerSelection, Overflow, SpecialTokens, WordPooling,
+    Combine, Compute, DeviceSelection, Dtype, Emit, Format, InputFormat, LayerSelection, Overflow, SpecialTokens,
+    WordPooling,
 };
 
 /// Embeddings from every encoder layer of BERT models: exact, bit-identical, without Python
@@ -199,6 +200,10 @@ pub struct ExtractArgs {
     /// Tokenize, say what would be written, and write nothing
     #[arg(long, help_heading = "Output")]
     pub dry_run: bool,
+
+    /// What computes: cpu, or cuda, cuda:N or metal in builds with that feature
+    #[arg(long, value_name = "D", default_value = "cpu", help_heading = "Speed")]
+    pub device: DeviceSelection,
 
     /// Arithmetic of the matrix products on the CPU
     #[arg(long, value_name = "TYPE", value_enum, default_value_t, help_heading = "Speed")]

@@ -9,7 +9,7 @@
 //! ```
 //! use layerwise::batch::Batch;
 //! use layerwise::checkpoint::{Checkpoint, Request};
-//! use layerwise::encoder::{Encoder, Settings};
+//! use layerwise::encoder::{Encoder, Ops, Settings};
 //! use layerwise::input::Text;
 //! use layerwise::spec::Compute;
 //! use layerwise::tokens::Tokenizer;
@@ -19,7 +19,7 @@
 //! let checkpoint = Checkpoint::find(&request)?;
 //! let config = checkpoint.config()?;
 //! let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings)?;
-//! let settings = Settings { deepest: config.num_hidden_layers, pooler: false, compute: Compute::F32 };
+//! let settings = Settings { deepest: config.num_hidden_layers, pooler: false, compute: Compute::F32, ops: Ops::Kernels };
 //! let encoder = Encoder::load(&checkpoint.weights()?, &config, settings)?;
 //!
 //! let text = Text { text: "the bank of the river".to_owned(), words: None };

@@ -7,7 +7,8 @@ use crate::checkpoint::sentence::SentenceRecipe;
 use crate::cli::ExtractArgs;
 use crate::error::{Error, Result};
 use crate::spec::{
-    Combine, Compute, Dtype, Emit, Format, InputFormat, Overflow, Pooling, RowKind, SpecialTokens, WordPooling,
+    Combine, Compute, DeviceKind, Dtype, Emit, Format, InputFormat, Overflow, Pooling, RowKind, SpecialTokens,
+    WordPooling,
 };
 
 /// What a job computes and writes, every default filled in. Two jobs with equal plans, models and inputs are one job.
@@ -39,6 +40,8 @@ pub struct Plan {
     pub dtype: Dtype,
     /// The arithmetic of the matrix products.
     pub compute: Compute,
+    /// What computes.
+    pub device: DeviceKind,
     /// Width of a hidden state.
     #[serde(skip)]
     pub hidden_size: usize,
@@ -123,6 +126,12 @@ impl Plan {
                 "--dtype bf16 does not exist in .npy files; choose --format safetensors or --dtype f16".to_owned(),
             ));
         }
+        if args.compute != Compute::F32 && args.device.kind != DeviceKind::Cpu {
+            return Err(Error::Usage(format!(
+                "--compute bf16 is an arithmetic of the CPU; --device {} computes in float32",
+                args.device
+            )));
+        }
         if emit.contains(&Emit::Pooler) && !has_pooler {
             return Err(Error::Usage(
                 "--emit pooler: this model's weights have no pooler; choose cls for the first token's vector"
@@ -156,6 +165,7 @@ impl Plan {
             format: args.format,
             dtype: args.dtype,
             compute: args.compute,
+            device: args.device.kind,
             hidden_size: config.hidden_size,
             num_hidden_layers: config.num_hidden_layers,
             sentence,

@@ -342,6 +342,61 @@ pub enum Compute {
     Bf16,
 }
 
+/// What computes: `cpu`, `cuda`, `cuda:1`, `metal`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceSelection {
+    /// Which kind.
+    pub kind: DeviceKind,
+    /// Which of several, from 0.
+    pub index: usize,
+}
+
+/// A kind of device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceKind {
+    /// The CPU, with our own kernels
+    Cpu,
+    /// An NVIDIA GPU, in builds with the feature `cuda`
+    Cuda,
+    /// Apple's GPU, in builds with the feature `metal`
+    Metal,
+}
+
+impl DeviceKind {
+    /// The name in options and manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            DeviceKind::Cpu => "cpu",
+            DeviceKind::Cuda => "cuda",
+            DeviceKind::Metal => "metal",
+        }
+    }
+}
+
+impl FromStr for DeviceSelection {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, index) = match text.split_once(':') {
+            Some(("cuda", index)) => ("cuda", index.parse().map_err(|_| format!("`{index}` is not a number"))?),
+            _ => (text, 0),
+        };
+        let kinds = [DeviceKind::Cpu, DeviceKind::Cuda, DeviceKind::Metal];
+        match kinds.into_iter().find(|kind| kind.name() == name) {
+            Some(kind) => Ok(Self { kind, index }),
+            None => Err("expected cpu, cuda, cuda:N or metal".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for DeviceSelection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.name())?;
+        if self.index > 0 { write!(f, ":{}", self.index) } else { Ok(()) }
+    }
+}
+
 /// The format of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -7,7 +7,7 @@ use std::path::Path;
 use layerwise::checkpoint::config::Config;
 use layerwise::checkpoint::weights::Weights;
 use layerwise::checkpoint::{Checkpoint, Request};
-use layerwise::encoder::{self, Encoder, Settings};
+use layerwise::encoder::{self, Encoder, Ops, Settings};
 use layerwise::error::Result;
 use layerwise::input::Text;
 use layerwise::spec::Compute;
@@ -32,7 +32,7 @@ fn load(name: &str, bytes: &[u8], model: &str) -> Result<Encoder<'static>> {
     let config = Config::parse(&golden(&format!("{model}/config.json")), Path::new("config.json"))?;
     let (deepest, pooler) = (config.num_hidden_layers, encoder::has_pooler(&weights));
     encoder::check(&weights, &config, deepest, pooler)?;
-    Encoder::load(&weights, &config, Settings { deepest, pooler, compute: Compute::F32 })
+    Encoder::load(&weights, &config, Settings { deepest, pooler, compute: Compute::F32, ops: Ops::Kernels })
 }
 
 #[derive(Debug, Clone)]

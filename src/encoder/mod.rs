@@ -1,16 +1,16 @@
 //! The forward pass: one loop over the layers, each hidden state handed to a visitor and then dropped.
 
 mod bert;
+mod tensors;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
-use self::bert::{Embeddings, load_layer, load_pooler};
+use self::bert::{Embeddings, Layer, Pooler, load_layer, load_pooler};
 use crate::batch::Batch;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::weights::Weights;
-use crate::error::Result;
-use crate::kernels::{EncoderLayer, Linear};
-use crate::spec::Compute;
+use crate::error::{Error, Result};
+use crate::spec::{Compute, DeviceKind, DeviceSelection};
 
 /// A BERT encoder, down to the deepest layer a job needs.
 ///
@@ -21,14 +21,55 @@ pub struct Encoder<'a> {
 }
 
 /// How much of a model is computed, and in which arithmetic.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// The last layer computed.
     pub deepest: usize,
     /// Whether the pooler is.
     pub pooler: bool,
-    /// The arithmetic of the products.
+    /// The arithmetic of the products, where they are the kernels'.
     pub compute: Compute,
+    /// What computes.
+    pub ops: Ops,
+}
+
+/// What computes the steps of the forward pass.
+#[derive(Debug, Clone)]
+pub enum Ops {
+    /// The CPU kernels: exact, and the same bits in any batch.
+    Kernels,
+    /// The tensor library's own ops, on any of its devices.
+    Tensors(Device),
+}
+
+impl Ops {
+    /// Opens the device that was asked for.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when this build or this machine does not have it.
+    pub fn open(selection: DeviceSelection) -> Result<Self> {
+        let (device, feature) = match selection.kind {
+            DeviceKind::Cpu => return Ok(Ops::Kernels),
+            DeviceKind::Cuda => (Device::new_cuda(selection.index), cfg!(feature = "cuda")),
+            DeviceKind::Metal => (Device::new_metal(selection.index), cfg!(feature = "metal")),
+        };
+        let name = selection.kind.name();
+        match device {
+            Ok(device) => Ok(Ops::Tensors(device)),
+            Err(_) if !feature => Err(Error::Usage(format!(
+                "--device {selection}: this build cannot use it; build one that can with `cargo install --features {name}`, or leave the option out"
+            ))),
+            Err(error) => Err(Error::Usage(format!("--device {selection} cannot be opened: {error}"))),
+        }
+    }
+
+    /// Where its tensors are.
+    fn device(&self) -> &Device {
+        match self {
+            Ops::Kernels => &Device::Cpu,
+            Ops::Tensors(device) => device,
+        }
+    }
 }
 
 /// What of it is in memory.
@@ -41,8 +82,8 @@ enum Parts<'a> {
 
 struct Loaded {
     embeddings: Embeddings,
-    layers: Vec<EncoderLayer>,
-    pooler: Option<Linear>,
+    layers: Vec<Layer>,
+    pooler: Option<Pooler>,
 }
 
 impl Encoder<'static> {
@@ -51,11 +92,12 @@ impl Encoder<'static> {
     /// # Errors
     /// [`Error::Tensor`](crate::error::Error::Tensor) for a parameter that is missing or not as `config` says.
     pub fn load(weights: &Weights, config: &Config, settings: Settings) -> Result<Self> {
-        let Settings { deepest, pooler, compute } = settings;
         let loaded = Loaded {
-            embeddings: Embeddings::load(weights, config, None)?,
-            layers: (0..deepest).map(|index| load_layer(weights, config, compute, index)).collect::<Result<_>>()?,
-            pooler: if pooler { Some(load_pooler(weights, config, compute)?) } else { None },
+            embeddings: Embeddings::load(weights, config, &settings.ops, None)?,
+            layers: (0..settings.deepest)
+                .map(|index| load_layer(weights, config, &settings, index))
+                .collect::<Result<_>>()?,
+            pooler: if settings.pooler { Some(load_pooler(weights, config, &settings)?) } else { None },
         };
         Ok(Self { settings, parts: Parts::Loaded(Box::new(loaded)) })
     }
@@ -70,7 +112,7 @@ impl<'a> Encoder<'a> {
 
     /// Runs a batch and calls `visit(k, hidden_state)` for k = 0, 1, … up to the deepest layer.
     ///
-    /// `hidden_state` is float32 (tokens of the batch, hidden_size), contiguous. While a layer is visited the next one
+    /// `hidden_state` is float32 (tokens of the batch, hidden_size), contiguous, in the CPU's memory. While a layer is visited the next one
     /// is computed, so that threads have work while one of them writes.
     ///
     /// # Errors
@@ -82,23 +124,25 @@ impl<'a> Encoder<'a> {
     ) -> Result<()> {
         let mut hidden_state = match &self.parts {
             Parts::Loaded(loaded) => loaded.embeddings.forward(batch)?,
-            Parts::Fetched { weights, config } => Embeddings::load(weights, config, Some(batch))?.forward(batch)?,
+            Parts::Fetched { weights, config } => {
+                Embeddings::load(weights, config, &self.settings.ops, Some(batch))?.forward(batch)?
+            }
         };
         for index in 0..self.settings.deepest {
             let next = || -> Result<Tensor> {
                 Ok(match &self.parts {
                     Parts::Loaded(loaded) => loaded.layers[index].forward(&hidden_state, &batch.bounds)?,
                     Parts::Fetched { weights, config } => {
-                        let layer = load_layer(weights, config, self.settings.compute, index)?;
+                        let layer = load_layer(weights, config, &self.settings, index)?;
                         layer.forward(&hidden_state, &batch.bounds)?
                     }
                 })
             };
-            let (next, visited) = rayon::join(next, || visit(index, &hidden_state));
+            let (next, visited) = rayon::join(next, || visit(index, &hidden_state.to_device(&Device::Cpu)?));
             visited?;
             hidden_state = next?;
         }
-        visit(self.settings.deepest, &hidden_state)
+        visit(self.settings.deepest, &hidden_state.to_device(&Device::Cpu)?)
     }
 
     /// `pooler_output` (texts, hidden_size) from `first_tokens` (texts, hidden_size), the first token of each text in
@@ -110,13 +154,13 @@ impl<'a> Encoder<'a> {
         if !self.settings.pooler {
             return Ok(None);
         }
-        let pooled = match &self.parts {
-            Parts::Loaded(loaded) => loaded.pooler.as_ref().map(|pooler| pooler.forward(first_tokens)),
+        let first_tokens = first_tokens.to_device(self.settings.ops.device())?;
+        match &self.parts {
+            Parts::Loaded(loaded) => loaded.pooler.as_ref().map(|pooler| pooler.forward(&first_tokens)).transpose(),
             Parts::Fetched { weights, config } => {
-                Some(load_pooler(weights, config, self.settings.compute)?.forward(first_tokens))
+                load_pooler(weights, config, &self.settings)?.forward(&first_tokens).map(Some)
             }
-        };
-        Ok(pooled.transpose()?)
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::checkpoint::sentence::SENTENCE_CONFIG;
 use crate::checkpoint::{self, Checkpoint};
 use crate::cli::ExtractArgs;
 use crate::console::Console;
-use crate::encoder;
+use crate::encoder::{self, Ops};
 use crate::error::{Error, Result};
 use crate::input::{self, Source};
 use crate::interrupt::Interrupt;
@@ -23,7 +23,7 @@ use crate::output::existing::{self, Existing};
 use crate::output::jsonl::JsonLines;
 use crate::output::manifest::{self, ModelIdentity};
 use crate::plan::Plan;
-use crate::spec::Emit;
+use crate::spec::{DeviceKind, Emit};
 use crate::tokens::Tokenizer;
 
 /// Runs the job.
@@ -47,6 +47,13 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     let config = checkpoint.config()?;
     let weights = checkpoint.weights()?;
     let plan = Plan::resolve(args, &config, encoder::has_pooler(&weights), || checkpoint.sentence_recipe())?;
+    let ops = Ops::open(args.device)?;
+    if plan.device != DeviceKind::Cpu {
+        console.note(&format!(
+            "on --device {} the last digits of a text's numbers may depend on its batch; on the CPU they never do",
+            args.device
+        ));
+    }
     encoder::check(&weights, &config, plan.deepest(), plan.emits(Emit::Pooler))?;
     let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, plan.max_length)?;
     if plan.sentence.as_ref().is_some_and(|recipe| recipe.do_lower_case) && !tokenizer.ignores_case() {
@@ -96,7 +103,7 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
         return dry_run::print(args, &checkpoint, &weights, &config, &plan, &tokenized.counts);
     }
 
-    let job = Job { args, plan: &plan, config: &config, weights: &weights, threads, started };
+    let job = Job { args, plan: &plan, config: &config, weights: &weights, ops, threads, started };
     match output {
         None => {
             let mut sink = JsonLines::new(&plan, &tokenizer);

@@ -12,7 +12,7 @@ use crate::checkpoint::config::Config;
 use crate::checkpoint::weights::Weights;
 use crate::cli::ExtractArgs;
 use crate::console::Console;
-use crate::encoder::{Encoder, Settings};
+use crate::encoder::{Encoder, Ops, Settings};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::kernels;
@@ -29,6 +29,7 @@ pub(super) struct Job<'a> {
     pub(super) plan: &'a Plan,
     pub(super) config: &'a Config,
     pub(super) weights: &'a Weights,
+    pub(super) ops: Ops,
     pub(super) threads: usize,
     pub(super) started: SystemTime,
 }
@@ -42,6 +43,7 @@ impl Job<'_> {
             deepest: self.plan.deepest(),
             pooler: self.plan.emits(Emit::Pooler),
             compute: self.plan.compute,
+            ops: self.ops.clone(),
         };
         let one_batch = counts.tokens.max(counts.texts) <= self.batch_tokens() as u64;
         if one_batch && self.args.output.is_none() {

@@ -13,28 +13,19 @@ use rayon::prelude::*;
 use super::EncoderLayer;
 use super::attention::{self, QueryKeyValue};
 use super::linear::{Dense, MOST_ROWS, Operands};
-use super::number::{Number, Pair};
 use super::packed::{Line, STRIP};
 use super::rowwise::Norm;
-use crate::spec::Compute;
 
 /// Groups for each thread that make it worth while to give each task a group: fewer would end too unevenly.
 const GROUPS_PER_THREAD: usize = 4;
 
 /// `hidden_state` (tokens, hidden) of texts, text i being tokens `bounds[i]..bounds[i + 1]`, to the layer's output.
 pub(super) fn forward(layer: &EncoderLayer, hidden_state: &[f32], bounds: &[usize]) -> Vec<f32> {
-    match layer.compute {
-        Compute::F32 => forward_as::<f32>(layer, hidden_state, bounds),
-        Compute::Bf16 => forward_as::<Pair>(layer, hidden_state, bounds),
-    }
-}
-
-fn forward_as<T: Number>(layer: &EncoderLayer, hidden_state: &[f32], bounds: &[usize]) -> Vec<f32> {
     let mut out = vec![0.0; hidden_state.len()];
     let groups = groups(bounds);
     let threads = rayon::current_num_threads();
     if threads > 1 && groups.len() < threads * GROUPS_PER_THREAD {
-        step_by_step::<T>(layer, hidden_state, &groups, &mut out);
+        step_by_step(layer, hidden_state, &groups, &mut out);
         return out;
     }
     let hidden = layer.hidden();
@@ -50,7 +41,7 @@ fn forward_as<T: Number>(layer: &EncoderLayer, hidden_state: &[f32], bounds: &[u
     let tasks = Mutex::new(tasks.into_iter());
     let next = || tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
     rayon::broadcast(|_| {
-        let mut scratch = Scratch::<T>::default();
+        let mut scratch = Scratch::default();
         while let Some((group, out)) = next() {
             scratch.group(layer, hidden_state, &group, out);
         }
@@ -91,15 +82,15 @@ fn groups(bounds: &[usize]) -> Vec<Group<'_>> {
 
 /// Memory for a group on its way through a layer; kept from one group to the next.
 #[derive(Default)]
-struct Scratch<T: Number> {
+struct Scratch {
     query_key_value: Vec<Line<f32>>,
-    attention: attention::Scratch<T>,
+    attention: attention::Scratch,
     context: Vec<f32>,
     rows: RowScratch,
     operands: Operands,
 }
 
-impl<T: Number> Scratch<T> {
+impl Scratch {
     /// All of a layer for one group.
     fn group(&mut self, layer: &EncoderLayer, hidden_state: &[f32], group: &Group<'_>, out: &mut [f32]) {
         let (hidden, heads) = (layer.hidden(), layer.heads);
@@ -153,7 +144,7 @@ impl RowScratch {
 }
 
 /// Few groups: each step spread over all threads, its columns where its rows are too few.
-fn step_by_step<T: Number>(layer: &EncoderLayer, hidden_state: &[f32], groups: &[Group<'_>], out: &mut [f32]) {
+fn step_by_step(layer: &EncoderLayer, hidden_state: &[f32], groups: &[Group<'_>], out: &mut [f32]) {
     let (hidden, heads) = (layer.hidden(), layer.heads);
     let threads = rayon::current_num_threads();
 
@@ -190,7 +181,7 @@ fn step_by_step<T: Number>(layer: &EncoderLayer, hidden_state: &[f32], groups: &
             }
         }
     }
-    tasks.into_par_iter().for_each_init(attention::Scratch::<T>::default, |scratch, (qkv, text, queries, out)| {
+    tasks.into_par_iter().for_each_init(attention::Scratch::default, |scratch, (qkv, text, queries, out)| {
         scratch.attend(qkv, text, queries, out);
     });
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Parameters;
-use super::number::{Number, Pair};
+use super::number::{Number, Pair, Rounded, has_dot_products};
 use super::packed::{Line, Packed, STRIP, pack_transposed};
 use super::product::{Product, Rows};
 use crate::spec::{Activation, Compute};
@@ -38,7 +38,9 @@ pub(super) struct Dense {
 
 enum Weight {
     Float32(Packed<f32>),
-    Bfloat16(Packed<Pair>),
+    /// bfloat16, as the machine multiplies it.
+    Pairs(Packed<Pair>),
+    Rounded(Packed<Rounded>),
 }
 
 /// Where a product goes: row i of strip s starts at `i * row_stride + s * strip_stride`.
@@ -52,7 +54,8 @@ struct Out<'a> {
 #[derive(Default)]
 pub(super) struct Operands {
     float32: Vec<f32>,
-    bfloat16: Vec<Pair>,
+    pairs: Vec<Pair>,
+    rounded: Vec<Rounded>,
 }
 
 impl Dense {
@@ -64,7 +67,8 @@ impl Dense {
     ) -> Result<Self, E> {
         let weight = match compute {
             Compute::F32 => Weight::Float32(pack_weight(&parameters)?),
-            Compute::Bf16 => Weight::Bfloat16(pack_weight(&parameters)?),
+            Compute::Bf16 if has_dot_products() => Weight::Pairs(pack_weight(&parameters)?),
+            Compute::Bf16 => Weight::Rounded(pack_weight(&parameters)?),
         };
         Ok(Self { weight, inputs: parameters.inputs, bias: parameters.bias, activation })
     }
@@ -97,7 +101,8 @@ impl Dense {
     fn some(&self, x: &[f32], strips: Range<usize>, out: Out<'_>, operands: &mut Operands) {
         match &self.weight {
             Weight::Float32(weight) => self.some_as(weight, x, strips, out, &mut operands.float32),
-            Weight::Bfloat16(weight) => self.some_as(weight, x, strips, out, &mut operands.bfloat16),
+            Weight::Pairs(weight) => self.some_as(weight, x, strips, out, &mut operands.pairs),
+            Weight::Rounded(weight) => self.some_as(weight, x, strips, out, &mut operands.rounded),
         }
     }
 

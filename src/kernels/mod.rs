@@ -12,6 +12,8 @@ mod number;
 mod packed;
 mod product;
 mod rowwise;
+#[doc(hidden)]
+pub mod single;
 
 use std::ops::Range;
 
@@ -109,6 +111,11 @@ impl LayerNorm {
     pub fn new(weight: Vec<f32>, bias: Vec<f32>, eps: f64) -> Self {
         Self(Norm { weight, bias, eps })
     }
+
+    /// `weight` and `bias`, both (hidden), and `eps`.
+    pub fn parameters(&self) -> (&[f32], &[f32], f64) {
+        (&self.0.weight, &self.0.bias, self.0.eps)
+    }
 }
 
 /// What an [`EncoderLayer`] is made of.
@@ -140,7 +147,6 @@ pub struct EncoderLayer {
     intermediate: Dense,
     output: Dense,
     output_norm: Norm,
-    compute: Compute,
 }
 
 impl EncoderLayer {
@@ -159,7 +165,6 @@ impl EncoderLayer {
             intermediate: Dense::load(intermediate, Some(activation), compute)?,
             output: Dense::load(output, None, compute)?,
             output_norm: parameters.output_norm.0,
-            compute,
         })
     }
 

@@ -1,27 +1,32 @@
-//! What the matrix product multiplies: float32, or pairs of bfloat16; and the one step it repeats, per instruction set.
+//! What the matrix product multiplies: float32, or bfloat16 as the machine has it; and the one step it repeats.
 
 use bytemuck::{Pod, Zeroable};
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
 use super::isa::{Isa, isa};
-use super::packed::{Line, STRIP};
+use super::packed::STRIP;
 use super::product::{Product, Rows};
 
 /// What operands are held as. One of them covers `STEP` places of the inner dimension.
 pub(super) trait Number: Pod + Default + Send + Sync {
     const STEP: usize;
 
-    /// From numbers that follow each other in the inner dimension; the second counts only where `STEP` is 2.
+    /// From the numbers of its places in the inner dimension; what is beyond its end is zero.
     fn new(values: [f32; 2]) -> Self;
 
-    /// Rows of `inner` float32 as this, converted into `buffer` where need be.
-    fn rows<'a>(rows: Rows<'a, f32>, count: usize, inner: usize, buffer: &'a mut Vec<Self>) -> Rows<'a, Self>;
+    /// Which of `count` numbers the operand at `place` begins with.
+    #[inline(always)]
+    fn first(place: usize, _count: usize) -> usize {
+        place * Self::STEP
+    }
 
-    /// Strips of float32 as this, converted into `buffer` where need be.
-    fn lines<'a>(
-        strips: impl Iterator<Item = &'a [Line<f32>]>,
-        buffer: &'a mut Vec<Line<Self>>,
-    ) -> Vec<&'a [Line<Self>]>;
+    /// Rows of `inner` float32 as this, converted into `buffer` where need be.
+    fn rows<'a>(rows: Rows<'a, f32>, count: usize, inner: usize, buffer: &'a mut Vec<Self>) -> Rows<'a, Self> {
+        let stride = inner.div_ceil(Self::STEP);
+        buffer.resize(count * stride, Self::default());
+        isa().run(Convert { rows, inner, buffer });
+        Rows { data: buffer, stride }
+    }
 
     /// Multiplies.
     fn multiply(isa: Isa, product: Product<'_, Self>);
@@ -56,37 +61,35 @@ impl Number for f32 {
         rows
     }
 
-    fn lines<'a>(strips: impl Iterator<Item = &'a [Line<f32>]>, _: &'a mut Vec<Line<f32>>) -> Vec<&'a [Line<f32>]> {
-        strips.collect()
-    }
-
     fn multiply(isa: Isa, product: Product<'_, f32>) {
-        isa.run(product.by(Fused));
+        isa.run(product.by(Fused::<32>));
     }
 }
 
-/// The fused multiply-add of float32.
+/// The fused multiply-add of float32, in chains of `CHAIN`.
+///
+/// One chain over the whole inner dimension would need half the registers, but is not exact enough for float32. Largest
+/// error of any layer of all-MiniLM-L6-v2 on 78 texts, as a multiple of PyTorch float32's: one chain 1.7, chains of
+/// 128 1.1, of 64 1.04, of 32 0.73, of 16 0.77.
 #[derive(Clone, Copy)]
-pub(super) struct Fused;
+pub(super) struct Fused<const CHAIN: usize>;
 
-impl Step<f32> for Fused {
-    /// One chain over the whole inner dimension would need half the registers, but is not exact enough. Largest error
-    /// of any layer of all-MiniLM-L6-v2 on 78 texts, as a multiple of PyTorch float32's: one chain 1.7, chains of
-    /// 128 1.1, of 64 1.04, of 32 0.73, of 16 0.77.
-    const CHAIN: usize = 32;
+impl<const CHAIN: usize, T: Number + Into<f32>> Step<T> for Fused<CHAIN> {
+    const CHAIN: usize = CHAIN;
     /// With 3 strips 12 sums and 12 totals, all in registers: 98 % of the FMA rate on Zen 4. 8 rows with their totals
     /// in memory have 96 %.
     const TALL: usize = 4;
     type Vector<S: Simd> = S::f32s;
 
     #[inline(always)]
-    fn load<S: Simd>(_: S, line: &[f32; STRIP], index: usize) -> S::f32s {
+    fn load<S: Simd>(_: S, line: &[T; STRIP], index: usize) -> S::f32s {
+        let line: &[f32; STRIP] = bytemuck::cast_ref(line);
         S::as_simd_f32s(line).0[index]
     }
 
     #[inline(always)]
-    fn splat<S: Simd>(simd: S, number: f32) -> S::f32s {
-        simd.splat_f32s(number)
+    fn splat<S: Simd>(simd: S, number: T) -> S::f32s {
+        simd.splat_f32s(number.into())
     }
 
     #[inline(always)]
@@ -95,14 +98,9 @@ impl Step<f32> for Fused {
     }
 }
 
-/// Two bfloat16 that follow each other in the inner dimension, the first in the low half.
-#[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
-#[repr(transparent)]
-pub(super) struct Pair(u32);
-
-/// Operands smaller than this, 2⁻⁵⁵, become zero. All others are multiples of 2⁻⁶², their products and any sum of them
-/// multiples of 2⁻¹²⁴: no subnormal number ever arises. x86's dot products take those for zero, other instructions do
-/// not; so all of them compute the same bits.
+/// Operands smaller than this, 2⁻⁵⁵, become zero as bfloat16. All others are multiples of 2⁻⁶², their products and any
+/// sum of them multiples of 2⁻¹²⁴: no subnormal number ever arises. x86's dot products take those for zero, other
+/// instructions do not; so all of them compute the same bits.
 const SMALLEST: u32 = (127 - 55) << 23;
 
 /// The bits of the nearest bfloat16, ties to even.
@@ -114,37 +112,27 @@ fn bfloat16(value: f32) -> u32 {
     if bits & 0x7fff_ffff < SMALLEST { 0 } else { rounded }
 }
 
+/// Whether this machine multiplies bfloat16 as [`Pair`]s, or else as [`Rounded`] numbers.
+pub(super) fn has_dot_products() -> bool {
+    match isa() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Bf16(..) => true,
+        _ => false,
+    }
+}
+
+/// Two bfloat16 that follow each other in the inner dimension, the first in the low half; for machines with dot products
+/// of them.
+#[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
+#[repr(transparent)]
+pub(super) struct Pair(u32);
+
 impl Number for Pair {
     const STEP: usize = 2;
 
     #[inline(always)]
     fn new(values: [f32; 2]) -> Pair {
         Pair(bfloat16(values[0]) | bfloat16(values[1]) << 16)
-    }
-
-    fn rows<'a>(rows: Rows<'a, f32>, count: usize, inner: usize, buffer: &'a mut Vec<Pair>) -> Rows<'a, Pair> {
-        let stride = inner.div_ceil(2);
-        buffer.resize(count * stride, Pair::default());
-        isa().run(Convert { rows, inner, buffer });
-        Rows { data: buffer, stride }
-    }
-
-    fn lines<'a>(
-        strips: impl Iterator<Item = &'a [Line<f32>]>,
-        buffer: &'a mut Vec<Line<Pair>>,
-    ) -> Vec<&'a [Line<Pair>]> {
-        buffer.clear();
-        let mut length = 0;
-        for strip in strips {
-            length = strip.len().div_ceil(2);
-            let (pairs, rest) = strip.as_chunks::<2>();
-            let zeros = Line([0.0; STRIP]);
-            let rest = rest.iter().map(|last| [*last, zeros]);
-            for [first, second] in pairs.iter().copied().chain(rest) {
-                buffer.push(Line(std::array::from_fn(|j| Pair::new([first.0[j], second.0[j]]))));
-            }
-        }
-        buffer.chunks_exact(length.max(1)).collect()
     }
 
     fn multiply(isa: Isa, product: Product<'_, Pair>) {
@@ -154,65 +142,72 @@ impl Number for Pair {
                 // SAFETY: `Isa::Avx512Bf16` holds proof that the machine has AVX-512 with bfloat16 dot products.
                 unsafe { multiply_by_dot_products(v4, product) }
             }
-            isa => isa.run(product.by(FusedTwice)),
+            isa => unreachable!("pairs are made only where there are dot products, not on {}", isa.name()),
         }
     }
 }
 
-/// Rows of float32 to rows of pairs.
-struct Convert<'a> {
-    rows: Rows<'a, f32>,
-    inner: usize,
-    buffer: &'a mut [Pair],
+/// A bfloat16 held as float32, for machines without dot products: those multiply them as fast as any float32.
+///
+/// Their sums are the dot product's to the bit: products of bfloat16 are exact in float32, and x86 adds the second one of
+/// a pair first. So the two of a pair change places, and are summed in one chain; the rounding of the operands outweighs
+/// that of the sums a hundred times.
+#[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
+#[repr(transparent)]
+pub(super) struct Rounded(f32);
+
+impl From<Rounded> for f32 {
+    #[inline(always)]
+    fn from(Rounded(value): Rounded) -> f32 {
+        value
+    }
 }
 
-impl pulp::WithSimd for Convert<'_> {
+impl Number for Rounded {
+    const STEP: usize = 1;
+
+    #[inline(always)]
+    fn new(values: [f32; 2]) -> Rounded {
+        Rounded(f32::from_bits(bfloat16(values[0]) << 16))
+    }
+
+    #[inline(always)]
+    fn first(place: usize, count: usize) -> usize {
+        if place ^ 1 < count { place ^ 1 } else { place }
+    }
+
+    fn multiply(isa: Isa, product: Product<'_, Rounded>) {
+        isa.run(product.by(Fused::<{ usize::MAX }>));
+    }
+}
+
+/// Rows of float32 to rows of another kind of number.
+struct Convert<'a, T> {
+    rows: Rows<'a, f32>,
+    inner: usize,
+    buffer: &'a mut [T],
+}
+
+impl<T: Number> WithSimd for Convert<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let Self { rows, inner, buffer } = self;
-        for (index, pairs) in buffer.chunks_exact_mut(inner.div_ceil(2)).enumerate() {
-            let (whole, rest) = rows.row(index, inner).as_chunks::<2>();
-            for (pair, values) in pairs.iter_mut().zip(whole) {
-                *pair = Pair::new(*values);
+        // By two, as all kinds keep a pair's places together: a loop that the compiler makes vectors of.
+        let per_pair = 2 / T::STEP;
+        for (index, out) in buffer.chunks_exact_mut(inner.div_ceil(T::STEP)).enumerate() {
+            let (pairs, rest) = rows.row(index, inner).as_chunks::<2>();
+            for (out, pair) in out.chunks_exact_mut(per_pair).zip(pairs) {
+                for (place, out) in out.iter_mut().enumerate() {
+                    let first = T::first(place, 2);
+                    *out = T::new([pair[first], pair[(first + T::STEP - 1) & 1]]);
+                }
             }
-            if let (Some(last), [value]) = (pairs.last_mut(), rest) {
-                *last = Pair::new([*value, 0.0]);
+            if let (Some(last), [value]) = (out.last_mut(), rest) {
+                *last = T::new([*value, 0.0]);
             }
         }
-    }
-}
-
-/// A pair's products added one after the other, the second first, as x86's dot product does it. Products of bfloat16
-/// are exact in float32, so whether they are fused with the addition makes no difference.
-#[derive(Clone, Copy)]
-pub(super) struct FusedTwice;
-
-impl Step<Pair> for FusedTwice {
-    /// All in one: the rounding of the operands outweighs that of the sums a hundred times.
-    const CHAIN: usize = usize::MAX;
-    const TALL: usize = 4;
-    /// The first of each pair, and the second.
-    type Vector<S: Simd> = [S::f32s; 2];
-
-    #[inline(always)]
-    fn load<S: Simd>(simd: S, line: &[Pair; STRIP], index: usize) -> [S::f32s; 2] {
-        let bits: &[u32; STRIP] = bytemuck::cast_ref(line);
-        let pairs = S::as_simd_u32s(bits).0[index];
-        let first = simd.wrapping_dyn_shl_u32s(pairs, simd.splat_u32s(16));
-        let second = simd.and_u32s(pairs, simd.splat_u32s(0xffff_0000));
-        [simd.transmute_f32s_u32s(first), simd.transmute_f32s_u32s(second)]
-    }
-
-    #[inline(always)]
-    fn splat<S: Simd>(simd: S, Pair(bits): Pair) -> [S::f32s; 2] {
-        [f32::from_bits(bits << 16), f32::from_bits(bits & 0xffff_0000)].map(|value| simd.splat_f32s(value))
-    }
-
-    #[inline(always)]
-    fn multiply_add<S: Simd>(simd: S, a: [S::f32s; 2], b: [S::f32s; 2], sum: S::f32s) -> S::f32s {
-        simd.mul_add_f32s(a[0], b[0], simd.mul_add_f32s(a[1], b[1], sum))
     }
 }
 
@@ -259,7 +254,8 @@ mod dot {
             // SAFETY: `Dot` is made only in `multiply_by_dot_products`, where the instruction is there; any bits are
             // a valid `__m512bh`.
             let sum = unsafe {
-                let [a, b] = [a, b].map(|pairs| std::mem::transmute::<__m512i, __m512bh>(pairs));
+                let a = std::mem::transmute::<__m512i, __m512bh>(a);
+                let b = std::mem::transmute::<__m512i, __m512bh>(b);
                 _mm512_dpbf16_ps(sum, a, b)
             };
             bytemuck::cast(sum)

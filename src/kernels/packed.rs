@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::number::{Number, Pair};
+use super::number::{Number, Pair, Rounded};
 
 /// Columns of a strip: one AVX-512 vector, two of AVX2, four of NEON.
 pub(super) const STRIP: usize = 16;
@@ -16,6 +16,8 @@ pub(super) struct Line<T>(pub(super) [T; STRIP]);
 unsafe impl Pod for Line<f32> {}
 // SAFETY: as above; a pair is a transparent u32.
 unsafe impl Pod for Line<Pair> {}
+// SAFETY: as above; a rounded number is a transparent f32.
+unsafe impl Pod for Line<Rounded> {}
 
 /// A weight of shape (inner, columns): strips of columns, the last one filled up with zeros.
 #[derive(Debug)]
@@ -59,11 +61,16 @@ pub(super) fn pack_transposed<T: Number>(source: &[f32], columns: usize, inner: 
     }
 }
 
-/// Appends the first `count` columns of a square as lines.
+/// Appends the first `count` columns of a square as lines; `count` is even but for the last square of a matrix.
 #[inline(always)]
 pub(super) fn push_transposed<T: Number>(square: &[Line<f32>; STRIP], count: usize, lines: &mut Vec<Line<T>>) {
-    for k in (0..count).step_by(T::STEP) {
-        let next = k + T::STEP - 1; // at most 15: a square is even
-        lines.push(Line(std::array::from_fn(|j| T::new([square[j].0[k], square[j].0[next]]))));
+    for place in 0..count.div_ceil(T::STEP) {
+        let first = T::first(place, count);
+        let next = first + T::STEP - 1; // at most 15: a square is even
+        let mut line = [T::default(); STRIP];
+        for (number, row) in line.iter_mut().zip(square) {
+            *number = T::new([row.0[first], row.0[next]]);
+        }
+        lines.push(Line(line));
     }
 }

@@ -34,6 +34,9 @@ fn values_that_do_not_exist_come_with_those_that_do() {
         ("--input-format", "xml", "text"),
         ("--progress", "maybe", "always"),
         ("--color", "green", "never"),
+        ("--device", "tpu", "cuda:N"),
+        ("--device", "cuda:first", "number"),
+        ("--compute", "f16", "bf16"),
     ] {
         is_wrong(&format!("extract hello {option} '{value}' -o out"), &[option, known]);
     }
@@ -98,4 +101,17 @@ fn usage_is_checked_before_the_input_is_read() {
     is_wrong("extract -i nowhere.txt -l 0..-1..2", &["--layers"]);
     let desk = Desk::new();
     desk.types("extract -i - --dtype bf16 -o out").fails_as_wrong_usage().says("bf16");
+}
+
+#[test]
+#[cfg(not(any(feature = "cuda", feature = "metal")))]
+fn devices_that_this_build_cannot_use() {
+    is_wrong("extract hello --device cuda -o out", &["--device cuda", "--features cuda"]);
+    is_wrong("extract hello --device cuda:1 -o out", &["--device cuda:1", "--features cuda"]);
+    is_wrong("extract hello --device metal -o out", &["--device metal", "--features metal"]);
+}
+
+#[test]
+fn arithmetic_of_the_cpu_on_another_device() {
+    is_wrong("extract hello --device cuda --compute bf16 -o out", &["--compute bf16", "--device cuda"]);
 }

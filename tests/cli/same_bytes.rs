@@ -131,3 +131,34 @@ fn what_else_is_written_changes_no_byte() {
     desk.types("extract -m width64 -i texts.txt -e max -l 2 -o one").succeeds();
     assert_eq!(desk.read("one/max/layer_02.npy"), desk.read("everything/max/layer_02.npy"));
 }
+
+#[test]
+fn every_length_up_to_the_limit_and_texts_repeated() {
+    let desk = desk();
+    let limit = desk.json("width16/config.json")["max_position_embeddings"].as_u64().expect("a limit") as usize;
+    // Each length thrice, far apart; and beyond the limit, where texts are cut.
+    let text = |length: usize| ["stone"; 600][..length].join(" ");
+    let texts: Vec<String> = (0..3).flat_map(|_| (0..limit + 3).map(text)).collect();
+    desk.put("lengths.txt", texts.join("\n") + "\n");
+    for compute in ["f32", "bf16"] {
+        let job = format!("extract -m width16 -e token,mean --compute {compute}");
+        desk.types(&format!("{job} -i lengths.txt -o {compute}-all")).succeeds();
+        let all = desk.npy_arrays(&format!("{compute}-all"));
+        for (name, array) in all.iter().filter(|(name, _)| !name.ends_with("offsets")) {
+            let rows = |text: usize| rows_of(&desk, &format!("{compute}-all"), name, array, text);
+            for text in 0..limit + 3 {
+                let first = rows(text);
+                assert!(rows(text + limit + 3) == first, "{compute}, length {text}: {name}");
+                assert!(rows(text + 2 * (limit + 3)) == first, "{compute}, length {text}: {name}");
+            }
+        }
+        for length in [0, 1, 2, 15, 16, 17, limit - 2, limit + 2] {
+            let out = format!("{compute}-{length}");
+            desk.types_into(&format!("{job} -o {out}"), text(length) + "\n").succeeds();
+            for (name, array) in desk.npy_arrays(&out).iter().filter(|(name, _)| !name.ends_with("offsets")) {
+                let expected = rows_of(&desk, &format!("{compute}-all"), name, &all[name], length);
+                assert!(array.bytes == expected, "{compute}, length {length} alone: {name}");
+            }
+        }
+    }
+}
