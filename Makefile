@@ -5,7 +5,7 @@ VENV := .venv
 # Real texts and vocabularies for `parity` (tests/real/README.md says which); without them it makes up its own.
 DATA ?= $(wildcard ../shared/data)
 
-.PHONY: all lint test venv parity bits bench bench-kernels bench-peers profile goldens placeholder
+.PHONY: all lint test venv parity bits bench bench-kernels bench-peers goldens placeholder
 
 all: lint test
 
@@ -60,12 +60,6 @@ bench-peers: $(VENV)/peers-installed
 $(VENV)/peers-installed: benches/peers/requirements.txt $(VENV)/installed
 	$(VENV)/bin/python -m pip install --quiet --requirement benches/peers/requirements.txt
 	touch $@
-
-# Where the time goes, step by step; needs perf, and the models of bench-peers.
-profile:
-	RUSTFLAGS="-C force-frame-pointers=yes" CARGO_PROFILE_RELEASE_DEBUG=line-tables-only \
-		cargo build --locked --release --target-dir target/profile
-	$(PYTHON) benches/profile.py --layerwise target/profile/release/layerwise --data $(TEXTS) --work $(WORK)
 
 # The golden models and what transformers computes from them (tests/golden/README.md).
 goldens: venv

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use candle_core::Tensor;
 
 use super::{Ops, Settings, tensors};
-
 use crate::batch::Batch;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::weights::Weights;
@@ -76,7 +75,7 @@ enum Norm {
 
 /// An encoder layer.
 pub(super) enum Layer {
-    Kernels(EncoderLayer),
+    Kernels(Box<EncoderLayer>),
     Tensors(tensors::Layer),
 }
 
@@ -182,7 +181,7 @@ pub(super) fn load_layer(weights: &Weights, config: &Config, settings: &Settings
     Ok(match &settings.ops {
         Ops::Kernels => {
             let compute = if index == 0 { Compute::F32 } else { settings.compute };
-            Layer::Kernels(EncoderLayer::load(parameters, compute)?)
+            Layer::Kernels(Box::new(EncoderLayer::load(parameters, compute)?))
         }
         Ops::Tensors(device) => Layer::Tensors(tensors::Layer::load(parameters, device)?),
     })

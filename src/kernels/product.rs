@@ -118,6 +118,10 @@ impl<T: Number, M: Step<T>> By<'_, T, M> {
     }
 
     #[inline(always)]
+    #[allow(
+        clippy::needless_range_loop,
+        reason = "indices are sure to be inlined, and so compiled for the instruction set"
+    )]
     fn tile<S: Simd, const MR: usize, const NS: usize, const NV: usize>(&mut self, simd: S, row: usize, strip: usize) {
         let Product { a, b, columns, bias, row_stride, strip_stride, .. } = self.product;
         let inner = b[strip].len();
