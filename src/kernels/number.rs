@@ -194,18 +194,19 @@ impl<T: Number> WithSimd for Convert<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let Self { rows, inner, buffer } = self;
-        // By two, as all kinds keep a pair's places together: a loop that the compiler makes vectors of.
-        let per_pair = 2 / T::STEP;
         for (index, out) in buffer.chunks_exact_mut(inner.div_ceil(T::STEP)).enumerate() {
-            let (pairs, rest) = rows.row(index, inner).as_chunks::<2>();
-            for (out, pair) in out.chunks_exact_mut(per_pair).zip(pairs) {
+            // Of a fixed length, so that the compiler makes vectors of them; it is even, so places of a pair stay together.
+            let (chunks, rest) = rows.row(index, inner).as_chunks::<STRIP>();
+            let (whole, last) = out.split_at_mut(chunks.len() * STRIP / T::STEP);
+            for (out, chunk) in whole.chunks_exact_mut(STRIP / T::STEP).zip(chunks) {
                 for (place, out) in out.iter_mut().enumerate() {
-                    let first = T::first(place, 2);
-                    *out = T::new([pair[first], pair[(first + T::STEP - 1) & 1]]);
+                    let first = T::first(place, STRIP);
+                    *out = T::new([chunk[first], chunk[(first + T::STEP - 1) % STRIP]]);
                 }
             }
-            if let (Some(last), [value]) = (out.last_mut(), rest) {
-                *last = T::new([*value, 0.0]);
+            for (place, out) in last.iter_mut().enumerate() {
+                let first = T::first(place, rest.len());
+                *out = T::new([rest[first], rest.get(first + T::STEP - 1).copied().unwrap_or(0.0)]);
             }
         }
     }
