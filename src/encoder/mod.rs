@@ -90,7 +90,7 @@ impl Encoder<'static> {
     /// Loads layers 0 to `deepest`, and the pooler if it is wanted.
     ///
     /// # Errors
-    /// [`Error::Tensor`](crate::error::Error::Tensor) for a parameter that is missing or not as `config` says.
+    /// [`Error::Tensor`] for a parameter that is missing or not as `config` says.
     pub fn load(weights: &Weights, config: &Config, settings: Settings) -> Result<Self> {
         let loaded = Loaded {
             embeddings: Embeddings::load(weights, config, &settings.ops, None)?,
