@@ -20,7 +20,8 @@
 //! let config = checkpoint.config()?;
 //! let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings)?;
 //! let settings = Settings { deepest: config.num_hidden_layers, pooler: false, compute: Compute::F32, ops: Ops::Kernels };
-//! let encoder = Encoder::load(&checkpoint.weights()?, &config, settings)?;
+//! let weights = checkpoint.weights()?;
+//! let encoder = Encoder::load(&weights, &config, settings)?;
 //!
 //! let text = Text { text: "the bank of the river".to_owned(), words: None };
 //! let mut batch = Batch::new();

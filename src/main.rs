@@ -9,6 +9,9 @@ use layerwise::console::{self, Console};
 use layerwise::error::{Error, Result};
 use layerwise::{extract, info};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use layerwise::batch::Batch;
 use layerwise::checkpoint::config::Config;
+use layerwise::checkpoint::weights::Weights;
 use layerwise::checkpoint::{Checkpoint, Request};
 use layerwise::encoder::{Encoder, Ops, Settings};
 use layerwise::input::Text;
@@ -54,7 +55,7 @@ struct GoldenText {
 struct Model {
     golden: Golden,
     truth: BTreeMap<String, Vec<f64>>,
-    config: Config,
+    config: &'static Config,
     encoder: Encoder<'static>,
     encoded: Vec<Encoded>,
 }
@@ -82,13 +83,14 @@ fn load_with(name: &str, ops: Ops) -> Model {
         .collect();
     let request = Request { model: directory.to_str().unwrap(), revision: None, offline: true, show_progress: false };
     let checkpoint = Checkpoint::find(&request).unwrap();
-    let config = checkpoint.config().unwrap();
-    let weights = checkpoint.weights().unwrap();
+    // An encoder borrows both; they stay until the tests end.
+    let config: &Config = Box::leak(Box::new(checkpoint.config().unwrap()));
+    let weights: &Weights = Box::leak(Box::new(checkpoint.weights().unwrap()));
     let pooler = golden.pytorch_float32_max_abs_error.pooler_output.is_some();
-    assert_eq!(layerwise::encoder::has_pooler(&weights), pooler);
+    assert_eq!(layerwise::encoder::has_pooler(weights), pooler);
     let encoder = Encoder::load(
-        &weights,
-        &config,
+        weights,
+        config,
         Settings { deepest: config.num_hidden_layers, pooler, compute: Compute::F32, ops },
     )
     .unwrap();

@@ -89,6 +89,11 @@ impl Weights {
         self.entries.contains_key(canonical)
     }
 
+    /// Whether they are part of the binary: in memory already, to be read when needed.
+    pub fn are_embedded(&self) -> bool {
+        self.shards.iter().all(|shard| matches!(shard, Shard::Embedded { .. }))
+    }
+
     /// The stored type of the word embeddings, for [`info`](crate::info): what the checkpoint was saved as.
     pub fn stored_dtype(&self) -> String {
         self.entries

@@ -14,10 +14,17 @@ use crate::spec::{Compute, DeviceKind, DeviceSelection};
 
 /// A BERT encoder, down to the deepest layer a job needs.
 ///
+/// Parts that are not in memory are read from the checkpoint when their turn comes, and dropped after.
+///
 /// Devlin et al. 2019, as transformers' `BertModel` computes it in evaluation.
 pub struct Encoder<'a> {
+    weights: &'a Weights,
+    config: &'a Config,
     settings: Settings,
-    parts: Parts<'a>,
+    embeddings: Option<Embeddings>,
+    /// From the first one on.
+    layers: Vec<Layer>,
+    pooler: Option<Pooler>,
 }
 
 /// How much of a model is computed, and in which arithmetic.
@@ -72,42 +79,53 @@ impl Ops {
     }
 }
 
-/// What of it is in memory.
-enum Parts<'a> {
-    /// Everything: for many batches.
-    Loaded(Box<Loaded>),
-    /// Nothing; each part is loaded when its turn comes, and dropped after: for a single batch.
-    Fetched { weights: &'a Weights, config: &'a Config },
-}
+/// The first encoder layers, loaded while something else was waited for.
+#[derive(Default)]
+pub struct Ahead(Vec<Layer>);
 
-struct Loaded {
-    embeddings: Embeddings,
-    layers: Vec<Layer>,
-    pooler: Option<Pooler>,
-}
-
-impl Encoder<'static> {
-    /// Loads layers 0 to `deepest`, and the pooler if it is wanted.
+impl Ahead {
+    /// Loads layers from the first one on until `enough` or all are there.
     ///
     /// # Errors
-    /// [`Error::Tensor`] for a parameter that is missing or not as `config` says.
-    pub fn load(weights: &Weights, config: &Config, settings: Settings) -> Result<Self> {
-        let loaded = Loaded {
-            embeddings: Embeddings::load(weights, config, &settings.ops, None)?,
-            layers: (0..settings.deepest)
-                .map(|index| load_layer(weights, config, &settings, index))
-                .collect::<Result<_>>()?,
-            pooler: if settings.pooler { Some(load_pooler(weights, config, &settings)?) } else { None },
-        };
-        Ok(Self { settings, parts: Parts::Loaded(Box::new(loaded)) })
+    /// As [`Encoder::load`].
+    pub fn load(weights: &Weights, config: &Config, settings: &Settings, enough: impl Fn() -> bool) -> Result<Self> {
+        let wanted = (0..settings.deepest).take_while(|_| !enough());
+        wanted.map(|index| load_layer(weights, config, settings, index)).collect::<Result<_>>().map(Self)
     }
 }
 
 impl<'a> Encoder<'a> {
-    /// An encoder for one batch, which reads each layer when it needs it: less memory, and no embeddings read but those
-    /// of the batch. Computes the same bits.
-    pub fn for_one_batch(weights: &'a Weights, config: &'a Config, settings: Settings) -> Self {
-        Self { settings, parts: Parts::Fetched { weights, config } }
+    /// Loads layers 0 to `deepest`, and the pooler if it is wanted. Embeddings that are in memory as they are, in the
+    /// binary, are not copied.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] for a parameter that is missing or not as `config` says.
+    pub fn load(weights: &'a Weights, config: &'a Config, settings: Settings) -> Result<Self> {
+        Self::for_one_batch(weights, config, settings, Ahead::default()).load_rest()
+    }
+
+    /// An encoder for one batch, which reads each part when it needs it: less memory, and no embeddings read but those
+    /// of the batch. Computes the same bits. `ahead` was made with the same settings.
+    pub fn for_one_batch(weights: &'a Weights, config: &'a Config, settings: Settings, ahead: Ahead) -> Self {
+        Self { weights, config, settings, embeddings: None, layers: ahead.0, pooler: None }
+    }
+
+    /// Loads what it would read later, for many batches.
+    ///
+    /// # Errors
+    /// As [`Encoder::load`].
+    pub fn load_rest(mut self) -> Result<Self> {
+        let Self { weights, config, .. } = self;
+        for index in self.layers.len()..self.settings.deepest {
+            self.layers.push(load_layer(weights, config, &self.settings, index)?);
+        }
+        if self.settings.pooler {
+            self.pooler = Some(load_pooler(weights, config, &self.settings)?);
+        }
+        if !weights.are_embedded() {
+            self.embeddings = Some(Embeddings::load(weights, config, &self.settings.ops, None)?);
+        }
+        Ok(self)
     }
 
     /// Runs a batch and calls `visit(k, hidden_state)` for k = 0, 1, … up to the deepest layer.
@@ -122,21 +140,15 @@ impl<'a> Encoder<'a> {
         batch: &Batch,
         mut visit: impl FnMut(usize, &Tensor) -> Result<()> + Send,
     ) -> Result<()> {
-        let mut hidden_state = match &self.parts {
-            Parts::Loaded(loaded) => loaded.embeddings.forward(batch)?,
-            Parts::Fetched { weights, config } => {
-                Embeddings::load(weights, config, &self.settings.ops, Some(batch))?.forward(batch)?
-            }
+        let Self { weights, config, settings, .. } = self;
+        let mut hidden_state = match &self.embeddings {
+            Some(embeddings) => embeddings.forward(batch)?,
+            None => Embeddings::load(weights, config, &settings.ops, Some(batch))?.forward(batch)?,
         };
-        for index in 0..self.settings.deepest {
-            let next = || -> Result<Tensor> {
-                Ok(match &self.parts {
-                    Parts::Loaded(loaded) => loaded.layers[index].forward(&hidden_state, &batch.bounds)?,
-                    Parts::Fetched { weights, config } => {
-                        let layer = load_layer(weights, config, &self.settings, index)?;
-                        layer.forward(&hidden_state, &batch.bounds)?
-                    }
-                })
+        for index in 0..settings.deepest {
+            let next = || match self.layers.get(index) {
+                Some(layer) => layer.forward(&hidden_state, &batch.bounds),
+                None => load_layer(weights, config, settings, index)?.forward(&hidden_state, &batch.bounds),
             };
             let (next, visited) = rayon::join(next, || visit(index, &hidden_state.to_device(&Device::Cpu)?));
             visited?;
@@ -155,11 +167,9 @@ impl<'a> Encoder<'a> {
             return Ok(None);
         }
         let first_tokens = first_tokens.to_device(self.settings.ops.device())?;
-        match &self.parts {
-            Parts::Loaded(loaded) => loaded.pooler.as_ref().map(|pooler| pooler.forward(&first_tokens)).transpose(),
-            Parts::Fetched { weights, config } => {
-                load_pooler(weights, config, &self.settings)?.forward(&first_tokens).map(Some)
-            }
+        match &self.pooler {
+            Some(pooler) => pooler.forward(&first_tokens).map(Some),
+            None => load_pooler(self.weights, self.config, &self.settings)?.forward(&first_tokens).map(Some),
         }
     }
 }

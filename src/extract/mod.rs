@@ -5,6 +5,7 @@ mod first_pass;
 mod second_pass;
 
 use std::io::{self, IsTerminal};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use self::first_pass::{Tokenized, tokenize};
@@ -13,7 +14,7 @@ use crate::checkpoint::sentence::SENTENCE_CONFIG;
 use crate::checkpoint::{self, Checkpoint};
 use crate::cli::ExtractArgs;
 use crate::console::Console;
-use crate::encoder::{self, Ops};
+use crate::encoder::{self, Ahead, Ops, Settings};
 use crate::error::{Error, Result};
 use crate::input::{self, Source};
 use crate::interrupt::Interrupt;
@@ -55,7 +56,17 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
         ));
     }
     encoder::check(&weights, &config, plan.deepest(), plan.emits(Emit::Pooler))?;
-    let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, plan.max_length)?;
+    let settings = Settings { deepest: plan.deepest(), pooler: plan.emits(Emit::Pooler), compute: plan.compute, ops };
+    // Reading tokenizer.json takes one thread tens of milliseconds: the others begin with the layers meanwhile.
+    let has_tokenizer = AtomicBool::new(false);
+    let load_tokenizer = || {
+        let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, plan.max_length);
+        has_tokenizer.store(true, Ordering::Relaxed);
+        tokenizer
+    };
+    let enough = || args.dry_run || has_tokenizer.load(Ordering::Relaxed);
+    let (tokenizer, ahead) = rayon::join(load_tokenizer, || Ahead::load(&weights, &config, &settings, enough));
+    let (tokenizer, ahead) = (tokenizer?, ahead?);
     if plan.sentence.as_ref().is_some_and(|recipe| recipe.do_lower_case) && !tokenizer.ignores_case() {
         return Err(Error::Config {
             path: checkpoint.path_of(SENTENCE_CONFIG),
@@ -103,18 +114,18 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
         return dry_run::print(args, &checkpoint, &weights, &config, &plan, &tokenized.counts);
     }
 
-    let job = Job { args, plan: &plan, config: &config, weights: &weights, ops, threads, started };
+    let job = Job { args, plan: &plan, config: &config, weights: &weights, settings, threads, started };
     match output {
         None => {
             let mut sink = JsonLines::new(&plan, &tokenizer);
-            let encoder = job.load(&tokenized.counts)?;
+            let encoder = job.load(&tokenized.counts, ahead)?;
             let encoding = job.encode(&encoder, tokenized.spool, &tokenized.counts, &mut sink, &interrupt, console)?;
             sink.finish()?;
             job.summarize(&tokenized.counts, encoding, console);
         }
         Some(output) => {
             let digests = || checkpoint.digests();
-            let (digests, encoder) = rayon::join(digests, || job.load(&tokenized.counts));
+            let (digests, encoder) = rayon::join(digests, || job.load(&tokenized.counts, ahead));
             let prepared = digests.and_then(|sha256| Ok((sha256, encoder?)));
             let (sha256, encoder) = match prepared {
                 Ok(prepared) => prepared,
@@ -166,6 +177,7 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     }
     Ok(())
 }
+
 /// Where the texts come from.
 fn source(args: &ExtractArgs) -> Result<Source> {
     match &args.input {
@@ -188,6 +200,7 @@ fn start_threads(threads: Option<u16>) -> Result<usize> {
         .map_err(|error| Error::Usage(format!("cannot start the threads: {error}; choose fewer with --threads")))?;
     Ok(rayon::current_num_threads())
 }
+
 /// Nothing is cut or lost silently.
 fn say_what_was_cut(tokenized: &Tokenized, plan: &Plan, console: &Console) {
     let counts = &tokenized.counts;

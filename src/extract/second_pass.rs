@@ -12,14 +12,14 @@ use crate::checkpoint::config::Config;
 use crate::checkpoint::weights::Weights;
 use crate::cli::ExtractArgs;
 use crate::console::Console;
-use crate::encoder::{Encoder, Ops, Settings};
+use crate::encoder::{Ahead, Encoder, Settings};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::kernels;
 use crate::output::Sink;
 use crate::plan::{Counts, Plan};
 use crate::pooling;
-use crate::spec::{Combine, Emit, Pooling, SpecialTokens};
+use crate::spec::{Combine, Pooling, SpecialTokens};
 use crate::spool;
 use crate::vectors::Vectors;
 
@@ -29,7 +29,7 @@ pub(super) struct Job<'a> {
     pub(super) plan: &'a Plan,
     pub(super) config: &'a Config,
     pub(super) weights: &'a Weights,
-    pub(super) ops: Ops,
+    pub(super) settings: Settings,
     pub(super) threads: usize,
     pub(super) started: SystemTime,
 }
@@ -38,18 +38,10 @@ impl Job<'_> {
     /// The model, as deep as the plan needs it. It is loaded now, so that damaged weights are found before anything is
     /// written and digests can be taken meanwhile; but for a single batch on standard output each layer is read when
     /// its turn comes.
-    pub(super) fn load(&self, counts: &Counts) -> Result<Encoder<'_>> {
-        let settings = Settings {
-            deepest: self.plan.deepest(),
-            pooler: self.plan.emits(Emit::Pooler),
-            compute: self.plan.compute,
-            ops: self.ops.clone(),
-        };
+    pub(super) fn load(&self, counts: &Counts, ahead: Ahead) -> Result<Encoder<'_>> {
+        let encoder = Encoder::for_one_batch(self.weights, self.config, self.settings.clone(), ahead);
         let one_batch = counts.tokens.max(counts.texts) <= self.batch_tokens() as u64;
-        if one_batch && self.args.output.is_none() {
-            return Ok(Encoder::for_one_batch(self.weights, self.config, settings));
-        }
-        Encoder::load(self.weights, self.config, settings)
+        if one_batch && self.args.output.is_none() { Ok(encoder) } else { encoder.load_rest() }
     }
 
     /// Tokens of a batch: as asked for, or fewer where all layers of a batch are held until they can be written.

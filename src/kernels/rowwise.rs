@@ -72,18 +72,22 @@ pub(super) fn sum<T: Copy>(values: &[T], term: impl Fn(T) -> f64) -> f64 {
 /// The largest of some numbers.
 #[inline(always)]
 pub(super) fn largest(values: &[f32]) -> f32 {
-    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    // `f32::max`, as a comparison would become stores under a mask where there is no AVX-512.
     let (chunks, rest) = values.as_chunks::<LANES>();
     let mut parts = [f32::NEG_INFINITY; LANES];
     for chunk in chunks {
         for (part, &value) in parts.iter_mut().zip(chunk) {
-            *part = larger(*part, value);
+            *part = part.max(value);
         }
     }
     for (part, &value) in parts.iter_mut().zip(rest) {
-        *part = larger(*part, value);
+        *part = part.max(value);
     }
-    parts.into_iter().fold(f32::NEG_INFINITY, larger)
+    let mut most = f32::NEG_INFINITY;
+    for part in parts {
+        most = most.max(part);
+    }
+    most
 }
 
 /// LayerNorm's parameters, as a layer of width `weight.len()` has them.
