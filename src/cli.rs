@@ -29,6 +29,9 @@ pub enum Command {
     /// Encode texts and write their vectors, layer by layer
     #[command(after_long_help = EXTRACT_EXAMPLES)]
     Extract(Box<ExtractArgs>),
+    /// Say how alike texts are, or a word in them, at every layer
+    #[command(after_long_help = COMPARE_EXAMPLES)]
+    Compare(CompareArgs),
     /// Say what a model is, or what an output directory holds
     Info(InfoArgs),
     /// Print a completion script for a shell
@@ -54,6 +57,12 @@ Examples:
 
   # a vector for each given word, in safetensors files
   cat words.txt | layerwise extract --pretokenized -e word -o out --format safetensors";
+
+const COMPARE_EXAMPLES: &str = "\
+Examples:
+  # the bank of a river and the one with money part ways layer by layer
+  layerwise compare --word bank \"The boat lay at the bank of the river.\" \\
+      \"He sat on the bank and fished.\" \"She opened an account at the bank.\"";
 
 /// How much is said, and how
 #[derive(Debug, Clone, Args)]
@@ -121,9 +130,9 @@ pub struct ExtractArgs {
     #[arg(value_name = "TEXT", conflicts_with = "input")]
     pub texts: Vec<String>,
 
-    /// A model: `bundled`, a directory, or a Hugging Face id
-    #[arg(short, long, value_name = "M", default_value = BUNDLED, env = "LAYERWISE_MODEL", value_hint = ValueHint::DirPath, help_heading = "Model")]
-    pub model: String,
+    /// A model: `bundled`, a directory, or a Hugging Face id [default: bundled]
+    #[arg(short, long, value_name = "M", env = "LAYERWISE_MODEL", value_hint = ValueHint::DirPath, help_heading = "Model")]
+    pub model: Option<String>,
 
     /// Where on the hub, and whether at all
     #[command(flatten)]
@@ -216,6 +225,30 @@ pub struct ExtractArgs {
     /// Tokens encoded together; never changes a number
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Speed")]
     pub batch_tokens: u32,
+}
+
+/// Arguments of `compare`
+#[derive(Debug, Clone, Args)]
+pub struct CompareArgs {
+    /// Texts; the first is compared with each of the others
+    #[arg(value_name = "TEXT", num_args = 2.., required = true)]
+    pub texts: Vec<String>,
+
+    /// Compare this word, where each text has it first, instead of whole texts
+    #[arg(short, long, value_name = "W")]
+    pub word: Option<String>,
+
+    /// The cosines of all texts with each other, as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// A model: `bundled`, a directory, or a Hugging Face id [default: bundled]
+    #[arg(short, long, value_name = "M", env = "LAYERWISE_MODEL", value_hint = ValueHint::DirPath, help_heading = "Model")]
+    pub model: Option<String>,
+
+    /// Where on the hub, and whether at all
+    #[command(flatten)]
+    pub hub: ModelArgs,
 }
 
 /// Arguments of `info`

@@ -92,8 +92,9 @@ fn model_facts(args: &InfoArgs, console: &Console) -> Result<Map<String, Value>>
     }
 }
 
-/// What the model in the binary is for.
-const BUNDLED_DESCRIPTION: &str = "a placeholder with generated weights: its vectors mean nothing, it is there so that everything can be tried offline";
+/// What the model in the binary is.
+const BUNDLED_DESCRIPTION: &str =
+    "a small model distilled from all-MiniLM-L6-v2, in the binary itself (models/bert-6x128 has its card)";
 
 fn describe_model(facts: &Map<String, Value>) -> String {
     let get = |key: &str| match &facts[key] {

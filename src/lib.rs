@@ -38,6 +38,7 @@
 //! ```
 
 pub mod cli;
+pub mod compare;
 pub mod console;
 pub mod error;
 pub mod extract;

@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser};
 use layerwise::cli::{Cli, Command};
 use layerwise::console::{self, Console};
 use layerwise::error::{Error, Result};
-use layerwise::{extract, info};
+use layerwise::{compare, extract, info};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -42,6 +42,7 @@ fn main() -> ExitCode {
 fn run(command: &Command, console: &Console) -> Result<()> {
     match command {
         Command::Extract(args) => extract::run(args, console),
+        Command::Compare(args) => compare::run(args, console),
         Command::Info(args) => info::run(args, console),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -24,6 +24,9 @@ use crate::error::{Error, Result};
 /// The name of the model in the binary.
 pub const BUNDLED: &str = "bundled";
 
+/// Weights in one file.
+const SAFETENSORS: &str = "model.safetensors";
+
 /// Files beside the weights that decide what a text's vectors are.
 const DECIDING_FILES: [&str; 8] = [
     "config.json",
@@ -64,6 +67,14 @@ pub struct Request<'a> {
     pub show_progress: bool,
 }
 
+/// What a user who named no model should know of the one that answers.
+pub fn note_of_bundled(config: &Config) -> String {
+    format!(
+        "encoded by the bundled model, a small one ({} layers of width {}); for a full-size one add -m google-bert/bert-base-uncased",
+        config.num_hidden_layers, config.hidden_size
+    )
+}
+
 impl Checkpoint {
     /// Finds a model's files, downloading what is missing from the hub.
     ///
@@ -74,6 +85,12 @@ impl Checkpoint {
         let Request { model, revision, offline, show_progress } = *request;
         let path = Path::new(model);
         let local = if model == BUNDLED {
+            if bundled::file("config.json").is_none() {
+                return Err(Error::Usage(
+                    "this build has no model in it (it was made without the feature `bundled`): choose one with -m, such as -m google-bert/bert-base-uncased"
+                        .to_owned(),
+                ));
+            }
             Some(Source::Bundled)
         } else if path.is_dir() {
             Some(Source::Directory(path.to_owned()))
@@ -162,7 +179,10 @@ impl Checkpoint {
     /// As [`Weights::from_safetensors`], and [`Error::Model`] when there are none.
     pub fn weights(&self) -> Result<Weights> {
         match &self.source {
-            Source::Bundled => Weights::from_embedded("bundled/model.safetensors", bundled::WEIGHTS),
+            Source::Bundled => {
+                let bytes = bundled::file(SAFETENSORS).unwrap_or_default();
+                Weights::from_embedded(&format!("{BUNDLED}/{SAFETENSORS}"), bytes)
+            }
             Source::Directory(directory) => {
                 let paths = self.weight_files()?.into_iter().map(|name| directory.join(name)).collect::<Vec<_>>();
                 if paths[0].extension().is_some_and(|extension| extension == "bin") {
@@ -192,7 +212,7 @@ impl Checkpoint {
         }
         for name in self.weight_files()? {
             let digest = match &self.source {
-                Source::Bundled => hex(&Sha256::digest(bundled::WEIGHTS)),
+                Source::Bundled => hex(&Sha256::digest(bundled::file(&name).unwrap_or_default())),
                 Source::Directory(directory) => sha256_of_file(&directory.join(&name))?,
             };
             digests.insert(name, digest);
@@ -214,12 +234,11 @@ impl Checkpoint {
 
     /// The files the weights are in, relative to the model's folder.
     fn weight_files(&self) -> Result<Vec<String>> {
-        const SINGLE: &str = "model.safetensors";
         const INDEX: &str = "model.safetensors.index.json";
         const PICKLE: &str = "pytorch_model.bin";
-        let Source::Directory(directory) = &self.source else { return Ok(vec![SINGLE.to_owned()]) };
-        if directory.join(SINGLE).exists() {
-            return Ok(vec![SINGLE.to_owned()]);
+        let Source::Directory(directory) = &self.source else { return Ok(vec![SAFETENSORS.to_owned()]) };
+        if directory.join(SAFETENSORS).exists() {
+            return Ok(vec![SAFETENSORS.to_owned()]);
         }
         if let Some(index) = self.read_json::<ShardIndex>(INDEX)? {
             let mut shards: Vec<String> = index.weight_map.into_values().collect();
@@ -244,7 +263,7 @@ impl Checkpoint {
         }
         Err(Error::model(
             directory,
-            format!("holds no weights; expected {SINGLE}, {INDEX} with its files, or {PICKLE}"),
+            format!("holds no weights; expected {SAFETENSORS}, {INDEX} with its files, or {PICKLE}"),
         ))
     }
 

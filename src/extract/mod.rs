@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use self::first_pass::{Tokenized, tokenize};
 use self::second_pass::Job;
 use crate::checkpoint::sentence::SENTENCE_CONFIG;
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::{self, BUNDLED, Checkpoint};
 use crate::cli::ExtractArgs;
 use crate::console::Console;
 use crate::encoder::{self, Ahead, Ops, Settings};
@@ -39,7 +39,7 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     let threads = start_threads(args.threads)?;
 
     let checkpoint = Checkpoint::find(&checkpoint::Request {
-        model: &args.model,
+        model: args.model.as_deref().unwrap_or(BUNDLED),
         revision: args.hub.revision.as_deref(),
         offline: args.hub.offline,
         show_progress: console.shows_progress(),
@@ -75,10 +75,8 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
                 .to_owned(),
         });
     }
-    if checkpoint.is_bundled() {
-        console.note(
-            "the bundled model is a placeholder with generated weights: its vectors mean nothing; choose a model with -m, such as -m google-bert/bert-base-uncased",
-        );
+    if args.model.is_none() {
+        console.note(&checkpoint::note_of_bundled(&config));
     }
     console.detail(&format!(
         "model {}: {} layers of width {}; {} threads, {}",

@@ -52,6 +52,12 @@ fn help_of_extract_is_as_it_was() {
 }
 
 #[test]
+fn help_of_compare_is_as_it_was() {
+    is_like_snapshot("compare -h", "compare-short.txt");
+    is_like_snapshot("compare --help", "compare.txt");
+}
+
+#[test]
 fn help_of_info_is_as_it_was() {
     is_like_snapshot("info -h", "info-short.txt");
     is_like_snapshot("info --help", "info.txt");

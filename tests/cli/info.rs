@@ -9,21 +9,21 @@ use crate::models::MODELS;
 fn the_bundled_model_is_what_info_describes_by_default() {
     let desk = Desk::new();
     let ran = desk.types("info").succeeds().says_nothing();
-    ran.prints_all(&["bundled", "placeholder", "generated weights", "512 tokens"]);
+    ran.prints_all(&["bundled", "distilled from all-MiniLM-L6-v2", "512 tokens"]);
     assert_eq!(desk.types("info bundled").succeeds().stdout(), desk.types("info").succeeds().stdout());
     let facts = desk.types("info --json").succeeds().json();
     for (key, value) in [
         ("model", json!("bundled")),
         ("revision", Value::Null),
-        ("num_hidden_layers", json!(2)),
-        ("hidden_size", json!(32)),
-        ("num_attention_heads", json!(2)),
+        ("num_hidden_layers", json!(6)),
+        ("hidden_size", json!(128)),
+        ("num_attention_heads", json!(4)),
         ("max_position_embeddings", json!(512)),
-        ("vocab_size", json!(285)),
+        ("vocab_size", json!(30522)),
         ("pooler", json!(true)),
-        ("sentence", json!(false)),
-        ("bytes_per_token", json!(3 * 32 * 4)),
-        ("weights_dtype", json!("f32")),
+        ("sentence", json!(true)),
+        ("bytes_per_token", json!(7 * 128 * 4)),
+        ("weights_dtype", json!("f16")),
     ] {
         assert_eq!(facts[key], value, "{key}");
     }

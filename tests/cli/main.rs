@@ -26,8 +26,11 @@ mod bad_usage;
 mod bad_weights;
 mod streams;
 
+mod compare;
 mod help;
 mod info;
 mod messages;
 #[cfg(unix)]
 mod signals;
+#[cfg(not(feature = "bundled"))]
+mod without_a_model;

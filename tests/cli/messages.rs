@@ -29,10 +29,16 @@ fn verbose_jobs_say_what_they_use() {
 }
 
 #[test]
-fn the_bundled_model_is_said_to_be_a_placeholder() {
+fn which_model_answered_is_said_once_to_those_who_chose_none() {
     let desk = Desk::with("width1");
-    desk.types("extract hello").succeeds().says_all(&["note", "placeholder", "-m "]);
-    desk.types("extract -m width1 hello").succeeds().does_not_say("placeholder");
+    let ran = desk.types("extract hello world").succeeds();
+    assert_eq!(ran.stderr().matches("bundled").count(), 1, "{}", ran.stderr());
+    ran.says_all(&["note", "bundled", "6 layers of width 128", "-m google-bert/bert-base-uncased"]);
+    desk.types("extract -q hello").succeeds().says_nothing();
+    for model in ["width1", "bundled"] {
+        desk.types(&format!("extract -m {model} hello")).succeeds().does_not_say("bert-base-uncased");
+        desk.types_with("LAYERWISE_MODEL", model, "extract hello").succeeds().does_not_say("bert-base-uncased");
+    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
-"""Compare layerwise with transformers on a real model, all-MiniLM-L6-v2, and on the standard vocabularies.
+"""Compare layerwise with transformers on real models, all-MiniLM-L6-v2 and the bundled one, and on the standard
+vocabularies.
 
 The truth is transformers' float64 forward pass. At every layer, layerwise's largest error over all tokens of all
 texts must not exceed PyTorch float32's, taken at its best: the smallest of eager attention, sdpa, and padded batches.
@@ -32,6 +33,8 @@ from reference import POOLINGS, Reference, Vectors, pool, token_records
 from texts import HELLO, collect, lines
 
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy")
+MINILM = "all-MiniLM-L6-v2"
+BUNDLED = Path(__file__).parents[2] / "models/bert-6x128"
 BATCH = 32
 COPIES = ("cls", "max", "lasttoken")
 # Of PyTorch's largest error. One token a text, the very bits of a token vector (checked), is so few numbers that chance
@@ -53,7 +56,7 @@ class Report:
     """What was compared and how it went; printed, and written as JSON for `--report`."""
 
     checks: list[dict[str, object]] = field(default_factory=list)
-    errors: dict[str, dict[str, list[float]]] = field(default_factory=dict)  # by name, kind, layer
+    errors: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)  # by model, who, kind, layer
     n_texts: int = 0
     n_tokens: int = 0
     versions: dict[str, str] = field(default_factory=lambda: {package: version(package) for package in PACKAGES})
@@ -167,19 +170,19 @@ def all_errors(model: Model, ids: list[list[int]], ours: Ours) -> Iterator[tuple
                 yield name, largest_errors(vectors[i], true)
 
 
-def check_numbers(report: Report, model: Model, ids: list[list[int]], ours: Ours) -> None:
+def check_numbers(report: Report, name: str, model: Model, ids: list[list[int]], ours: Ours) -> None:
     """No token vector further off than PyTorch's at the same layer, no other vector much further off."""
     worst: dict[str, dict[str, np.ndarray]] = {}
-    for name, errors in all_errors(model, ids, ours):
-        so_far = worst.setdefault(name, errors)
-        worst[name] = {kind: np.maximum(so_far[kind], error) for kind, error in errors.items()}
-    report.errors = {name: {kind: error.tolist() for kind, error in kinds.items()} for name, kinds in worst.items()}
+    for who, errors in all_errors(model, ids, ours):
+        so_far = worst.setdefault(who, errors)
+        worst[who] = {kind: np.maximum(so_far[kind], error) for kind, error in errors.items()}
+    report.errors[name] = {who: {kind: error.tolist() for kind, error in kinds.items()} for who, kinds in worst.items()}
     for kind in ("token", *POOLINGS, *model.last_layer_kinds):
-        check_kind(report, kind, {name: kinds[kind] for name, kinds in worst.items()})
-    check_copies(report, ours)
+        check_kind(report, name, kind, {who: kinds[kind] for who, kinds in worst.items()})
+    check_copies(report, name, ours)
 
 
-def check_kind(report: Report, kind: str, worst: dict[str, np.ndarray]) -> None:
+def check_kind(report: Report, name: str, kind: str, worst: dict[str, np.ndarray]) -> None:
     """Print a table of one kind of vector and check each of its layers."""
     best = np.min([errors for name, errors in worst.items() if name != "layerwise"], axis=0)
     ratios = worst["layerwise"] / best
@@ -189,10 +192,10 @@ def check_kind(report: Report, kind: str, worst: dict[str, np.ndarray]) -> None:
         label = layer if len(ratios) > 1 else "last"
         print(f"{label:>6}" + "".join(f"{errors[layer]:14.3e}" for errors in worst.values()) + f"{ratio:8.2f}")
     allowed = ALLOWED.get(kind, 1)
-    report.check(kind, bool((ratios <= allowed).all()), f"largest ratio {ratios.max():.2f}, allowed {allowed}")
+    report.check(f"{name}: {kind}", bool((ratios <= allowed).all()), f"largest ratio {ratios.max():.2f}, allowed {allowed}")
 
 
-def check_copies(report: Report, ours: Ours) -> None:
+def check_copies(report: Report, name: str, ours: Ours) -> None:
     """Three poolings only pick elements of the token vectors: they must be the same bits."""
     differing = [
         f"{kind} of text {text}, layer {layer}"
@@ -203,7 +206,7 @@ def check_copies(report: Report, ours: Ours) -> None:
         for layer in range(len(picked))
         if not torch.equal(vectors[kind][layer], picked[layer])
     ]
-    report.check("copies", not differing, "; ".join(differing[:3]) or f"{', '.join(COPIES)} hold bits of token vectors")
+    report.check(f"{name}: copies", not differing, "; ".join(differing[:3]) or f"{', '.join(COPIES)} hold bits of token vectors")
 
 
 def check_hello(report: Report, sentence: np.ndarray) -> None:
@@ -211,21 +214,23 @@ def check_hello(report: Report, sentence: np.ndarray) -> None:
     report.check(f"published sentence vector of {HELLO!r}", error <= HELLO_TOLERANCE, f"off by {error:.1e}")
 
 
-def compare_real_model(report: Report, binary: Path, texts: list[str], work: Path) -> None:
-    model = Model.open(get_model_path())
+def compare_real_model(report: Report, binary: Path, name: str, directory: Path, texts: list[str], work: Path) -> None:
+    print(f"\n{name}")
+    model = Model.open(directory)
     expected = token_records(AutoTokenizer.from_pretrained(model.directory), texts, model.limit)
     lengths = [record["n_tokens"] for record in expected]
     report.n_texts, report.n_tokens = len(texts), sum(lengths)
-    print(f"all-MiniLM-L6-v2: {len(texts)} texts, {sum(lengths)} tokens, lengths {min(lengths)} to {max(lengths)}")
+    print(f"{len(texts)} texts, {sum(lengths)} tokens, lengths {min(lengths)} to {max(lengths)}")
 
     source = work / "texts.txt"
     source.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8", newline="\n")
     emit = ["token", *POOLINGS, *model.last_layer_kinds]
-    output = extract(binary, model.directory, source, emit, work / "out")
-    check_tokens(report, "tokens", output, expected)
+    output = extract(binary, model.directory, source, emit, work / name)
+    check_tokens(report, f"{name}: tokens", output, expected)
     ours = Ours.open(output, lengths, model)
-    check_numbers(report, model, [record["token_ids"] for record in expected], ours)
-    check_hello(report, ours.arrays["sentence"][0][texts.index(HELLO)])
+    check_numbers(report, name, model, [record["token_ids"] for record in expected], ours)
+    if name == MINILM:
+        check_hello(report, ours.arrays["sentence"][0][texts.index(HELLO)])
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -292,7 +297,8 @@ def arguments() -> argparse.Namespace:
 
 
 def compare(report: Report, binary: Path, data: Path | None, work: Path) -> None:
-    compare_real_model(report, binary, collect(data), work)
+    for name, directory in ((MINILM, get_model_path()), ("bundled", BUNDLED)):
+        compare_real_model(report, binary, name, directory, collect(data), work)
     if data is None:
         print("no --data: vocabularies skipped")
         return

@@ -1,0 +1,240 @@
+"""Step 3 of 3: train the student on the teacher's targets, and export it.
+
+    python train.py WORK --teacher all-MiniLM-L6-v2/ --output ../bert-6x128
+
+The student is a plain BERT. Its embeddings start as the teacher's, projected on their 128 principal directions. The loss
+has four parts, after TinyBERT (Jiao et al. 2020), MiniLM (Wang et al. 2020) and the similarity-preserving distillation of
+sentence encoders (Reimers & Gurevych 2020):
+
+    tokens     hidden states 0, 2, 4, 6 match the teacher's through a learned linear map each, token by token
+    means      the mean over a text's tokens matches in the same way, in the last layer
+    cosines    the cosines of a batch's texts equal the teacher's: squared error, and cross entropy of the neighbours that
+               they give each text
+    pooler     the cosines of pooler_output do, too
+
+A batch is 32 groups of 8 neighbouring texts. The rate of learning stays constant until a share of the steps is left, then
+falls to 0. WORK/state.pt is written every 250 steps, and the same command goes on from it; WORK/constant.pt is its copy from
+before the rate fell: in its place, it goes on for more steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from scipy.stats import spearmanr
+from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerBase
+
+LAYERS = [0, 2, 4, 6]
+TOKEN_WEIGHTS = {0: 0.1, 2: 0.3, 4: 0.5, 6: 1.0}
+GROUP, GROUPS = 8, 32
+CHUNKS = 8  # of a batch, of similar length each
+TEMPERATURE = 0.05
+RATE, WARM_UP, FALL = 1.5e-3, 200, 0.35
+SAVE_EVERY = 250
+CONFIG = BertConfig(
+    vocab_size=30522,
+    hidden_size=128,
+    num_hidden_layers=6,
+    num_attention_heads=4,
+    intermediate_size=512,
+    max_position_embeddings=512,
+    hidden_dropout_prob=0.0,
+    attention_probs_dropout_prob=0.0,
+    initializer_range=0.03,
+)
+
+
+class Data:
+    """The shards, in memory: text t is tokens bounds[t]..bounds[t + 1]."""
+
+    def __init__(self, targets: Path) -> None:
+        shards = [np.load(path) for path in sorted(targets.glob("[0-9]*.npz")) if ".part" not in path.name]
+        gather = lambda key: torch.from_numpy(np.concatenate([shard[key] for shard in shards]))  # noqa: E731
+        self.input_ids = gather("input_ids")
+        self.lengths = gather("lengths").long()
+        self.bounds = torch.cat([torch.zeros(1, dtype=torch.long), self.lengths.cumsum(0)])
+        self.sentence = gather("sentence")
+        self.layers = {k: gather(f"layer_{k}") for k in LAYERS}
+        print(f"{len(shards)} shards, {len(self.lengths)} texts, {len(self.input_ids)} tokens", flush=True)
+
+    def batches(self, epoch: int) -> list[torch.Tensor]:
+        """Every group once, in an order of the epoch's own."""
+        groups = torch.randperm(len(self.lengths) // GROUP, generator=torch.Generator().manual_seed(epoch))
+        groups = groups[: len(groups) // GROUPS * GROUPS].view(-1, GROUPS)
+        return list((groups[:, :, None] * GROUP + torch.arange(GROUP)).flatten(1))
+
+
+class Student(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bert = BertModel(CONFIG, add_pooling_layer=True)
+        self.maps = torch.nn.ModuleDict({str(k): torch.nn.Linear(128, 128) for k in LAYERS})
+
+    def start_from(self, teacher: dict[str, torch.Tensor], directions: torch.Tensor) -> None:
+        """Embeddings of the teacher, projected; the maps start as the identity."""
+        embeddings = self.bert.embeddings
+        word = teacher["embeddings.word_embeddings.weight"] @ directions
+        scale = 0.3 / word.std()
+        with torch.no_grad():
+            for name in ["word_embeddings", "position_embeddings", "token_type_embeddings"]:
+                getattr(embeddings, name).weight.copy_(teacher[f"embeddings.{name}.weight"] @ directions * scale)
+            for linear in self.maps.values():
+                linear.weight.copy_(torch.eye(128))
+                linear.bias.zero_()
+
+    def loss(self, data: Data, texts: torch.Tensor) -> dict[str, torch.Tensor]:
+        texts = texts[data.lengths[texts].argsort()]
+        rows, hidden, means, pooled, mean_targets = [], {k: [] for k in LAYERS}, [], [], []
+        for chunk in texts.chunk(CHUNKS):
+            lengths = data.lengths[chunk]
+            places = torch.arange(int(lengths.max()))
+            mask = places[None] < lengths[:, None]
+            index = (data.bounds[chunk][:, None] + places).clamp_max(len(data.input_ids) - 1)
+            input_ids = torch.where(mask, data.input_ids[index], 0)
+            output = self.bert(input_ids.long(), attention_mask=mask.long(), output_hidden_states=True)
+            rows.append(index[mask])
+            for k in LAYERS:
+                hidden[k].append(output.hidden_states[k][mask])
+            weight = mask[:, :, None] / lengths[:, None, None]
+            means.append((output.last_hidden_state * weight).sum(1))
+            pooled.append(output.pooler_output)
+            target = data.layers[LAYERS[-1]][index].float()
+            mean_targets.append((target * weight).sum(1))
+        rows, means, pooled = torch.cat(rows), torch.cat(means), torch.cat(pooled)
+        losses = {}
+        for k in LAYERS:
+            target = data.layers[k][rows].float()
+            losses[f"tokens {k}"] = TOKEN_WEIGHTS[k] * F.mse_loss(self.maps[str(k)](torch.cat(hidden[k])), target)
+        target = torch.cat(mean_targets)
+        losses["means"] = F.mse_loss(self.maps[str(LAYERS[-1])](means), target) / target.var()
+        sentence = F.normalize(data.sentence[texts].float())
+        theirs = sentence @ sentence.T
+        losses |= {f"cosines {name}": loss for name, loss in cosine_losses(means, theirs).items()}
+        losses |= {f"pooler {name}": 0.3 * loss for name, loss in cosine_losses(pooled, theirs).items()}
+        return losses
+
+
+def cosine_losses(vectors: torch.Tensor, theirs: torch.Tensor) -> dict[str, torch.Tensor]:
+    vectors = F.normalize(vectors)
+    ours = vectors @ vectors.T
+    diagonal = torch.eye(len(ours), dtype=torch.bool)
+    neighbours = (theirs / TEMPERATURE).masked_fill(diagonal, -1e4).softmax(1)
+    return {
+        "squared": 20 * F.mse_loss(ours, theirs),
+        "neighbours": 0.5 * F.cross_entropy((ours / TEMPERATURE).masked_fill(diagonal, -1e4), neighbours),
+    }
+
+
+@torch.no_grad()
+def validate(student: Student, tokenizer: PreTrainedTokenizerBase, work: Path) -> float:
+    """Spearman correlation of the pairs' cosines with the teacher's."""
+    texts = [line.split("\t")[1:] for line in (work / "validation/pairs.tsv").read_text("utf-8").splitlines()]
+    theirs = np.load(work / "validation/teacher.npy").astype(np.float32)
+    flat = [text for pair in texts for text in pair]
+    vectors = torch.empty(len(flat), 128)
+    order = sorted(range(len(flat)), key=lambda i: len(flat[i]))
+    for start in range(0, len(flat), 128):
+        chunk = order[start : start + 128]
+        encoded = tokenizer([flat[i] for i in chunk], padding=True, truncation=True, max_length=256, return_tensors="pt")
+        mask = encoded["attention_mask"][:, :, None]
+        vectors[chunk] = (student.bert(**encoded).last_hidden_state * mask).sum(1) / mask.sum(1)
+    vectors = F.normalize(vectors).view(-1, 2, 128)
+    theirs = theirs / np.linalg.norm(theirs, axis=1, keepdims=True)
+    theirs = theirs.reshape(len(texts), 2, -1)
+    return spearmanr((vectors[:, 0] * vectors[:, 1]).sum(1).numpy(), (theirs[:, 0] * theirs[:, 1]).sum(1)).statistic
+
+
+def export(student: Student, tokenizer: PreTrainedTokenizerBase, output: Path) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.half().contiguous() for name, tensor in student.bert.state_dict().items()}
+    save_file({name: state[name] for name in state if "_ids" not in name}, output / "model.safetensors", {"format": "pt"})
+    config = BertConfig(**CONFIG.to_diff_dict() | {"architectures": ["BertModel"], "dtype": "float16"})
+    config.save_pretrained(output)
+    (output / "model.safetensors").chmod(0o644)
+    # Written out, as save_pretrained adds what only this run knew; in one line, which is read faster.
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    (output / "tokenizer.json").write_text(json.dumps(backend, ensure_ascii=False, separators=(",", ":")) + "\n", "utf-8")
+    settings = {f"{name}_token": f"[{name.upper()}]" for name in ["cls", "mask", "pad", "sep", "unk"]}
+    settings |= {"do_lower_case": True, "model_max_length": 512, "tokenizer_class": "BertTokenizer"}
+    (output / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    vocabulary = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+    (output / "vocab.txt").write_text("".join(f"{token}\n" for token in vocabulary), "utf-8")
+    # The sentence embedding, as sentence-transformers has it: the mean over the tokens, normalized.
+    types = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{type_}"}
+        for i, (path, type_) in enumerate(types.items())
+    ]
+    (output / "modules.json").write_text(json.dumps(modules, indent=2) + "\n")
+    (output / "1_Pooling").mkdir(exist_ok=True)
+    pooling = {"word_embedding_dimension": CONFIG.hidden_size, "pooling_mode_mean_tokens": True}
+    (output / "1_Pooling/config.json").write_text(json.dumps(pooling, indent=2) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--teacher", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=1600)
+    args = parser.parse_args()
+    torch.manual_seed(20240)
+    tokenizer = AutoTokenizer.from_pretrained(args.teacher, model_max_length=512)
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    student = Student()
+    basis = np.load(args.work / "targets/basis.npz")
+    student.start_from(load_file(args.teacher / "model.safetensors"), torch.from_numpy(basis["directions_0"]))
+    decayed = [p for name, p in student.named_parameters() if p.dim() == 2 and "embeddings" not in name]
+    other = [p for name, p in student.named_parameters() if p.dim() != 2 or "embeddings" in name]
+    groups = [{"params": decayed, "weight_decay": 0.01}, {"params": other, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98), fused=True)
+    state_file, step = args.work / "state.pt", 0
+    if state_file.exists():
+        state = torch.load(state_file)
+        student.load_state_dict(state["student"])
+        optimizer.load_state_dict(state["optimizer"])
+        step = state["step"]
+    data = Data(args.work / "targets")
+    epochs: dict[int, list[torch.Tensor]] = {}
+    begun, tokens = time.time(), 0
+    while step < args.steps:
+        per_epoch = len(data.lengths) // GROUP // GROUPS
+        epoch = step // per_epoch
+        if epoch not in epochs:
+            epochs = {epoch: data.batches(epoch)}
+        texts = epochs[epoch][step % per_epoch]
+        rate = RATE * min((step + 1) / WARM_UP, 1, (args.steps - step) / (FALL * args.steps))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        losses = student.loss(data, texts)
+        optimizer.zero_grad(set_to_none=True)
+        sum(losses.values()).backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        tokens += int(data.lengths[texts].sum())
+        if step % 50 == 0:
+            parts = "  ".join(f"{name} {loss.item():.3f}" for name, loss in losses.items())
+            print(f"{step}  {tokens / (time.time() - begun):.0f} tokens/s  {parts}", flush=True)
+        if step % SAVE_EVERY == 0 or step == args.steps:
+            state = {"student": student.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+            torch.save(state, state_file.with_suffix(".part"))
+            state_file.with_suffix(".part").rename(state_file)
+            if step <= (1 - FALL) * args.steps:
+                shutil.copy(state_file, args.work / "constant.pt")
+        if step % 1000 == 0 or step == args.steps:
+            print(f"{step}  Spearman with the teacher {validate(student, tokenizer, args.work):.4f}", flush=True)
+    export(student, tokenizer, args.output)
+
+
+if __name__ == "__main__":
+    main()
