@@ -66,7 +66,7 @@ goldens: venv
 	$(VENV)/bin/python -m pip install --quiet sentence-transformers==6.2.0
 	$(VENV)/bin/python tests/golden/make.py
 
-# The model in the binary, trained anew from a folder of text (models/bert-6x128/README.md): some five hours on two cores.
+# The model in the binary, trained anew from a folder of text (models/bert-6x128/README.md): an hour and a half on two cores.
 # It goes on where it was stopped.
 CORPUS ?= ../shared/corpus
 TRAINING ?= target/distill
