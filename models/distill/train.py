@@ -2,12 +2,13 @@
 
     python train.py WORK --teacher all-MiniLM-L6-v2/ --output ../bert-6x128
 
-The student is a plain BERT. Its embeddings start as the teacher's, projected on their 128 principal directions. The loss
-has four parts, after TinyBERT (Jiao et al. 2020), MiniLM (Wang et al. 2020) and the similarity-preserving distillation of
+The student is a plain BERT that starts as what is left of the teacher when three quarters of it are cut away (start.py). The
+loss has four parts, after TinyBERT (Jiao et al. 2020), MiniLM (Wang et al. 2020) and the similarity-preserving distillation of
 sentence encoders (Reimers & Gurevych 2020):
 
     tokens     hidden states 0, 2, 4, 6 match the teacher's through a learned linear map each, token by token
-    means      the mean over a text's tokens matches in the same way, in the last layer
+    means      the mean over a text's tokens matches in the same way, in every direction alike: what little of a layer's
+               variance says much of a text (its sentiment, say) counts as much as what varies most
     cosines    the cosines of a batch's texts equal the teacher's: squared error, and cross entropy of the neighbours that
                they give each text
     pooler     the cosines of pooler_output do, too
@@ -28,16 +29,20 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from scipy.stats import spearmanr
 from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerBase
 
+from start import Sample, fit, start_from
+
 LAYERS = [0, 2, 4, 6]
 TOKEN_WEIGHTS = {0: 0.1, 2: 0.3, 4: 0.5, 6: 1.0}
+MEAN_WEIGHTS = {0: 0.1, 2: 0.3, 4: 1.0, 6: 1.0}
 GROUP, GROUPS = 8, 32
 CHUNKS = 8  # of a batch, of similar length each
 TEMPERATURE = 0.05
-RATE, WARM_UP, FALL = 1.5e-3, 200, 0.35
+RATE, WARM_UP, FALL = 1e-3, 200, 0.35
+START_TEXTS = 2000  # of the first shards, for the start
 SAVE_EVERY = 250
 CONFIG = BertConfig(
     vocab_size=30522,
@@ -78,21 +83,24 @@ class Student(torch.nn.Module):
         self.bert = BertModel(CONFIG, add_pooling_layer=True)
         self.maps = torch.nn.ModuleDict({str(k): torch.nn.Linear(128, 128) for k in LAYERS})
 
-    def start_from(self, teacher: dict[str, torch.Tensor], directions: torch.Tensor) -> None:
-        """Embeddings of the teacher, projected; the maps start as the identity."""
-        embeddings = self.bert.embeddings
-        word = teacher["embeddings.word_embeddings.weight"] @ directions
-        scale = 0.3 / word.std()
-        with torch.no_grad():
-            for name in ["word_embeddings", "position_embeddings", "token_type_embeddings"]:
-                getattr(embeddings, name).weight.copy_(teacher[f"embeddings.{name}.weight"] @ directions * scale)
-            for linear in self.maps.values():
-                linear.weight.copy_(torch.eye(128))
-                linear.bias.zero_()
+    @torch.no_grad()
+    def start(self, folder: Path, tokenizer: PreTrainedTokenizerBase, work: Path) -> None:
+        """Layers out of the teacher's; the maps by least squares, too."""
+        teacher = BertModel.from_pretrained(folder).eval()
+        texts = [line for path in sorted((work / "texts").glob("*.txt")) for line in path.read_text("utf-8").splitlines()]
+        sample = Sample(teacher, tokenizer, texts[:: len(texts) // START_TEXTS])
+        streams = start_from(self.bert, teacher, sample)
+        basis = np.load(work / "targets/basis.npz")
+        for k in LAYERS:
+            centre, directions = (torch.from_numpy(basis[f"{part}_{k}"]) for part in ["centre", "directions"])
+            weight, bias = fit(streams[k], (sample.rows[f"{k} hidden"] - centre) @ directions)
+            self.maps[str(k)].weight.copy_(weight)
+            self.maps[str(k)].bias.copy_(bias)
 
     def loss(self, data: Data, texts: torch.Tensor) -> dict[str, torch.Tensor]:
         texts = texts[data.lengths[texts].argsort()]
-        rows, hidden, means, pooled, mean_targets = [], {k: [] for k in LAYERS}, [], [], []
+        rows, pooled = [], []
+        hidden, means, mean_targets = ({k: [] for k in LAYERS} for _ in range(3))
         for chunk in texts.chunk(CHUNKS):
             lengths = data.lengths[chunk]
             places = torch.arange(int(lengths.max()))
@@ -101,23 +109,22 @@ class Student(torch.nn.Module):
             input_ids = torch.where(mask, data.input_ids[index], 0)
             output = self.bert(input_ids.long(), attention_mask=mask.long(), output_hidden_states=True)
             rows.append(index[mask])
+            weight = mask[:, :, None] / lengths[:, None, None]
             for k in LAYERS:
                 hidden[k].append(output.hidden_states[k][mask])
-            weight = mask[:, :, None] / lengths[:, None, None]
-            means.append((output.last_hidden_state * weight).sum(1))
+                means[k].append((output.hidden_states[k] * weight).sum(1))
+                mean_targets[k].append((data.layers[k][index].float() * weight).sum(1))
             pooled.append(output.pooler_output)
-            target = data.layers[LAYERS[-1]][index].float()
-            mean_targets.append((target * weight).sum(1))
-        rows, means, pooled = torch.cat(rows), torch.cat(means), torch.cat(pooled)
+        rows, pooled = torch.cat(rows), torch.cat(pooled)
         losses = {}
         for k in LAYERS:
             target = data.layers[k][rows].float()
             losses[f"tokens {k}"] = TOKEN_WEIGHTS[k] * F.mse_loss(self.maps[str(k)](torch.cat(hidden[k])), target)
-        target = torch.cat(mean_targets)
-        losses["means"] = F.mse_loss(self.maps[str(LAYERS[-1])](means), target) / target.var()
+            target, mean = torch.cat(mean_targets[k]), torch.cat(means[k])
+            losses[f"means {k}"] = MEAN_WEIGHTS[k] * ((self.maps[str(k)](mean) - target) ** 2 / target.var(0)).mean()
         sentence = F.normalize(data.sentence[texts].float())
         theirs = sentence @ sentence.T
-        losses |= {f"cosines {name}": loss for name, loss in cosine_losses(means, theirs).items()}
+        losses |= {f"cosines {name}": loss for name, loss in cosine_losses(mean, theirs).items()}
         losses |= {f"pooler {name}": 0.3 * loss for name, loss in cosine_losses(pooled, theirs).items()}
         return losses
 
@@ -184,15 +191,13 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--teacher", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--steps", type=int, default=3000)
     args = parser.parse_args()
     torch.manual_seed(20240)
     tokenizer = AutoTokenizer.from_pretrained(args.teacher, model_max_length=512)
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     student = Student()
-    basis = np.load(args.work / "targets/basis.npz")
-    student.start_from(load_file(args.teacher / "model.safetensors"), torch.from_numpy(basis["directions_0"]))
     decayed = [p for name, p in student.named_parameters() if p.dim() == 2 and "embeddings" not in name]
     other = [p for name, p in student.named_parameters() if p.dim() != 2 or "embeddings" in name]
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": other, "weight_decay": 0.0}]
@@ -203,6 +208,8 @@ def main() -> None:
         student.load_state_dict(state["student"])
         optimizer.load_state_dict(state["optimizer"])
         step = state["step"]
+    else:
+        student.start(args.teacher, tokenizer, args.work)
     data = Data(args.work / "targets")
     epochs: dict[int, list[torch.Tensor]] = {}
     begun, tokens = time.time(), 0
