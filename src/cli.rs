@@ -190,6 +190,11 @@ pub struct ExtractArgs {
     #[arg(long, value_name = "HOW", value_enum, default_value_t, help_heading = "Vectors")]
     pub overflow: Overflow,
 
+    /// With --overflow window: tokens that a window shares with the next one, as in transformers [default: half of
+    /// its text]
+    #[arg(long, value_name = "N", help_heading = "Vectors")]
+    pub stride: Option<usize>,
+
     /// The directory to write; without it, JSON Lines on standard output
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Output")]
     pub output: Option<PathBuf>,

@@ -67,7 +67,7 @@ pub enum Error {
     /// Texts beyond the model's limit under `--overflow error`.
     #[error(
         "{count} of {texts} texts are longer than {max_length} tokens; the first: {examples}; nothing was encoded; \
-             shorten them, or choose --overflow truncate"
+             shorten them, or choose --overflow truncate or window"
     )]
     TooLong {
         /// How many are too long.
@@ -77,6 +77,23 @@ pub enum Error {
         /// The limit in tokens, special tokens included.
         max_length: usize,
         /// The first few, as `row 3 (612 tokens)`.
+        examples: String,
+    },
+
+    /// Pairs that leave no room for windows under `--overflow window`.
+    #[error(
+        "{count} of {texts} pairs are longer than {max_length} tokens and cannot be cut into windows, as each window has \
+             the whole shorter text beside it: {examples}; nothing was encoded; shorten these texts, or choose a smaller \
+             --stride or --overflow truncate"
+    )]
+    NoRoom {
+        /// How many.
+        count: u64,
+        /// Of how many texts.
+        texts: u64,
+        /// The limit in tokens, special tokens included.
+        max_length: usize,
+        /// The first few, as `row 3 has room for 2 tokens`.
         examples: String,
     },
 

@@ -10,6 +10,7 @@ use crate::spec::{
     Combine, Compute, DeviceKind, Dtype, Emit, Format, InputFormat, Overflow, Pooling, RowKind, SpecialTokens,
     WordPooling,
 };
+use crate::windows::Windowing;
 
 /// What a job computes and writes, every default filled in. Two jobs with equal plans, models and inputs are one job.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,6 +31,8 @@ pub struct Plan {
     pub max_length: usize,
     /// What happens to longer texts.
     pub overflow: Overflow,
+    /// Tokens that the windows of a longer text share; half of what they have room for where it is not given.
+    pub stride: Option<usize>,
     /// The format of the input.
     pub input_format: InputFormat,
     /// Whether the input's words are given.
@@ -80,7 +83,7 @@ pub struct ArrayPlan {
 pub struct Counts {
     /// Texts.
     pub texts: u64,
-    /// Tokens encoded, special tokens included.
+    /// Tokens of the texts as they are encoded, special tokens included.
     pub tokens: u64,
     /// Rows of token vectors; fewer than tokens when special tokens are dropped.
     pub token_rows: u64,
@@ -92,6 +95,12 @@ pub struct Counts {
     pub truncated_tokens: u64,
     /// Words that lost all or some of their tokens to a cut.
     pub truncated_words: u64,
+    /// Texts that are encoded in windows.
+    pub windowed_texts: u64,
+    /// Their windows.
+    pub windows: u64,
+    /// Tokens encoded beside `tokens`, as windows overlap and each has its own special tokens.
+    pub overlap_tokens: u64,
     /// Words of pre-tokenized input for which the tokenizer has no token: rows of zeros.
     pub deleted_words: u64,
     /// Texts without a token that takes part in pooling: rows of zeros.
@@ -120,6 +129,11 @@ impl Plan {
             return Err(Error::Usage(format!(
                 "--max-length {max_length} is beyond the model's limit of {limit} tokens"
             )));
+        }
+        if args.stride.is_some() && args.overflow != Overflow::Window {
+            return Err(Error::Usage(
+                "--stride says how far windows overlap, and goes with --overflow window only".to_owned(),
+            ));
         }
         if args.dtype == Dtype::Bf16 && args.format == Format::Npy && args.output.is_some() {
             return Err(Error::Usage(
@@ -160,6 +174,7 @@ impl Plan {
             normalize: args.normalize,
             max_length,
             overflow: args.overflow,
+            stride: args.stride,
             input_format: args.input_format,
             pretokenized: args.pretokenized,
             format: args.format,
@@ -184,6 +199,12 @@ impl Plan {
         } else {
             0
         }
+    }
+
+    /// How texts beyond the limit are cut into windows, if they are.
+    pub fn windowing(&self) -> Option<Windowing> {
+        let Self { max_length, stride, .. } = *self;
+        (self.overflow == Overflow::Window).then_some(Windowing { max_length, stride })
     }
 
     /// Whether this kind of vector is written.
@@ -235,6 +256,16 @@ impl Plan {
 }
 
 impl Counts {
+    /// Token sequences that go through the encoder: texts, and windows of texts.
+    pub fn sequences(&self) -> u64 {
+        self.texts - self.windowed_texts + self.windows
+    }
+
+    /// Tokens that go through the encoder, those of repeated texts each time.
+    pub fn encoded_tokens(&self) -> u64 {
+        self.tokens + self.overlap_tokens
+    }
+
     /// Rows of an array of this kind.
     pub fn rows(&self, emit: Emit) -> u64 {
         match emit.rows() {

@@ -38,8 +38,10 @@ impl Writer {
     /// # Errors
     /// Those of writing a file.
     pub fn write(&mut self, tokens: &Tokens) -> io::Result<()> {
-        self.file.write_all(&(tokens.input_ids.len() as u32).to_le_bytes())?;
-        self.file.write_all(&tokens.word_count.to_le_bytes())?;
+        let longer = [tokens.longer.start as u32, tokens.longer.end as u32];
+        for number in [tokens.len() as u32, tokens.word_count].into_iter().chain(longer) {
+            self.file.write_all(&number.to_le_bytes())?;
+        }
         for numbers in [&tokens.input_ids, &tokens.token_type_ids, &tokens.words] {
             self.file.write_all(bytemuck::cast_slice(numbers))?;
         }
@@ -60,17 +62,19 @@ impl Writer {
 
 impl Reader {
     fn read(&mut self) -> io::Result<Tokens> {
-        let mut number = [0; 4];
-        self.file.read_exact(&mut number)?;
-        let length = u32::from_le_bytes(number) as usize;
-        self.file.read_exact(&mut number)?;
-        let word_count = u32::from_le_bytes(number);
+        let mut number = || -> io::Result<u32> {
+            let mut number = [0; 4];
+            self.file.read_exact(&mut number)?;
+            Ok(u32::from_le_bytes(number))
+        };
+        let (length, word_count) = (number()? as usize, number()?);
+        let longer = number()? as usize..number()? as usize;
         let mut numbers = || -> io::Result<Vec<u32>> {
             let mut numbers = vec![0; length];
             self.file.read_exact(bytemuck::cast_slice_mut(&mut numbers))?;
             Ok(numbers)
         };
-        Ok(Tokens { input_ids: numbers()?, token_type_ids: numbers()?, words: numbers()?, word_count })
+        Ok(Tokens { input_ids: numbers()?, token_type_ids: numbers()?, words: numbers()?, word_count, longer })
     }
 }
 
@@ -95,6 +99,7 @@ mod tests {
                 token_type_ids: vec![i % 2; (i % 700) as usize],
                 words: vec![i; (i % 700) as usize],
                 word_count: i,
+                longer: (i % 3) as usize..(i % 700) as usize,
             })
             .collect();
         for count in [0, 3, texts.len()] {

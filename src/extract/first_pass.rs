@@ -8,7 +8,6 @@ use std::time::Duration;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::batch::SPECIAL;
 use crate::checkpoint;
 use crate::console::Console;
 use crate::error::{Error, Result};
@@ -17,7 +16,7 @@ use crate::interrupt::Interrupt;
 use crate::output::directory::Prepared;
 use crate::output::texts::TextLine;
 use crate::plan::{Counts, Plan};
-use crate::spec::{Overflow, SpecialTokens};
+use crate::spec::{Overflow, RowKind};
 use crate::spool;
 use crate::tokens::{Encoded, Tokenizer};
 
@@ -56,6 +55,7 @@ pub(super) fn tokenize(
     let mut counts = Counts::default();
     let mut longest = 0;
     let mut too_long = Vec::new();
+    let (mut without_room, mut rooms) = (0, Vec::new());
 
     let pieces = input::read_ahead(texts);
     loop {
@@ -81,6 +81,12 @@ pub(super) fn tokenize(
                 too_long.push(format!("row {} ({} tokens)", counts.texts, encoded.length_before_truncation));
             }
             longest = longest.max(encoded.length_before_truncation);
+            if let Some(room) = plan.windowing().and_then(|windowing| encoded.tokens.lacks_room(windowing)) {
+                without_room += 1;
+                if rooms.len() < NAMED_ROWS {
+                    rooms.push(format!("row {} leaves {room} tokens", counts.texts));
+                }
+            }
             if let Some(spool) = &mut spool {
                 spool.write(&encoded.tokens).map_err(spool_error)?;
             }
@@ -88,7 +94,7 @@ pub(super) fn tokenize(
                 let line = TextLine::new(counts.texts, text, &encoded, plan.wants_token_details(), plan.special_tokens);
                 output.write_text(&line)?;
             }
-            count(&mut counts, &encoded, plan.special_tokens);
+            count(&mut counts, &encoded, plan);
         }
         spinner.set_position(counts.texts);
     }
@@ -107,22 +113,35 @@ pub(super) fn tokenize(
             examples: too_long.join(", "),
         });
     }
+    if without_room > 0 {
+        return Err(Error::NoRoom {
+            count: without_room,
+            texts: counts.texts,
+            max_length: plan.max_length,
+            examples: rooms.join(", "),
+        });
+    }
     let spool = spool.map(spool::Writer::finish).transpose().map_err(spool_error)?;
     Ok(Tokenized { counts, spool, input_sha256: checkpoint::hex(&digest.finalize()), longest })
 }
 
-fn count(counts: &mut Counts, encoded: &Encoded, special_tokens: SpecialTokens) {
-    let tokens = encoded.tokens.input_ids.len();
-    let special = encoded.tokens.words.iter().filter(|&&word| word == SPECIAL).count();
-    let rows = if special_tokens == SpecialTokens::Keep { tokens } else { tokens - special };
-    let cut = encoded.length_before_truncation - tokens;
+fn count(counts: &mut Counts, encoded: &Encoded, plan: &Plan) {
+    let tokens = &encoded.tokens;
+    let rows = tokens.rows(RowKind::Token, plan.special_tokens);
+    let cut = encoded.length_before_truncation - tokens.len();
+    let windows = tokens.windows(plan.windowing());
     counts.texts += 1;
-    counts.tokens += tokens as u64;
+    counts.tokens += tokens.len() as u64;
     counts.token_rows += rows as u64;
-    counts.words += u64::from(encoded.tokens.word_count);
+    counts.words += u64::from(tokens.word_count);
     counts.truncated_texts += u64::from(cut > 0);
     counts.truncated_tokens += cut as u64;
     counts.truncated_words += u64::from(encoded.words_truncated);
+    if windows.len() > 1 {
+        counts.windowed_texts += 1;
+        counts.windows += windows.len() as u64;
+        counts.overlap_tokens += (windows.tokens() - tokens.len()) as u64;
+    }
     counts.deleted_words += u64::from(encoded.words_deleted);
     counts.empty_texts += u64::from(rows == 0);
 }

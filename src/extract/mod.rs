@@ -61,6 +61,10 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     let has_tokenizer = AtomicBool::new(false);
     let load_tokenizer = || {
         let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, plan.max_length);
+        let tokenizer = tokenizer.and_then(|tokenizer| match plan.windowing() {
+            Some(windowing) => tokenizer.with_windows(windowing),
+            None => Ok(tokenizer),
+        });
         has_tokenizer.store(true, Ordering::Relaxed);
         tokenizer
     };
@@ -119,7 +123,7 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
             let encoder = job.load(&tokenized.counts, ahead)?;
             let encoding = job.encode(&encoder, tokenized.spool, &tokenized.counts, &mut sink, &interrupt, console)?;
             sink.finish()?;
-            job.summarize(&tokenized.counts, encoding, console);
+            job.summarize(&tokenized.counts, &encoding, console);
         }
         Some(output) => {
             let digests = || checkpoint.digests();
@@ -168,9 +172,9 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
             }
             let mut sink = output.create(&plan, &tokenized.counts, &manifest)?;
             let encoding = job.encode(&encoder, tokenized.spool, &tokenized.counts, &mut sink, &interrupt, console)?;
-            let run = manifest::run(started, encoding, &tokenized.counts, threads, args.batch_tokens);
+            let run = manifest::run(started, &encoding, threads, args.batch_tokens);
             sink.finish(&manifest, &run)?;
-            job.summarize(&tokenized.counts, encoding, console);
+            job.summarize(&tokenized.counts, &encoding, console);
         }
     }
     Ok(())
@@ -206,6 +210,12 @@ fn say_what_was_cut(tokenized: &Tokenized, plan: &Plan, console: &Console) {
         console.warn(&format!(
             "{} of {} texts are longer than {} tokens; what lies beyond, {} tokens in all, is cut off",
             counts.truncated_texts, counts.texts, plan.max_length, counts.truncated_tokens
+        ));
+    }
+    if counts.windowed_texts > 0 {
+        console.note(&format!(
+            "{} of {} texts are longer than {} tokens and are encoded in windows, {} in all; as windows overlap, that is {} tokens more",
+            counts.windowed_texts, counts.texts, plan.max_length, counts.windows, counts.overlap_tokens
         ));
     }
     if counts.deleted_words > 0 && plan.emits(Emit::Word) {

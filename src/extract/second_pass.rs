@@ -3,11 +3,11 @@
 //! Each layer's hidden state goes to the writers and is dropped, so memory grows neither with the input nor with the
 //! number of layers.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use candle_core::{Device, Tensor};
 
-use crate::batch::Batches;
+use crate::batch::{Batches, Limits};
 use crate::checkpoint::config::Config;
 use crate::checkpoint::weights::Weights;
 use crate::cli::ExtractArgs;
@@ -17,9 +17,9 @@ use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::kernels;
 use crate::output::Sink;
+use crate::output::manifest::Encoding;
 use crate::plan::{Counts, Plan};
-use crate::pooling;
-use crate::spec::{Combine, Pooling, SpecialTokens};
+use crate::spec::Combine;
 use crate::spool;
 use crate::vectors::Vectors;
 
@@ -40,23 +40,27 @@ impl Job<'_> {
     /// its turn comes.
     pub(super) fn load(&self, counts: &Counts, ahead: Ahead) -> Result<Encoder<'_>> {
         let encoder = Encoder::for_one_batch(self.weights, self.config, self.settings.clone(), ahead);
-        let one_batch = counts.tokens.max(counts.texts) <= self.batch_tokens() as u64;
+        let one_batch = counts.encoded_tokens().max(counts.sequences()) <= self.limits().tokens as u64;
         if one_batch && self.args.output.is_none() { Ok(encoder) } else { encoder.load_rest() }
     }
 
-    /// Tokens of a batch: as asked for, or fewer where all layers of a batch are held until they can be written.
-    fn batch_tokens(&self) -> usize {
+    /// Tokens of a batch: as asked for, or fewer where all layers of a batch are held until they can be written. Texts
+    /// that are the same may have a few times as many, unless their rows are held.
+    fn limits(&self) -> Limits {
         const MOST_NUMBERS_HELD: usize = 16 << 20;
+        const MOST_ROWS_OF_A_TOKEN: usize = 4;
         let asked = self.args.batch_tokens as usize;
         let holds_all_layers = self.args.output.is_none() || self.plan.combine == Some(Combine::Concat);
         if !holds_all_layers {
-            return asked;
+            let times = if self.plan.combine.is_none() { MOST_ROWS_OF_A_TOKEN } else { 1 };
+            return Limits { tokens: asked, rows: asked * times };
         }
         let per_token = self.plan.arrays().iter().map(|array| array.columns).sum::<usize>();
-        asked.min(MOST_NUMBERS_HELD / per_token.max(1)).max(1)
+        let tokens = asked.min(MOST_NUMBERS_HELD / per_token.max(1)).max(1);
+        Limits { tokens, rows: tokens }
     }
 
-    /// The second pass: batch by batch through the encoder and into the sink. Returns the time it took.
+    /// The second pass: batch by batch through the encoder and into the sink. Says how it went.
     pub(super) fn encode(
         &self,
         encoder: &Encoder<'_>,
@@ -65,12 +69,13 @@ impl Job<'_> {
         sink: &mut dyn Sink,
         interrupt: &Interrupt,
         console: &Console,
-    ) -> Result<Duration> {
+    ) -> Result<Encoding> {
         let begun = Instant::now();
-        let bar = console.tokens_bar(counts.tokens);
+        let bar = console.tokens_bar(counts.encoded_tokens());
         let mut vectors = Vectors::new(self.plan);
+        let mut encoding = Encoding::default();
         let mut done = 0;
-        for batch in Batches::new(spool.into_iter().flatten(), self.batch_tokens()) {
+        for batch in Batches::new(spool.into_iter().flatten(), self.plan.windowing(), self.limits()) {
             let batch = batch.map_err(Error::io("read", "back the temporary file of tokenized texts"))?;
             encoder.visit_hidden_states(&batch, |layer, hidden_state| {
                 if let Some(signal) = interrupt.signal() {
@@ -82,10 +87,12 @@ impl Job<'_> {
                         return Ok(());
                     }
                     vectors.take_sentence(numbers, &batch, sink)?;
+                    let first_tokens = vectors.first_tokens(numbers, &batch);
+                    if first_tokens.is_empty() {
+                        return Ok(());
+                    }
                     let width = self.plan.hidden_size;
-                    let keep = SpecialTokens::Keep;
-                    let first_tokens = pooling::sentences(numbers, width, &batch, Pooling::Cls, keep);
-                    let first_tokens = Tensor::from_vec(first_tokens, (batch.texts(), width), &Device::Cpu)?;
+                    let first_tokens = Tensor::from_vec(first_tokens, ((), width), &Device::Cpu)?;
                     match encoder.pooler_output(&first_tokens)? {
                         Some(pooled) => vectors.take_pooler(pooled.flatten_all()?.to_vec1()?, &batch, sink),
                         None => Ok(()),
@@ -93,27 +100,33 @@ impl Job<'_> {
                 })?
             })?;
             sink.end_batch(&batch)?;
-            done += batch.texts() as u64;
-            bar.inc(batch.tokens() as u64);
+            done += batch.texts().count() as u64;
+            encoding.tokens += batch.tokens() as u64;
+            encoding.repeated_texts += batch.repeated_texts;
+            bar.inc(batch.tokens() as u64 + batch.repeated_tokens);
         }
         bar.finish_and_clear();
-        Ok(begun.elapsed())
+        encoding.time = begun.elapsed();
+        Ok(encoding)
     }
 
-    pub(super) fn summarize(&self, counts: &Counts, encoding: Duration, console: &Console) {
-        let cut = match counts.truncated_texts {
-            0 => String::new(),
-            cut => format!(", {cut} truncated"),
-        };
+    pub(super) fn summarize(&self, counts: &Counts, encoding: &Encoding, console: &Console) {
+        let some = |count: u64, what: &str| if count > 0 { format!(", {count} {what}") } else { String::new() };
+        let notes = [
+            some(counts.truncated_texts, "truncated"),
+            some(counts.windowed_texts, "in windows"),
+            some(encoding.repeated_texts, "encoded once with others"),
+        ];
         let place = self.args.output.as_ref().map(|path| format!(" → {}", path.display())).unwrap_or_default();
         let whole = self.started.elapsed().unwrap_or_default();
         console.summary(&format!(
-            "{}, {} in {:.1} s ({:.0} tokens/s encoding, {}){cut}{place}",
+            "{}, {} in {:.1} s ({:.0} tokens/s encoding, {}){}{place}",
             counted(counts.texts, "text"),
             counted(counts.tokens, "token"),
             whole.as_secs_f64(),
-            counts.tokens as f64 / encoding.as_secs_f64().max(1e-9),
+            encoding.tokens_per_second(),
             counted(self.threads as u64, "thread"),
+            notes.concat(),
         ));
     }
 }

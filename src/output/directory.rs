@@ -14,7 +14,7 @@ use super::lock::Lock;
 use super::manifest::{self, MANIFEST, RUN};
 use super::texts::TextLine;
 use super::{Sink, npy, safetensors};
-use crate::batch::{Batch, SPECIAL};
+use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::plan::{Counts, Plan};
 use crate::spec::{Emit, Format, RowKind, SpecialTokens};
@@ -236,15 +236,9 @@ impl Sink for DirectoryWriter {
     fn end_batch(&mut self, batch: &Batch) -> Result<()> {
         for offsets in &mut self.offsets {
             let ends: Vec<i64> = batch
-                .bounds
-                .windows(2)
-                .zip(&batch.word_counts)
-                .map(|(bounds, &words)| {
-                    offsets.next += match offsets.rows {
-                        RowKind::Word => i64::from(words),
-                        _ if self.special_tokens == SpecialTokens::Keep => (bounds[1] - bounds[0]) as i64,
-                        _ => batch.words[bounds[0]..bounds[1]].iter().filter(|&&word| word != SPECIAL).count() as i64,
-                    };
+                .texts()
+                .map(|text| {
+                    offsets.next += text.rows(offsets.rows, self.special_tokens) as i64;
                     offsets.next
                 })
                 .collect();
