@@ -153,8 +153,13 @@ impl Batch {
         [&self.input_ids[tokens.clone()], &self.token_type_ids[tokens]]
     }
 
+    /// Number of texts that end in this batch.
+    pub fn texts(&self) -> usize {
+        self.ended_texts().count()
+    }
+
     /// The texts that end in this batch, in the order of the input.
-    pub fn texts(&self) -> impl Iterator<Item = &Tokens> {
+    pub fn ended_texts(&self) -> impl Iterator<Item = &Tokens> {
         self.parts.iter().filter(|part| part.ends_text()).map(|part| &*part.text)
     }
 
@@ -374,8 +379,7 @@ mod tests {
     fn the_same_text_goes_through_once_and_does_not_fill_the_batch() {
         let texts = [text(1, 3), text(2, 3), text(1, 3), text(1, 3), text(2, 3), text(3, 3)];
         let batches = batches(&texts, None, Limits { tokens: 10, rows: 25 });
-        let counts =
-            |batch: &Batch| (batch.tokens(), batch.texts().count(), batch.repeated_texts, batch.repeated_tokens);
+        let counts = |batch: &Batch| (batch.tokens(), batch.texts(), batch.repeated_texts, batch.repeated_tokens);
         assert_eq!(batches.iter().map(counts).collect::<Vec<_>>(), [(10, 5, 3, 15), (5, 1, 0, 0)]);
         assert_eq!(batches[0].parts.iter().map(|part| part.first).collect::<Vec<_>>(), [0, 5, 0, 0, 5]);
         assert!(!batches[0].is_in_order() && batches[1].is_in_order());
@@ -398,7 +402,7 @@ mod tests {
             batches.iter().map(parts).collect::<Vec<_>>(),
             [vec![(0..4, 0), (4..6, 6 + 2)], vec![(6..8, 2), (8..11, 6 + 3)], vec![(0..3, 0)],]
         );
-        assert_eq!(batches.iter().map(|batch| batch.texts().count()).collect::<Vec<_>>(), [0, 1, 1]);
+        assert_eq!(batches.iter().map(Batch::texts).collect::<Vec<_>>(), [0, 1, 1]);
         let ids: Vec<u32> = [0, 3, 4, 5, 6, 10].iter().map(|id| id + 1000).collect();
         assert_eq!(batches[0].input_ids[6..], ids, "special tokens stand around every window");
     }

@@ -82,9 +82,9 @@ pub enum Error {
 
     /// Pairs that leave no room for windows under `--overflow window`.
     #[error(
-        "{count} of {texts} pairs are longer than {max_length} tokens and cannot be cut into windows, as each window has \
-             the whole shorter text beside it: {examples}; nothing was encoded; shorten these texts, or choose a smaller \
-             --stride or --overflow truncate"
+        "{count} of {texts} texts are pairs that cannot be cut into windows of {max_length} tokens, as each window has the \
+             whole shorter text; room for the longer one in the first: {examples}; nothing was encoded; shorten the \
+             shorter text, choose a smaller --stride, or choose --overflow truncate"
     )]
     NoRoom {
         /// How many.
@@ -93,7 +93,7 @@ pub enum Error {
         texts: u64,
         /// The limit in tokens, special tokens included.
         max_length: usize,
-        /// The first few, as `row 3 has room for 2 tokens`.
+        /// The first few, as `row 3 (2 tokens)`.
         examples: String,
     },
 

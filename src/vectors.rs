@@ -105,7 +105,7 @@ impl<'a> Vectors<'a> {
         let width = self.plan.hidden_size;
         let pooled: Vec<Vec<f32>> =
             self.sentence.iter_mut().map(|sentences| sentences.take(last_hidden_state, width, batch)).collect();
-        let mut rows: Vec<f32> = (0..batch.texts().count())
+        let mut rows: Vec<f32> = (0..batch.texts())
             .flat_map(|text| pooled.iter().flat_map(move |pooled| &pooled[text * width..][..width]))
             .copied()
             .collect();
@@ -128,7 +128,7 @@ impl<'a> Vectors<'a> {
     /// Those of the sink.
     pub fn take_pooler(&mut self, mut rows: Vec<f32>, batch: &Batch, sink: &mut dyn Sink) -> Result<()> {
         let width = self.plan.hidden_size;
-        for (row, text) in rows.chunks_exact_mut(width).zip(batch.texts()) {
+        for (row, text) in rows.chunks_exact_mut(width).zip(batch.ended_texts()) {
             if text.is_empty() {
                 row.fill(0.0); // no first token to pool
             }

@@ -111,8 +111,8 @@ impl Windows {
         (self.longer.start + index * self.step).min(self.longer.end - self.room)
     }
 
-    /// The first token that has more context in the `index`-th window than in the one before. From one to the next the
-    /// left edge is as far as the right edge was, so that tokens nearer to the next one's middle are better off there.
+    /// The first token that has more context in the `index`-th window than in the one before: that is farther from its
+    /// left edge than from the right edge of the one before. As windows are equally long, no other edge is nearer.
     fn first_of(&self, index: usize) -> usize {
         let end_of_last = self.start(index - 1) + self.room;
         (end_of_last + self.start(index)).div_ceil(2)

@@ -84,7 +84,7 @@ pub(super) fn tokenize(
             if let Some(room) = plan.windowing().and_then(|windowing| encoded.tokens.lacks_room(windowing)) {
                 without_room += 1;
                 if rooms.len() < NAMED_ROWS {
-                    rooms.push(format!("row {} leaves {room} tokens", counts.texts));
+                    rooms.push(format!("row {} ({room} tokens)", counts.texts));
                 }
             }
             if let Some(spool) = &mut spool {

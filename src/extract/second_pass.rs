@@ -100,7 +100,7 @@ impl Job<'_> {
                 })?
             })?;
             sink.end_batch(&batch)?;
-            done += batch.texts().count() as u64;
+            done += batch.texts() as u64;
             encoding.tokens += batch.tokens() as u64;
             encoding.repeated_texts += batch.repeated_texts;
             bar.inc(batch.tokens() as u64 + batch.repeated_tokens);

@@ -236,7 +236,7 @@ impl Sink for DirectoryWriter {
     fn end_batch(&mut self, batch: &Batch) -> Result<()> {
         for offsets in &mut self.offsets {
             let ends: Vec<i64> = batch
-                .texts()
+                .ended_texts()
                 .map(|text| {
                     offsets.next += text.rows(offsets.rows, self.special_tokens) as i64;
                     offsets.next

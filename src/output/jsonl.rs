@@ -61,7 +61,7 @@ impl Sink for JsonLines<'_> {
 
     fn end_batch(&mut self, batch: &Batch) -> Result<()> {
         let (mut first_token, mut first_word, mut texts) = (0, 0, 0);
-        for tokens in batch.texts() {
+        for tokens in batch.ended_texts() {
             let rows = [RowKind::Token, RowKind::Word].map(|kind| tokens.rows(kind, self.special_tokens));
             let rows_of = |kind: RowKind| match kind {
                 RowKind::Token => first_token..first_token + rows[0],
