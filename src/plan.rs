@@ -1,6 +1,6 @@
 //! A request resolved against a model: what `--dry-run` prints and the manifest keeps.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::config::Config;
 use crate::checkpoint::sentence::SentenceRecipe;
@@ -10,6 +10,7 @@ use crate::spec::{
     Combine, Compute, DeviceKind, Dtype, Emit, Format, InputFormat, Overflow, Pooling, RowKind, SpecialTokens,
     WordPooling,
 };
+use crate::spool::TextCounts;
 
 /// What a job computes and writes, every default filled in. Two jobs with equal plans, models and inputs are one job.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -76,7 +77,7 @@ pub struct ArrayPlan {
 }
 
 /// How much there is of everything; known once the input is tokenized, before any encoding.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Texts.
     pub texts: u64,
@@ -235,6 +236,21 @@ impl Plan {
 }
 
 impl Counts {
+    /// Adds a text.
+    pub fn add(&mut self, text: TextCounts, special_tokens: SpecialTokens) {
+        let dropped = if special_tokens == SpecialTokens::Keep { 0 } else { text.special_tokens };
+        let rows = text.tokens - dropped;
+        self.texts += 1;
+        self.tokens += u64::from(text.tokens);
+        self.token_rows += u64::from(rows);
+        self.words += u64::from(text.words);
+        self.truncated_texts += u64::from(text.tokens_cut > 0);
+        self.truncated_tokens += u64::from(text.tokens_cut);
+        self.truncated_words += u64::from(text.words_cut);
+        self.deleted_words += u64::from(text.words_deleted);
+        self.empty_texts += u64::from(rows == 0);
+    }
+
     /// Rows of an array of this kind.
     pub fn rows(&self, emit: Emit) -> u64 {
         match emit.rows() {

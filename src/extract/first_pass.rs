@@ -1,6 +1,7 @@
 //! The first pass: everything is read and tokenized before anything is encoded.
 //!
-//! So bad input is found before any work, sizes are known, and `texts.jsonl` is written.
+//! So bad input is found before any work, sizes are known, and `texts.jsonl` is written. A job that goes on reads its input
+//! again, to see that it is the same, and tokenizes what is new.
 
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
@@ -8,17 +9,16 @@ use std::time::Duration;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::batch::SPECIAL;
 use crate::checkpoint;
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::input::{self, Source, Text};
 use crate::interrupt::Interrupt;
-use crate::output::directory::Prepared;
+use crate::output::first_phase::FirstPhase;
 use crate::output::texts::TextLine;
 use crate::plan::{Counts, Plan};
-use crate::spec::{Overflow, SpecialTokens};
-use crate::spool;
+use crate::spec::{Emit, Overflow};
+use crate::spool::{self, TextCounts};
 use crate::tokens::{Encoded, Tokenizer};
 
 /// How long a signal may go unnoticed while input is waited for.
@@ -26,77 +26,126 @@ const SIGNAL_LATENCY: Duration = Duration::from_millis(50);
 /// Rows an error message names before it only counts.
 const NAMED_ROWS: usize = 5;
 
+/// Where what is made of the texts stays.
+pub(super) enum Keep<'a> {
+    /// Nowhere: they are counted only.
+    Nothing,
+    /// Nowhere, and they are not even tokenized: only the input's digest and the number of its texts are wanted.
+    DigestOnly,
+    /// With this process.
+    Spool(&'a mut spool::Writer),
+    /// In the output directory, where some of it may be already.
+    Directory(&'a mut FirstPhase),
+}
+
 /// What the first pass finds out.
 pub(super) struct Tokenized {
     pub(super) counts: Counts,
-    /// Absent in a dry run, which encodes nothing.
-    pub(super) spool: Option<spool::Reader>,
     pub(super) input_sha256: String,
     /// Tokens of the longest text before truncation.
     pub(super) longest: usize,
 }
 
-/// The first pass: every text read, tokenized, counted and spooled.
-#[allow(clippy::too_many_arguments, reason = "the ends of the pipeline meet here")]
-pub(super) fn tokenize(
-    texts: impl Iterator<Item = Result<Text>> + Send + 'static,
-    tokenizer: &Tokenizer,
-    plan: &Plan,
-    source: &Source,
-    mut output: Option<&mut Prepared>,
-    dry_run: bool,
-    interrupt: &Interrupt,
-    console: &Console,
-) -> Result<Tokenized> {
+/// What the first pass works with.
+pub(super) struct Input<'a> {
+    pub(super) texts: Box<dyn Iterator<Item = Result<Text>> + Send>,
+    pub(super) source: &'a Source,
+    pub(super) tokenizer: &'a Tokenizer,
+    pub(super) interrupt: &'a Interrupt,
+    pub(super) console: &'a Console,
+}
+
+impl Input<'_> {
+    /// The first pass: every text read, tokenized, counted and kept.
+    pub(super) fn tokenize(self, plan: &Plan, keep: Keep<'_>) -> Result<Tokenized> {
+        let console = self.console;
+        let tokenized = tokenize(self, plan, keep)?;
+        say_what_was_cut(&tokenized, plan, console);
+        Ok(tokenized)
+    }
+}
+
+fn tokenize(input: Input<'_>, plan: &Plan, mut keep: Keep<'_>) -> Result<Tokenized> {
+    let Input { texts, source, tokenizer, interrupt, console } = input;
     let spinner = console.texts_spinner();
-    let mut spool = (!dry_run).then(|| spool::Writer::new(output.as_ref().map(|output| output.path())));
-    let spool_directory = output.as_ref().map_or_else(std::env::temp_dir, |output| output.path().to_owned());
-    let spool_error = |error| Error::io("write a temporary file into", &spool_directory)(error);
     let mut digest = Sha256::new();
-    let mut counts = Counts::default();
-    let mut longest = 0;
-    let mut too_long = Vec::new();
+    let mut tally = Tally { plan, counts: Counts::default(), longest: 0, too_long: Vec::new() };
+    // Texts that were tokenized before this process began.
+    let earlier = match &mut keep {
+        Keep::DigestOnly => u64::MAX,
+        Keep::Directory(phase) => {
+            phase.earlier(|counts| tally.count(counts))?;
+            tally.counts.texts
+        }
+        _ => 0,
+    };
+    let mut row = 0;
 
     let pieces = input::read_ahead(texts);
     loop {
         if let Some(signal) = interrupt.signal() {
-            return Err(Error::Interrupted { signal, done: 0, texts: counts.texts });
+            return Err(Error::Interrupted { signal, done: 0, texts: row, way_on: way_on(&keep) });
         }
         let chunk = match pieces.recv_timeout(SIGNAL_LATENCY) {
             Ok(chunk) => chunk?,
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => break,
         };
-        let first = counts.texts;
-        let encoded: Vec<Result<Encoded>> = chunk
-            .par_iter()
-            .enumerate()
-            .map(|(index, text)| tokenizer.encode(first + index as u64, text, None))
-            .collect();
-        for (text, encoded) in chunk.iter().zip(encoded) {
-            let encoded = encoded?;
-            digest.update((text.text.len() as u64).to_le_bytes());
-            digest.update(text.text.as_bytes());
-            if encoded.length_before_truncation > plan.max_length && too_long.len() < NAMED_ROWS {
-                too_long.push(format!("row {} ({} tokens)", counts.texts, encoded.length_before_truncation));
-            }
-            longest = longest.max(encoded.length_before_truncation);
-            if let Some(spool) = &mut spool {
-                spool.write(&encoded.tokens).map_err(spool_error)?;
-            }
-            if let Some(output) = &mut output {
-                let line = TextLine::new(counts.texts, text, &encoded, plan.wants_token_details(), plan.special_tokens);
-                output.write_text(&line)?;
-            }
-            count(&mut counts, &encoded, plan.special_tokens);
+        let known = earlier.saturating_sub(row).min(chunk.len() as u64) as usize;
+        for text in &chunk[..known] {
+            add(&mut digest, text);
+            row += 1;
         }
-        spinner.set_position(counts.texts);
+        if row == earlier
+            && known > 0
+            && let Keep::Directory(phase) = &mut keep
+        {
+            phase.check_earlier_input(&checkpoint::hex(&digest.clone().finalize()))?;
+        }
+        let new = &chunk[known..];
+        let encoded: Vec<Result<Encoded>> =
+            new.par_iter().enumerate().map(|(index, text)| tokenizer.encode(row + index as u64, text, None)).collect();
+        for (text, encoded) in new.iter().zip(encoded) {
+            let encoded = encoded?;
+            add(&mut digest, text);
+            let counts = counts(&encoded);
+            tally.count(counts);
+            match &mut keep {
+                Keep::Spool(spool) => spool
+                    .write(counts, &encoded.tokens)
+                    .map_err(Error::io("write a temporary file into", std::env::temp_dir()))?,
+                Keep::Directory(phase) => {
+                    let line = TextLine::new(row, text, &encoded, plan.wants_token_details(), plan.special_tokens);
+                    phase.write(&line, counts, &encoded.tokens)?;
+                }
+                Keep::Nothing | Keep::DigestOnly => {}
+            }
+            row += 1;
+        }
+        if let Keep::Directory(phase) = &mut keep
+            && row >= earlier
+        {
+            phase.end_piece(|| checkpoint::hex(&digest.clone().finalize()))?;
+        }
+        spinner.set_position(row);
     }
     spinner.finish_and_clear();
-    if counts.texts == 0 {
+    if row == 0 {
         return Err(Error::Input {
             source_name: source.name(),
             problem: "holds no text; expected one text a line".to_owned(),
+        });
+    }
+    let Tally { mut counts, longest, too_long, .. } = tally;
+    if let Keep::DigestOnly = keep {
+        counts.texts = row;
+    } else if row < counts.texts {
+        return Err(Error::Input {
+            source_name: source.name(),
+            problem: format!(
+                "holds {row} texts, fewer than the {} that this job has read of it before; put the input back, or start anew with --overwrite",
+                counts.texts
+            ),
         });
     }
     if plan.overflow == Overflow::Error && counts.truncated_texts > 0 {
@@ -107,22 +156,74 @@ pub(super) fn tokenize(
             examples: too_long.join(", "),
         });
     }
-    let spool = spool.map(spool::Writer::finish).transpose().map_err(spool_error)?;
-    Ok(Tokenized { counts, spool, input_sha256: checkpoint::hex(&digest.finalize()), longest })
+    Ok(Tokenized { counts, input_sha256: checkpoint::hex(&digest.finalize()), longest })
 }
 
-fn count(counts: &mut Counts, encoded: &Encoded, special_tokens: SpecialTokens) {
+fn way_on(keep: &Keep<'_>) -> &'static str {
+    match keep {
+        Keep::Directory(phase) if phase.is_journaled() => Error::GO_ON,
+        _ => Error::START_OVER,
+    }
+}
+
+/// Adds a text to the input's digest, its length first so that no two inputs are alike.
+fn add(digest: &mut Sha256, text: &Text) {
+    digest.update((text.text.len() as u64).to_le_bytes());
+    digest.update(text.text.as_bytes());
+}
+
+fn counts(encoded: &Encoded) -> TextCounts {
     let tokens = encoded.tokens.input_ids.len();
-    let special = encoded.tokens.words.iter().filter(|&&word| word == SPECIAL).count();
-    let rows = if special_tokens == SpecialTokens::Keep { tokens } else { tokens - special };
-    let cut = encoded.length_before_truncation - tokens;
-    counts.texts += 1;
-    counts.tokens += tokens as u64;
-    counts.token_rows += rows as u64;
-    counts.words += u64::from(encoded.tokens.word_count);
-    counts.truncated_texts += u64::from(cut > 0);
-    counts.truncated_tokens += cut as u64;
-    counts.truncated_words += u64::from(encoded.words_truncated);
-    counts.deleted_words += u64::from(encoded.words_deleted);
-    counts.empty_texts += u64::from(rows == 0);
+    TextCounts {
+        tokens: tokens as u32,
+        special_tokens: spool::special_tokens(&encoded.tokens),
+        words: encoded.tokens.word_count,
+        tokens_cut: (encoded.length_before_truncation - tokens) as u32,
+        words_cut: encoded.words_truncated,
+        words_deleted: encoded.words_deleted,
+    }
+}
+
+/// What is counted over all texts.
+struct Tally<'a> {
+    plan: &'a Plan,
+    counts: Counts,
+    longest: usize,
+    /// The first few texts beyond the limit.
+    too_long: Vec<String>,
+}
+
+impl Tally<'_> {
+    fn count(&mut self, text: TextCounts) {
+        let length = text.tokens as usize + text.tokens_cut as usize;
+        if length > self.plan.max_length && self.too_long.len() < NAMED_ROWS {
+            self.too_long.push(format!("row {} ({length} tokens)", self.counts.texts));
+        }
+        self.longest = self.longest.max(length);
+        self.counts.add(text, self.plan.special_tokens);
+    }
+}
+
+/// Nothing is cut or lost silently.
+fn say_what_was_cut(tokenized: &Tokenized, plan: &Plan, console: &Console) {
+    let counts = &tokenized.counts;
+    if counts.truncated_texts > 0 {
+        console.warn(&format!(
+            "{} of {} texts are longer than {} tokens; what lies beyond, {} tokens in all, is cut off",
+            counts.truncated_texts, counts.texts, plan.max_length, counts.truncated_tokens
+        ));
+    }
+    if counts.deleted_words > 0 && plan.emits(Emit::Word) {
+        console.note(&format!(
+            "{} words have no token in this model's vocabulary and get a row of zeros each",
+            counts.deleted_words
+        ));
+    }
+    if let Some(limit) = plan.sentence.as_ref().and_then(|recipe| recipe.max_seq_length)
+        && limit < plan.max_length.min(tokenized.longest)
+    {
+        console.note(&format!(
+            "sentence-transformers cuts texts for this model at {limit} tokens; for the same vectors of longer ones add --max-length {limit}"
+        ));
+    }
 }

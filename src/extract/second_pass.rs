@@ -57,11 +57,15 @@ impl Job<'_> {
     }
 
     /// The second pass: batch by batch through the encoder and into the sink. Returns the time it took.
+    ///
+    /// `spool` is at the first text that is not `done` yet.
+    #[allow(clippy::too_many_arguments, reason = "the ends of the pipeline meet here")]
     pub(super) fn encode(
         &self,
         encoder: &Encoder<'_>,
-        spool: Option<spool::Reader>,
+        spool: spool::Reader,
         counts: &Counts,
+        mut done: u64,
         sink: &mut dyn Sink,
         interrupt: &Interrupt,
         console: &Console,
@@ -69,12 +73,12 @@ impl Job<'_> {
         let begun = Instant::now();
         let bar = console.tokens_bar(counts.tokens);
         let mut vectors = Vectors::new(self.plan);
-        let mut done = 0;
-        for batch in Batches::new(spool.into_iter().flatten(), self.batch_tokens()) {
+        let way_on = if self.args.output.is_some() { Error::GO_ON } else { Error::START_OVER };
+        for batch in Batches::new(spool, self.batch_tokens()) {
             let batch = batch.map_err(Error::io("read", "back the temporary file of tokenized texts"))?;
             encoder.visit_hidden_states(&batch, |layer, hidden_state| {
                 if let Some(signal) = interrupt.signal() {
-                    return Err(Error::Interrupted { signal, done, texts: counts.texts });
+                    return Err(Error::Interrupted { signal, done, texts: counts.texts, way_on });
                 }
                 kernels::with_numbers(hidden_state, |numbers| {
                     vectors.take_layer(layer, numbers, &batch, done, sink)?;

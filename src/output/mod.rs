@@ -1,9 +1,12 @@
 //! Where vectors go: a directory of arrays, or JSON Lines.
 
 mod array;
+pub mod arrays;
 pub mod directory;
 pub mod existing;
+pub mod first_phase;
 mod flush;
+pub mod journal;
 pub mod jsonl;
 mod lock;
 pub mod manifest;

@@ -32,5 +32,7 @@ mod info;
 mod messages;
 #[cfg(unix)]
 mod signals;
+#[cfg(unix)]
+mod unlosable;
 #[cfg(not(feature = "bundled"))]
 mod without_a_model;
