@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::checkpoint::BUNDLED;
+use crate::shard::ShardSelection;
 use crate::spec::{
     Combine, Compute, DeviceSelection, Dtype, Emit, Format, InputFormat, LayerSelection, Overflow, SpecialTokens,
     WordPooling,
@@ -32,6 +33,9 @@ pub enum Command {
     /// Say how alike texts are, or a word in them, at every layer
     #[command(after_long_help = COMPARE_EXAMPLES)]
     Compare(CompareArgs),
+    /// Join the directories of all shards of a job into the one that the job would have written
+    #[command(after_long_help = MERGE_EXAMPLES)]
+    Merge(MergeArgs),
     /// Say what a model is, or what an output directory holds
     Info(InfoArgs),
     /// Print a completion script for a shell
@@ -57,6 +61,12 @@ Examples:
 
   # a vector for each given word, in safetensors files
   cat words.txt | layerwise extract --pretokenized -e word -o out --format safetensors";
+
+const MERGE_EXAMPLES: &str = "\
+Examples:
+  # a job in three parts, on one machine or on three, joined
+  for i in 1 2 3; do layerwise extract -i texts.txt --shard $i/3 -o part-$i; done
+  layerwise merge out part-1 part-2 part-3";
 
 const COMPARE_EXAMPLES: &str = "\
 Examples:
@@ -190,6 +200,13 @@ pub struct ExtractArgs {
     #[arg(long, value_name = "HOW", value_enum, default_value_t, help_heading = "Vectors")]
     pub overflow: Overflow,
 
+    /// Only part I of N contiguous parts with equally many tokens, from 1/N to N/N; `auto` or `auto/N` asks the scheduler
+    ///
+    /// `merge` joins the parts' directories. `auto` takes the part from SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT in a
+    /// Slurm array, `auto/N` from JOB_COMPLETION_INDEX in an indexed job of Kubernetes.
+    #[arg(long, value_name = "I/N", help_heading = "Input")]
+    pub shard: Option<ShardSelection>,
+
     /// The directory to write; without it, JSON Lines on standard output
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Output")]
     pub output: Option<PathBuf>,
@@ -249,6 +266,22 @@ pub struct CompareArgs {
     /// Where on the hub, and whether at all
     #[command(flatten)]
     pub hub: ModelArgs,
+}
+
+/// Arguments of `merge`
+#[derive(Debug, Clone, Args)]
+pub struct MergeArgs {
+    /// The directory to write
+    #[arg(value_name = "OUT", value_hint = ValueHint::DirPath)]
+    pub output: PathBuf,
+
+    /// The directories of all shards, in any order
+    #[arg(value_name = "SHARD", required = true, value_hint = ValueHint::DirPath)]
+    pub shards: Vec<PathBuf>,
+
+    /// Replace what the directory holds; only files that layerwise writes
+    #[arg(long)]
+    pub overwrite: bool,
 }
 
 /// Arguments of `info`

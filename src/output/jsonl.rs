@@ -27,7 +27,7 @@ pub struct JsonLines<'a> {
 
 impl<'a> JsonLines<'a> {
     /// A sink for the arrays of `plan`.
-    pub fn new(plan: &Plan, tokenizer: &'a Tokenizer) -> Self {
+    pub fn new(plan: &Plan, tokenizer: &'a Tokenizer, first_row: u64) -> Self {
         let arrays = plan.arrays();
         Self {
             out: BufWriter::with_capacity(1 << 16, io::stdout()),
@@ -36,7 +36,7 @@ impl<'a> JsonLines<'a> {
             dtype: plan.dtype,
             special_tokens: plan.special_tokens,
             tokenizer: plan.wants_token_details().then_some(tokenizer),
-            next_row: 0,
+            next_row: first_row,
         }
     }
 

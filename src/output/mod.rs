@@ -10,8 +10,8 @@ pub mod journal;
 pub mod jsonl;
 mod lock;
 pub mod manifest;
-mod npy;
-mod safetensors;
+pub(crate) mod npy;
+pub(crate) mod safetensors;
 pub mod texts;
 
 use crate::batch::Batch;

@@ -30,6 +30,7 @@ mod compare;
 mod help;
 mod info;
 mod messages;
+mod shards;
 #[cfg(unix)]
 mod signals;
 #[cfg(unix)]
