@@ -80,7 +80,7 @@ pub fn run(args: &MergeArgs, console: &Console) -> Result<()> {
     let shards = args.shards.iter().map(|path| Shard::open(path)).collect::<Result<Vec<_>>>()?;
     let shards = in_order(shards)?;
     let mut merged = merged_manifest(&shards);
-    let layouts = layouts(&shards[0])?;
+    let layouts = layouts(&shards[0]);
 
     let directory = Prepared::new(&args.output, args.overwrite)?;
     let bytes: u64 = layouts.iter().flat_map(|layout| layout.bytes(&shards)).sum();
@@ -223,7 +223,7 @@ fn rows(shards: &[Shard], index: usize) -> u64 {
 }
 
 /// The files of a job, as its manifest lists them.
-fn layouts(shard: &Shard) -> Result<Vec<Layout>> {
+fn layouts(shard: &Shard) -> Vec<Layout> {
     let mut layouts: Vec<Layout> = Vec::new();
     for (index, array) in shard.facts.arrays.iter().enumerate() {
         if let (Some(offsets), None) = (&array.offsets, &array.tensor)
@@ -241,7 +241,7 @@ fn layouts(shard: &Shard) -> Result<Vec<Layout>> {
             }
         }
     }
-    Ok(layouts)
+    layouts
 }
 
 impl Layout {

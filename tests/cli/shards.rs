@@ -98,12 +98,8 @@ fn what_does_not_make_a_whole_is_refused() {
     }
     desk.types("merge merged whole").fails().says_all(&["whole", "not a shard"]);
     desk.types("merge merged part-1 nowhere").fails().says_all(&["nowhere", "manifest.json"]);
-    desk.types("merge whole part-1 part-2 part-3").fails().says_all(&[
-        "whole",
-        "another job",
-        "--shard",
-        "--overwrite",
-    ]);
+    desk.types("merge whole part-1 part-2 part-3").succeeds().says("already holds this job");
+    desk.types("merge half part-1 part-2 part-3").fails().says_all(&["half", "another job", "--shard", "--overwrite"]);
     // A shard's directory is of that shard.
     desk.types("extract -m width1 -i texts.txt --shard 2/3 -o part-1").fails().says_all(&["another job", "--shard"]);
     desk.types("extract -m width1 -i texts.txt -o part-1").fails().says_all(&["another job", "--shard"]);
