@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::input::BadLines;
+
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -32,6 +34,10 @@ pub enum Error {
         /// What is wrong, with the line.
         problem: String,
     },
+
+    /// Lines of the input that are not what its format promises.
+    #[error("{0}")]
+    BadLines(BadLines),
 
     /// A file of a model is missing or damaged.
     #[error("{}: {problem}", path.display())]

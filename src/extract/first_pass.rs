@@ -12,8 +12,9 @@ use crate::batch::SPECIAL;
 use crate::checkpoint;
 use crate::console::Console;
 use crate::error::{Error, Result};
-use crate::input::{self, Source, Text};
+use crate::input::{self, Input};
 use crate::interrupt::Interrupt;
+use crate::output::columns;
 use crate::output::directory::Prepared;
 use crate::output::texts::TextLine;
 use crate::plan::{Counts, Plan};
@@ -31,18 +32,18 @@ pub(super) struct Tokenized {
     pub(super) counts: Counts,
     /// Absent in a dry run, which encodes nothing.
     pub(super) spool: Option<spool::Reader>,
+    /// Columns for JSON Lines.
+    pub(super) columns: Option<columns::Reader>,
     pub(super) input_sha256: String,
     /// Tokens of the longest text before truncation.
     pub(super) longest: usize,
 }
 
 /// The first pass: every text read, tokenized, counted and spooled.
-#[allow(clippy::too_many_arguments, reason = "the ends of the pipeline meet here")]
 pub(super) fn tokenize(
-    texts: impl Iterator<Item = Result<Text>> + Send + 'static,
+    input: &Input,
     tokenizer: &Tokenizer,
     plan: &Plan,
-    source: &Source,
     mut output: Option<&mut Prepared>,
     dry_run: bool,
     interrupt: &Interrupt,
@@ -52,12 +53,14 @@ pub(super) fn tokenize(
     let mut spool = (!dry_run).then(|| spool::Writer::new(output.as_ref().map(|output| output.path())));
     let spool_directory = output.as_ref().map_or_else(std::env::temp_dir, |output| output.path().to_owned());
     let spool_error = |error| Error::io("write a temporary file into", &spool_directory)(error);
+    // texts.jsonl has them in a directory.
+    let mut columns = (!dry_run && output.is_none()).then(columns::Writer::new);
     let mut digest = Sha256::new();
     let mut counts = Counts::default();
     let mut longest = 0;
     let mut too_long = Vec::new();
 
-    let pieces = input::read_ahead(texts);
+    let pieces = input::read_ahead(input.read());
     loop {
         if let Some(signal) = interrupt.signal() {
             return Err(Error::Interrupted { signal, done: 0, texts: counts.texts });
@@ -71,12 +74,11 @@ pub(super) fn tokenize(
         let encoded: Vec<Result<Encoded>> = chunk
             .par_iter()
             .enumerate()
-            .map(|(index, text)| tokenizer.encode(first + index as u64, text, None))
+            .map(|(index, record)| tokenizer.encode(first + index as u64, &record.text, record.pair.as_ref()))
             .collect();
-        for (text, encoded) in chunk.iter().zip(encoded) {
+        for (record, encoded) in chunk.iter().zip(encoded) {
             let encoded = encoded?;
-            digest.update((text.text.len() as u64).to_le_bytes());
-            digest.update(text.text.as_bytes());
+            record.digest_into(&mut digest);
             if encoded.length_before_truncation > plan.max_length && too_long.len() < NAMED_ROWS {
                 too_long.push(format!("row {} ({} tokens)", counts.texts, encoded.length_before_truncation));
             }
@@ -85,8 +87,12 @@ pub(super) fn tokenize(
                 spool.write(&encoded.tokens).map_err(spool_error)?;
             }
             if let Some(output) = &mut output {
-                let line = TextLine::new(counts.texts, text, &encoded, plan.wants_token_details(), plan.special_tokens);
+                let line =
+                    TextLine::new(counts.texts, record, &encoded, plan.wants_token_details(), plan.special_tokens);
                 output.write_text(&line)?;
+            }
+            if let Some(columns) = &mut columns {
+                columns.write(record)?;
             }
             count(&mut counts, &encoded, plan.special_tokens);
         }
@@ -94,10 +100,7 @@ pub(super) fn tokenize(
     }
     spinner.finish_and_clear();
     if counts.texts == 0 {
-        return Err(Error::Input {
-            source_name: source.name(),
-            problem: "holds no text; expected one text a line".to_owned(),
-        });
+        return Err(input.is_empty_error());
     }
     if plan.overflow == Overflow::Error && counts.truncated_texts > 0 {
         return Err(Error::TooLong {
@@ -108,7 +111,8 @@ pub(super) fn tokenize(
         });
     }
     let spool = spool.map(spool::Writer::finish).transpose().map_err(spool_error)?;
-    Ok(Tokenized { counts, spool, input_sha256: checkpoint::hex(&digest.finalize()), longest })
+    let columns = columns.map(columns::Writer::finish).transpose()?;
+    Ok(Tokenized { counts, spool, columns, input_sha256: checkpoint::hex(&digest.finalize()), longest })
 }
 
 fn count(counts: &mut Counts, encoded: &Encoded, special_tokens: SpecialTokens) {

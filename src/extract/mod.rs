@@ -5,6 +5,7 @@ mod first_pass;
 mod second_pass;
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
@@ -16,9 +17,10 @@ use crate::cli::ExtractArgs;
 use crate::console::Console;
 use crate::encoder::{self, Ahead, Ops, Settings};
 use crate::error::{Error, Result};
-use crate::input::{self, Source};
+use crate::input::{Columns, Input, Source};
 use crate::interrupt::Interrupt;
 use crate::kernels;
+use crate::output;
 use crate::output::directory::Prepared;
 use crate::output::existing::{self, Existing};
 use crate::output::jsonl::JsonLines;
@@ -33,8 +35,7 @@ use crate::tokens::Tokenizer;
 /// Any of [`Error`]: what is wrong, where, and what helps.
 pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     let started = SystemTime::now();
-    let source = source(args)?;
-    let texts = input::read(&source, args.input_format, args.pretokenized)?;
+    let input = input(args)?;
     kernels::check_instruction_set()?;
     let threads = start_threads(args.threads)?;
 
@@ -47,7 +48,7 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     checkpoint.notes.iter().for_each(|note| console.note(note));
     let config = checkpoint.config()?;
     let weights = checkpoint.weights()?;
-    let plan = Plan::resolve(args, &config, encoder::has_pooler(&weights), || checkpoint.sentence_recipe())?;
+    let plan = Plan::resolve(args, &input, &config, encoder::has_pooler(&weights), || checkpoint.sentence_recipe())?;
     let ops = Ops::open(args.device)?;
     if plan.device != DeviceKind::Cpu {
         console.note(&format!(
@@ -92,16 +93,15 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
         Some(path) if !args.dry_run => Some(Prepared::new(path, args.overwrite)?),
         _ => None,
     };
-    let tokenized =
-        match tokenize(texts, &tokenizer, &plan, &source, output.as_mut(), args.dry_run, &interrupt, console) {
-            Ok(tokenized) => tokenized,
-            Err(error) => {
-                if let Some(output) = output {
-                    output.abandon();
-                }
-                return Err(error);
+    let tokenized = match tokenize(&input, &tokenizer, &plan, output.as_mut(), args.dry_run, &interrupt, console) {
+        Ok(tokenized) => tokenized,
+        Err(error) => {
+            if let Some(output) = output {
+                output.abandon();
             }
-        };
+            return Err(error);
+        }
+    };
     say_what_was_cut(&tokenized, &plan, console);
     if args.dry_run {
         if let Some(path) = &args.output
@@ -115,7 +115,7 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     let job = Job { args, plan: &plan, config: &config, weights: &weights, settings, threads, started };
     match output {
         None => {
-            let mut sink = JsonLines::new(&plan, &tokenizer);
+            let mut sink = JsonLines::new(&plan, &tokenizer, tokenized.columns);
             let encoder = job.load(&tokenized.counts, ahead)?;
             let encoding = job.encode(&encoder, tokenized.spool, &tokenized.counts, &mut sink, &interrupt, console)?;
             sink.finish()?;
@@ -176,18 +176,31 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     Ok(())
 }
 
-/// Where the texts come from.
-fn source(args: &ExtractArgs) -> Result<Source> {
-    match &args.input {
-        Some(path) if path.as_os_str() == "-" => Ok(Source::Stdin),
-        Some(path) => Ok(Source::File(path.clone())),
-        None if !args.texts.is_empty() => Ok(Source::Arguments(args.texts.clone())),
-        None if io::stdin().is_terminal() => Err(Error::Usage(
-            "no texts: give them as arguments, name a file with -i, or pipe them in (-i - reads the terminal)"
-                .to_owned(),
-        )),
-        None => Ok(Source::Stdin),
-    }
+/// What is read, and how it is to be taken.
+fn input(args: &ExtractArgs) -> Result<Input> {
+    let file = |path: &PathBuf| if path.as_os_str() == "-" { Source::Stdin } else { Source::File(path.clone()) };
+    let sources = match &args.input[..] {
+        [] if !args.texts.is_empty() => vec![Source::Arguments(args.texts.clone())],
+        [] if io::stdin().is_terminal() => {
+            return Err(Error::Usage(
+                "no texts: give them as arguments, name a file with -i, or pipe them in (-i - reads the terminal)"
+                    .to_owned(),
+            ));
+        }
+        [] => vec![Source::Stdin],
+        paths => paths.iter().map(file).collect(),
+    };
+    let columns = Columns {
+        text_column: args.text_column.clone(),
+        pair_column: args.pair_column.clone(),
+        id_column: args.id_column.clone(),
+        label_column: args.label_column.clone(),
+        no_header: args.no_header,
+        carry: args.carry.clone(),
+        pretokenized: args.pretokenized,
+    };
+    output::columns::check_carried(&columns.carry)?;
+    Input::new(sources, args.input_format, columns)
 }
 
 /// Starts the threads that kernels and tokenization share; returns their number.

@@ -1,6 +1,7 @@
 //! Where vectors go: a directory of arrays, or JSON Lines.
 
 mod array;
+pub mod columns;
 pub mod directory;
 pub mod existing;
 mod flush;
