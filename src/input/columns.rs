@@ -142,16 +142,18 @@ pub(super) fn number(name: &str) -> Option<usize> {
     name.parse::<usize>().ok()?.checked_sub(1)
 }
 
-/// What is said of a column that is not there: those that are, and the one that was probably meant.
-pub(super) fn missing<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+/// What is said of a column that is not there: those that are, what else helps, and the one that was probably meant.
+pub(super) fn missing<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone, advice: &str) -> String {
     let count = known.clone().count();
     let mut listed = known.clone().take(NAMES_LISTED).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    if count > NAMES_LISTED {
-        listed += &format!(" and {} more", count - NAMES_LISTED);
+    match count {
+        0 => "none".clone_into(&mut listed),
+        1..=NAMES_LISTED => {}
+        _ => listed += &format!(" and {} more", count - NAMES_LISTED),
     }
     let like = known.map(|known| (strsim::jaro(name, known), known)).filter(|(like, _)| *like > 0.7);
     let guess = like.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| format!("; did you mean `{known}`?"));
-    format!("has no column `{name}`; it has {listed}{}", guess.unwrap_or_default())
+    format!("has no column `{name}`; it has {listed}{advice}{}", guess.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -162,12 +164,12 @@ mod tests {
     fn a_missing_column_comes_with_those_that_are_there() {
         let known = ["sentence", "label"].into_iter();
         assert_eq!(
-            missing("sentense", known.clone()),
+            missing("sentense", known.clone(), ""),
             "has no column `sentense`; it has `sentence`, `label`; did you mean `sentence`?"
         );
-        assert!(missing("text", known).ends_with("it has `sentence`, `label`"));
+        assert!(missing("text", known, "").ends_with("it has `sentence`, `label`"));
         let many = (0..100).map(|i| i.to_string()).collect::<Vec<_>>();
-        assert!(missing("x", many.iter().map(String::as_str)).ends_with("`29` and 70 more"));
+        assert!(missing("x", many.iter().map(String::as_str), "").ends_with("`29` and 70 more"));
     }
 
     #[test]

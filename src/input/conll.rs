@@ -38,12 +38,15 @@ impl Conll {
 
     fn shape(&self, sentence: &Sentence) -> Result<Option<Shape>, Wrong> {
         let words = || sentence.iter().filter(|(_, line)| !line.starts_with('#') && !is_document(line));
-        let Some((line, first)) = words().next() else { return Ok(None) };
+        // A sentence of nothing but hashtags.
+        let is_tag = |line: &str| line.contains('\t') || (!line.starts_with("# ") && cells(line, false).len() > 1);
+        let tags = || sentence.iter().filter(|(_, line)| line.starts_with('#') && is_tag(line));
+        let Some((line, first)) = words().next().or_else(|| tags().next()) else { return Ok(None) };
         let tabs = first.contains('\t');
         let width = cells(first, tabs).len();
         let is_count = |(index, (_, line)): (usize, &(u64, String))| cells(line, tabs)[0] == (index + 1).to_string();
         let named = self.columns.text_column.as_deref().and_then(number);
-        let numbered = named.is_none() && width > 2 && words().enumerate().all(is_count);
+        let numbered = named.is_none() && width > 2 && words().count() > 0 && words().enumerate().all(is_count);
         let (first, last) = if numbered { (1, 2) } else { (0, width - 1) };
         let label = match self.columns.label_column.as_deref() {
             Some("") => None,
@@ -216,12 +219,14 @@ mod tests {
             [pair("a", r#"["O"]"#), pair("#", r#"["O"]"#)]
         );
         assert_eq!(good("# text = x\na 1 2 3\n", &columns), [pair("a", r#"["3"]"#)]);
+        assert_eq!(good("#tag O\n", &columns), [pair("#tag", r#"["O"]"#)]);
+        assert_eq!(good("#\tO\n\na\tO", &columns), [pair("#", r#"["O"]"#), pair("a", r#"["O"]"#)]);
         assert_eq!(good("# nothing but\n# comments\n", &columns), []);
     }
 
     #[test]
     fn every_ragged_line_is_told() {
-        let found = read(b"a\tO\nb\n\nc\tO\tO\nd\tO\n\te\n\tO\n\nf\tO\n\xff\n", &Columns::default());
+        let found = read(b"a\tO\nb\n\nc\tO\tO\nd\tO\n\te\n\tO\n\nf\tO\n\xff\ng\n", &Columns::default());
         let told = found
             .into_iter()
             .map(|(line, record)| format!("{line} {}", record.expect_err("a bad line")))

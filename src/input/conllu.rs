@@ -111,7 +111,7 @@ mod tests {
     fn words_are_the_syntactic_ones() {
         let file = format!("{SENTENCE}\n\n{SENTENCE}");
         let found = read(file.as_bytes(), &Columns::default());
-        assert_eq!((found.len(), found[1].0), (2, 13));
+        assert_eq!((found.len(), found[1].0), (2, 12));
         let record = found[0].1.as_ref().unwrap();
         assert_eq!(record.text.text, "Do n't go New York");
         assert_eq!(record.text.words, Some(vec![0..2, 3..6, 7..9, 10..18]));

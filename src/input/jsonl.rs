@@ -63,7 +63,9 @@ fn text(value: &RawValue, name: &str, pretokenized: bool) -> Result<Text, String
             Text::of_words(words.iter().map(String::as_str))
         }
         "a list" => {
-            return Err(format!("has a list as `{name}`; expected a string (a list of words goes with --pretokenized)"));
+            return Err(format!(
+                "has a list as `{name}`; expected a string (a list of words goes with --pretokenized)"
+            ));
         }
         other => return Err(format!("has {other} as `{name}`; expected a string")),
     };
@@ -152,7 +154,7 @@ impl<'a> Object<'a> {
     fn get(&self, name: &str, by_default: bool) -> Result<&'a RawValue, String> {
         self.find(name).ok_or_else(|| {
             let advice = if by_default { "; --text-column says which one is the text" } else { "" };
-            missing(name, self.0.iter().map(|(key, _)| key.as_str())) + advice
+            missing(name, self.0.iter().map(|(key, _)| key.as_str()), advice)
         })
     }
 }
@@ -239,7 +241,7 @@ mod tests {
             (
                 &plain,
                 "{\"texts\": \"a\"}",
-                "has no column `text`; it has `texts`; did you mean `texts`?; --text-column",
+                "has no column `text`; it has `texts`; --text-column says which one is the text; did you mean `texts`?",
             ),
             (&plain, "{\"text\": null}", "has null as `text`; expected a string"),
             (&plain, "{\"text\": 5}", "has a number as `text`; expected a string"),

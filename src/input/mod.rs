@@ -48,6 +48,7 @@ pub struct Input {
 }
 
 /// A record of a reader, or what is wrong with it.
+#[derive(Debug)]
 struct Entry {
     /// Where it begins, counted from 1.
     line: u64,
@@ -55,6 +56,7 @@ struct Entry {
 }
 
 /// Why nothing more can be read.
+#[derive(Debug)]
 struct Failed(String);
 
 impl From<io::Error> for Failed {

@@ -25,12 +25,14 @@ pub(super) struct Records<R, P> {
     parse: P,
     /// What is wrong with the sentence before.
     wrong: VecDeque<Wrong>,
+    /// Whether the sentence at hand has a line that cannot be read: it is skipped.
+    broken: bool,
     ended: bool,
 }
 
 impl<R: BufRead, P: Parse> Records<R, P> {
     pub(super) fn new(reader: R, parse: P) -> Self {
-        Self { lines: Lines::new(reader, LONGEST_RECORD), parse, wrong: VecDeque::new(), ended: false }
+        Self { lines: Lines::new(reader, LONGEST_RECORD), parse, wrong: VecDeque::new(), broken: false, ended: false }
     }
 
     fn next_entry(&mut self) -> Result<Option<Entry>, Failed> {
@@ -57,8 +59,11 @@ impl<R: BufRead, P: Parse> Records<R, P> {
         for line in self.lines.by_ref() {
             let line = line?;
             match line.text {
-                Ok(text) if text.trim_ascii().is_empty() => return Ok(sentence),
-                Ok(_) if size > LONGEST_RECORD => {}
+                Ok(text) if text.trim_ascii().is_empty() => {
+                    self.broken = false;
+                    return Ok(sentence);
+                }
+                Ok(_) if self.broken || size > LONGEST_RECORD => {}
                 Ok(text) => {
                     size += text.len() + LINE_OVERHEAD;
                     sentence.push((line.number, text));
@@ -70,8 +75,8 @@ impl<R: BufRead, P: Parse> Records<R, P> {
                         self.wrong.push_back((sentence[0].0, problem));
                     }
                 }
-                // The rest of the sentence is looked at when this one is mended.
                 Err(problem) => {
+                    self.broken = true;
                     self.wrong.push_back((line.number, problem));
                     return Ok(Vec::new());
                 }

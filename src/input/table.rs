@@ -2,28 +2,143 @@
 
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use csv::ByteRecord;
+use csv_core::ReadRecordResult;
 use serde_json::value::to_raw_value;
 
 use super::columns::{Columns, Optional, missing, number};
 use super::lines::utf8;
-use super::{BUFFER, Entry, Failed, LONGEST_RECORD, Record, Text, check_length};
+use super::{Entry, Failed, LONGEST_RECORD, Record, Text, check_length};
 
 /// What stands behind the last record, so that a quote that is never closed shows: the end is part of a field then. It
 /// is not UTF-8, so no good record holds it.
 const END: &[u8] = b"\xff\xfe\xfd the end \xff";
 
 /// The records of a table.
-pub(super) struct Records<'a> {
-    reader: csv::Reader<Box<dyn Read + Send + 'a>>,
-    /// Bytes that may still be read for the record at hand.
-    allowance: Arc<AtomicU64>,
+pub(super) struct Records<R> {
+    reader: R,
+    core: csv_core::Reader,
+    cells: Cells,
+    /// The line that is read next, from 1.
+    line: u64,
     columns: Arc<Columns>,
     /// Absent until the header is read.
     places: Option<Places>,
     ended: bool,
+}
+
+/// A record's cells, one after the other, and where each ends.
+#[derive(Default)]
+struct Cells {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    len: usize,
+}
+
+impl Cells {
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let start = |index: usize| if index == 0 { 0 } else { self.ends[index - 1] };
+        (0..self.len).map(move |index| &self.bytes[start(index)..self.ends[index]])
+    }
+}
+
+impl<R: BufRead> Records<io::Chain<io::Chain<R, &'static [u8]>, &'static [u8]>> {
+    /// A table whose fields are separated by `delimiter`.
+    pub(super) fn new(reader: R, delimiter: u8, columns: Arc<Columns>) -> Self {
+        Self {
+            reader: reader.chain(&b"\n"[..]).chain(END),
+            core: csv_core::ReaderBuilder::new().delimiter(delimiter).build(),
+            cells: Cells::default(),
+            line: 1,
+            columns,
+            places: None,
+            ended: false,
+        }
+    }
+}
+
+impl<R: BufRead> Records<R> {
+    fn next_entry(&mut self) -> Result<Option<Entry>, Failed> {
+        loop {
+            if self.ended {
+                return Ok(None);
+            }
+            self.skip_line_ends()?;
+            let line = self.line;
+            let wrong = |problem: String| Ok(Some(Entry { line, record: Err(problem) }));
+            if !self.read_cells()? {
+                self.ended = true;
+                return wrong(format!(
+                    "begins a record that is longer than {} MiB, the longest that is taken; is a quote not closed?",
+                    LONGEST_RECORD >> 20
+                ));
+            }
+            if self.cells.iter().last().is_none_or(|cell| cell.ends_with(END)) {
+                self.ended = true;
+                if self.cells.len == 1 && self.cells.bytes.starts_with(END) {
+                    return Ok(None);
+                }
+                return wrong("begins a record in which a quote is opened and never closed; close it, or write a quote in a field as \"\" and the field in quotes".to_owned());
+            }
+            if let Some(places) = &self.places {
+                return Ok(Some(Entry { line, record: places.record(&self.cells, &self.columns) }));
+            }
+            let places = self.places.insert(Places::find(&self.cells, line, &self.columns).map_err(Failed)?);
+            if self.columns.no_header {
+                return Ok(Some(Entry { line, record: places.record(&self.cells, &self.columns) }));
+            }
+        }
+    }
+
+    /// To the first line that is not empty.
+    fn skip_line_ends(&mut self) -> io::Result<()> {
+        loop {
+            let input = self.reader.fill_buf()?;
+            let count = input.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
+            self.line += newlines(&input[..count]);
+            let all = count > 0 && count == input.len();
+            self.reader.consume(count);
+            if !all {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The next record's cells; whether it is of a length that is taken.
+    fn read_cells(&mut self) -> io::Result<bool> {
+        let cells = &mut self.cells;
+        let (mut read, mut written, mut ended) = (0, 0, 0);
+        loop {
+            let input = self.reader.fill_buf()?;
+            let (result, n_read, n_written, n_ended) =
+                self.core.read_record(input, &mut cells.bytes[written..], &mut cells.ends[ended..]);
+            self.line += newlines(&input[..n_read]);
+            self.reader.consume(n_read);
+            (read, written, ended) = (read + n_read, written + n_written, ended + n_ended);
+            match result {
+                _ if read > LONGEST_RECORD => return Ok(false),
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::OutputFull => cells.bytes.resize((2 * cells.bytes.len()).max(1024), 0),
+                ReadRecordResult::OutputEndsFull => cells.ends.resize((2 * cells.ends.len()).max(16), 0),
+                ReadRecordResult::Record | ReadRecordResult::End => {
+                    cells.len = ended;
+                    return Ok(true);
+                }
+            }
+        }
+    }
+}
+
+fn newlines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|&&byte| byte == b'\n').count() as u64
+}
+
+impl<R: BufRead> Iterator for Records<R> {
+    type Item = Result<Entry, Failed>;
+
+    fn next(&mut self) -> Option<Result<Entry, Failed>> {
+        self.next_entry().transpose()
+    }
 }
 
 /// Where each wanted column is, and how many there are.
@@ -40,83 +155,10 @@ struct Places {
     names: Vec<String>,
 }
 
-impl<'a> Records<'a> {
-    /// A table whose fields are separated by `delimiter`.
-    pub(super) fn new(reader: impl BufRead + Send + 'a, delimiter: u8, columns: Arc<Columns>) -> Self {
-        let allowance = Arc::new(AtomicU64::new(0));
-        let reader = reader.chain(&b"\n"[..]).chain(END);
-        let reader: Box<dyn Read + Send> = Box::new(Allowed { reader, allowance: allowance.clone() });
-        let reader = csv::ReaderBuilder::new()
-            .delimiter(delimiter)
-            .has_headers(false)
-            .flexible(true)
-            .buffer_capacity(BUFFER)
-            .from_reader(reader);
-        Self { reader, allowance, columns, places: None, ended: false }
-    }
-
-    fn next_entry(&mut self) -> Result<Option<Entry>, Failed> {
-        if self.ended {
-            return Ok(None);
-        }
-        let mut record = ByteRecord::new();
-        self.allowance.store((LONGEST_RECORD + BUFFER) as u64, Ordering::Relaxed);
-        if let Err(error) = self.reader.read_byte_record(&mut record) {
-            self.ended = true;
-            let csv::ErrorKind::Io(error) = error.into_kind() else {
-                return Err(Failed("cannot be read as a table".to_owned()));
-            };
-            if error.kind() == io::ErrorKind::FileTooLarge {
-                let problem = format!(
-                    "begins a record that is longer than {} MiB, the longest that is taken; is a quote not closed?",
-                    LONGEST_RECORD >> 20
-                );
-                return Ok(Some(Entry { line: self.line(&record), record: Err(problem) }));
-            }
-            return Err(Failed::from(error));
-        }
-        let line = self.line(&record);
-        let is_end = record.iter().last().is_none_or(|field| field.ends_with(END));
-        if is_end {
-            self.ended = true;
-            if record.len() <= 1 && record.get(0).is_none_or(|field| field == END) {
-                return Ok(None);
-            }
-            let problem = "begins a record in which a quote is opened and never closed; close it, or write a quote in a field as \"\" and the field in quotes";
-            return Ok(Some(Entry { line, record: Err(problem.to_owned()) }));
-        }
-        match &self.places {
-            Some(places) => Ok(Some(Entry { line, record: places.record(&record, &self.columns) })),
-            None => {
-                let places = Places::find(&record, line, &self.columns).map_err(Failed)?;
-                let entry =
-                    self.columns.no_header.then(|| Entry { line, record: places.record(&record, &self.columns) });
-                self.places = Some(places);
-                match entry {
-                    Some(entry) => Ok(Some(entry)),
-                    None => self.next_entry(),
-                }
-            }
-        }
-    }
-
-    fn line(&self, record: &ByteRecord) -> u64 {
-        record.position().map_or_else(|| self.reader.position().line(), csv::Position::line)
-    }
-}
-
-impl Iterator for Records<'_> {
-    type Item = Result<Entry, Failed>;
-
-    fn next(&mut self) -> Option<Result<Entry, Failed>> {
-        self.next_entry().transpose()
-    }
-}
-
 impl Places {
-    fn find(first: &ByteRecord, line: u64, columns: &Columns) -> Result<Self, String> {
+    fn find(first: &Cells, line: u64, columns: &Columns) -> Result<Self, String> {
         let names = if columns.no_header {
-            (1..=first.len()).map(|number| number.to_string()).collect::<Vec<_>>()
+            (1..=first.len).map(|number| number.to_string()).collect::<Vec<_>>()
         } else {
             let names = first.iter().map(|name| utf8(name.to_vec())).collect::<Result<Vec<_>, _>>();
             names.map_err(|problem| format!("line {line} {problem}"))?
@@ -133,8 +175,8 @@ impl Places {
         };
         let needed = |name: &str, advice: &str| {
             index(name)?.ok_or_else(|| {
-                let told = missing(name, names.iter().map(String::as_str));
-                format!("line {line} {told}{advice}")
+                let told = missing(name, names.iter().map(String::as_str), advice);
+                format!("line {line} {told}")
             })
         };
         let optional = |column: Optional<'_>| match column {
@@ -156,11 +198,11 @@ impl Places {
         })
     }
 
-    fn record(&self, record: &ByteRecord, columns: &Columns) -> Result<Record, String> {
-        if record.len() != self.width {
-            return Err(format!("has {} columns; expected {}, as {} has", record.len(), self.width, self.like));
+    fn record(&self, cells: &Cells, columns: &Columns) -> Result<Record, String> {
+        if cells.len != self.width {
+            return Err(format!("has {} columns; expected {}, as {} has", cells.len, self.width, self.like));
         }
-        let cells = record.iter().zip(&self.names).map(|(cell, name)| {
+        let cells = cells.iter().zip(&self.names).map(|(cell, name)| {
             std::str::from_utf8(cell).or_else(|_| {
                 let problem = utf8(cell.to_vec()).err().unwrap_or_default();
                 Err(format!("{problem} (in column `{name}`)"))
@@ -186,25 +228,6 @@ impl Places {
                 .map(|(name, &index)| Ok((name.clone(), string(cells[index])?)))
                 .collect::<Result<_, String>>()?,
         })
-    }
-}
-
-/// A reader that fails once its allowance is used up.
-struct Allowed<R> {
-    reader: R,
-    allowance: Arc<AtomicU64>,
-}
-
-impl<R: Read> Read for Allowed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let allowed = self.allowance.load(Ordering::Relaxed);
-        if allowed == 0 {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        let most = buffer.len().min(usize::try_from(allowed).unwrap_or(usize::MAX));
-        let read = self.reader.read(&mut buffer[..most])?;
-        self.allowance.store(allowed - read as u64, Ordering::Relaxed);
-        Ok(read)
     }
 }
 
