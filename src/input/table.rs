@@ -203,9 +203,9 @@ impl Places {
             return Err(format!("has {} columns; expected {}, as {} has", cells.len, self.width, self.like));
         }
         let cells = cells.iter().zip(&self.names).map(|(cell, name)| {
-            std::str::from_utf8(cell).or_else(|_| {
+            std::str::from_utf8(cell).map_err(|_| {
                 let problem = utf8(cell.to_vec()).err().unwrap_or_default();
-                Err(format!("{problem} (in column `{name}`)"))
+                format!("{problem} (in column `{name}`)")
             })
         });
         let cells = cells.collect::<Result<Vec<_>, _>>()?;
