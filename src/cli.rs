@@ -59,6 +59,12 @@ Examples:
   # a model from the hub, and its own sentence embedding
   layerwise extract -m sentence-transformers/all-MiniLM-L6-v2 -e sentence \"hello world\"
 
+  # a table's texts with their labels, and two further columns copied into texts.jsonl
+  layerwise extract -i reviews.csv.gz --text-column review --carry stars,date -o out
+
+  # words and their tags
+  layerwise extract -i train.conll -i dev.conll --text-column 1 --label-column 4 -e word -o out
+
   # a vector for each given word, in safetensors files
   cat words.txt | layerwise extract --pretokenized -e word -o out --format safetensors";
 
@@ -148,15 +154,40 @@ pub struct ExtractArgs {
     #[command(flatten)]
     pub hub: ModelArgs,
 
-    /// A file of texts, or - for standard input
+    /// A file of texts, or - for standard input; several are read one after the other. gzip, zstd and xz are
+    /// decompressed
     #[arg(short, long, value_name = "F", value_hint = ValueHint::FilePath, help_heading = "Input")]
-    pub input: Option<PathBuf>,
+    pub input: Vec<PathBuf>,
 
-    /// The input's format: text is one text a line
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, hide_default_value = true, help_heading = "Input")]
-    pub input_format: InputFormat,
+    /// The input's format [default: by the file's extension, else text]
+    #[arg(long, value_name = "FORMAT", value_enum, help_heading = "Input")]
+    pub input_format: Option<InputFormat>,
 
-    /// Texts are words separated by spaces
+    /// The column of the text: its name, or its number from 1 where columns have none [default: text; conll: the first]
+    #[arg(long, value_name = "C", help_heading = "Input")]
+    pub text_column: Option<String>,
+
+    /// The column of a second text, which is encoded together with the first
+    #[arg(long, value_name = "C", help_heading = "Input")]
+    pub pair_column: Option<String>,
+
+    /// The column of an id, of which no two may be the same; '' for none [default: id, if there is one]
+    #[arg(long, value_name = "C", help_heading = "Input")]
+    pub id_column: Option<String>,
+
+    /// The column of a label; '' for none [default: label, if there is one; conll: the last; conllu: UPOS]
+    #[arg(long, value_name = "C", help_heading = "Input")]
+    pub label_column: Option<String>,
+
+    /// Further columns to copy into the output, a list
+    #[arg(long, value_name = "C", value_delimiter = ',', help_heading = "Input")]
+    pub carry: Vec<String>,
+
+    /// The first line of a csv or tsv file is a record; its columns are numbers then, from 1
+    #[arg(long, help_heading = "Input")]
+    pub no_header: bool,
+
+    /// Texts are words separated by spaces, or lists of words in jsonl; conll and conllu always are
     #[arg(long, help_heading = "Input")]
     pub pretokenized: bool,
 

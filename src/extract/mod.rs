@@ -5,13 +5,13 @@ mod first_pass;
 mod second_pass;
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use self::first_pass::{Input, Keep, Tokenized};
+use self::first_pass::{FirstPass, Keep, Tokenized};
 use self::second_pass::Job;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::sentence::SENTENCE_CONFIG;
@@ -20,9 +20,10 @@ use crate::cli::ExtractArgs;
 use crate::console::Console;
 use crate::encoder::{self, Ahead, Encoder, Ops, Settings};
 use crate::error::{Error, Result};
-use crate::input::{self, Source};
+use crate::input::{Columns, Input, Source};
 use crate::interrupt::Interrupt;
 use crate::kernels;
+use crate::output;
 use crate::output::directory::{Prepared, Start};
 use crate::output::existing;
 use crate::output::first_phase::Texts;
@@ -41,9 +42,8 @@ use crate::tokens::Tokenizer;
 /// Any of [`Error`]: what is wrong, where, and what helps.
 pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     let started = SystemTime::now();
-    let source = source(args)?;
+    let input = input(args)?;
     let shard = args.shard.map(|shard| shard.resolve(|name| std::env::var(name).ok())).transpose()?;
-    let texts = input::read(&source, args.input_format, args.pretokenized)?;
     kernels::check_instruction_set()?;
     let threads = start_threads(args.threads)?;
 
@@ -56,7 +56,7 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     checkpoint.notes.iter().for_each(|note| console.note(note));
     let config = checkpoint.config()?;
     let weights = checkpoint.weights()?;
-    let plan = Plan::resolve(args, &config, encoder::has_pooler(&weights), || checkpoint.sentence_recipe())?;
+    let plan = Plan::resolve(args, &input, &config, encoder::has_pooler(&weights), || checkpoint.sentence_recipe())?;
     let ops = Ops::open(args.device)?;
     if plan.device != DeviceKind::Cpu {
         console.note(&format!(
@@ -101,7 +101,7 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     ));
 
     let interrupt = Interrupt::listen().map_err(Error::io("listen for", "signals"))?;
-    let input = Input { texts, source: &source, tokenizer: &tokenizer, interrupt: &interrupt, console };
+    let input = FirstPass { input: &input, tokenizer: &tokenizer, interrupt: &interrupt, console };
     let job = Job { args, plan: &plan, shard, config: &config, weights: &weights, settings, threads, started };
     match &args.output {
         _ if args.dry_run => {
@@ -119,14 +119,14 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
 }
 
 /// JSON Lines on standard output.
-fn to_stdout(job: &Job<'_>, input: Input<'_>, ahead: Ahead) -> Result<()> {
-    let Input { tokenizer, interrupt, console, .. } = input;
-    let mut spool = spool::Writer::temporary();
-    let counts = input.tokenize(job.plan, Keep::Spool(&mut spool))?.counts;
+fn to_stdout(job: &Job<'_>, input: FirstPass<'_>, ahead: Ahead) -> Result<()> {
+    let FirstPass { tokenizer, interrupt, console, .. } = input;
+    let (mut spool, mut columns) = (spool::Writer::temporary(), output::columns::Writer::new());
+    let counts = input.tokenize(job.plan, Keep::Spool(&mut spool, &mut columns))?.counts;
     let unreadable = |error| Error::io("write a temporary file into", std::env::temp_dir())(error);
     let mut spool = spool.finish().map_err(unreadable)?;
     let part = job.part(&mut spool, counts).map_err(unreadable)?;
-    let mut sink = JsonLines::new(job.plan, tokenizer, part.first_row);
+    let mut sink = JsonLines::new(job.plan, tokenizer, columns.finish()?, part.first_row)?;
     let encoder = job.load(&part.counts, ahead)?;
     let encoding = job.encode(&encoder, spool, &part, 0, &mut sink, interrupt, console)?;
     sink.finish()?;
@@ -135,8 +135,8 @@ fn to_stdout(job: &Job<'_>, input: Input<'_>, ahead: Ahead) -> Result<()> {
 }
 
 /// Arrays in a directory. A job that was stopped goes on from where it was.
-fn to_directory(path: &Path, model: &ModelIdentity, job: &Job<'_>, input: Input<'_>, ahead: Ahead) -> Result<()> {
-    let Input { interrupt, console, .. } = input;
+fn to_directory(path: &Path, model: &ModelIdentity, job: &Job<'_>, input: FirstPass<'_>, ahead: Ahead) -> Result<()> {
+    let FirstPass { interrupt, console, .. } = input;
     let directory = Prepared::new(path, job.args.overwrite)?;
     let ready = match make_ready(&directory, model, job, input, ahead) {
         Ok(Some(ready)) => ready,
@@ -179,7 +179,7 @@ fn make_ready<'a>(
     directory: &Prepared,
     model: &ModelIdentity,
     job: &Job<'a>,
-    input: Input<'_>,
+    input: FirstPass<'_>,
     ahead: Ahead,
 ) -> Result<Option<Ready<'a>>> {
     let (path, plan, console) = (directory.path(), job.plan, input.console);
@@ -250,18 +250,31 @@ fn identity(checkpoint: &Checkpoint, config: &Config) -> Result<ModelIdentity> {
     })
 }
 
-/// Where the texts come from.
-fn source(args: &ExtractArgs) -> Result<Source> {
-    match &args.input {
-        Some(path) if path.as_os_str() == "-" => Ok(Source::Stdin),
-        Some(path) => Ok(Source::File(path.clone())),
-        None if !args.texts.is_empty() => Ok(Source::Arguments(args.texts.clone())),
-        None if io::stdin().is_terminal() => Err(Error::Usage(
-            "no texts: give them as arguments, name a file with -i, or pipe them in (-i - reads the terminal)"
-                .to_owned(),
-        )),
-        None => Ok(Source::Stdin),
-    }
+/// What is read, and how it is to be taken.
+fn input(args: &ExtractArgs) -> Result<Input> {
+    let file = |path: &PathBuf| if path.as_os_str() == "-" { Source::Stdin } else { Source::File(path.clone()) };
+    let sources = match &args.input[..] {
+        [] if !args.texts.is_empty() => vec![Source::Arguments(args.texts.clone())],
+        [] if io::stdin().is_terminal() => {
+            return Err(Error::Usage(
+                "no texts: give them as arguments, name a file with -i, or pipe them in (-i - reads the terminal)"
+                    .to_owned(),
+            ));
+        }
+        [] => vec![Source::Stdin],
+        paths => paths.iter().map(file).collect(),
+    };
+    let columns = Columns {
+        text_column: args.text_column.clone(),
+        pair_column: args.pair_column.clone(),
+        id_column: args.id_column.clone(),
+        label_column: args.label_column.clone(),
+        no_header: args.no_header,
+        carry: args.carry.clone(),
+        pretokenized: args.pretokenized,
+    };
+    output::columns::check_carried(&columns.carry)?;
+    Input::new(sources, args.input_format, columns)
 }
 
 /// Starts the threads that kernels and tokenization share; returns their number.
