@@ -50,18 +50,9 @@ impl Tokens {
         }
     }
 
-    /// Where it is too long and cannot be cut into windows: how many tokens each would have had room for.
-    pub fn lacks_room(&self, windowing: Windowing) -> Option<usize> {
-        let around = self.len() - self.longer.len();
-        (!windowing.is_possible(self.len(), &self.longer)).then(|| windowing.room(around))
-    }
-
     /// The windows in which it goes through the encoder: one, unless it is too long.
     pub fn windows(&self, windowing: Option<Windowing>) -> Windows {
-        match windowing {
-            Some(windowing) => windowing.windows(self.len(), self.longer.clone()),
-            None => Windows::whole(self.len(), self.longer.clone()),
-        }
+        Windows::of(self.len(), self.longer.clone(), windowing)
     }
 }
 
@@ -168,6 +159,11 @@ impl Batch {
         self.input_ids.len()
     }
 
+    /// Whether no text goes on in the next batch.
+    pub fn ends_with_text(&self) -> bool {
+        self.parts.last().is_none_or(Part::ends_text)
+    }
+
     /// Whether the parts are all tokens in their order, none twice and none left out.
     pub fn is_in_order(&self) -> bool {
         let mut next = 0;
@@ -190,7 +186,8 @@ pub struct Limits {
     pub rows: usize,
 }
 
-/// Groups texts, or their windows, into batches. Those of one text may be spread over several.
+/// Groups texts, or their windows, into batches. Those of one text may be spread over several, the last of which ends with
+/// it: where a batch ends with a text, a job can go on later.
 ///
 /// Where the cuts fall never changes a number: see [`crate::kernels`].
 pub struct Batches<I> {
@@ -286,6 +283,7 @@ where
 
     fn next(&mut self) -> Option<Result<Batch, E>> {
         let mut filling = Filling::new(self.limits);
+        let goes_on = self.current.as_ref().is_some_and(|current| current.next > 0);
         loop {
             let mut current = match self.current.take() {
                 Some(current) => current,
@@ -301,6 +299,8 @@ where
             }
             if full {
                 self.current = Some(current);
+            }
+            if full || goes_on {
                 break;
             }
         }
@@ -346,6 +346,7 @@ mod tests {
             let (mut encoded, mut repeated, mut all) = (0, 0, 0);
             for batch in batches(&texts, windowing, limits) {
                 prop_assert!(!batch.parts.is_empty() && batch.parts.len() <= tokens);
+                prop_assert!(at == 0 || batch.texts() == 0 || batch.ends_with_text(), "a text that goes on ends its batch");
                 prop_assert!(batch.tokens() <= tokens || batch.bounds.len() == 2);
                 let rows: usize = batch.parts.iter().map(|part| part.tokens.len()).sum();
                 prop_assert!(rows <= limits.rows || batch.parts.len() == 1);

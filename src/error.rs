@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::input::BadLines;
+
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -32,6 +34,10 @@ pub enum Error {
         /// What is wrong, with the line.
         problem: String,
     },
+
+    /// Lines of the input that are not what its format promises.
+    #[error("{0}")]
+    BadLines(BadLines),
 
     /// A file of a model is missing or damaged.
     #[error("{}: {problem}", path.display())]
@@ -168,6 +174,18 @@ pub enum Error {
         free: u64,
     },
 
+    /// The disk is full in the middle of a job.
+    #[error("{}: the disk is full: {} of the output are not written yet, {} are free; make room and run the same command \
+             again to go on", path.display(), bytes(*missing), bytes(*free))]
+    DiskFilledUp {
+        /// The output directory.
+        path: PathBuf,
+        /// Bytes to be written yet.
+        missing: u64,
+        /// Bytes available.
+        free: u64,
+    },
+
     /// A model could not be had from the hub.
     #[error(transparent)]
     Hub(Box<dyn std::error::Error + Send + Sync>),
@@ -177,7 +195,7 @@ pub enum Error {
     Encoder(#[from] candle_core::Error),
 
     /// The user pressed Ctrl-C, or the system asked the process to end.
-    #[error("interrupted after {done} of {texts} texts; run the same command again to start over")]
+    #[error("interrupted after {done} of {texts} texts; run the same command again to {way_on}")]
     Interrupted {
         /// The signal's number.
         signal: u8,
@@ -185,6 +203,8 @@ pub enum Error {
         done: u64,
         /// Texts in all.
         texts: u64,
+        /// What the same command would do: [`Error::GO_ON`] or [`Error::START_OVER`].
+        way_on: &'static str,
     },
 
     /// The reader of standard output went away.
@@ -193,6 +213,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// What an interrupted job does when it keeps what it has finished.
+    pub const GO_ON: &str = "go on";
+    /// What it does otherwise.
+    pub const START_OVER: &str = "start over";
+
     /// For `map_err`: an I/O error with what was tried on which file.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Io { action, path: path.as_ref().to_owned(), source }
@@ -203,6 +228,39 @@ impl Error {
         match source.kind() {
             io::ErrorKind::BrokenPipe => Error::ClosedPipe,
             _ => Error::io("write", "standard output")(source),
+        }
+    }
+
+    /// A directory that holds another job, with what differs.
+    pub fn another_job(directory: &Path, differences: &[String]) -> Error {
+        Error::Output {
+            path: directory.to_owned(),
+            problem: format!(
+                "holds another job, which differs in {}; choose another directory, or start anew in this one with --overwrite",
+                differences.join(", ")
+            ),
+        }
+    }
+
+    /// Whether the input is to blame.
+    pub fn is_of_input(&self) -> bool {
+        use Error::{BadLines, Input, NoRoom, TokenOutOfRange, Tokenize, TooLong};
+        matches!(
+            self,
+            BadLines(..) | Input { .. } | TooLong { .. } | NoRoom { .. } | TokenOutOfRange { .. } | Tokenize { .. }
+        )
+    }
+
+    /// The error, or a better one when it is that the disk of `directory` is full.
+    pub fn or_disk_full(self, directory: &Path, missing: impl FnOnce() -> u64) -> Error {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        match self {
+            Error::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded) => Error::DiskFilledUp {
+                path: directory.to_owned(),
+                missing: missing(),
+                free: fs4::available_space(directory).unwrap_or_default(),
+            },
+            error => error,
         }
     }
 

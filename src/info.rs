@@ -10,7 +10,7 @@ use crate::cli::InfoArgs;
 use crate::console::Console;
 use crate::encoder;
 use crate::error::{Error, Result, bytes};
-use crate::output::existing::UNFINISHED;
+use crate::output::journal::UNFINISHED;
 use crate::output::manifest::{self, MANIFEST, RUN};
 use crate::spec::Dtype;
 

@@ -1,15 +1,17 @@
 //! A request resolved against a model: what `--dry-run` prints and the manifest keeps.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::config::Config;
 use crate::checkpoint::sentence::SentenceRecipe;
 use crate::cli::ExtractArgs;
 use crate::error::{Error, Result};
+use crate::input::{Columns, Input};
 use crate::spec::{
     Combine, Compute, DeviceKind, Dtype, Emit, Format, InputFormat, Overflow, Pooling, RowKind, SpecialTokens,
     WordPooling,
 };
+use crate::spool::TextCounts;
 use crate::windows::Windowing;
 
 /// What a job computes and writes, every default filled in. Two jobs with equal plans, models and inputs are one job.
@@ -33,10 +35,11 @@ pub struct Plan {
     pub overflow: Overflow,
     /// Tokens that the windows of a longer text share; half of what they have room for where it is not given.
     pub stride: Option<usize>,
-    /// The format of the input.
-    pub input_format: InputFormat,
-    /// Whether the input's words are given.
-    pub pretokenized: bool,
+    /// The formats of the input.
+    pub input_format: Vec<InputFormat>,
+    /// Which of its columns are what, and whether words are given.
+    #[serde(flatten)]
+    pub columns: Columns,
     /// The format of the arrays.
     pub format: Format,
     /// The type of stored numbers.
@@ -79,7 +82,7 @@ pub struct ArrayPlan {
 }
 
 /// How much there is of everything; known once the input is tokenized, before any encoding.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Texts.
     pub texts: u64,
@@ -107,6 +110,15 @@ pub struct Counts {
     pub empty_texts: u64,
 }
 
+/// What decides how a text is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counting {
+    /// Whether special tokens have rows.
+    pub special_tokens: SpecialTokens,
+    /// How it is cut into windows, if it is.
+    pub windowing: Option<Windowing>,
+}
+
 impl Plan {
     /// Resolves what was asked for against a model.
     ///
@@ -115,6 +127,7 @@ impl Plan {
     /// do not go together.
     pub fn resolve(
         args: &ExtractArgs,
+        input: &Input,
         config: &Config,
         has_pooler: bool,
         sentence: impl FnOnce() -> Result<Option<SentenceRecipe>>,
@@ -152,6 +165,12 @@ impl Plan {
                     .to_owned(),
             ));
         }
+        if input.columns().pair_column.is_some() && config.type_vocab_size < 2 {
+            return Err(Error::Usage(
+                "--pair-column: this model knows one token type (type_vocab_size is 1), so it takes no pairs"
+                    .to_owned(),
+            ));
+        }
         let sentence = if emit.contains(&Emit::Sentence) {
             Some(sentence()?.ok_or_else(|| {
                 Error::Usage(
@@ -175,8 +194,8 @@ impl Plan {
             max_length,
             overflow: args.overflow,
             stride: args.stride,
-            input_format: args.input_format,
-            pretokenized: args.pretokenized,
+            input_format: input.formats(),
+            columns: input.columns().clone(),
             format: args.format,
             dtype: args.dtype,
             compute: args.compute,
@@ -199,6 +218,11 @@ impl Plan {
         } else {
             0
         }
+    }
+
+    /// What decides how a text is counted.
+    pub fn counting(&self) -> Counting {
+        Counting { special_tokens: self.special_tokens, windowing: self.windowing() }
     }
 
     /// How texts beyond the limit are cut into windows, if they are.
@@ -264,6 +288,27 @@ impl Counts {
     /// Tokens that go through the encoder, those of repeated texts each time.
     pub fn encoded_tokens(&self) -> u64 {
         self.tokens + self.overlap_tokens
+    }
+
+    /// Adds a text.
+    pub fn add(&mut self, text: TextCounts, counting: Counting) {
+        let dropped = if counting.special_tokens == SpecialTokens::Keep { 0 } else { text.special_tokens };
+        let rows = text.tokens - dropped;
+        let windows = text.windows(counting.windowing);
+        if windows.len() > 1 {
+            self.windowed_texts += 1;
+            self.windows += windows.len() as u64;
+            self.overlap_tokens += windows.tokens() as u64 - u64::from(text.tokens);
+        }
+        self.texts += 1;
+        self.tokens += u64::from(text.tokens);
+        self.token_rows += u64::from(rows);
+        self.words += u64::from(text.words);
+        self.truncated_texts += u64::from(text.tokens_cut > 0);
+        self.truncated_tokens += u64::from(text.tokens_cut);
+        self.truncated_words += u64::from(text.words_cut);
+        self.deleted_words += u64::from(text.words_deleted);
+        self.empty_texts += u64::from(rows == 0);
     }
 
     /// Rows of an array of this kind.

@@ -53,9 +53,11 @@ impl Windowing {
         room.checked_sub(self.stride.unwrap_or(room / 2)).filter(|&step| step > 0)
     }
 
-    /// Whether a text of `length` tokens, `longer` of which can be cut, has windows.
-    pub fn is_possible(self, length: usize, longer: &Range<usize>) -> bool {
-        length <= self.max_length || self.step(self.room(length - longer.len())).is_some()
+    /// Where a text of `length` tokens, `longer` of which can be cut, is too long and has no windows: how many of these
+    /// each would have room for.
+    pub fn lacks_room(self, length: usize, longer: &Range<usize>) -> Option<usize> {
+        let room = self.room(length - longer.len());
+        (length > self.max_length && self.step(room).is_none()).then_some(room)
     }
 
     /// The windows of a text for which they are possible.
@@ -71,6 +73,14 @@ impl Windowing {
 }
 
 impl Windows {
+    /// The windows of a text for which they are possible; one, if it is not to be cut.
+    pub fn of(length: usize, longer: Range<usize>, windowing: Option<Windowing>) -> Self {
+        match windowing {
+            Some(windowing) => windowing.windows(length, longer),
+            None => Self::whole(length, longer),
+        }
+    }
+
     /// The text itself as the only window.
     pub fn whole(length: usize, longer: Range<usize>) -> Self {
         Self { length, room: longer.len(), longer, step: 1, count: 1 }
@@ -153,12 +163,12 @@ mod tests {
 
     #[test]
     fn a_stride_that_leaves_no_step_is_told() {
-        let possible = |stride, length, longer| Windowing { max_length: 6, stride }.is_possible(length, &longer);
-        assert!(possible(Some(3), 12, 1..11));
-        assert!(!possible(Some(4), 12, 1..11));
-        assert!(possible(Some(4), 6, 1..5), "it needs no window");
-        assert!(possible(None, 15, 4..14), "room for one token");
-        assert!(!possible(None, 16, 5..15), "no room at all");
+        let lacks_room = |stride, length, longer| Windowing { max_length: 6, stride }.lacks_room(length, &longer);
+        assert_eq!(lacks_room(Some(3), 12, 1..11), None);
+        assert_eq!(lacks_room(Some(4), 12, 1..11), Some(4));
+        assert_eq!(lacks_room(Some(4), 6, 1..5), None, "it needs no window");
+        assert_eq!(lacks_room(None, 15, 4..14), None, "room for one token");
+        assert_eq!(lacks_room(None, 17, 6..16), Some(0), "no room at all");
     }
 
     proptest! {

@@ -437,7 +437,7 @@ fn pairs_without_room_for_windows_are_told_from_those_that_fit() {
     let tokenizer = load("width64").tokenizer.with_windows(windowing).unwrap();
     let room = |first: &str, second: &str| {
         let pair = tokenizer.encode(0, &raw(first.to_owned()), Some(&raw(second.to_owned()))).unwrap();
-        pair.tokens.lacks_room(windowing)
+        windowing.lacks_room(pair.tokens.len(), &pair.tokens.longer)
     };
     assert_eq!(room("the the the", "the the the"), None, "nine tokens");
     assert_eq!(room("the the the the", "the the the"), None, "room for three");
@@ -445,5 +445,6 @@ fn pairs_without_room_for_windows_are_told_from_those_that_fit() {
     assert_eq!(room(&"the ".repeat(6), &"the ".repeat(6)), Some(0));
     let strict = Windowing { stride: Some(3), ..windowing };
     let pair = tokenizer.encode(0, &raw("the ".repeat(5)), Some(&raw("the the the".to_owned()))).unwrap();
-    assert_eq!((pair.tokens.lacks_room(strict), pair.tokens.lacks_room(windowing)), (Some(3), None));
+    let lacks_room = |windowing: Windowing| windowing.lacks_room(pair.tokens.len(), &pair.tokens.longer);
+    assert_eq!((lacks_room(strict), lacks_room(windowing)), (Some(3), None));
 }

@@ -1,6 +1,7 @@
 //! The first pass: everything is read and tokenized before anything is encoded.
 //!
-//! So bad input is found before any work, sizes are known, and `texts.jsonl` is written.
+//! So bad input is found before any work, sizes are known, and `texts.jsonl` is written. A job that goes on reads its input
+//! again, to see that it is the same, and tokenizes what is new.
 
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
@@ -11,99 +12,138 @@ use sha2::{Digest, Sha256};
 use crate::checkpoint;
 use crate::console::Console;
 use crate::error::{Error, Result};
-use crate::input::{self, Source, Text};
+use crate::input::{self, Input};
 use crate::interrupt::Interrupt;
-use crate::output::directory::Prepared;
+use crate::output::columns;
+use crate::output::first_phase::FirstPhase;
 use crate::output::texts::TextLine;
 use crate::plan::{Counts, Plan};
-use crate::spec::{Overflow, RowKind};
-use crate::spool;
+use crate::spec::{Emit, Overflow};
+use crate::spool::{self, TextCounts};
 use crate::tokens::{Encoded, Tokenizer};
+use crate::windows::Windowing;
 
 /// How long a signal may go unnoticed while input is waited for.
 const SIGNAL_LATENCY: Duration = Duration::from_millis(50);
 /// Rows an error message names before it only counts.
 const NAMED_ROWS: usize = 5;
 
+/// Where what is made of the texts stays.
+pub(super) enum Keep<'a> {
+    /// Nowhere: they are counted only.
+    Nothing,
+    /// Nowhere, and they are not even tokenized: only the input's digest and the number of its texts are wanted.
+    DigestOnly,
+    /// With this process.
+    Spool(&'a mut spool::Writer, &'a mut columns::Writer),
+    /// In the output directory, where some of it may be already.
+    Directory(&'a mut FirstPhase),
+}
+
 /// What the first pass finds out.
 pub(super) struct Tokenized {
     pub(super) counts: Counts,
-    /// Absent in a dry run, which encodes nothing.
-    pub(super) spool: Option<spool::Reader>,
     pub(super) input_sha256: String,
     /// Tokens of the longest text before truncation.
     pub(super) longest: usize,
 }
 
-/// The first pass: every text read, tokenized, counted and spooled.
-#[allow(clippy::too_many_arguments, reason = "the ends of the pipeline meet here")]
-pub(super) fn tokenize(
-    texts: impl Iterator<Item = Result<Text>> + Send + 'static,
-    tokenizer: &Tokenizer,
-    plan: &Plan,
-    source: &Source,
-    mut output: Option<&mut Prepared>,
-    dry_run: bool,
-    interrupt: &Interrupt,
-    console: &Console,
-) -> Result<Tokenized> {
-    let spinner = console.texts_spinner();
-    let mut spool = (!dry_run).then(|| spool::Writer::new(output.as_ref().map(|output| output.path())));
-    let spool_directory = output.as_ref().map_or_else(std::env::temp_dir, |output| output.path().to_owned());
-    let spool_error = |error| Error::io("write a temporary file into", &spool_directory)(error);
-    let mut digest = Sha256::new();
-    let mut counts = Counts::default();
-    let mut longest = 0;
-    let mut too_long = Vec::new();
-    let (mut without_room, mut rooms) = (0, Vec::new());
+/// What the first pass works with.
+pub(super) struct FirstPass<'a> {
+    pub(super) input: &'a Input,
+    pub(super) tokenizer: &'a Tokenizer,
+    pub(super) interrupt: &'a Interrupt,
+    pub(super) console: &'a Console,
+}
 
-    let pieces = input::read_ahead(texts);
+impl FirstPass<'_> {
+    /// The first pass: every text read, tokenized, counted and kept.
+    pub(super) fn tokenize(self, plan: &Plan, keep: Keep<'_>) -> Result<Tokenized> {
+        let console = self.console;
+        let tokenized = tokenize(self, plan, keep)?;
+        say_what_was_cut(&tokenized, plan, console);
+        Ok(tokenized)
+    }
+}
+
+fn tokenize(first_pass: FirstPass<'_>, plan: &Plan, mut keep: Keep<'_>) -> Result<Tokenized> {
+    let FirstPass { input, tokenizer, interrupt, console } = first_pass;
+    let spinner = console.texts_spinner();
+    let mut digest = Sha256::new();
+    let mut tally = Tally::new(plan);
+    // Texts that were tokenized before this process began.
+    let earlier = match &mut keep {
+        Keep::DigestOnly => u64::MAX,
+        Keep::Directory(phase) => {
+            phase.earlier(|counts| tally.count(counts))?;
+            tally.counts.texts
+        }
+        _ => 0,
+    };
+    let mut row = 0;
+
+    let pieces = input::read_ahead(input.read());
     loop {
         if let Some(signal) = interrupt.signal() {
-            return Err(Error::Interrupted { signal, done: 0, texts: counts.texts });
+            return Err(Error::Interrupted { signal, done: 0, texts: row, way_on: way_on(&keep) });
         }
         let chunk = match pieces.recv_timeout(SIGNAL_LATENCY) {
             Ok(chunk) => chunk?,
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => break,
         };
-        let first = counts.texts;
-        let encoded: Vec<Result<Encoded>> = chunk
+        let known = earlier.saturating_sub(row).min(chunk.len() as u64) as usize;
+        for record in &chunk[..known] {
+            record.digest_into(&mut digest);
+            row += 1;
+        }
+        if row == earlier
+            && known > 0
+            && let Keep::Directory(phase) = &mut keep
+        {
+            phase.check_earlier_input(&checkpoint::hex(&digest.clone().finalize()))?;
+        }
+        let new = &chunk[known..];
+        let encoded: Vec<Result<Encoded>> = new
             .par_iter()
             .enumerate()
-            .map(|(index, text)| tokenizer.encode(first + index as u64, text, None))
+            .map(|(index, record)| tokenizer.encode(row + index as u64, &record.text, record.pair.as_ref()))
             .collect();
-        for (text, encoded) in chunk.iter().zip(encoded) {
+        for (record, encoded) in new.iter().zip(encoded) {
             let encoded = encoded?;
-            digest.update((text.text.len() as u64).to_le_bytes());
-            digest.update(text.text.as_bytes());
-            if encoded.length_before_truncation > plan.max_length && too_long.len() < NAMED_ROWS {
-                too_long.push(format!("row {} ({} tokens)", counts.texts, encoded.length_before_truncation));
-            }
-            longest = longest.max(encoded.length_before_truncation);
-            if let Some(room) = plan.windowing().and_then(|windowing| encoded.tokens.lacks_room(windowing)) {
-                without_room += 1;
-                if rooms.len() < NAMED_ROWS {
-                    rooms.push(format!("row {} ({room} tokens)", counts.texts));
+            record.digest_into(&mut digest);
+            let counts = counts(&encoded);
+            tally.count(counts);
+            match &mut keep {
+                Keep::Spool(spool, columns) => {
+                    let written = spool.write(counts, &encoded.tokens);
+                    written.map_err(Error::io("write a temporary file into", std::env::temp_dir()))?;
+                    columns.write(record)?;
                 }
+                Keep::Directory(phase) => {
+                    let line = TextLine::new(row, record, &encoded, plan.wants_token_details(), plan.special_tokens);
+                    phase.write(&line, counts, &encoded.tokens)?;
+                }
+                Keep::Nothing | Keep::DigestOnly => {}
             }
-            if let Some(spool) = &mut spool {
-                spool.write(&encoded.tokens).map_err(spool_error)?;
-            }
-            if let Some(output) = &mut output {
-                let line = TextLine::new(counts.texts, text, &encoded, plan.wants_token_details(), plan.special_tokens);
-                output.write_text(&line)?;
-            }
-            count(&mut counts, &encoded, plan);
+            row += 1;
         }
-        spinner.set_position(counts.texts);
+        if let Keep::Directory(phase) = &mut keep
+            && row >= earlier
+        {
+            phase.end_piece(|| checkpoint::hex(&digest.clone().finalize()))?;
+        }
+        spinner.set_position(row);
     }
     spinner.finish_and_clear();
-    if counts.texts == 0 {
-        return Err(Error::Input {
-            source_name: source.name(),
-            problem: "holds no text; expected one text a line".to_owned(),
-        });
+    if row == 0 {
+        return Err(input.is_empty_error());
+    }
+    let Tally { mut counts, longest, too_long, without_room, rooms, .. } = tally;
+    if let Keep::DigestOnly = keep {
+        counts.texts = row;
+    } else if row < counts.texts {
+        return Err(input.is_shorter_error(row, counts.texts));
     }
     if plan.overflow == Overflow::Error && counts.truncated_texts > 0 {
         return Err(Error::TooLong {
@@ -121,27 +161,91 @@ pub(super) fn tokenize(
             examples: rooms.join(", "),
         });
     }
-    let spool = spool.map(spool::Writer::finish).transpose().map_err(spool_error)?;
-    Ok(Tokenized { counts, spool, input_sha256: checkpoint::hex(&digest.finalize()), longest })
+    Ok(Tokenized { counts, input_sha256: checkpoint::hex(&digest.finalize()), longest })
 }
 
-fn count(counts: &mut Counts, encoded: &Encoded, plan: &Plan) {
-    let tokens = &encoded.tokens;
-    let rows = tokens.rows(RowKind::Token, plan.special_tokens);
-    let cut = encoded.length_before_truncation - tokens.len();
-    let windows = tokens.windows(plan.windowing());
-    counts.texts += 1;
-    counts.tokens += tokens.len() as u64;
-    counts.token_rows += rows as u64;
-    counts.words += u64::from(tokens.word_count);
-    counts.truncated_texts += u64::from(cut > 0);
-    counts.truncated_tokens += cut as u64;
-    counts.truncated_words += u64::from(encoded.words_truncated);
-    if windows.len() > 1 {
-        counts.windowed_texts += 1;
-        counts.windows += windows.len() as u64;
-        counts.overlap_tokens += (windows.tokens() - tokens.len()) as u64;
+fn way_on(keep: &Keep<'_>) -> &'static str {
+    match keep {
+        Keep::Directory(phase) if phase.is_journaled() => Error::GO_ON,
+        _ => Error::START_OVER,
     }
-    counts.deleted_words += u64::from(encoded.words_deleted);
-    counts.empty_texts += u64::from(rows == 0);
+}
+
+fn counts(encoded: &Encoded) -> TextCounts {
+    let tokens = encoded.tokens.input_ids.len();
+    TextCounts {
+        tokens: tokens as u32,
+        special_tokens: spool::special_tokens(&encoded.tokens),
+        words: encoded.tokens.word_count,
+        tokens_cut: (encoded.length_before_truncation - tokens) as u32,
+        words_cut: encoded.words_truncated,
+        words_deleted: encoded.words_deleted,
+        longer: [encoded.tokens.longer.start as u32, encoded.tokens.longer.end as u32],
+    }
+}
+
+/// What is counted over all texts.
+struct Tally<'a> {
+    plan: &'a Plan,
+    counts: Counts,
+    longest: usize,
+    /// The first few texts beyond the limit.
+    too_long: Vec<String>,
+    /// Texts that have no windows though they are too long.
+    without_room: u64,
+    /// The first few of them.
+    rooms: Vec<String>,
+}
+
+impl<'a> Tally<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        let counts = Counts::default();
+        Self { plan, counts, longest: 0, too_long: Vec::new(), without_room: 0, rooms: Vec::new() }
+    }
+
+    fn count(&mut self, text: TextCounts) {
+        let length = text.tokens as usize + text.tokens_cut as usize;
+        if length > self.plan.max_length && self.too_long.len() < NAMED_ROWS {
+            self.too_long.push(format!("row {} ({length} tokens)", self.counts.texts));
+        }
+        let lacks_room = |windowing: Windowing| windowing.lacks_room(length, &text.longer());
+        if let Some(room) = self.plan.windowing().and_then(lacks_room) {
+            self.without_room += 1;
+            if self.rooms.len() < NAMED_ROWS {
+                self.rooms.push(format!("row {} ({room} tokens)", self.counts.texts));
+            }
+        }
+        self.longest = self.longest.max(length);
+        self.counts.add(text, self.plan.counting());
+    }
+}
+
+/// Nothing is cut or lost silently.
+fn say_what_was_cut(tokenized: &Tokenized, plan: &Plan, console: &Console) {
+    let counts = &tokenized.counts;
+    if counts.truncated_texts > 0 {
+        console.warn(&format!(
+            "{} of {} texts are longer than {} tokens; what lies beyond, {} tokens in all, is cut off",
+            counts.truncated_texts, counts.texts, plan.max_length, counts.truncated_tokens
+        ));
+    }
+    if counts.windowed_texts > 0 {
+        console.note(&format!(
+            "{} of {} texts are longer than {} tokens and are encoded in windows, {} in all; as windows overlap, that is {} tokens more",
+            counts.windowed_texts, counts.texts, plan.max_length, counts.windows, counts.overlap_tokens
+        ));
+    }
+    if counts.deleted_words > 0 && plan.emits(Emit::Word) {
+        console.note(&format!(
+            "{} words have no token in this model's vocabulary and get a row of zeros each",
+            counts.deleted_words
+        ));
+    }
+    if let Some(limit) = plan.sentence.as_ref().and_then(|recipe| recipe.max_seq_length)
+        && limit < plan.max_length.min(tokenized.longest)
+    {
+        console.note(&format!(
+            "sentence-transformers cuts texts for this model at {limit} tokens; for the same vectors of longer ones add --max-length {limit}"
+        ));
+    }
 }

@@ -5,26 +5,35 @@ mod first_pass;
 mod second_pass;
 
 use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use self::first_pass::{Tokenized, tokenize};
+use serde_json::{Value, json};
+
+use self::first_pass::{FirstPass, Keep, Tokenized};
 use self::second_pass::Job;
+use crate::checkpoint::config::Config;
 use crate::checkpoint::sentence::SENTENCE_CONFIG;
 use crate::checkpoint::{self, BUNDLED, Checkpoint};
 use crate::cli::ExtractArgs;
 use crate::console::Console;
-use crate::encoder::{self, Ahead, Ops, Settings};
+use crate::encoder::{self, Ahead, Encoder, Ops, Settings};
 use crate::error::{Error, Result};
-use crate::input::{self, Source};
+use crate::input::{Columns, Input, Source};
 use crate::interrupt::Interrupt;
 use crate::kernels;
-use crate::output::directory::Prepared;
-use crate::output::existing::{self, Existing};
+use crate::output;
+use crate::output::directory::{Prepared, Start};
+use crate::output::existing;
+use crate::output::first_phase::Texts;
+use crate::output::journal::ArraysDone;
 use crate::output::jsonl::JsonLines;
-use crate::output::manifest::{self, ModelIdentity};
-use crate::plan::Plan;
+use crate::output::manifest::{self, MANIFEST, ModelIdentity};
+use crate::plan::{Counts, Plan};
+use crate::shard::Part;
 use crate::spec::{DeviceKind, Emit};
+use crate::spool;
 use crate::tokens::Tokenizer;
 
 /// Runs the job.
@@ -33,8 +42,8 @@ use crate::tokens::Tokenizer;
 /// Any of [`Error`]: what is wrong, where, and what helps.
 pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     let started = SystemTime::now();
-    let source = source(args)?;
-    let texts = input::read(&source, args.input_format, args.pretokenized)?;
+    let input = input(args)?;
+    let shard = args.shard.map(|shard| shard.resolve(|name| std::env::var(name).ok())).transpose()?;
     kernels::check_instruction_set()?;
     let threads = start_threads(args.threads)?;
 
@@ -47,7 +56,7 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     checkpoint.notes.iter().for_each(|note| console.note(note));
     let config = checkpoint.config()?;
     let weights = checkpoint.weights()?;
-    let plan = Plan::resolve(args, &config, encoder::has_pooler(&weights), || checkpoint.sentence_recipe())?;
+    let plan = Plan::resolve(args, &input, &config, encoder::has_pooler(&weights), || checkpoint.sentence_recipe())?;
     let ops = Ops::open(args.device)?;
     if plan.device != DeviceKind::Cpu {
         console.note(&format!(
@@ -57,20 +66,24 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     }
     encoder::check(&weights, &config, plan.deepest(), plan.emits(Emit::Pooler))?;
     let settings = Settings { deepest: plan.deepest(), pooler: plan.emits(Emit::Pooler), compute: plan.compute, ops };
-    // Reading tokenizer.json takes one thread tens of milliseconds: the others begin with the layers meanwhile.
-    let has_tokenizer = AtomicBool::new(false);
-    let load_tokenizer = || {
+    // Reading tokenizer.json takes one thread tens of milliseconds, digests more: the others begin with the layers meanwhile.
+    let is_ready = AtomicBool::new(args.dry_run);
+    let get_ready = || {
         let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, plan.max_length);
         let tokenizer = tokenizer.and_then(|tokenizer| match plan.windowing() {
             Some(windowing) => tokenizer.with_windows(windowing),
             None => Ok(tokenizer),
         });
-        has_tokenizer.store(true, Ordering::Relaxed);
-        tokenizer
+        let identity = match &args.output {
+            Some(_) if !args.dry_run && tokenizer.is_ok() => identity(&checkpoint, &config).map(Some),
+            _ => Ok(None),
+        };
+        is_ready.store(true, Ordering::Relaxed);
+        (tokenizer, identity)
     };
-    let enough = || args.dry_run || has_tokenizer.load(Ordering::Relaxed);
-    let (tokenizer, ahead) = rayon::join(load_tokenizer, || Ahead::load(&weights, &config, &settings, enough));
-    let (tokenizer, ahead) = (tokenizer?, ahead?);
+    let is_enough = || is_ready.load(Ordering::Relaxed);
+    let ((tokenizer, model), ahead) = rayon::join(get_ready, || Ahead::load(&weights, &config, &settings, is_enough));
+    let (tokenizer, model, ahead) = (tokenizer?, model?, ahead?);
     if plan.sentence.as_ref().is_some_and(|recipe| recipe.do_lower_case) && !tokenizer.ignores_case() {
         return Err(Error::Config {
             path: checkpoint.path_of(SENTENCE_CONFIG),
@@ -92,106 +105,180 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     ));
 
     let interrupt = Interrupt::listen().map_err(Error::io("listen for", "signals"))?;
-    let mut output = match &args.output {
-        Some(path) if !args.dry_run => Some(Prepared::new(path, args.overwrite)?),
-        _ => None,
-    };
-    let tokenized =
-        match tokenize(texts, &tokenizer, &plan, &source, output.as_mut(), args.dry_run, &interrupt, console) {
-            Ok(tokenized) => tokenized,
-            Err(error) => {
-                if let Some(output) = output {
-                    output.abandon();
-                }
-                return Err(error);
+    let input = FirstPass { input: &input, tokenizer: &tokenizer, interrupt: &interrupt, console };
+    let job = Job { args, plan: &plan, shard, config: &config, weights: &weights, settings, threads, started };
+    match &args.output {
+        _ if args.dry_run => {
+            let counts = input.tokenize(&plan, Keep::Nothing)?.counts;
+            if let Some(path) = &args.output
+                && let Err(error) = existing::examine(path, args.overwrite)
+            {
+                console.warn(&error.to_string());
             }
-        };
-    say_what_was_cut(&tokenized, &plan, console);
-    if args.dry_run {
-        if let Some(path) = &args.output
-            && let Err(error) = existing::examine(path, args.overwrite)
-        {
-            console.warn(&error.to_string());
+            dry_run::print(args, &checkpoint, &weights, &config, &plan, &counts)
         }
-        return dry_run::print(args, &checkpoint, &weights, &config, &plan, &tokenized.counts);
+        Some(path) if let Some(model) = model => to_directory(path, &model, &job, input, ahead),
+        _ => to_stdout(&job, input, ahead),
     }
+}
 
-    let job = Job { args, plan: &plan, config: &config, weights: &weights, settings, threads, started };
-    match output {
-        None => {
-            let mut sink = JsonLines::new(&plan, &tokenizer);
-            let encoder = job.load(&tokenized.counts, ahead)?;
-            let encoding = job.encode(&encoder, tokenized.spool, &tokenized.counts, &mut sink, &interrupt, console)?;
-            sink.finish()?;
-            job.summarize(&tokenized.counts, &encoding, console);
-        }
-        Some(output) => {
-            let digests = || checkpoint.digests();
-            let (digests, encoder) = rayon::join(digests, || job.load(&tokenized.counts, ahead));
-            let prepared = digests.and_then(|sha256| Ok((sha256, encoder?)));
-            let (sha256, encoder) = match prepared {
-                Ok(prepared) => prepared,
-                Err(error) => {
-                    output.abandon();
-                    return Err(error);
-                }
-            };
-            let model = ModelIdentity {
-                id: checkpoint.id.clone(),
-                revision: checkpoint.revision.clone(),
-                sha256,
-                num_hidden_layers: config.num_hidden_layers,
-                hidden_size: config.hidden_size,
-            };
-            let manifest = manifest::manifest(&model, &plan, &tokenized.input_sha256, &tokenized.counts)?;
-            if let Existing::Complete(existing) | Existing::Unfinished(existing) = output.existing() {
-                let differences = manifest::differences(&manifest, existing);
-                let path = output.path().to_owned();
-                if !differences.is_empty() {
-                    output.abandon();
-                    return Err(Error::Output {
-                        path,
-                        problem: format!(
-                            "holds another job, which differs in {}; choose another directory, or start anew in this one with --overwrite",
-                            differences.join(", ")
-                        ),
-                    });
-                }
-                if matches!(output.existing(), Existing::Complete(_)) {
-                    output.abandon();
-                    if let Some(problem) = existing::lost(&path, &plan, &tokenized.counts) {
-                        return Err(Error::Output {
-                            path,
-                            problem: format!("holds this job, but {problem}; do it anew with --overwrite"),
-                        });
-                    }
-                    console.summary(&format!("{} already holds this job; nothing to do", path.display()));
-                    return Ok(());
-                }
-                console.note(&format!("{} holds this job unfinished; it is done from the start", path.display()));
-            }
-            let mut sink = output.create(&plan, &tokenized.counts, &manifest)?;
-            let encoding = job.encode(&encoder, tokenized.spool, &tokenized.counts, &mut sink, &interrupt, console)?;
-            let run = manifest::run(started, &encoding, threads, args.batch_tokens);
-            sink.finish(&manifest, &run)?;
-            job.summarize(&tokenized.counts, &encoding, console);
-        }
-    }
+/// JSON Lines on standard output.
+fn to_stdout(job: &Job<'_>, input: FirstPass<'_>, ahead: Ahead) -> Result<()> {
+    let FirstPass { tokenizer, interrupt, console, .. } = input;
+    let (mut spool, mut columns) = (spool::Writer::temporary(), output::columns::Writer::new());
+    let counts = input.tokenize(job.plan, Keep::Spool(&mut spool, &mut columns))?.counts;
+    let unreadable = |error| Error::io("write a temporary file into", std::env::temp_dir())(error);
+    let mut spool = spool.finish().map_err(unreadable)?;
+    let part = job.part(&mut spool, counts).map_err(unreadable)?;
+    let mut sink = JsonLines::new(job.plan, tokenizer, columns.finish()?, part.first_row)?;
+    let encoder = job.load(&part.counts, ahead)?;
+    let encoding = job.encode(&encoder, spool, &part, 0, &mut sink, interrupt, console)?;
+    sink.finish()?;
+    job.summarize(&part.counts, &encoding, console);
     Ok(())
 }
 
-/// Where the texts come from.
-fn source(args: &ExtractArgs) -> Result<Source> {
-    match &args.input {
-        Some(path) if path.as_os_str() == "-" => Ok(Source::Stdin),
-        Some(path) => Ok(Source::File(path.clone())),
-        None if !args.texts.is_empty() => Ok(Source::Arguments(args.texts.clone())),
-        None if io::stdin().is_terminal() => Err(Error::Usage(
-            "no texts: give them as arguments, name a file with -i, or pipe them in (-i - reads the terminal)"
-                .to_owned(),
-        )),
-        None => Ok(Source::Stdin),
+/// Arrays in a directory. A job that was stopped goes on from where it was.
+fn to_directory(path: &Path, model: &ModelIdentity, job: &Job<'_>, input: FirstPass<'_>, ahead: Ahead) -> Result<()> {
+    let FirstPass { interrupt, console, .. } = input;
+    let directory = Prepared::new(path, job.args.overwrite)?;
+    let ready = match make_ready(&directory, model, job, input, ahead) {
+        Ok(Some(ready)) => ready,
+        nothing_or_error => {
+            directory.abandon();
+            return nothing_or_error.map(|_| ());
+        }
+    };
+    let Ready { encoder, texts, part, manifest, done } = ready;
+    let counts = &part.counts;
+    let (mut sink, spool) = directory.arrays(job.plan, &part, manifest, texts, done)?;
+    let done = sink.texts_done();
+    if done > 0 {
+        console.note(&format!("{} holds the first {done} of {} texts; going on", path.display(), counts.texts));
     }
+    match job.encode(&encoder, spool, &part, done, &mut sink, interrupt, console) {
+        Ok(encoding) => {
+            sink.finish(&manifest::run(job.started, &encoding, job.threads, job.args.batch_tokens))?;
+            job.summarize(counts, &encoding, console);
+            Ok(())
+        }
+        Err(error) => {
+            let done = sink.stop();
+            Err(error.or_disk_full(path, || job.plan.bytes(counts).saturating_sub(done)))
+        }
+    }
+}
+
+/// All that is known of a job when its first pass is over.
+struct Ready<'a> {
+    encoder: Encoder<'a>,
+    texts: Texts,
+    part: Part,
+    manifest: Value,
+    done: Option<ArraysDone>,
+}
+
+/// The first pass, or what is left of it, and the model. `None` when the directory holds the whole job already.
+fn make_ready<'a>(
+    directory: &Prepared,
+    model: &ModelIdentity,
+    job: &Job<'a>,
+    input: FirstPass<'_>,
+    ahead: Ahead,
+) -> Result<Option<Ready<'a>>> {
+    let (path, plan, console) = (directory.path(), job.plan, input.console);
+    let identity = manifest::job(model, plan, job.shard);
+    let (mut phase, done, earlier) = match directory.start(&identity)? {
+        Start::Complete(manifest) => {
+            let read = input.tokenize(plan, Keep::DigestOnly)?;
+            return already_there(path, plan, &read, &manifest, console).map(|()| None);
+        }
+        Start::Texts(phase) => (phase, None, None),
+        Start::Arrays(phase, done, manifest) => (phase, Some(done), Some(manifest)),
+    };
+    let read = match input.tokenize(plan, Keep::Directory(&mut phase)) {
+        Ok(read) => read,
+        Err(error) if error.is_of_input() => {
+            phase.discard();
+            return Err(error);
+        }
+        Err(error) => {
+            phase.stop();
+            return Err(error);
+        }
+    };
+    let mut texts = phase.finish(&read.input_sha256)?;
+    let all_texts = read.counts.texts;
+    let part = job.part(&mut texts.spool, read.counts).map_err(Error::io("read the tokens in", path))?;
+    let mut manifest = manifest::manifest(&identity, plan, &read.input_sha256, &part.counts);
+    if job.shard.is_some() {
+        manifest["shard"]["first_row"] = json!(part.first_row);
+        manifest["shard"]["all_texts"] = json!(all_texts);
+    }
+    let differences = earlier.map_or_else(Vec::new, |earlier| manifest::differences(&manifest, &earlier));
+    if !differences.is_empty() {
+        return Err(Error::another_job(path, &differences));
+    }
+    // Damaged weights are found before the arrays are created.
+    let encoder = job.load(&part.counts, ahead)?;
+    Ok(Some(Ready { encoder, texts, part, manifest, done }))
+}
+
+/// What is said when a directory holds the job already; an error if the job is another one after all, or damaged.
+fn already_there(path: &Path, plan: &Plan, read: &Tokenized, manifest: &Value, console: &Console) -> Result<()> {
+    if manifest["input"]["sha256"] != read.input_sha256.as_str() {
+        return Err(Error::another_job(path, &["the input".to_owned()]));
+    }
+    let counts: Counts = serde_json::from_value(manifest["counts"].clone()).map_err(|error| Error::Output {
+        path: path.join(MANIFEST),
+        problem: format!("is damaged: counts: {error}; do the job anew with --overwrite"),
+    })?;
+    if let Some(problem) = existing::lost(path, plan, &counts) {
+        return Err(Error::Output {
+            path: path.to_owned(),
+            problem: format!("holds this job, but {problem}; do it anew with --overwrite"),
+        });
+    }
+    console.summary(&format!("{} already holds this job; nothing to do", path.display()));
+    Ok(())
+}
+
+/// Which model it is, down to the bytes.
+fn identity(checkpoint: &Checkpoint, config: &Config) -> Result<ModelIdentity> {
+    Ok(ModelIdentity {
+        id: checkpoint.id.clone(),
+        revision: checkpoint.revision.clone(),
+        sha256: checkpoint.digests()?,
+        num_hidden_layers: config.num_hidden_layers,
+        hidden_size: config.hidden_size,
+    })
+}
+
+/// What is read, and how it is to be taken.
+fn input(args: &ExtractArgs) -> Result<Input> {
+    let file = |path: &PathBuf| if path.as_os_str() == "-" { Source::Stdin } else { Source::File(path.clone()) };
+    let sources = match &args.input[..] {
+        [] if !args.texts.is_empty() => vec![Source::Arguments(args.texts.clone())],
+        [] if io::stdin().is_terminal() => {
+            return Err(Error::Usage(
+                "no texts: give them as arguments, name a file with -i, or pipe them in (-i - reads the terminal)"
+                    .to_owned(),
+            ));
+        }
+        [] => vec![Source::Stdin],
+        paths => paths.iter().map(file).collect(),
+    };
+    let columns = Columns {
+        text_column: args.text_column.clone(),
+        pair_column: args.pair_column.clone(),
+        id_column: args.id_column.clone(),
+        label_column: args.label_column.clone(),
+        no_header: args.no_header,
+        carry: args.carry.clone(),
+        pretokenized: args.pretokenized,
+    };
+    output::columns::check_carried(&columns.carry)?;
+    Input::new(sources, args.input_format, columns)
 }
 
 /// Starts the threads that kernels and tokenization share; returns their number.
@@ -201,34 +288,4 @@ fn start_threads(threads: Option<u16>) -> Result<usize> {
         .build_global()
         .map_err(|error| Error::Usage(format!("cannot start the threads: {error}; choose fewer with --threads")))?;
     Ok(rayon::current_num_threads())
-}
-
-/// Nothing is cut or lost silently.
-fn say_what_was_cut(tokenized: &Tokenized, plan: &Plan, console: &Console) {
-    let counts = &tokenized.counts;
-    if counts.truncated_texts > 0 {
-        console.warn(&format!(
-            "{} of {} texts are longer than {} tokens; what lies beyond, {} tokens in all, is cut off",
-            counts.truncated_texts, counts.texts, plan.max_length, counts.truncated_tokens
-        ));
-    }
-    if counts.windowed_texts > 0 {
-        console.note(&format!(
-            "{} of {} texts are longer than {} tokens and are encoded in windows, {} in all; as windows overlap, that is {} tokens more",
-            counts.windowed_texts, counts.texts, plan.max_length, counts.windows, counts.overlap_tokens
-        ));
-    }
-    if counts.deleted_words > 0 && plan.emits(Emit::Word) {
-        console.note(&format!(
-            "{} words have no token in this model's vocabulary and get a row of zeros each",
-            counts.deleted_words
-        ));
-    }
-    if let Some(limit) = plan.sentence.as_ref().and_then(|recipe| recipe.max_seq_length)
-        && limit < plan.max_length.min(tokenized.longest)
-    {
-        console.note(&format!(
-            "sentence-transformers cuts texts for this model at {limit} tokens; for the same vectors of longer ones add --max-length {limit}"
-        ));
-    }
 }

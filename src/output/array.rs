@@ -24,21 +24,54 @@ pub(super) struct ArrayFile {
     path: PathBuf,
     name: String,
     dtype: Dtype,
+    bytes: u64,
     remaining: u64,
+    checksum: crc32fast::Hasher,
+}
+
+/// Where an array lies in its file, and what is in it already.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Region {
+    /// Where it starts.
+    pub(super) start: u64,
+    /// Bytes of it.
+    pub(super) bytes: u64,
+    /// Bytes that were written before.
+    pub(super) done: u64,
+    /// Their checksum.
+    pub(super) crc32: u32,
 }
 
 impl ArrayFile {
-    /// Opens the array of `bytes` bytes that starts at `offset` of an existing file.
-    pub(super) fn open(path: &Path, name: &str, dtype: Dtype, offset: u64, bytes: u64) -> Result<Self> {
+    /// Opens an array of an existing file, to write what is not in it yet.
+    pub(super) fn open(path: &Path, name: &str, dtype: Dtype, region: Region) -> Result<Self> {
+        let Region { start, bytes, done, crc32 } = region;
         let mut file = OpenOptions::new().write(true).open(path).map_err(Error::io("open", path))?;
-        file.seek(SeekFrom::Start(offset)).map_err(Error::io("write", path))?;
+        file.seek(SeekFrom::Start(start + done)).map_err(Error::io("write", path))?;
         Ok(Self {
             file: BufWriter::with_capacity(BUFFER, Arc::new(file)),
             path: path.to_owned(),
             name: name.to_owned(),
             dtype,
-            remaining: bytes,
+            bytes,
+            remaining: bytes - done,
+            checksum: crc32fast::Hasher::new_with_initial_len(crc32, done),
         })
+    }
+
+    /// Bytes of the array so far.
+    pub(super) fn bytes_written(&self) -> u64 {
+        self.bytes - self.remaining
+    }
+
+    /// The checksum of the array so far.
+    pub(super) fn crc32(&self) -> u32 {
+        self.checksum.clone().finalize()
+    }
+
+    /// Hands to the system what was collected.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        self.file.flush().map_err(Error::io("write", &self.path))
     }
 
     /// The file, for somebody else to bring to the disk.
@@ -79,6 +112,7 @@ impl ArrayFile {
                 });
             }
         }
+        self.checksum.update(bytes);
         self.file.write_all(bytes).map_err(Error::io("write", &self.path))
     }
 

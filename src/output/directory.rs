@@ -1,32 +1,39 @@
-//! The output directory: arrays at their final size, filled in place, complete once its manifest is there.
+//! The output directory: what is found there, what a job begins with, how it is given up.
 
 use std::fs;
-use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tempfile::NamedTempFile;
 
-use super::array::ArrayFile;
-use super::existing::{Existing, TEXTS, UNFINISHED, examine, occupied, outputs, remove, remove_leftovers};
-use super::flush::Flusher;
+use super::arrays::{self, Arrays};
+use super::existing::{Existing, TEXTS, examine, lost_arrays, occupied, outputs, remove, remove_leftovers};
+use super::first_phase::{FirstPhase, TEXTS_OF_PART, TEXTS_SO_FAR, TOKENS, Texts, copy_lines};
+use super::journal::{ArraysDone, Entry, Progress, TextsDone, UNFINISHED};
 use super::lock::Lock;
 use super::manifest::{self, MANIFEST, RUN};
-use super::texts::TextLine;
-use super::{Sink, npy, safetensors};
-use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::plan::{Counts, Plan};
-use crate::spec::{Emit, Format, RowKind, SpecialTokens};
+use crate::shard::Part;
+use crate::spool;
 
 /// A directory that is about to be written: checked to be usable, so that a bad path fails before any work.
 pub struct Prepared {
     path: PathBuf,
+    overwrite: bool,
     /// The outermost directory that was created for it, to be removed again when nothing comes of the job.
     created: Option<PathBuf>,
-    texts: BufWriter<NamedTempFile>,
     existing: Existing,
     lock: Lock,
+}
+
+/// How a job begins in a directory.
+pub enum Start {
+    /// There is nothing to do if the input is that of this manifest.
+    Complete(Value),
+    /// With the first pass, or with what is left of it.
+    Texts(FirstPhase),
+    /// With what is left of the second pass, if the input is that of this manifest.
+    Arrays(FirstPhase, ArraysDone, Value),
 }
 
 impl Prepared {
@@ -44,17 +51,9 @@ impl Prepared {
         let prepare = || -> Result<Self> {
             let lock = Lock::take(path)?;
             let existing = examine(path, overwrite)?; // again, now that nobody else can change it
-            remove_leftovers(path, &existing)?;
-            let texts = manifest::temporary_file(path).map_err(Error::io("write into", path))?;
-            let texts = BufWriter::with_capacity(1 << 16, texts);
-            Ok(Self { path: path.to_owned(), created: created.clone(), texts, existing, lock })
+            Ok(Self { path: path.to_owned(), overwrite, created: created.clone(), existing, lock })
         };
         prepare().inspect_err(|_| remove_if_empty(path, created.as_deref()))
-    }
-
-    /// What was there before.
-    pub fn existing(&self) -> &Existing {
-        &self.existing
     }
 
     /// The directory.
@@ -62,31 +61,140 @@ impl Prepared {
         &self.path
     }
 
-    /// Appends a line to `texts.jsonl`, which appears under its name when the arrays are created.
+    /// Compares a job with what is there, and finds where to begin.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be written.
-    pub fn write_text(&mut self, line: &TextLine<'_>) -> Result<()> {
-        serde_json::to_writer(&mut self.texts, line)
-            .map_err(io::Error::from)
-            .and_then(|()| self.texts.write_all(b"\n"))
-            .map_err(Error::io("write", self.path.join(TEXTS)))
+    /// [`Error::Output`] when another job is there, [`Error::Io`] when the directory cannot be written.
+    pub fn start(&self, job: &Value) -> Result<Start> {
+        let differences = match &self.existing {
+            Existing::Complete(manifest) => manifest::differences(job, manifest),
+            Existing::Unfinished(entry) => manifest::differences(job, &entry.job),
+            Existing::Nothing | Existing::Replaceable => Vec::new(),
+        };
+        if !differences.is_empty() && !self.overwrite {
+            return Err(Error::another_job(&self.path, &differences));
+        }
+        match &self.existing {
+            Existing::Complete(manifest) => {
+                remove_leftovers(&self.path, &[])?;
+                let _ = fs::remove_file(self.path.join(UNFINISHED)); // of a process that ended right after its manifest
+                return Ok(Start::Complete(manifest.clone()));
+            }
+            Existing::Unfinished(entry) if differences.is_empty() => match &entry.progress {
+                Progress::Texts(done) => {
+                    remove_leftovers(&self.path, &[TEXTS_SO_FAR, TOKENS])?;
+                    if let Some(phase) = FirstPhase::resume(&self.path, job.clone(), done)? {
+                        return Ok(Start::Texts(phase));
+                    }
+                }
+                Progress::Merging => {}
+                Progress::Arrays(done) => {
+                    if let Some(earlier) = self.whole_first_phase(&entry.job) {
+                        remove_leftovers(&self.path, &[TEXTS_SO_FAR, TOKENS])?;
+                        let phase = FirstPhase::done(&self.path, earlier);
+                        return Ok(Start::Arrays(phase, done.clone(), entry.job.clone()));
+                    }
+                }
+            },
+            Existing::Unfinished(_) | Existing::Nothing | Existing::Replaceable => {}
+        }
+        self.clear_work()?;
+        FirstPhase::begin(&self.path, job.clone()).map(Start::Texts)
     }
 
-    /// Gives up: leaves the file system as it was found.
+    /// Removes what another job, or a try at this one, left of its work.
+    fn clear_work(&self) -> Result<()> {
+        // The journal first: what it speaks of goes next.
+        match fs::remove_file(self.path.join(UNFINISHED)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", self.path.join(UNFINISHED))(error));
+            }
+            _ => {}
+        }
+        remove_leftovers(&self.path, &[])
+    }
+
+    /// Makes the directory ready for the files of a merged job, `bytes` bytes in all. False when it holds them already.
+    ///
+    /// # Errors
+    /// [`Error::Output`] when another job is there, [`Error::DiskFull`] when they do not fit, [`Error::Io`].
+    pub fn begin_merge(&self, manifest: &Value, bytes: u64) -> Result<bool> {
+        let there = match &self.existing {
+            Existing::Complete(there) => Some(there),
+            Existing::Unfinished(entry) => Some(&entry.job),
+            Existing::Nothing | Existing::Replaceable => None,
+        };
+        let differences = there.map_or_else(Vec::new, |there| manifest::differences(manifest, there));
+        if !differences.is_empty() && !self.overwrite {
+            return Err(Error::another_job(&self.path, &differences));
+        }
+        if matches!(self.existing, Existing::Complete(_)) {
+            return Ok(false);
+        }
+        self.clear_work()?;
+        let old = outputs(&self.path);
+        let free = fs4::available_space(&self.path).map_err(Error::io("read", &self.path))?;
+        let free = free + old.iter().map(|file| occupied(file)).sum::<u64>();
+        if bytes > free {
+            return Err(Error::DiskFull { path: self.path.clone(), needed: bytes, free });
+        }
+        let entry = Entry { job: manifest.clone(), progress: Progress::Merging };
+        manifest::write_json(&self.path, UNFINISHED, &entry.to_json())?;
+        let old = old.into_iter().filter(|file| !file.ends_with(UNFINISHED)).collect();
+        remove(&self.path, old)?;
+        Ok(true)
+    }
+
+    /// Makes a merged job complete.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when that fails.
+    pub fn end_merge(self, manifest: &Value, run: &Value) -> Result<()> {
+        manifest::write_json(&self.path, RUN, run)?;
+        manifest::write_json(&self.path, MANIFEST, manifest)?;
+        let unfinished = self.path.join(UNFINISHED);
+        fs::remove_file(&unfinished).map_err(Error::io("remove", unfinished))
+    }
+
+    /// What the first pass of a job left whose arrays were begun, if it is still there.
+    fn whole_first_phase(&self, manifest: &Value) -> Option<TextsDone> {
+        let has_texts = [TEXTS_SO_FAR, TEXTS].iter().any(|name| self.path.join(name).is_file());
+        let tokens_bytes = fs::metadata(self.path.join(TOKENS)).ok()?.len();
+        let input_sha256 = manifest["input"]["sha256"].as_str()?.to_owned();
+        let texts = manifest["shard"]["all_texts"].as_u64().or(manifest["counts"]["texts"].as_u64())?;
+        has_texts.then_some(TextsDone { texts, texts_bytes: 0, tokens_bytes, input_sha256 })
+    }
+
+    /// Gives up. What is journaled stays for the next time; otherwise the file system is left as it was found.
     pub fn abandon(self) {
-        let Self { path, created, texts, lock, .. } = self;
-        drop(texts.into_parts().0); // removes the temporary file
+        let Self { path, created, lock, .. } = self;
+        if !path.join(UNFINISHED).exists() {
+            let _ = fs::remove_file(path.join(TEXTS_SO_FAR));
+            let _ = fs::remove_file(path.join(TOKENS));
+        }
         drop(lock);
         remove_if_empty(&path, created.as_deref());
     }
 
-    /// Creates the arrays at their final size.
+    /// Creates the arrays of a part at their final size, or opens those that were begun, where `done` says how much of them
+    /// is done. The spool that is returned is at the first text to encode.
     ///
     /// # Errors
     /// [`Error::DiskFull`] when they do not fit, [`Error::Io`] when they cannot be created.
-    pub fn create(self, plan: &Plan, counts: &Counts, manifest: &Value) -> Result<DirectoryWriter> {
-        let old = outputs(&self.path);
+    pub fn arrays(
+        self,
+        plan: &Plan,
+        part: &Part,
+        manifest: Value,
+        texts: Texts,
+        done: Option<ArraysDone>,
+    ) -> Result<(Arrays, spool::Reader)> {
+        let counts = &part.counts;
+        let done = done.filter(|done| {
+            let is_ours = done.texts <= counts.texts && done.crc32.len() == arrays::count(plan);
+            is_ours && lost_arrays(&self.path, plan, counts).is_none()
+        });
+        let mut old = outputs(&self.path);
         let free = fs4::available_space(&self.path).map_err(Error::io("read", &self.path))?;
         let free = free + old.iter().map(|file| occupied(file)).sum::<u64>();
         let needed = plan.bytes(counts);
@@ -95,14 +203,32 @@ impl Prepared {
             self.abandon();
             return Err(Error::DiskFull { path, needed, free });
         }
-        remove(&self.path, old)?;
-        manifest::write_json(&self.path, UNFINISHED, manifest)?;
-        let path = self.path.join(TEXTS);
-        let texts = self.texts.into_inner().map_err(io::IntoInnerError::into_error);
-        let texts = texts.map_err(Error::io("write", &path))?;
-        texts.as_file().sync_all().map_err(Error::io("write", &path))?;
-        texts.persist(&path).map_err(|error| Error::io("write", &path)(error.error))?;
-        DirectoryWriter::create(&self.path, plan, counts, self.lock)
+        let so_far = self.path.join(TEXTS_SO_FAR);
+        let (lines, checksum) = if !so_far.exists() {
+            (self.path.join(TEXTS), texts.checksum) // of a process before this one
+        } else if manifest["shard"].is_null() {
+            (so_far, texts.checksum)
+        } else {
+            let part_of_it = self.path.join(TEXTS_OF_PART);
+            let checksum = copy_lines(&so_far, &part_of_it, part.first_row, counts.texts)?;
+            (part_of_it, checksum)
+        };
+        if done.is_none() {
+            old.retain(|file| *file != lines);
+            remove(&self.path, old)?;
+        }
+        let mut spool = texts.spool;
+        let done = done.map(|done| -> Result<_> {
+            let mut before = Counts::default();
+            for _ in 0..done.texts {
+                let counts = spool.skip_text().map_err(Error::io("read", self.path.join(TOKENS)))?;
+                counts.into_iter().for_each(|counts| before.add(counts, plan.counting()));
+            }
+            Ok((done, before))
+        });
+        let texts = (lines.as_path(), checksum.finalize());
+        let arrays = Arrays::open(&self.path, plan, counts, manifest, texts, done.transpose()?, self.lock)?;
+        Ok((arrays, spool))
     }
 }
 
@@ -113,137 +239,5 @@ fn remove_if_empty(path: &Path, created: Option<&Path>) {
         if fs::remove_dir(directory).is_err() {
             break; // something else is in it by now, and stays
         }
-    }
-}
-
-/// Fills the arrays of a directory.
-pub struct DirectoryWriter {
-    path: PathBuf,
-    arrays: Vec<ArrayFile>,
-    offsets: Vec<Offsets>,
-    special_tokens: SpecialTokens,
-    flusher: Flusher,
-    lock: Lock,
-}
-
-/// Where each text's rows start: `offsets.npy`, or the tensor `offsets`.
-struct Offsets {
-    file: ArrayFile,
-    rows: RowKind,
-    next: i64,
-}
-
-impl DirectoryWriter {
-    fn create(path: &Path, plan: &Plan, counts: &Counts, lock: Lock) -> Result<Self> {
-        let mut files = Files::default();
-        for &emit in &plan.emit {
-            match plan.format {
-                Format::Npy => files.create_npy(path, emit, plan, counts)?,
-                Format::Safetensors => files.create_safetensors(path, emit, plan, counts)?,
-            }
-        }
-        let Files { arrays, mut offsets } = files;
-        for offsets in &mut offsets {
-            offsets.file.write_i64(&[0])?;
-        }
-        let flusher = Flusher::start(arrays.iter().map(ArrayFile::file).collect());
-        let flusher = flusher.map_err(Error::io("start a thread that writes into", path))?;
-        Ok(Self { path: path.to_owned(), arrays, offsets, special_tokens: plan.special_tokens, flusher, lock })
-    }
-
-    /// Brings everything to the disk, then makes the directory complete by writing its manifest.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when that fails.
-    pub fn finish(self, manifest: &Value, run: &Value) -> Result<()> {
-        self.flusher.finish().map_err(Error::io("write into", &self.path))?;
-        for array in self.arrays.into_iter().chain(self.offsets.into_iter().map(|offsets| offsets.file)) {
-            array.finish()?;
-        }
-        manifest::write_json(&self.path, RUN, run)?;
-        manifest::write_json(&self.path, MANIFEST, manifest)?;
-        let unfinished = self.path.join(UNFINISHED);
-        fs::remove_file(&unfinished).map_err(Error::io("remove", unfinished))?;
-        drop(self.lock);
-        Ok(())
-    }
-}
-
-/// The files of the arrays.
-#[derive(Default)]
-struct Files {
-    arrays: Vec<ArrayFile>,
-    offsets: Vec<Offsets>,
-}
-
-impl Files {
-    fn create_npy(&mut self, path: &Path, emit: Emit, plan: &Plan, counts: &Counts) -> Result<()> {
-        if emit.per_layer() {
-            let folder = path.join(emit.name());
-            fs::create_dir_all(&folder).map_err(Error::io("create directory", &folder))?;
-        }
-        if emit.rows() != RowKind::Text {
-            let path = path.join(emit.name()).join("offsets.npy");
-            let start = npy::create_offsets(&path, counts.texts + 1)?;
-            let file = ArrayFile::open(&path, "offsets", plan.dtype, start, (counts.texts + 1) * 8)?;
-            self.offsets.push(Offsets { file, rows: emit.rows(), next: 0 });
-        }
-        let rows = counts.rows(emit);
-        for array in plan.arrays().iter().filter(|array| array.emit == emit) {
-            let path = path.join(array.file(plan.format));
-            let start = npy::create(&path, (rows, array.columns as u64), plan.dtype)?;
-            let bytes = plan.array_bytes(array, counts);
-            self.arrays.push(ArrayFile::open(&path, &array.name(), plan.dtype, start, bytes)?);
-        }
-        Ok(())
-    }
-
-    fn create_safetensors(&mut self, path: &Path, emit: Emit, plan: &Plan, counts: &Counts) -> Result<()> {
-        let path = path.join(format!("{}.safetensors", emit.name()));
-        let rows = counts.rows(emit) as usize;
-        let arrays: Vec<_> = plan.arrays().into_iter().filter(|array| array.emit == emit).collect();
-        let mut entries = Vec::new();
-        // Offsets come first: their 8-byte numbers want to be aligned.
-        if emit.rows() != RowKind::Text {
-            entries.push(safetensors::Entry {
-                name: "offsets".to_owned(),
-                dtype: ::safetensors::Dtype::I64,
-                shape: vec![counts.texts as usize + 1],
-            });
-        }
-        entries.extend(arrays.iter().map(|array| safetensors::Entry {
-            name: array.name(),
-            dtype: safetensors::dtype(plan.dtype),
-            shape: vec![rows, array.columns],
-        }));
-        for (start, entry) in safetensors::create(&path, &entries)?.into_iter().zip(&entries) {
-            let file = ArrayFile::open(&path, &entry.name, plan.dtype, start, entry.bytes() as u64)?;
-            if entry.name == "offsets" {
-                self.offsets.push(Offsets { file, rows: emit.rows(), next: 0 });
-            } else {
-                self.arrays.push(file);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Sink for DirectoryWriter {
-    fn write(&mut self, index: usize, rows: &[f32]) -> Result<()> {
-        self.arrays[index].write(rows)
-    }
-
-    fn end_batch(&mut self, batch: &Batch) -> Result<()> {
-        for offsets in &mut self.offsets {
-            let ends: Vec<i64> = batch
-                .ended_texts()
-                .map(|text| {
-                    offsets.next += text.rows(offsets.rows, self.special_tokens) as i64;
-                    offsets.next
-                })
-                .collect();
-            offsets.file.write_i64(&ends)?;
-        }
-        Ok(())
     }
 }

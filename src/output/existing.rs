@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use serde_json::Value;
 
+use super::journal::{Entry, Progress, UNFINISHED};
 use super::lock::LOCK;
 use super::manifest::{self, MANIFEST, RUN};
 use crate::error::{Error, Result};
@@ -18,9 +19,6 @@ use crate::spec::{Combine, Emit, Format, RowKind};
 /// The file with a line per text.
 pub const TEXTS: &str = "texts.jsonl";
 
-/// The manifest of a job that is being written; what tells, after a crash, whose half-filled arrays these are.
-pub const UNFINISHED: &str = "unfinished.json";
-
 /// What was in a directory before.
 #[derive(Debug, PartialEq)]
 pub enum Existing {
@@ -28,8 +26,8 @@ pub enum Existing {
     Nothing,
     /// A complete job with this manifest.
     Complete(Value),
-    /// A job that was begun and not finished; its manifest to be.
-    Unfinished(Value),
+    /// A job that was begun and not finished.
+    Unfinished(Entry),
     /// Something that `--overwrite` allows to be replaced.
     Replaceable,
 }
@@ -53,13 +51,16 @@ pub fn examine(path: &Path, overwrite: bool) -> Result<Existing> {
         return Ok(Existing::Nothing);
     }
     if overwrite {
-        return Ok(Existing::Replaceable);
+        // The job may be the one that is to replace the rest, stopped in the middle.
+        let is_later = |entry: &Entry| matches!(entry.progress, Progress::Texts(_)) || !path.join(MANIFEST).exists();
+        let journal = Entry::read(path).ok().flatten().filter(is_later);
+        return Ok(journal.map_or(Existing::Replaceable, Existing::Unfinished));
     }
     if let Some(manifest) = manifest::read(path, MANIFEST)? {
         return Ok(Existing::Complete(manifest));
     }
-    if let Some(manifest) = manifest::read(path, UNFINISHED)? {
-        return Ok(Existing::Unfinished(manifest));
+    if let Some(entry) = Entry::read(path)? {
+        return Ok(Existing::Unfinished(entry));
     }
     Err(Error::Output {
         path: path.to_owned(),
@@ -68,14 +69,13 @@ pub fn examine(path: &Path, overwrite: bool) -> Result<Existing> {
     })
 }
 
-/// Removes what processes that were killed left behind: files under their final names never start like this.
-pub(super) fn remove_leftovers(path: &Path, existing: &Existing) -> Result<()> {
-    if matches!(existing, Existing::Complete(_)) {
-        let _ = fs::remove_file(path.join(UNFINISHED)); // of a process that ended right after it wrote the manifest
-    }
+/// Removes what processes that were killed left behind, but for some: files under their final names never start like this.
+pub(super) fn remove_leftovers(path: &Path, but: &[&str]) -> Result<()> {
     for entry in fs::read_dir(path).map_err(Error::io("read", path))? {
         let entry = entry.map_err(Error::io("read", path))?;
-        if entry.file_name().to_string_lossy().starts_with(manifest::TEMPORARY) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(manifest::TEMPORARY) && !but.contains(&&*name) {
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -121,7 +121,13 @@ pub(super) fn occupied(file: &Path) -> u64 {
 
 /// What a directory that holds a complete job has lost since; `None` when every file has at least its numbers.
 pub fn lost(directory: &Path, plan: &Plan, counts: &Counts) -> Option<String> {
-    let mut expected = BTreeMap::from([(TEXTS.to_owned(), 0)]);
+    let texts = (!directory.join(TEXTS).is_file()).then(|| format!("{TEXTS} is missing"));
+    texts.or_else(|| lost_arrays(directory, plan, counts))
+}
+
+/// The same of arrays alone.
+pub(super) fn lost_arrays(directory: &Path, plan: &Plan, counts: &Counts) -> Option<String> {
+    let mut expected = BTreeMap::new();
     for array in plan.arrays() {
         *expected.entry(array.file(plan.format)).or_default() += plan.array_bytes(&array, counts);
         if array.emit.rows() != RowKind::Text && plan.format == Format::Npy {

@@ -13,6 +13,7 @@ use tempfile::NamedTempFile;
 use crate::error::{Error, Result};
 use crate::kernels;
 use crate::plan::{ArrayPlan, Counts, Plan, Slot};
+use crate::shard::Shard;
 use crate::spec::{Format, RowKind};
 
 /// The file that makes a directory complete.
@@ -38,27 +39,32 @@ pub struct ModelIdentity {
     pub hidden_size: usize,
 }
 
-/// The manifest of a job. It is the same for every run of the job, so it also tells whether a directory holds it.
-pub fn manifest(model: &ModelIdentity, plan: &Plan, input_sha256: &str, counts: &Counts) -> Result<Value> {
-    let arrays: Vec<Value> = plan.arrays().iter().map(|array| describe(array, plan, counts)).collect();
-    let layers: Map<String, Value> =
-        plan.layers.iter().map(|&layer| (format!("layer_{layer:02}"), json!(layer))).collect();
-    let manifest = json!({
+/// What tells a job from others before its input is read: the beginning of its manifest.
+pub fn job(model: &ModelIdentity, plan: &Plan, shard: Option<Shard>) -> Value {
+    let mut job = json!({
         "format_version": FORMAT_VERSION,
         "layerwise": env!("CARGO_PKG_VERSION"),
         "instruction_set": kernels::instruction_set(),
-        "model": serde_json::to_value(model).map_err(as_output)?,
-        "plan": serde_json::to_value(plan).map_err(as_output)?,
-        "input": { "sha256": input_sha256 },
-        "counts": serde_json::to_value(counts).map_err(as_output)?,
-        "layers": layers,
-        "arrays": arrays,
+        "model": model,
+        "plan": plan,
     });
-    Ok(manifest)
+    if let Some(shard) = shard {
+        job["shard"] = json!(shard);
+    }
+    job
 }
 
-fn as_output(error: serde_json::Error) -> Error {
-    Error::Output { path: MANIFEST.into(), problem: format!("cannot be put together: {error}") }
+/// The manifest of a job, but for the checksums of its arrays. It is the same for every run of the job.
+pub fn manifest(job: &Value, plan: &Plan, input_sha256: &str, counts: &Counts) -> Value {
+    let arrays: Vec<Value> = plan.arrays().iter().map(|array| describe(array, plan, counts)).collect();
+    let layers: Map<String, Value> =
+        plan.layers.iter().map(|&layer| (format!("layer_{layer:02}"), json!(layer))).collect();
+    let mut manifest = job.clone();
+    manifest["input"] = json!({ "sha256": input_sha256 });
+    manifest["counts"] = json!(counts);
+    manifest["layers"] = json!(layers);
+    manifest["arrays"] = json!(arrays);
+    manifest
 }
 
 fn describe(array: &ArrayPlan, plan: &Plan, counts: &Counts) -> Value {
@@ -95,14 +101,17 @@ pub fn differences(ours: &Value, theirs: &Value) -> Vec<String> {
     let options = differing("plan").map(|key| format!("--{}", key.replace('_', "-")));
     // A model is its files, wherever they lie.
     let model = differing("model").filter(|key| key == "sha256").map(|_| "the model".to_owned());
-    // The other keys follow from these.
+    let shard = |manifest: &Value| (manifest["shard"]["index"].clone(), manifest["shard"]["of"].clone());
+    let shard = (shard(ours) != shard(theirs)).then(|| "--shard".to_owned());
+    // The other keys follow from these. The input is not known before it is read.
     let rest = ["input", "layerwise", "instruction_set", "format_version"];
-    let rest = rest.into_iter().filter(|key| ours[*key] != theirs[*key]).map(|key| match key {
+    let differ = |key: &str| !ours[key].is_null() && !theirs[key].is_null() && ours[key] != theirs[key];
+    let rest = rest.into_iter().filter(|key| differ(key)).map(|key| match key {
         "input" => "the input".to_owned(),
         "layerwise" => "layerwise's version".to_owned(),
         key => key.replace('_', " "),
     });
-    options.chain(model).chain(rest).collect()
+    options.chain(shard).chain(model).chain(rest).collect()
 }
 
 /// Reads a directory's manifest, which is called `name`; `None` when there is none.

@@ -1,14 +1,18 @@
 //! Where vectors go: a directory of arrays, or JSON Lines.
 
 mod array;
+pub mod arrays;
+pub mod columns;
 pub mod directory;
 pub mod existing;
+pub mod first_phase;
 mod flush;
+pub mod journal;
 pub mod jsonl;
 mod lock;
 pub mod manifest;
-mod npy;
-mod safetensors;
+pub(crate) mod npy;
+pub(crate) mod safetensors;
 pub mod texts;
 
 use crate::batch::Batch;

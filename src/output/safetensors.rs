@@ -11,21 +11,21 @@ use crate::error::{Error, Result};
 use crate::spec::Dtype;
 
 /// A tensor of a file: its name, type and shape.
-pub(super) struct Entry {
-    pub(super) name: String,
-    pub(super) dtype: StDtype,
-    pub(super) shape: Vec<usize>,
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) dtype: StDtype,
+    pub(crate) shape: Vec<usize>,
 }
 
 impl Entry {
     /// Bytes of the tensor's data.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.shape.iter().product::<usize>() * self.dtype.bitsize() / 8
     }
 }
 
 /// The format's name for a type.
-pub(super) fn dtype(dtype: Dtype) -> StDtype {
+pub(crate) fn dtype(dtype: Dtype) -> StDtype {
     match dtype {
         Dtype::F32 => StDtype::F32,
         Dtype::F16 => StDtype::F16,
@@ -34,7 +34,7 @@ pub(super) fn dtype(dtype: Dtype) -> StDtype {
 }
 
 /// Creates a file of zeros with these tensors, one after the other. Returns where each tensor's data starts.
-pub(super) fn create(path: &Path, entries: &[Entry]) -> Result<Vec<u64>> {
+pub(crate) fn create(path: &Path, entries: &[Entry]) -> Result<Vec<u64>> {
     let mut end = 0;
     let tensors: Vec<(String, TensorInfo)> = entries
         .iter()

@@ -78,7 +78,7 @@ const FULL: &str = "trap '' XFSZ; ulimit -f 16;";
 #[test]
 fn a_disk_that_fills_up_leaves_no_manifest_and_the_same_command_works_later() {
     let desk = Desk::with("width64");
-    desk.put("texts.txt", "hello world, the river\n".repeat(80)); // 6 kB of texts.jsonl, 40 kB an array
+    desk.put("texts.txt", "hello world, the river\n".repeat(40)); // 3 kB of texts.jsonl, 20 kB an array
     let job = "extract -m width64 -i texts.txt -o out";
     desk.types_in_shell(FULL, job).fails().says_all(&["cannot write", "mean/layer_00.npy", "File too large"]);
     assert!(!desk.has("out/manifest.json"));

@@ -15,12 +15,14 @@ mod numbers;
 mod texts;
 mod windows;
 
+mod formats;
 mod input;
 mod instruction_sets;
 mod same_bytes;
 
 mod again;
 mod bad_input;
+mod bad_lines;
 mod bad_models;
 mod bad_output;
 mod bad_usage;
@@ -31,7 +33,10 @@ mod compare;
 mod help;
 mod info;
 mod messages;
+mod shards;
 #[cfg(unix)]
 mod signals;
+#[cfg(unix)]
+mod unlosable;
 #[cfg(not(feature = "bundled"))]
 mod without_a_model;

@@ -234,6 +234,53 @@ fn strides_that_make_no_sense() {
     desk.types("extract hello --overflow window --stride 509 -o out").succeeds();
 }
 
+#[test]
+fn pairs_without_room_for_windows_are_named_before_any_encoding() {
+    let desk = Desk::new();
+    let pair = |text: usize, pair: usize| format!("{}\n", json!({"text": self::text(text), "pair": self::text(pair)}));
+    desk.put("pairs.jsonl", pair(3, 4) + &pair(30, 4) + &pair(9, 8) + &pair(4, 30) + &pair(7, 8));
+    let job = "extract -i pairs.jsonl --pair-column pair -e token --max-length 10 --overflow window";
+    for output in ["", "-o out", "--dry-run"] {
+        desk.types(&format!("{job} {output}")).fails().says_all(&[
+            "2 of 5 texts are pairs",
+            "windows of 10 tokens",
+            "row 2 (0 tokens), row 4 (0 tokens)",
+            "nothing was encoded",
+            "--overflow truncate",
+        ]);
+        desk.types(&format!("{job} {output} --stride 3")).fails().says("4 of 5 texts").says("row 1 (3 tokens)");
+        assert!(!desk.has("out"));
+    }
+    desk.put("pairs.jsonl", pair(3, 4) + &pair(30, 4) + &pair(4, 30));
+    desk.types(&format!("{job} --stride 2 -o out")).succeeds().says("2 of 3 texts");
+    let line = &desk.json_lines("out/texts.jsonl")[2];
+    assert_eq!(
+        (&line["n_tokens"], &line["token_type_ids"][5], &line["token_type_ids"][6]),
+        (&json!(37), &json!(0), &json!(1))
+    );
+    assert_eq!(desk.json("out/manifest.json")["counts"]["windows"], 2 * 28);
+}
+
+#[test]
+fn shards_have_the_rows_of_the_whole() {
+    let desk = Desk::new();
+    let texts: Vec<String> = (0..20).map(|i| text((i * 7) % 40)).collect();
+    desk.put("texts.txt", texts.join("\n") + "\n");
+    let job = "extract -i texts.txt -e token,mean --max-length 9 --overflow window";
+    desk.types(&format!("{job} -o whole")).succeeds();
+    for part in 1..=3 {
+        desk.types(&format!("{job} --shard {part}/3 -o {part}")).succeeds();
+    }
+    for kind in ["token", "mean"] {
+        let file = format!("{kind}/layer_06.npy");
+        let parts: Vec<Vec<f32>> = (1..=3).flat_map(|part| desk.npy(&format!("{part}/{file}")).rows()).collect();
+        assert!(parts == desk.npy(&format!("whole/{file}")).rows(), "{kind}");
+    }
+    let windows =
+        |out: &str| desk.json(&format!("{out}/manifest.json"))["counts"]["windows"].as_u64().expect("a number");
+    assert_eq!(windows("1") + windows("2") + windows("3"), windows("whole"));
+}
+
 /// Its windows fill hundreds of batches.
 #[test]
 fn a_very_long_text() {

@@ -1,0 +1,286 @@
+//! What the first pass leaves in the output directory: lines of `texts.jsonl`, and tokens for the second pass. Both are
+//! brought to the disk and journaled all along, so that a job that is stopped need not tokenize again.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::existing::TEXTS;
+use super::flush::{Flusher, INTERVAL};
+use super::journal::{Entry, Progress, TextsDone, UNFINISHED};
+use super::texts::TextLine;
+use crate::batch::Tokens;
+use crate::error::{Error, Result};
+use crate::spool::{self, TextCounts};
+
+/// `texts.jsonl` while it grows.
+pub(super) const TEXTS_SO_FAR: &str = ".layerwise-texts.jsonl";
+/// The lines of it that belong to a shard.
+pub(super) const TEXTS_OF_PART: &str = ".layerwise-part.jsonl";
+/// The spool, until the job is done.
+pub(super) const TOKENS: &str = ".layerwise-tokens";
+
+/// The first pass's files in a directory.
+pub struct FirstPhase {
+    directory: PathBuf,
+    earlier: TextsDone,
+    /// `None` when a process before this one wrote all of it.
+    writer: Option<Writer>,
+}
+
+struct Writer {
+    job: Value,
+    texts: BufWriter<Arc<File>>,
+    tokens: spool::Writer,
+    done: TextsDone,
+    checksum: crc32fast::Hasher,
+    flusher: Flusher,
+    due: Instant,
+    journaled: bool,
+}
+
+/// All of the first pass, on the disk.
+pub struct Texts {
+    /// The tokens, from the first text on.
+    pub spool: spool::Reader,
+    /// Checksum of the lines.
+    pub(super) checksum: crc32fast::Hasher,
+}
+
+impl FirstPhase {
+    /// Begins from the first text.
+    pub(super) fn begin(directory: &Path, job: Value) -> Result<Self> {
+        let create = |name: &str| {
+            let path = directory.join(name);
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
+            file.map(Arc::new).map_err(Error::io("create", path))
+        };
+        let (texts, tokens) = (create(TEXTS_SO_FAR)?, create(TOKENS)?);
+        let checksum = crc32fast::Hasher::new();
+        Self::with(directory, job, texts, tokens, TextsDone::default(), checksum, false)
+    }
+
+    /// Goes on after what a process before this one brought to the disk. `None` when the files do not hold it.
+    pub(super) fn resume(directory: &Path, job: Value, earlier: &TextsDone) -> Result<Option<Self>> {
+        let open = |name: &str, bytes: u64| -> io::Result<Arc<File>> {
+            let mut file = OpenOptions::new().read(true).write(true).open(directory.join(name))?;
+            if file.metadata()?.len() < bytes {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            file.set_len(bytes)?;
+            file.seek(SeekFrom::Start(bytes))?;
+            Ok(Arc::new(file))
+        };
+        let (texts, tokens) = (open(TEXTS_SO_FAR, earlier.texts_bytes), open(TOKENS, earlier.tokens_bytes));
+        let (Ok(texts), Ok(tokens)) = (texts, tokens) else { return Ok(None) };
+        let checksum = checksum_of(&directory.join(TEXTS_SO_FAR))?;
+        Self::with(directory, job, texts, tokens, earlier.clone(), checksum, true).map(Some)
+    }
+
+    /// The first pass of a job whose arrays were begun: all of it is there.
+    pub(super) fn done(directory: &Path, earlier: TextsDone) -> Self {
+        Self { directory: directory.to_owned(), earlier, writer: None }
+    }
+
+    fn with(
+        directory: &Path,
+        job: Value,
+        texts: Arc<File>,
+        tokens: Arc<File>,
+        earlier: TextsDone,
+        checksum: crc32fast::Hasher,
+        journaled: bool,
+    ) -> Result<Self> {
+        let flusher = Flusher::start(directory, vec![Arc::clone(&texts), Arc::clone(&tokens)])?;
+        let writer = Writer {
+            job,
+            texts: BufWriter::with_capacity(1 << 16, texts),
+            tokens: spool::Writer::in_file(tokens, earlier.texts, earlier.tokens_bytes),
+            done: earlier.clone(),
+            checksum,
+            flusher,
+            due: Instant::now() + INTERVAL,
+            journaled,
+        };
+        Ok(Self { directory: directory.to_owned(), earlier, writer: Some(writer) })
+    }
+
+    /// What was counted of the texts that are there already, one after the other.
+    ///
+    /// # Errors
+    /// [`Error::Output`] when the file of their tokens is damaged.
+    pub fn earlier(&self, mut each: impl FnMut(TextCounts)) -> Result<()> {
+        if self.earlier.texts == 0 {
+            return Ok(());
+        }
+        let path = self.directory.join(TOKENS);
+        let damaged = || Error::Output {
+            path: path.clone(),
+            problem: "is damaged; start anew in its directory with --overwrite".to_owned(),
+        };
+        let mut spool = self.spool(self.earlier.texts)?;
+        let mut bytes = 0;
+        while let Some(counts) = spool.skip_text().map_err(|_| damaged())? {
+            bytes += counts.record_bytes();
+            if bytes > self.earlier.tokens_bytes {
+                return Err(damaged());
+            }
+            each(counts);
+        }
+        if bytes == self.earlier.tokens_bytes { Ok(()) } else { Err(damaged()) }
+    }
+
+    /// Compares the digest of the input as far as it was read before with what it was then.
+    ///
+    /// # Errors
+    /// [`Error::Output`] when it differs.
+    pub fn check_earlier_input(&self, sha256: &str) -> Result<()> {
+        if sha256 == self.earlier.input_sha256 { Ok(()) } else { Err(self.other_input()) }
+    }
+
+    fn other_input(&self) -> Error {
+        Error::another_job(&self.directory, &["the input".to_owned()])
+    }
+
+    /// Appends a text.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written; [`Error::Output`] when the job had fewer texts before.
+    pub fn write(&mut self, line: &TextLine<'_>, counts: TextCounts, tokens: &Tokens) -> Result<()> {
+        let Some(writer) = &mut self.writer else { return Err(self.other_input()) };
+        let mut bytes = serde_json::to_vec(line)
+            .map_err(io::Error::from)
+            .map_err(Error::io("write", self.directory.join(TEXTS)))?;
+        bytes.push(b'\n');
+        writer.checksum.update(&bytes);
+        writer.texts.write_all(&bytes).map_err(Error::io("write", self.directory.join(TEXTS)))?;
+        writer.tokens.write(counts, tokens).map_err(Error::io("write", self.directory.join(TOKENS)))?;
+        writer.done.texts += 1;
+        writer.done.texts_bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Called from time to time; `input_sha256` is the input's digest up to here.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn end_piece(&mut self, input_sha256: impl FnOnce() -> String) -> Result<()> {
+        match &mut self.writer {
+            Some(writer) if writer.due <= Instant::now() => writer.journal(&self.directory, input_sha256()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the directory has a journal, so that what was done so far is not lost when the process ends.
+    pub fn is_journaled(&self) -> bool {
+        self.writer.as_ref().is_none_or(|writer| writer.journaled)
+    }
+
+    /// Ends a first pass of which nothing is to stay, unless it went on with what was there before.
+    pub fn discard(self) {
+        let (directory, is_new) = (self.directory.clone(), self.writer.is_some() && self.earlier.texts == 0);
+        self.stop();
+        if is_new {
+            let _ = fs::remove_file(directory.join(UNFINISHED));
+        }
+    }
+
+    /// Ends a first pass that was not completed; what is journaled stays.
+    pub fn stop(self) {
+        if let Some(writer) = self.writer {
+            let _ = writer.flusher.finish(); // a failure would be the one that is being reported
+        }
+    }
+
+    /// Ends the first pass.
+    ///
+    /// # Errors
+    /// Those of writing, and of reading what was written before.
+    pub fn finish(mut self, input_sha256: &str) -> Result<Texts> {
+        let Some(mut writer) = self.writer.take() else {
+            let so_far = self.directory.join(TEXTS_SO_FAR);
+            let path = if so_far.exists() { so_far } else { self.directory.join(TEXTS) };
+            return Ok(Texts { spool: self.spool(self.earlier.texts)?, checksum: checksum_of(&path)? });
+        };
+        if writer.journaled {
+            writer.journal(&self.directory, input_sha256.to_owned())?;
+        }
+        writer.flush(&self.directory)?;
+        writer.texts.get_ref().sync_all().map_err(Error::io("write", self.directory.join(TEXTS)))?;
+        writer.flusher.finish()?;
+        Ok(Texts { spool: self.spool(writer.done.texts)?, checksum: writer.checksum })
+    }
+
+    /// The file of tokens, opened anew as it is read while it is written.
+    fn spool(&self, texts: u64) -> Result<spool::Reader> {
+        let path = self.directory.join(TOKENS);
+        let file = File::open(&path).map_err(Error::io("read", &path))?;
+        spool::Reader::of_file(Arc::new(file), texts).map_err(Error::io("read", &path))
+    }
+}
+
+impl Writer {
+    fn flush(&mut self, directory: &Path) -> Result<()> {
+        self.texts.flush().map_err(Error::io("write", directory.join(TEXTS)))?;
+        self.done.tokens_bytes = self.tokens.flush().map_err(Error::io("write", directory.join(TOKENS)))?;
+        Ok(())
+    }
+
+    fn journal(&mut self, directory: &Path, input_sha256: String) -> Result<()> {
+        self.flush(directory)?;
+        self.done.input_sha256 = input_sha256;
+        let entry = Entry { job: self.job.clone(), progress: Progress::Texts(self.done.clone()) };
+        self.due = Instant::now() + INTERVAL;
+        self.journaled = true;
+        if self.flusher.journal(entry) {
+            return Ok(());
+        }
+        Err(Error::Output {
+            path: directory.join(UNFINISHED),
+            problem: "cannot be written, or the files beside it cannot; is the disk full?".to_owned(),
+        })
+    }
+}
+
+/// Copies `count` lines of a file, from line `first` on, to another; returns the copy's checksum.
+pub(super) fn copy_lines(from: &Path, to: &Path, first: u64, count: u64) -> Result<crc32fast::Hasher> {
+    let mut checksum = crc32fast::Hasher::new();
+    let mut copy = || -> io::Result<()> {
+        let mut from = BufReader::with_capacity(1 << 20, File::open(from)?);
+        for _ in 0..first {
+            from.skip_until(b'\n')?;
+        }
+        let mut to = BufWriter::with_capacity(1 << 20, File::create(to)?);
+        let mut line = Vec::new();
+        for _ in 0..count {
+            line.clear();
+            from.read_until(b'\n', &mut line)?;
+            checksum.update(&line);
+            to.write_all(&line)?;
+        }
+        to.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    };
+    copy().map_err(Error::io("write", to))?;
+    Ok(checksum)
+}
+
+/// The checksum of a whole file.
+pub(super) fn checksum_of(path: &Path) -> Result<crc32fast::Hasher> {
+    let mut checksum = crc32fast::Hasher::new();
+    let mut read = || -> io::Result<()> {
+        let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(()),
+                count => checksum.update(&buffer[..count]),
+            }
+        }
+    };
+    read().map_err(Error::io("read", path))?;
+    Ok(checksum)
+}

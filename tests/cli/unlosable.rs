@@ -1,0 +1,207 @@
+//! Jobs that are killed, over and over, and given the same command again: in the end the output is byte for byte that of a
+//! job nobody disturbed.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::desk::Desk;
+use crate::running::{Running, wait_until};
+
+/// Jobs of a second or two, most of it encoding.
+const JOBS: [&str; 6] = [
+    "-i texts.txt -e token,mean",
+    "-i texts.txt -e mean,pooler,sentence -f safetensors --normalize",
+    "-i texts.txt -e token,word --pretokenized -f safetensors --dtype bf16 --special-tokens drop",
+    "-i texts.txt -e word --combine concat --dtype f16",
+    "-i texts.txt -e token --shard 2/2",
+    "-i texts.txt -e token,word,mean,pooler --max-length 20 --overflow window --stride 5",
+];
+
+/// What makes them slow.
+const SLOWLY: &str = "--threads 1 --batch-tokens 64";
+
+fn desk() -> Desk {
+    let desk = Desk::new();
+    let texts = (0..450)
+        .map(|i| format!("{}the river bank {i}\n", "some people make a good world by the house ".repeat(i % 13)));
+    desk.put("texts.txt", texts.collect::<String>());
+    desk
+}
+
+/// Numbers that look random and are the same every time: Knuth's linear congruential generator.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// Kills a job `kills` times, at any moment between its start and a while, then lets it end.
+fn survives(desk: &Desk, job: &str, kills: usize, seed: u64) {
+    let begun = Instant::now();
+    desk.types(&format!("extract {job} {SLOWLY} -o undisturbed --overwrite")).succeeds();
+    let whole = begun.elapsed();
+    let (mut random, mut killed, mut finished) = (Random(seed), 0, 0);
+    while killed < kills {
+        let mut running = desk.starts(&format!("extract {job} {SLOWLY} -o out"));
+        std::thread::sleep(whole.mul_f64(random.below(1000) as f64 / 1500.0));
+        if running.0.try_wait().expect("a status").is_none() {
+            running.gets_signal("KILL");
+            killed += 1;
+        }
+        let status = running.ends();
+        if status.success() {
+            assert!(desk.job("out") == desk.job("undisturbed"), "{job}: after {killed} kills");
+            fs::remove_dir_all(desk.path("out")).expect("a directory");
+            finished += 1;
+        } else {
+            assert_eq!(status.code(), None, "{job}: after {killed} kills: {}", running.stderr());
+        }
+    }
+    desk.types(&format!("extract {job} {SLOWLY} -o out")).succeeds();
+    assert!(desk.job("out") == desk.job("undisturbed"), "{job}: after {killed} kills");
+    assert!(
+        fs::read_dir(desk.path("out"))
+            .expect("a directory")
+            .all(|entry| { !entry.expect("an entry").file_name().to_string_lossy().starts_with('.') })
+    );
+    fs::remove_dir_all(desk.path("out")).expect("a directory");
+    eprintln!("{job}: {killed} kills, finished {} times", finished + 1);
+}
+
+#[test]
+fn a_job_that_is_killed_over_and_over_gives_the_same_bytes() {
+    let desk = desk();
+    for (seed, job) in JOBS.iter().enumerate() {
+        survives(&desk, job, 3, seed as u64);
+    }
+}
+
+/// `make kills`: what the test above has a share of.
+#[test]
+#[ignore = "takes minutes"]
+fn two_hundred_kills() {
+    let desk = desk();
+    for (seed, job) in JOBS.iter().enumerate() {
+        survives(&desk, job, 40, 100 + seed as u64);
+    }
+}
+
+/// Starts a job and kills it once it has journaled something of its second pass.
+fn killed_half_way(desk: &Desk, job: &str) {
+    let mut running = desk.starts(&format!("extract {job} {SLOWLY} -o out"));
+    wait_until("something is journaled", || {
+        fs::read_to_string(desk.path("out/unfinished.json")).is_ok_and(|journal| {
+            let journal: serde_json::Value = serde_json::from_str(&journal).expect("never half a journal");
+            journal["progress"]["phase"] == "arrays" && journal["progress"]["texts"].as_u64() > Some(0)
+        })
+    });
+    running.gets_signal("KILL");
+    running.ends();
+}
+
+#[test]
+fn a_job_goes_on_where_it_was_killed() {
+    let desk = desk();
+    killed_half_way(&desk, JOBS[0]);
+    let done = desk.json("out/unfinished.json")["progress"]["texts"].clone();
+    let again = desk.types(&format!("extract {} -o out", JOBS[0])).succeeds();
+    again.says(&format!("out holds the first {done} of 450 texts; going on"));
+    desk.types(&format!("extract {} -o undisturbed", JOBS[0])).succeeds();
+    assert!(desk.job("out") == desk.job("undisturbed"));
+}
+
+#[test]
+fn a_job_with_other_options_model_or_input_does_not_go_on_with_it() {
+    let desk = desk();
+    killed_half_way(&desk, JOBS[0]);
+    desk.types("extract something else -o out").fails(); // takes the lock of the killed process away
+    let before = desk.files("out");
+    desk.put("fewer.txt", "the river bank\n".repeat(3));
+    desk.put("changed.txt", fs::read_to_string(desk.path("texts.txt")).expect("texts").replace("bank 449", "bank 448"));
+    desk.put("more.txt", fs::read_to_string(desk.path("texts.txt")).expect("texts") + "one more\n");
+    desk.model_as("width1", "other");
+    for (job, differs) in [
+        ("-i texts.txt -e token", "--emit"),
+        ("-i texts.txt -e token,mean -m other", "model"),
+        ("-i changed.txt -e token,mean", "input"),
+        ("-i more.txt -e token,mean", "input"),
+        ("-i fewer.txt -e token,mean", "fewer"),
+    ] {
+        desk.types(&format!("extract {job} -o out")).fails().says_all(&[differs, "--overwrite"]);
+        assert!(desk.files("out") == before, "{job}");
+    }
+    desk.types(&format!("extract {} -o out", JOBS[0])).succeeds().says("going on");
+}
+
+#[test]
+fn a_first_pass_that_was_interrupted_goes_on() {
+    let desk = Desk::with("width1");
+    let half = "some people make a good world by the house again\n".repeat(30_000);
+    let mut running: Running = desk.starts("extract -m width1 -o out");
+    {
+        use std::io::Write;
+        let stdin = running.0.stdin.as_mut().expect("standard input");
+        stdin.write_all(half.as_bytes()).expect("a reader");
+    }
+    wait_until("something is journaled", || desk.has("out/unfinished.json"));
+    std::thread::sleep(Duration::from_millis(400)); // what was read by then is journaled with the next piece
+    running.gets_signal("INT");
+    assert_eq!(running.ends().code(), Some(130));
+    assert!(running.stderr().contains("same command again to go on"));
+    let texts = desk.json("out/unfinished.json")["progress"]["texts"].as_u64().expect("a number");
+    assert!(texts > 0 && desk.json("out/unfinished.json")["progress"]["phase"] == "texts");
+    let whole = half.clone() + &half;
+    // Not with another beginning.
+    desk.types_into("extract -m width1 -o out", whole.replacen("some", "many", 1))
+        .fails()
+        .says_all(&["input", "--overwrite"]);
+    desk.types_into("extract -m width1 -o out", &whole).succeeds();
+    desk.types_into("extract -m width1 -o undisturbed", &whole).succeeds();
+    assert!(desk.job("out") == desk.job("undisturbed"));
+}
+
+#[test]
+fn overwriting_goes_on_too_and_keeps_the_old_job_until_its_texts_are_known() {
+    let desk = desk();
+    desk.types("extract 'another job' -e cls -o out").succeeds();
+    let overwrite = format!("{} --overwrite", JOBS[0]);
+    killed_half_way(&desk, &overwrite);
+    desk.types(&format!("extract {overwrite} -o out")).succeeds().says("going on");
+    desk.types(&format!("extract {} -o undisturbed", JOBS[0])).succeeds();
+    assert!(desk.job("out") == desk.job("undisturbed"));
+}
+
+#[test]
+fn what_a_killed_job_left_and_somebody_damaged_is_not_trusted() {
+    let desk = desk();
+    let job = format!("extract {} -o out", JOBS[0]);
+    let again = |damage: &dyn Fn()| {
+        killed_half_way(&desk, JOBS[0]);
+        damage();
+        desk.types(&job)
+    };
+    // Files of the work can be made again.
+    for file in ["out/token/layer_01.npy", "out/token/offsets.npy", "out/.layerwise-tokens", "out/texts.jsonl"] {
+        again(&|| desk.remove(file)).succeeds();
+        assert!(desk.job("out").contains_key("texts.jsonl"));
+        desk.types(&format!("extract {} -o undisturbed --overwrite", JOBS[0])).succeeds();
+        assert!(desk.job("out") == desk.job("undisturbed"), "{file}");
+        fs::remove_dir_all(desk.path("out")).expect("a directory");
+    }
+    // A journal or tokens that make no sense are named.
+    again(&|| desk.put("out/unfinished.json", "{\"format_version\": 1, \"progress\": {\"phase\": \"arrays\"}}"))
+        .fails()
+        .says_all(&["unfinished.json", "damaged", "--overwrite"]);
+    fs::remove_dir_all(desk.path("out")).expect("a directory");
+    again(&|| {
+        let mut tokens = desk.read("out/.layerwise-tokens");
+        tokens[0] ^= 0xff;
+        desk.put("out/.layerwise-tokens", tokens);
+    })
+    .fails()
+    .says_all(&[".layerwise-tokens", "damaged", "--overwrite"]);
+    desk.types(&format!("{job} --overwrite")).fails().says_all(&[".layerwise-tokens", "damaged"]);
+}
