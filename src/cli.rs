@@ -76,9 +76,9 @@ Examples:
 
 const COMPARE_EXAMPLES: &str = "\
 Examples:
-  # the bank of a river and the one with money part ways layer by layer
-  layerwise compare --word bank \"The boat lay at the bank of the river.\" \\
-      \"He sat on the bank and fished.\" \"She opened an account at the bank.\"";
+  # the verb and the direction are one word at layer 0 and part ways layer by layer
+  layerwise compare --word left \"She left the house at nine.\" \\
+      \"They left for the station early.\" \"Turn left at the next corner.\"";
 
 /// How much is said, and how
 #[derive(Debug, Clone, Args)]

@@ -22,6 +22,9 @@ use crate::spec::Dtype;
 /// Bytes that are copied at a time.
 const PIECE: usize = 1 << 20;
 
+/// Numbers of an array that nobody has.
+const MOST_NUMBERS: u64 = 1 << 48;
+
 /// The directory of a shard.
 struct Shard {
     path: PathBuf,
@@ -122,8 +125,9 @@ impl Shard {
                 return Err(damaged(&format!("`{}` is not a file in its directory", path.display())));
             }
         }
-        let rows = |array: &Array| array.shape[0].checked_mul(array.shape[1]).and_then(|n| n.checked_mul(8));
-        if facts.arrays.iter().any(|array| rows(array).is_none()) || facts.counts.texts >= 1 << 60 {
+        // So that no sum of them overflows.
+        let is_possible = |array: &Array| array.shape[0].checked_mul(array.shape[1]).is_some_and(|n| n < MOST_NUMBERS);
+        if !facts.arrays.iter().all(is_possible) || facts.counts.texts >= MOST_NUMBERS {
             return Err(damaged(&"a shape is larger than any file"));
         }
         Ok(Self { path: path.to_owned(), manifest, facts })

@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--teacher", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=1800)
     args = parser.parse_args()
     torch.manual_seed(20240)
     tokenizer = AutoTokenizer.from_pretrained(args.teacher, model_max_length=512)

@@ -1,0 +1,148 @@
+//! What is fuzzed: everything that parses what somebody else wrote. Each takes bytes, and must end without a panic and in
+//! little memory, whatever they are. `tests/fuzz_corpus.rs` runs them on the corpus.
+
+use std::path::Path;
+
+use layerwise::checkpoint::config::Config;
+use layerwise::checkpoint::weights::Weights;
+use layerwise::checkpoint::{Checkpoint, Request};
+use layerwise::cli::{MergeArgs, Reporting, When};
+use layerwise::console::Console;
+use layerwise::encoder::{self, Encoder, Ops, Settings};
+use layerwise::error::Result;
+use layerwise::input::{self, Columns, Text};
+use layerwise::merge;
+use layerwise::output::directory::Prepared;
+use layerwise::output::{existing, journal};
+use layerwise::spec::{Compute, InputFormat};
+use layerwise::tokens::Tokenizer;
+use layerwise::verify::contents::Contents;
+use sha2::{Digest, Sha256};
+
+const CONFIG: &[u8] = include_bytes!("../tests/golden/width1/config.json");
+const VOCABULARY: &[u8] = include_bytes!("../tests/golden/width1/vocab.txt");
+const FORMATS: [InputFormat; 6] = [
+    InputFormat::Text,
+    InputFormat::Jsonl,
+    InputFormat::Csv,
+    InputFormat::Tsv,
+    InputFormat::Conll,
+    InputFormat::Conllu,
+];
+
+/// A directory with these files.
+fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    for (name, content) in files {
+        std::fs::write(directory.path().join(name), content).expect("a file");
+    }
+    directory
+}
+
+fn find(directory: &Path) -> Result<Checkpoint> {
+    let model = directory.to_str().expect("UTF-8");
+    Checkpoint::find(&Request { model, revision: None, offline: true, show_progress: false })
+}
+
+/// Input in every format, compressed or not; the first byte chooses format and options.
+pub fn readers(data: &[u8]) {
+    let Some((&options, content)) = data.split_first() else { return };
+    let format = FORMATS[usize::from(options) % FORMATS.len()];
+    let table = matches!(format, InputFormat::Csv | InputFormat::Tsv);
+    let no_header = table && options & 64 != 0;
+    let name = |number: &str, name: &str| Some(if no_header { number } else { name }.to_owned());
+    let has_columns = table || format == InputFormat::Jsonl;
+    let columns = Columns {
+        text_column: if has_columns { name("1", "text") } else { None },
+        pair_column: if has_columns && options & 32 != 0 { name("2", "pair") } else { None },
+        no_header,
+        pretokenized: options & 128 != 0,
+        ..Columns::default()
+    };
+    let Ok(records) = input::records_of(content, format, &columns) else { return };
+    let mut digest = Sha256::new();
+    for record in records {
+        match record {
+            Ok(record) => {
+                let text = &record.text;
+                assert!(text.words.iter().flatten().all(|word| text.text.get(word.clone()).is_some()));
+                record.digest_into(&mut digest);
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+}
+
+/// `config.json`.
+pub fn config(data: &[u8]) {
+    let _ = Config::parse(data, Path::new("config.json"));
+}
+
+/// `tokenizer.json`, then a text of many kinds of characters through it.
+pub fn tokenizer(data: &[u8]) {
+    let directory = directory(&[("config.json", CONFIG), ("tokenizer.json", data)]);
+    let load = || -> Result<()> {
+        let checkpoint = find(directory.path())?;
+        let config = checkpoint.config()?;
+        let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings)?;
+        let text = "Hello [MASK] naïve WORLD, 中国 x\0y \u{200b} 🙂 unlitly".to_owned();
+        tokenizer.encode(0, &Text { text, words: None }, None).map(drop)
+    };
+    let _ = load();
+}
+
+/// `model.safetensors`, every tensor of it read.
+pub fn safetensors(data: &[u8]) {
+    let directory = directory(&[("model.safetensors", data)]);
+    let load = || -> Result<()> {
+        let weights = Weights::from_safetensors(&[directory.path().join("model.safetensors")])?;
+        let config = Config::parse(CONFIG, Path::new("config.json"))?;
+        let (deepest, pooler) = (config.num_hidden_layers, encoder::has_pooler(&weights));
+        encoder::check(&weights, &config, deepest, pooler)?;
+        let settings = Settings { deepest, pooler, compute: Compute::F32, ops: Ops::Kernels };
+        Encoder::load(&weights, &config, settings).map(drop)
+    };
+    let _ = load();
+}
+
+/// `model.safetensors.index.json`, whose files may not lie elsewhere.
+pub fn index(data: &[u8]) {
+    let outside = directory(&[(
+        "outside.safetensors",
+        &[8, 0, 0, 0, 0, 0, 0, 0, b'{', b'}', b' ', b' ', b' ', b' ', b' ', b' '],
+    )]);
+    let inside = outside.path().join("model");
+    std::fs::create_dir(&inside).expect("a directory");
+    let files = [("config.json", CONFIG), ("vocab.txt", VOCABULARY), ("model.safetensors.index.json", data)];
+    for (name, content) in files {
+        std::fs::write(inside.join(name), content).expect("a file");
+    }
+    let Ok(checkpoint) = find(&inside) else { return };
+    if data.windows(b"outside".len()).any(|window| window == b"outside") {
+        // There is nothing of that name inside.
+        assert!(checkpoint.weights().is_err());
+    } else {
+        let _ = checkpoint.weights();
+    }
+}
+
+/// `unfinished.json`, with a job that would go on.
+pub fn journal(data: &[u8]) {
+    let tokens = (".layerwise-tokens", &[0u8; 24][..]);
+    let directory = directory(&[(journal::UNFINISHED, data), tokens, (".layerwise-texts.jsonl", b"{}\n")]);
+    let _ = existing::examine(directory.path(), false);
+    if let Ok(prepared) = Prepared::new(directory.path(), false) {
+        let job = serde_json::json!({ "format_version": 1 });
+        let _ = prepared.start(&job);
+    }
+}
+
+/// `manifest.json`: of a directory to verify, of one that is there already, of a shard to merge.
+pub fn manifest(data: &[u8]) {
+    let _ = Contents::parse(data);
+    let directory = directory(&[("manifest.json", data), ("texts.jsonl", b"")]);
+    let _ = existing::examine(directory.path(), false);
+    let console = Console::new(&Reporting { quiet: true, verbose: false, progress: When::Never, color: When::Never });
+    let (output, shards) = (directory.path().join("merged"), vec![directory.path().to_owned()]);
+    let _ = merge::run(&MergeArgs { output, shards, overwrite: false }, &console);
+}
