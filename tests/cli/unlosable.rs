@@ -38,6 +38,7 @@ impl Random {
     }
 }
 
+#[allow(clippy::print_stderr, reason = "how often it was killed, for whoever asks with --nocapture")]
 /// Kills a job `kills` times, at any moment between its start and a while, then lets it end.
 fn survives(desk: &Desk, job: &str, kills: usize, seed: u64) {
     let begun = Instant::now();
