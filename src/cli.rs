@@ -34,6 +34,9 @@ pub enum Command {
     Compare(CompareArgs),
     /// Say what a model is, or what an output directory holds
     Info(InfoArgs),
+    /// Check that an output directory still holds, byte for byte, what its manifest says
+    #[command(after_long_help = VERIFY_EXAMPLES)]
+    Verify(VerifyArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -63,6 +66,17 @@ Examples:
   # the bank of a river and the one with money part ways layer by layer
   layerwise compare --word bank \"The boat lay at the bank of the river.\" \\
       \"He sat on the bank and fished.\" \"She opened an account at the bank.\"";
+
+const VERIFY_EXAMPLES: &str = "\
+Each damage is a line on standard output, such as `mean/layer_03.npy: row 17 is not finite`.
+The exit code is 0 if there is none and 1 if there is any.
+
+Examples:
+  # after a copy, or before an analysis
+  layerwise verify out
+
+  # as a list of {place, problem}, for programs
+  layerwise verify --json out";
 
 /// How much is said, and how
 #[derive(Debug, Clone, Args)]
@@ -263,6 +277,18 @@ pub struct InfoArgs {
     pub hub: ModelArgs,
 
     /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `verify`
+#[derive(Debug, Clone, Args)]
+pub struct VerifyArgs {
+    /// A directory written by extract
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub directory: PathBuf,
+
+    /// As JSON: a list of {place, problem}
     #[arg(long)]
     pub json: bool,
 }

@@ -46,6 +46,7 @@ pub mod info;
 pub mod interrupt;
 pub mod plan;
 pub mod spec;
+pub mod verify;
 
 pub mod checkpoint;
 pub mod input;

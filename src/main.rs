@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser};
 use layerwise::cli::{Cli, Command};
 use layerwise::console::{self, Console};
 use layerwise::error::{Error, Result};
-use layerwise::{compare, extract, info};
+use layerwise::{compare, extract, info, verify};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -44,6 +44,7 @@ fn run(command: &Command, console: &Console) -> Result<()> {
         Command::Extract(args) => extract::run(args, console),
         Command::Compare(args) => compare::run(args, console),
         Command::Info(args) => info::run(args, console),
+        Command::Verify(args) => verify::run(args, console),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "layerwise", &mut script);

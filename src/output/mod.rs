@@ -8,10 +8,10 @@ pub mod first_phase;
 mod flush;
 pub mod journal;
 pub mod jsonl;
-mod lock;
+pub(crate) mod lock;
 pub mod manifest;
-mod npy;
-mod safetensors;
+pub(crate) mod npy;
+pub(crate) mod safetensors;
 pub mod texts;
 
 use crate::batch::Batch;

@@ -34,5 +34,6 @@ mod messages;
 mod signals;
 #[cfg(unix)]
 mod unlosable;
+mod verify;
 #[cfg(not(feature = "bundled"))]
 mod without_a_model;
