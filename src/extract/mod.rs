@@ -166,9 +166,9 @@ fn to_directory(path: &Path, model: &ModelIdentity, job: &Job<'_>, input: Input<
         Ok(prepared) => prepared,
         Err(error) => {
             if error.is_of_input() {
-                phase.discard()
+                phase.discard();
             } else {
-                phase.stop()
+                phase.stop();
             }
             directory.abandon();
             return Err(error);

@@ -88,8 +88,8 @@ impl Layout<'_> {
             self.counts.rows(array.emit).checked_mul(row)
         };
         let offsets = self.counts.texts.checked_add(1).and_then(|length| length.checked_mul(8 * 2));
-        let sizes = arrays.iter().map(of_array).chain([offsets]);
-        let all = sizes.fold(Some(0_u64), |sum, size| sum?.checked_add(size?)).filter(|&all| all <= LARGEST);
+        let mut sizes = arrays.iter().map(of_array).chain([offsets]);
+        let all = sizes.try_fold(0_u64, |sum, size| sum.checked_add(size?)).filter(|&all| all <= LARGEST);
         let fits = all.is_some_and(|all| usize::try_from(all).is_ok());
         if fits {
             return Ok(());

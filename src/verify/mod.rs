@@ -31,8 +31,8 @@ use crate::output::journal::UNFINISHED;
 use crate::output::lock::LOCK;
 use crate::output::manifest::{MANIFEST, RUN, TEMPORARY};
 
-/// A manifest has some hundred bytes for each array.
-const LARGEST_MANIFEST: u64 = 64 << 20;
+/// A manifest has some hundred bytes for each array; read into values, thirty times that.
+const LARGEST_MANIFEST: u64 = 16 << 20;
 
 /// Checks a directory and prints what is wrong with it.
 ///
