@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::checkpoint::BUNDLED;
+use crate::shard::ShardSelection;
 use crate::spec::{
     Combine, Compute, DeviceSelection, Dtype, Emit, Format, InputFormat, LayerSelection, Overflow, SpecialTokens,
     WordPooling,
@@ -32,6 +33,9 @@ pub enum Command {
     /// Say how alike texts are, or a word in them, at every layer
     #[command(after_long_help = COMPARE_EXAMPLES)]
     Compare(CompareArgs),
+    /// Join the directories of all shards of a job into the one that the job would have written
+    #[command(after_long_help = MERGE_EXAMPLES)]
+    Merge(MergeArgs),
     /// Say what a model is, or what an output directory holds
     Info(InfoArgs),
     /// Check that an output directory still holds, byte for byte, what its manifest says
@@ -58,8 +62,20 @@ Examples:
   # a model from the hub, and its own sentence embedding
   layerwise extract -m sentence-transformers/all-MiniLM-L6-v2 -e sentence \"hello world\"
 
+  # a table's texts with their labels, and two further columns copied into texts.jsonl
+  layerwise extract -i reviews.csv.gz --text-column review --carry stars,date -o out
+
+  # words and their tags
+  layerwise extract -i train.conll -i dev.conll --text-column 1 --label-column 4 -e word -o out
+
   # a vector for each given word, in safetensors files
   cat words.txt | layerwise extract --pretokenized -e word -o out --format safetensors";
+
+const MERGE_EXAMPLES: &str = "\
+Examples:
+  # a job in three parts, on one machine or on three, joined
+  for i in 1 2 3; do layerwise extract -i texts.txt --shard $i/3 -o part-$i; done
+  layerwise merge out part-1 part-2 part-3";
 
 const COMPARE_EXAMPLES: &str = "\
 Examples:
@@ -152,15 +168,40 @@ pub struct ExtractArgs {
     #[command(flatten)]
     pub hub: ModelArgs,
 
-    /// A file of texts, or - for standard input
+    /// A file of texts, or - for standard input; several are read one after the other. gzip, zstd and xz are
+    /// decompressed
     #[arg(short, long, value_name = "F", value_hint = ValueHint::FilePath, help_heading = "Input")]
-    pub input: Option<PathBuf>,
+    pub input: Vec<PathBuf>,
 
-    /// The input's format: text is one text a line
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, hide_default_value = true, help_heading = "Input")]
-    pub input_format: InputFormat,
+    /// The input's format [default: by the file's extension, else text]
+    #[arg(long, value_name = "FORMAT", value_enum, help_heading = "Input")]
+    pub input_format: Option<InputFormat>,
 
-    /// Texts are words separated by spaces
+    /// The column of the text: its name, or its number from 1 where columns have none [default: text; conll: the first]
+    #[arg(long, value_name = "C", help_heading = "Input")]
+    pub text_column: Option<String>,
+
+    /// The column of a second text, which is encoded together with the first
+    #[arg(long, value_name = "C", help_heading = "Input")]
+    pub pair_column: Option<String>,
+
+    /// The column of an id, of which no two may be the same; '' for none [default: id, if there is one]
+    #[arg(long, value_name = "C", help_heading = "Input")]
+    pub id_column: Option<String>,
+
+    /// The column of a label; '' for none [default: label, if there is one; conll: the last; conllu: UPOS]
+    #[arg(long, value_name = "C", help_heading = "Input")]
+    pub label_column: Option<String>,
+
+    /// Further columns to copy into the output, a list
+    #[arg(long, value_name = "C", value_delimiter = ',', help_heading = "Input")]
+    pub carry: Vec<String>,
+
+    /// The first line of a csv or tsv file is a record; its columns are numbers then, from 1
+    #[arg(long, help_heading = "Input")]
+    pub no_header: bool,
+
+    /// Texts are words separated by spaces, or lists of words in jsonl; conll and conllu always are
     #[arg(long, help_heading = "Input")]
     pub pretokenized: bool,
 
@@ -203,6 +244,13 @@ pub struct ExtractArgs {
     /// What to do with a longer text
     #[arg(long, value_name = "HOW", value_enum, default_value_t, help_heading = "Vectors")]
     pub overflow: Overflow,
+
+    /// Only part I of N contiguous parts with equally many tokens, from 1/N to N/N; `auto` or `auto/N` asks the scheduler
+    ///
+    /// `merge` joins the parts' directories. `auto` takes the part from SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT in a
+    /// Slurm array, `auto/N` from JOB_COMPLETION_INDEX in an indexed job of Kubernetes.
+    #[arg(long, value_name = "I/N", help_heading = "Input")]
+    pub shard: Option<ShardSelection>,
 
     /// The directory to write; without it, JSON Lines on standard output
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Output")]
@@ -263,6 +311,22 @@ pub struct CompareArgs {
     /// Where on the hub, and whether at all
     #[command(flatten)]
     pub hub: ModelArgs,
+}
+
+/// Arguments of `merge`
+#[derive(Debug, Clone, Args)]
+pub struct MergeArgs {
+    /// The directory to write
+    #[arg(value_name = "OUT", value_hint = ValueHint::DirPath)]
+    pub output: PathBuf,
+
+    /// The directories of all shards, in any order
+    #[arg(value_name = "SHARD", required = true, value_hint = ValueHint::DirPath)]
+    pub shards: Vec<PathBuf>,
+
+    /// Replace what the directory holds; only files that layerwise writes
+    #[arg(long)]
+    pub overwrite: bool,
 }
 
 /// Arguments of `info`

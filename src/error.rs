@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::input::BadLines;
+
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -32,6 +34,10 @@ pub enum Error {
         /// What is wrong, with the line.
         problem: String,
     },
+
+    /// Lines of the input that are not what its format promises.
+    #[error("{0}")]
+    BadLines(BadLines),
 
     /// A file of a model is missing or damaged.
     #[error("{}: {problem}", path.display())]
@@ -233,8 +239,8 @@ impl Error {
 
     /// Whether the input is to blame.
     pub fn is_of_input(&self) -> bool {
-        use Error::{Input, TokenOutOfRange, Tokenize, TooLong};
-        matches!(self, Input { .. } | TooLong { .. } | TokenOutOfRange { .. } | Tokenize { .. })
+        use Error::{BadLines, Input, TokenOutOfRange, Tokenize, TooLong};
+        matches!(self, BadLines(..) | Input { .. } | TooLong { .. } | TokenOutOfRange { .. } | Tokenize { .. })
     }
 
     /// The error, or a better one when it is that the disk of `directory` is full.

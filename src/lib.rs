@@ -44,7 +44,9 @@ pub mod error;
 pub mod extract;
 pub mod info;
 pub mod interrupt;
+pub mod merge;
 pub mod plan;
+pub mod shard;
 pub mod spec;
 pub mod verify;
 

@@ -6,6 +6,7 @@ use crate::checkpoint::config::Config;
 use crate::checkpoint::sentence::SentenceRecipe;
 use crate::cli::ExtractArgs;
 use crate::error::{Error, Result};
+use crate::input::{Columns, Input};
 use crate::spec::{
     Combine, Compute, DeviceKind, Dtype, Emit, Format, InputFormat, Overflow, Pooling, RowKind, SpecialTokens,
     WordPooling,
@@ -33,10 +34,11 @@ pub struct Plan {
     pub max_length: usize,
     /// What happens to longer texts.
     pub overflow: Overflow,
-    /// The format of the input.
-    pub input_format: InputFormat,
-    /// Whether the input's words are given.
-    pub pretokenized: bool,
+    /// The formats of the input.
+    pub input_format: Vec<InputFormat>,
+    /// Which of its columns are what, and whether words are given.
+    #[serde(flatten)]
+    pub columns: Columns,
     /// The format of the arrays.
     pub format: Format,
     /// The type of stored numbers.
@@ -109,6 +111,7 @@ impl Plan {
     /// do not go together.
     pub fn resolve(
         args: &ExtractArgs,
+        input: &Input,
         config: &Config,
         has_pooler: bool,
         sentence: impl FnOnce() -> Result<Option<SentenceRecipe>>,
@@ -141,6 +144,12 @@ impl Plan {
                     .to_owned(),
             ));
         }
+        if input.columns().pair_column.is_some() && config.type_vocab_size < 2 {
+            return Err(Error::Usage(
+                "--pair-column: this model knows one token type (type_vocab_size is 1), so it takes no pairs"
+                    .to_owned(),
+            ));
+        }
         let sentence = if emit.contains(&Emit::Sentence) {
             Some(sentence()?.ok_or_else(|| {
                 Error::Usage(
@@ -163,8 +172,8 @@ impl Plan {
             normalize: args.normalize,
             max_length,
             overflow: args.overflow,
-            input_format: args.input_format,
-            pretokenized: args.pretokenized,
+            input_format: input.formats(),
+            columns: input.columns().clone(),
             format: args.format,
             dtype: args.dtype,
             compute: args.compute,

@@ -399,12 +399,21 @@ impl fmt::Display for DeviceSelection {
 }
 
 /// The format of the input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InputFormat {
     /// One text a line
-    #[default]
     Text,
+    /// JSON Lines: an object a line
+    Jsonl,
+    /// A table, separated by commas
+    Csv,
+    /// A table, separated by tabs
+    Tsv,
+    /// A word a line with its tags in columns, an empty line after each sentence
+    Conll,
+    /// CoNLL-U, as Universal Dependencies have it
+    Conllu,
 }
 
 #[cfg(test)]

@@ -12,8 +12,9 @@ use sha2::{Digest, Sha256};
 use crate::checkpoint;
 use crate::console::Console;
 use crate::error::{Error, Result};
-use crate::input::{self, Source, Text};
+use crate::input::{self, Input};
 use crate::interrupt::Interrupt;
+use crate::output::columns;
 use crate::output::first_phase::FirstPhase;
 use crate::output::texts::TextLine;
 use crate::plan::{Counts, Plan};
@@ -33,7 +34,7 @@ pub(super) enum Keep<'a> {
     /// Nowhere, and they are not even tokenized: only the input's digest and the number of its texts are wanted.
     DigestOnly,
     /// With this process.
-    Spool(&'a mut spool::Writer),
+    Spool(&'a mut spool::Writer, &'a mut columns::Writer),
     /// In the output directory, where some of it may be already.
     Directory(&'a mut FirstPhase),
 }
@@ -47,15 +48,14 @@ pub(super) struct Tokenized {
 }
 
 /// What the first pass works with.
-pub(super) struct Input<'a> {
-    pub(super) texts: Box<dyn Iterator<Item = Result<Text>> + Send>,
-    pub(super) source: &'a Source,
+pub(super) struct FirstPass<'a> {
+    pub(super) input: &'a Input,
     pub(super) tokenizer: &'a Tokenizer,
     pub(super) interrupt: &'a Interrupt,
     pub(super) console: &'a Console,
 }
 
-impl Input<'_> {
+impl FirstPass<'_> {
     /// The first pass: every text read, tokenized, counted and kept.
     pub(super) fn tokenize(self, plan: &Plan, keep: Keep<'_>) -> Result<Tokenized> {
         let console = self.console;
@@ -65,8 +65,8 @@ impl Input<'_> {
     }
 }
 
-fn tokenize(input: Input<'_>, plan: &Plan, mut keep: Keep<'_>) -> Result<Tokenized> {
-    let Input { texts, source, tokenizer, interrupt, console } = input;
+fn tokenize(first_pass: FirstPass<'_>, plan: &Plan, mut keep: Keep<'_>) -> Result<Tokenized> {
+    let FirstPass { input, tokenizer, interrupt, console } = first_pass;
     let spinner = console.texts_spinner();
     let mut digest = Sha256::new();
     let mut tally = Tally { plan, counts: Counts::default(), longest: 0, too_long: Vec::new() };
@@ -81,7 +81,7 @@ fn tokenize(input: Input<'_>, plan: &Plan, mut keep: Keep<'_>) -> Result<Tokeniz
     };
     let mut row = 0;
 
-    let pieces = input::read_ahead(texts);
+    let pieces = input::read_ahead(input.read());
     loop {
         if let Some(signal) = interrupt.signal() {
             return Err(Error::Interrupted { signal, done: 0, texts: row, way_on: way_on(&keep) });
@@ -92,8 +92,8 @@ fn tokenize(input: Input<'_>, plan: &Plan, mut keep: Keep<'_>) -> Result<Tokeniz
             Err(RecvTimeoutError::Disconnected) => break,
         };
         let known = earlier.saturating_sub(row).min(chunk.len() as u64) as usize;
-        for text in &chunk[..known] {
-            add(&mut digest, text);
+        for record in &chunk[..known] {
+            record.digest_into(&mut digest);
             row += 1;
         }
         if row == earlier
@@ -103,19 +103,24 @@ fn tokenize(input: Input<'_>, plan: &Plan, mut keep: Keep<'_>) -> Result<Tokeniz
             phase.check_earlier_input(&checkpoint::hex(&digest.clone().finalize()))?;
         }
         let new = &chunk[known..];
-        let encoded: Vec<Result<Encoded>> =
-            new.par_iter().enumerate().map(|(index, text)| tokenizer.encode(row + index as u64, text, None)).collect();
-        for (text, encoded) in new.iter().zip(encoded) {
+        let encoded: Vec<Result<Encoded>> = new
+            .par_iter()
+            .enumerate()
+            .map(|(index, record)| tokenizer.encode(row + index as u64, &record.text, record.pair.as_ref()))
+            .collect();
+        for (record, encoded) in new.iter().zip(encoded) {
             let encoded = encoded?;
-            add(&mut digest, text);
+            record.digest_into(&mut digest);
             let counts = counts(&encoded);
             tally.count(counts);
             match &mut keep {
-                Keep::Spool(spool) => spool
-                    .write(counts, &encoded.tokens)
-                    .map_err(Error::io("write a temporary file into", std::env::temp_dir()))?,
+                Keep::Spool(spool, columns) => {
+                    let written = spool.write(counts, &encoded.tokens);
+                    written.map_err(Error::io("write a temporary file into", std::env::temp_dir()))?;
+                    columns.write(record)?;
+                }
                 Keep::Directory(phase) => {
-                    let line = TextLine::new(row, text, &encoded, plan.wants_token_details(), plan.special_tokens);
+                    let line = TextLine::new(row, record, &encoded, plan.wants_token_details(), plan.special_tokens);
                     phase.write(&line, counts, &encoded.tokens)?;
                 }
                 Keep::Nothing | Keep::DigestOnly => {}
@@ -131,22 +136,13 @@ fn tokenize(input: Input<'_>, plan: &Plan, mut keep: Keep<'_>) -> Result<Tokeniz
     }
     spinner.finish_and_clear();
     if row == 0 {
-        return Err(Error::Input {
-            source_name: source.name(),
-            problem: "holds no text; expected one text a line".to_owned(),
-        });
+        return Err(input.is_empty_error());
     }
     let Tally { mut counts, longest, too_long, .. } = tally;
     if let Keep::DigestOnly = keep {
         counts.texts = row;
     } else if row < counts.texts {
-        return Err(Error::Input {
-            source_name: source.name(),
-            problem: format!(
-                "holds {row} texts, fewer than the {} that this job has read of it before; put the input back, or start anew with --overwrite",
-                counts.texts
-            ),
-        });
+        return Err(input.is_shorter_error(row, counts.texts));
     }
     if plan.overflow == Overflow::Error && counts.truncated_texts > 0 {
         return Err(Error::TooLong {
@@ -164,12 +160,6 @@ fn way_on(keep: &Keep<'_>) -> &'static str {
         Keep::Directory(phase) if phase.is_journaled() => Error::GO_ON,
         _ => Error::START_OVER,
     }
-}
-
-/// Adds a text to the input's digest, its length first so that no two inputs are alike.
-fn add(digest: &mut Sha256, text: &Text) {
-    digest.update((text.text.len() as u64).to_le_bytes());
-    digest.update(text.text.as_bytes());
 }
 
 fn counts(encoded: &Encoded) -> TextCounts {

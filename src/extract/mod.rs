@@ -5,29 +5,33 @@ mod first_pass;
 mod second_pass;
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use self::first_pass::{Input, Keep, Tokenized};
+use self::first_pass::{FirstPass, Keep, Tokenized};
 use self::second_pass::Job;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::sentence::SENTENCE_CONFIG;
 use crate::checkpoint::{self, BUNDLED, Checkpoint};
 use crate::cli::ExtractArgs;
 use crate::console::Console;
-use crate::encoder::{self, Ahead, Ops, Settings};
+use crate::encoder::{self, Ahead, Encoder, Ops, Settings};
 use crate::error::{Error, Result};
-use crate::input::{self, Source};
+use crate::input::{Columns, Input, Source};
 use crate::interrupt::Interrupt;
 use crate::kernels;
+use crate::output;
 use crate::output::directory::{Prepared, Start};
 use crate::output::existing;
+use crate::output::first_phase::Texts;
+use crate::output::journal::ArraysDone;
 use crate::output::jsonl::JsonLines;
 use crate::output::manifest::{self, MANIFEST, ModelIdentity};
 use crate::plan::{Counts, Plan};
+use crate::shard::Part;
 use crate::spec::{DeviceKind, Emit};
 use crate::spool;
 use crate::tokens::Tokenizer;
@@ -38,8 +42,8 @@ use crate::tokens::Tokenizer;
 /// Any of [`Error`]: what is wrong, where, and what helps.
 pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     let started = SystemTime::now();
-    let source = source(args)?;
-    let texts = input::read(&source, args.input_format, args.pretokenized)?;
+    let input = input(args)?;
+    let shard = args.shard.map(|shard| shard.resolve(|name| std::env::var(name).ok())).transpose()?;
     kernels::check_instruction_set()?;
     let threads = start_threads(args.threads)?;
 
@@ -52,7 +56,7 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     checkpoint.notes.iter().for_each(|note| console.note(note));
     let config = checkpoint.config()?;
     let weights = checkpoint.weights()?;
-    let plan = Plan::resolve(args, &config, encoder::has_pooler(&weights), || checkpoint.sentence_recipe())?;
+    let plan = Plan::resolve(args, &input, &config, encoder::has_pooler(&weights), || checkpoint.sentence_recipe())?;
     let ops = Ops::open(args.device)?;
     if plan.device != DeviceKind::Cpu {
         console.note(&format!(
@@ -97,8 +101,8 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     ));
 
     let interrupt = Interrupt::listen().map_err(Error::io("listen for", "signals"))?;
-    let input = Input { texts, source: &source, tokenizer: &tokenizer, interrupt: &interrupt, console };
-    let job = Job { args, plan: &plan, config: &config, weights: &weights, settings, threads, started };
+    let input = FirstPass { input: &input, tokenizer: &tokenizer, interrupt: &interrupt, console };
+    let job = Job { args, plan: &plan, shard, config: &config, weights: &weights, settings, threads, started };
     match &args.output {
         _ if args.dry_run => {
             let counts = input.tokenize(&plan, Keep::Nothing)?.counts;
@@ -115,88 +119,105 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
 }
 
 /// JSON Lines on standard output.
-fn to_stdout(job: &Job<'_>, input: Input<'_>, ahead: Ahead) -> Result<()> {
-    let Input { tokenizer, interrupt, console, .. } = input;
-    let mut spool = spool::Writer::temporary();
-    let counts = input.tokenize(job.plan, Keep::Spool(&mut spool))?.counts;
-    let spool = spool.finish().map_err(Error::io("write a temporary file into", std::env::temp_dir()))?;
-    let mut sink = JsonLines::new(job.plan, tokenizer);
-    let encoder = job.load(&counts, ahead)?;
-    let encoding = job.encode(&encoder, spool, &counts, 0, &mut sink, interrupt, console)?;
+fn to_stdout(job: &Job<'_>, input: FirstPass<'_>, ahead: Ahead) -> Result<()> {
+    let FirstPass { tokenizer, interrupt, console, .. } = input;
+    let (mut spool, mut columns) = (spool::Writer::temporary(), output::columns::Writer::new());
+    let counts = input.tokenize(job.plan, Keep::Spool(&mut spool, &mut columns))?.counts;
+    let unreadable = |error| Error::io("write a temporary file into", std::env::temp_dir())(error);
+    let mut spool = spool.finish().map_err(unreadable)?;
+    let part = job.part(&mut spool, counts).map_err(unreadable)?;
+    let mut sink = JsonLines::new(job.plan, tokenizer, columns.finish()?, part.first_row)?;
+    let encoder = job.load(&part.counts, ahead)?;
+    let encoding = job.encode(&encoder, spool, &part, 0, &mut sink, interrupt, console)?;
     sink.finish()?;
-    job.summarize(&counts, encoding, console);
+    job.summarize(&part.counts, encoding, console);
     Ok(())
 }
 
 /// Arrays in a directory. A job that was stopped goes on from where it was.
-fn to_directory(path: &Path, model: &ModelIdentity, job: &Job<'_>, input: Input<'_>, ahead: Ahead) -> Result<()> {
-    let Input { interrupt, console, .. } = input;
-    let plan = job.plan;
+fn to_directory(path: &Path, model: &ModelIdentity, job: &Job<'_>, input: FirstPass<'_>, ahead: Ahead) -> Result<()> {
+    let FirstPass { interrupt, console, .. } = input;
     let directory = Prepared::new(path, job.args.overwrite)?;
-    let identity = manifest::job(model, plan);
-    let start = match directory.start(&identity) {
-        Ok(start) => start,
-        Err(error) => {
+    let ready = match make_ready(&directory, model, job, input, ahead) {
+        Ok(Some(ready)) => ready,
+        nothing_or_error => {
             directory.abandon();
-            return Err(error);
+            return nothing_or_error.map(|_| ());
         }
     };
-    let (mut phase, done, earlier) = match start {
-        Start::Complete(manifest) => {
-            directory.abandon();
-            let read = input.tokenize(plan, Keep::DigestOnly)?;
-            return already_there(path, plan, &read, &manifest, console);
-        }
-        Start::Texts(phase) => (phase, None, None),
-        Start::Arrays(phase, done, manifest) => (phase, Some(done), Some(manifest)),
-    };
-    let first_pass = input.tokenize(plan, Keep::Directory(&mut phase));
-    let prepare = first_pass.and_then(|read| {
-        let manifest = manifest::manifest(&identity, plan, &read.input_sha256, &read.counts);
-        let differences = earlier.map_or_else(Vec::new, |earlier| manifest::differences(&manifest, &earlier));
-        if !differences.is_empty() {
-            return Err(Error::another_job(path, &differences));
-        }
-        Ok((read.counts, read.input_sha256, manifest))
-    });
-    // Damaged weights are found before the arrays are created.
-    let prepared =
-        prepare.and_then(|(counts, sha256, manifest)| Ok((job.load(&counts, ahead)?, counts, sha256, manifest)));
-    let (encoder, counts, input_sha256, manifest) = match prepared {
-        Ok(prepared) => prepared,
-        Err(error) => {
-            if error.is_of_input() {
-                phase.discard();
-            } else {
-                phase.stop();
-            }
-            directory.abandon();
-            return Err(error);
-        }
-    };
-    let texts = match phase.finish(&input_sha256) {
-        Ok(texts) => texts,
-        Err(error) => {
-            directory.abandon();
-            return Err(error);
-        }
-    };
-    let (mut sink, spool) = directory.arrays(plan, &counts, manifest, texts, done)?;
+    let Ready { encoder, texts, part, manifest, done } = ready;
+    let counts = &part.counts;
+    let (mut sink, spool) = directory.arrays(job.plan, &part, manifest, texts, done)?;
     let done = sink.texts_done();
     if done > 0 {
         console.note(&format!("{} holds the first {done} of {} texts; going on", path.display(), counts.texts));
     }
-    match job.encode(&encoder, spool, &counts, done, &mut sink, interrupt, console) {
+    match job.encode(&encoder, spool, &part, done, &mut sink, interrupt, console) {
         Ok(encoding) => {
-            sink.finish(&manifest::run(job.started, encoding, &counts, job.threads, job.args.batch_tokens))?;
-            job.summarize(&counts, encoding, console);
+            sink.finish(&manifest::run(job.started, encoding, counts, job.threads, job.args.batch_tokens))?;
+            job.summarize(counts, encoding, console);
             Ok(())
         }
         Err(error) => {
             let done = sink.stop();
-            Err(error.or_disk_full(path, || plan.bytes(&counts).saturating_sub(done)))
+            Err(error.or_disk_full(path, || job.plan.bytes(counts).saturating_sub(done)))
         }
     }
+}
+
+/// All that is known of a job when its first pass is over.
+struct Ready<'a> {
+    encoder: Encoder<'a>,
+    texts: Texts,
+    part: Part,
+    manifest: Value,
+    done: Option<ArraysDone>,
+}
+
+/// The first pass, or what is left of it, and the model. `None` when the directory holds the whole job already.
+fn make_ready<'a>(
+    directory: &Prepared,
+    model: &ModelIdentity,
+    job: &Job<'a>,
+    input: FirstPass<'_>,
+    ahead: Ahead,
+) -> Result<Option<Ready<'a>>> {
+    let (path, plan, console) = (directory.path(), job.plan, input.console);
+    let identity = manifest::job(model, plan, job.shard);
+    let (mut phase, done, earlier) = match directory.start(&identity)? {
+        Start::Complete(manifest) => {
+            let read = input.tokenize(plan, Keep::DigestOnly)?;
+            return already_there(path, plan, &read, &manifest, console).map(|()| None);
+        }
+        Start::Texts(phase) => (phase, None, None),
+        Start::Arrays(phase, done, manifest) => (phase, Some(done), Some(manifest)),
+    };
+    let read = match input.tokenize(plan, Keep::Directory(&mut phase)) {
+        Ok(read) => read,
+        Err(error) if error.is_of_input() => {
+            phase.discard();
+            return Err(error);
+        }
+        Err(error) => {
+            phase.stop();
+            return Err(error);
+        }
+    };
+    let mut texts = phase.finish(&read.input_sha256)?;
+    let all_texts = read.counts.texts;
+    let part = job.part(&mut texts.spool, read.counts).map_err(Error::io("read the tokens in", path))?;
+    let mut manifest = manifest::manifest(&identity, plan, &read.input_sha256, &part.counts);
+    if job.shard.is_some() {
+        manifest["shard"]["first_row"] = json!(part.first_row);
+        manifest["shard"]["all_texts"] = json!(all_texts);
+    }
+    let differences = earlier.map_or_else(Vec::new, |earlier| manifest::differences(&manifest, &earlier));
+    if !differences.is_empty() {
+        return Err(Error::another_job(path, &differences));
+    }
+    // Damaged weights are found before the arrays are created.
+    let encoder = job.load(&part.counts, ahead)?;
+    Ok(Some(Ready { encoder, texts, part, manifest, done }))
 }
 
 /// What is said when a directory holds the job already; an error if the job is another one after all, or damaged.
@@ -229,18 +250,31 @@ fn identity(checkpoint: &Checkpoint, config: &Config) -> Result<ModelIdentity> {
     })
 }
 
-/// Where the texts come from.
-fn source(args: &ExtractArgs) -> Result<Source> {
-    match &args.input {
-        Some(path) if path.as_os_str() == "-" => Ok(Source::Stdin),
-        Some(path) => Ok(Source::File(path.clone())),
-        None if !args.texts.is_empty() => Ok(Source::Arguments(args.texts.clone())),
-        None if io::stdin().is_terminal() => Err(Error::Usage(
-            "no texts: give them as arguments, name a file with -i, or pipe them in (-i - reads the terminal)"
-                .to_owned(),
-        )),
-        None => Ok(Source::Stdin),
-    }
+/// What is read, and how it is to be taken.
+fn input(args: &ExtractArgs) -> Result<Input> {
+    let file = |path: &PathBuf| if path.as_os_str() == "-" { Source::Stdin } else { Source::File(path.clone()) };
+    let sources = match &args.input[..] {
+        [] if !args.texts.is_empty() => vec![Source::Arguments(args.texts.clone())],
+        [] if io::stdin().is_terminal() => {
+            return Err(Error::Usage(
+                "no texts: give them as arguments, name a file with -i, or pipe them in (-i - reads the terminal)"
+                    .to_owned(),
+            ));
+        }
+        [] => vec![Source::Stdin],
+        paths => paths.iter().map(file).collect(),
+    };
+    let columns = Columns {
+        text_column: args.text_column.clone(),
+        pair_column: args.pair_column.clone(),
+        id_column: args.id_column.clone(),
+        label_column: args.label_column.clone(),
+        no_header: args.no_header,
+        carry: args.carry.clone(),
+        pretokenized: args.pretokenized,
+    };
+    output::columns::check_carried(&columns.carry)?;
+    Input::new(sources, args.input_format, columns)
 }
 
 /// Starts the threads that kernels and tokenization share; returns their number.

@@ -3,6 +3,7 @@
 //! Each layer's hidden state goes to the writers and is dropped, so memory grows neither with the input nor with the
 //! number of layers.
 
+use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 use candle_core::{Device, Tensor};
@@ -19,6 +20,7 @@ use crate::kernels;
 use crate::output::Sink;
 use crate::plan::{Counts, Plan};
 use crate::pooling;
+use crate::shard::{Part, Shard};
 use crate::spec::{Combine, Pooling, SpecialTokens};
 use crate::spool;
 use crate::vectors::Vectors;
@@ -27,6 +29,7 @@ use crate::vectors::Vectors;
 pub(super) struct Job<'a> {
     pub(super) args: &'a ExtractArgs,
     pub(super) plan: &'a Plan,
+    pub(super) shard: Option<Shard>,
     pub(super) config: &'a Config,
     pub(super) weights: &'a Weights,
     pub(super) settings: Settings,
@@ -34,11 +37,19 @@ pub(super) struct Job<'a> {
     pub(super) started: SystemTime,
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    /// The part of all texts that is this job's; the spool is moved to its first text.
+    pub(super) fn part(&self, spool: &mut spool::Reader, all: Counts) -> io::Result<Part> {
+        match self.shard {
+            None => Ok(Part { first_row: 0, counts: all }),
+            Some(shard) => shard.cut(spool, &all, self.plan.special_tokens),
+        }
+    }
+
     /// The model, as deep as the plan needs it. It is loaded now, so that damaged weights are found before anything is
     /// written and digests can be taken meanwhile; but for a single batch on standard output each layer is read when
     /// its turn comes.
-    pub(super) fn load(&self, counts: &Counts, ahead: Ahead) -> Result<Encoder<'_>> {
+    pub(super) fn load(&self, counts: &Counts, ahead: Ahead) -> Result<Encoder<'a>> {
         let encoder = Encoder::for_one_batch(self.weights, self.config, self.settings.clone(), ahead);
         let one_batch = counts.tokens.max(counts.texts) <= self.batch_tokens() as u64;
         if one_batch && self.args.output.is_none() { Ok(encoder) } else { encoder.load_rest() }
@@ -64,13 +75,14 @@ impl Job<'_> {
         &self,
         encoder: &Encoder<'_>,
         spool: spool::Reader,
-        counts: &Counts,
+        part: &Part,
         mut done: u64,
         sink: &mut dyn Sink,
         interrupt: &Interrupt,
         console: &Console,
     ) -> Result<Duration> {
         let begun = Instant::now();
+        let counts = &part.counts;
         let bar = console.tokens_bar(counts.tokens);
         let mut vectors = Vectors::new(self.plan);
         let way_on = if self.args.output.is_some() { Error::GO_ON } else { Error::START_OVER };
@@ -81,7 +93,7 @@ impl Job<'_> {
                     return Err(Error::Interrupted { signal, done, texts: counts.texts, way_on });
                 }
                 kernels::with_numbers(hidden_state, |numbers| {
-                    vectors.take_layer(layer, numbers, &batch, done, sink)?;
+                    vectors.take_layer(layer, numbers, &batch, part.first_row + done, sink)?;
                     if layer < self.plan.num_hidden_layers {
                         return Ok(());
                     }

@@ -43,15 +43,15 @@ struct Offsets {
 }
 
 impl Arrays {
-    /// Creates the arrays, or opens them behind the texts that are `done`, whose counts are `before`. The manifest lacks
-    /// the checksums of the arrays.
+    /// Creates the arrays, or opens them behind the texts that are done; gives the file of texts its name. The manifest
+    /// lacks the checksums.
     #[allow(clippy::too_many_arguments, reason = "called from one place, where all of it comes together")]
     pub(super) fn open(
         path: &Path,
         plan: &Plan,
         counts: &Counts,
         mut manifest: Value,
-        texts_crc32: u32,
+        (texts, texts_crc32): (&Path, u32),
         done: Option<(ArraysDone, Counts)>,
         lock: Lock,
     ) -> Result<Self> {
@@ -78,10 +78,8 @@ impl Arrays {
             }
             done.crc32 = checksums(&arrays, &offsets);
         }
-        let so_far = path.join(TEXTS_SO_FAR);
-        if so_far.exists() {
-            fs::rename(&so_far, path.join(TEXTS)).map_err(Error::io("rename", so_far))?;
-        }
+        fs::rename(texts, path.join(TEXTS)).map_err(Error::io("rename", texts))?;
+        let _ = fs::remove_file(path.join(TEXTS_SO_FAR)); // is there if the job is a shard
         let all = arrays.iter().chain(offsets.iter().map(|offsets| &offsets.file));
         let flusher = Flusher::start(path, all.map(ArrayFile::file).collect())?;
         Ok(Self {

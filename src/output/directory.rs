@@ -7,12 +7,13 @@ use serde_json::Value;
 
 use super::arrays::{self, Arrays};
 use super::existing::{Existing, TEXTS, examine, lost_arrays, occupied, outputs, remove, remove_leftovers};
-use super::first_phase::{FirstPhase, TEXTS_SO_FAR, TOKENS, Texts};
-use super::journal::{ArraysDone, Progress, TextsDone, UNFINISHED};
+use super::first_phase::{FirstPhase, TEXTS_OF_PART, TEXTS_SO_FAR, TOKENS, Texts, copy_lines};
+use super::journal::{ArraysDone, Entry, Progress, TextsDone, UNFINISHED};
 use super::lock::Lock;
-use super::manifest;
+use super::manifest::{self, MANIFEST, RUN};
 use crate::error::{Error, Result};
 use crate::plan::{Counts, Plan};
+use crate::shard::Part;
 use crate::spool;
 
 /// A directory that is about to be written: checked to be usable, so that a bad path fails before any work.
@@ -86,6 +87,7 @@ impl Prepared {
                         return Ok(Start::Texts(phase));
                     }
                 }
+                Progress::Merging => {}
                 Progress::Arrays(done) => {
                     if let Some(earlier) = self.whole_first_phase(&entry.job) {
                         remove_leftovers(&self.path, &[TEXTS_SO_FAR, TOKENS])?;
@@ -96,6 +98,12 @@ impl Prepared {
             },
             Existing::Unfinished(_) | Existing::Nothing | Existing::Replaceable => {}
         }
+        self.clear_work()?;
+        FirstPhase::begin(&self.path, job.clone()).map(Start::Texts)
+    }
+
+    /// Removes what another job, or a try at this one, left of its work.
+    fn clear_work(&self) -> Result<()> {
         // The journal first: what it speaks of goes next.
         match fs::remove_file(self.path.join(UNFINISHED)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -103,8 +111,49 @@ impl Prepared {
             }
             _ => {}
         }
-        remove_leftovers(&self.path, &[])?;
-        FirstPhase::begin(&self.path, job.clone()).map(Start::Texts)
+        remove_leftovers(&self.path, &[])
+    }
+
+    /// Makes the directory ready for the files of a merged job, `bytes` bytes in all. False when it holds them already.
+    ///
+    /// # Errors
+    /// [`Error::Output`] when another job is there, [`Error::DiskFull`] when they do not fit, [`Error::Io`].
+    pub fn begin_merge(&self, manifest: &Value, bytes: u64) -> Result<bool> {
+        let there = match &self.existing {
+            Existing::Complete(there) => Some(there),
+            Existing::Unfinished(entry) => Some(&entry.job),
+            Existing::Nothing | Existing::Replaceable => None,
+        };
+        let differences = there.map_or_else(Vec::new, |there| manifest::differences(manifest, there));
+        if !differences.is_empty() && !self.overwrite {
+            return Err(Error::another_job(&self.path, &differences));
+        }
+        if matches!(self.existing, Existing::Complete(_)) {
+            return Ok(false);
+        }
+        self.clear_work()?;
+        let old = outputs(&self.path);
+        let free = fs4::available_space(&self.path).map_err(Error::io("read", &self.path))?;
+        let free = free + old.iter().map(|file| occupied(file)).sum::<u64>();
+        if bytes > free {
+            return Err(Error::DiskFull { path: self.path.clone(), needed: bytes, free });
+        }
+        let entry = Entry { job: manifest.clone(), progress: Progress::Merging };
+        manifest::write_json(&self.path, UNFINISHED, &entry.to_json())?;
+        let old = old.into_iter().filter(|file| !file.ends_with(UNFINISHED)).collect();
+        remove(&self.path, old)?;
+        Ok(true)
+    }
+
+    /// Makes a merged job complete.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when that fails.
+    pub fn end_merge(self, manifest: &Value, run: &Value) -> Result<()> {
+        manifest::write_json(&self.path, RUN, run)?;
+        manifest::write_json(&self.path, MANIFEST, manifest)?;
+        let unfinished = self.path.join(UNFINISHED);
+        fs::remove_file(&unfinished).map_err(Error::io("remove", unfinished))
     }
 
     /// What the first pass of a job left whose arrays were begun, if it is still there.
@@ -112,7 +161,7 @@ impl Prepared {
         let has_texts = [TEXTS_SO_FAR, TEXTS].iter().any(|name| self.path.join(name).is_file());
         let tokens_bytes = fs::metadata(self.path.join(TOKENS)).ok()?.len();
         let input_sha256 = manifest["input"]["sha256"].as_str()?.to_owned();
-        let texts = manifest["counts"]["texts"].as_u64()?;
+        let texts = manifest["shard"]["all_texts"].as_u64().or(manifest["counts"]["texts"].as_u64())?;
         has_texts.then_some(TextsDone { texts, texts_bytes: 0, tokens_bytes, input_sha256 })
     }
 
@@ -127,23 +176,25 @@ impl Prepared {
         remove_if_empty(&path, created.as_deref());
     }
 
-    /// Creates the arrays at their final size, or opens those that were begun, where `done` says how much of them is done.
+    /// Creates the arrays of a part at their final size, or opens those that were begun, where `done` says how much of them
+    /// is done. The spool that is returned is at the first text to encode.
     ///
     /// # Errors
     /// [`Error::DiskFull`] when they do not fit, [`Error::Io`] when they cannot be created.
     pub fn arrays(
         self,
         plan: &Plan,
-        counts: &Counts,
+        part: &Part,
         manifest: Value,
         texts: Texts,
         done: Option<ArraysDone>,
     ) -> Result<(Arrays, spool::Reader)> {
+        let counts = &part.counts;
         let done = done.filter(|done| {
             let is_ours = done.texts <= counts.texts && done.crc32.len() == arrays::count(plan);
             is_ours && lost_arrays(&self.path, plan, counts).is_none()
         });
-        let old = outputs(&self.path);
+        let mut old = outputs(&self.path);
         let free = fs4::available_space(&self.path).map_err(Error::io("read", &self.path))?;
         let free = free + old.iter().map(|file| occupied(file)).sum::<u64>();
         let needed = plan.bytes(counts);
@@ -152,10 +203,19 @@ impl Prepared {
             self.abandon();
             return Err(Error::DiskFull { path, needed, free });
         }
+        let so_far = self.path.join(TEXTS_SO_FAR);
+        let (lines, checksum) = if !so_far.exists() {
+            (self.path.join(TEXTS), texts.checksum) // of a process before this one
+        } else if manifest["shard"].is_null() {
+            (so_far, texts.checksum)
+        } else {
+            let part_of_it = self.path.join(TEXTS_OF_PART);
+            let checksum = copy_lines(&so_far, &part_of_it, part.first_row, counts.texts)?;
+            (part_of_it, checksum)
+        };
         if done.is_none() {
-            let texts = self.path.join(TEXTS); // may be this job's already
-            let keep_texts = !self.path.join(TEXTS_SO_FAR).exists();
-            remove(&self.path, old.into_iter().filter(|file| !(keep_texts && *file == texts)).collect())?;
+            old.retain(|file| *file != lines);
+            remove(&self.path, old)?;
         }
         let mut spool = texts.spool;
         let done = done.map(|done| -> Result<_> {
@@ -166,8 +226,8 @@ impl Prepared {
             }
             Ok((done, before))
         });
-        let arrays =
-            Arrays::open(&self.path, plan, counts, manifest, texts.checksum.finalize(), done.transpose()?, self.lock)?;
+        let texts = (lines.as_path(), checksum.finalize());
+        let arrays = Arrays::open(&self.path, plan, counts, manifest, texts, done.transpose()?, self.lock)?;
         Ok((arrays, spool))
     }
 }

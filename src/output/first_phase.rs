@@ -2,7 +2,7 @@
 //! brought to the disk and journaled all along, so that a job that is stopped need not tokenize again.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,6 +19,8 @@ use crate::spool::{self, TextCounts};
 
 /// `texts.jsonl` while it grows.
 pub(super) const TEXTS_SO_FAR: &str = ".layerwise-texts.jsonl";
+/// The lines of it that belong to a shard.
+pub(super) const TEXTS_OF_PART: &str = ".layerwise-part.jsonl";
 /// The spool, until the job is done.
 pub(super) const TOKENS: &str = ".layerwise-tokens";
 
@@ -43,8 +45,6 @@ struct Writer {
 
 /// All of the first pass, on the disk.
 pub struct Texts {
-    /// Texts.
-    pub count: u64,
     /// The tokens, from the first text on.
     pub spool: spool::Reader,
     /// Checksum of the lines.
@@ -204,11 +204,7 @@ impl FirstPhase {
         let Some(mut writer) = self.writer.take() else {
             let so_far = self.directory.join(TEXTS_SO_FAR);
             let path = if so_far.exists() { so_far } else { self.directory.join(TEXTS) };
-            return Ok(Texts {
-                count: self.earlier.texts,
-                spool: self.spool(self.earlier.texts)?,
-                checksum: checksum_of(&path)?,
-            });
+            return Ok(Texts { spool: self.spool(self.earlier.texts)?, checksum: checksum_of(&path)? });
         };
         if writer.journaled {
             writer.journal(&self.directory, input_sha256.to_owned())?;
@@ -216,7 +212,7 @@ impl FirstPhase {
         writer.flush(&self.directory)?;
         writer.texts.get_ref().sync_all().map_err(Error::io("write", self.directory.join(TEXTS)))?;
         writer.flusher.finish()?;
-        Ok(Texts { count: writer.done.texts, spool: self.spool(writer.done.texts)?, checksum: writer.checksum })
+        Ok(Texts { spool: self.spool(writer.done.texts)?, checksum: writer.checksum })
     }
 
     /// The file of tokens, opened anew as it is read while it is written.
@@ -248,6 +244,28 @@ impl Writer {
             problem: "cannot be written, or the files beside it cannot; is the disk full?".to_owned(),
         })
     }
+}
+
+/// Copies `count` lines of a file, from line `first` on, to another; returns the copy's checksum.
+pub(super) fn copy_lines(from: &Path, to: &Path, first: u64, count: u64) -> Result<crc32fast::Hasher> {
+    let mut checksum = crc32fast::Hasher::new();
+    let mut copy = || -> io::Result<()> {
+        let mut from = BufReader::with_capacity(1 << 20, File::open(from)?);
+        for _ in 0..first {
+            from.skip_until(b'\n')?;
+        }
+        let mut to = BufWriter::with_capacity(1 << 20, File::create(to)?);
+        let mut line = Vec::new();
+        for _ in 0..count {
+            line.clear();
+            from.read_until(b'\n', &mut line)?;
+            checksum.update(&line);
+            to.write_all(&line)?;
+        }
+        to.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    };
+    copy().map_err(Error::io("write", to))?;
+    Ok(checksum)
 }
 
 /// The checksum of a whole file.

@@ -30,6 +30,8 @@ pub enum Progress {
     Texts(TextsDone),
     /// The second pass: arrays exist at their final size.
     Arrays(ArraysDone),
+    /// Shards are merged, which begins anew if it is stopped.
+    Merging,
 }
 
 /// What of the first pass is on the disk.

@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Stdout, Write};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use super::columns::{self, OfText};
 use super::{Sink, check_fits};
 use crate::batch::{Batch, SPECIAL};
 use crate::error::{Error, Result};
@@ -22,22 +23,26 @@ pub struct JsonLines<'a> {
     special_tokens: SpecialTokens,
     /// For the tokens' texts, where they are wanted.
     tokenizer: Option<&'a Tokenizer>,
+    /// What the input says of each text.
+    columns: columns::Reader,
     next_row: u64,
 }
 
 impl<'a> JsonLines<'a> {
     /// A sink for the arrays of `plan`.
-    pub fn new(plan: &Plan, tokenizer: &'a Tokenizer) -> Self {
+    pub fn new(plan: &Plan, tokenizer: &'a Tokenizer, mut columns: columns::Reader, first_row: u64) -> Result<Self> {
+        columns.skip(first_row)?;
         let arrays = plan.arrays();
-        Self {
+        Ok(Self {
             out: BufWriter::with_capacity(1 << 16, io::stdout()),
             rows: vec![Vec::new(); arrays.len()],
             arrays,
             dtype: plan.dtype,
             special_tokens: plan.special_tokens,
             tokenizer: plan.wants_token_details().then_some(tokenizer),
-            next_row: 0,
-        }
+            columns,
+            next_row: first_row,
+        })
     }
 
     /// Brings everything out.
@@ -97,7 +102,8 @@ impl Sink for JsonLines<'_> {
             let tokens = self
                 .tokenizer
                 .map(|tokenizer| kept.iter().map(|&token| tokenizer.token(batch.input_ids[token])).collect());
-            let line = Line { row: self.next_row, id: None, tokens, whole, layers };
+            let columns = self.columns.next_text()?;
+            let line = Line { row: self.next_row, columns, tokens, whole, layers };
             serde_json::to_writer(&mut self.out, &line).map_err(io::Error::from).map_err(Error::stdout)?;
             self.out.write_all(b"\n").map_err(Error::stdout)?;
             self.next_row += 1;
@@ -112,7 +118,7 @@ impl Sink for JsonLines<'_> {
 /// A text's line.
 struct Line {
     row: u64,
-    id: Option<String>,
+    columns: OfText,
     tokens: Option<Vec<String>>,
     whole: Vec<Vectors>,
     layers: Vec<Layer>,
@@ -143,7 +149,13 @@ impl Serialize for Line {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("row", &self.row)?;
-        map.serialize_entry("id", &self.id)?;
+        map.serialize_entry("id", &self.columns.id)?;
+        if let Some(label) = &self.columns.label {
+            map.serialize_entry("label", label)?;
+        }
+        for (name, value) in &self.columns.carried {
+            map.serialize_entry(name, value)?;
+        }
         if let Some(tokens) = &self.tokens {
             map.serialize_entry("tokens", tokens)?;
         }

@@ -13,6 +13,7 @@ use tempfile::NamedTempFile;
 use crate::error::{Error, Result};
 use crate::kernels;
 use crate::plan::{ArrayPlan, Counts, Plan, Slot};
+use crate::shard::Shard;
 use crate::spec::{Format, RowKind};
 
 /// The file that makes a directory complete.
@@ -39,14 +40,18 @@ pub struct ModelIdentity {
 }
 
 /// What tells a job from others before its input is read: the beginning of its manifest.
-pub fn job(model: &ModelIdentity, plan: &Plan) -> Value {
-    json!({
+pub fn job(model: &ModelIdentity, plan: &Plan, shard: Option<Shard>) -> Value {
+    let mut job = json!({
         "format_version": FORMAT_VERSION,
         "layerwise": env!("CARGO_PKG_VERSION"),
         "instruction_set": kernels::instruction_set(),
         "model": model,
         "plan": plan,
-    })
+    });
+    if let Some(shard) = shard {
+        job["shard"] = json!(shard);
+    }
+    job
 }
 
 /// The manifest of a job, but for the checksums of its arrays. It is the same for every run of the job.
@@ -102,6 +107,8 @@ pub fn differences(ours: &Value, theirs: &Value) -> Vec<String> {
     let options = differing("plan").map(|key| format!("--{}", key.replace('_', "-")));
     // A model is its files, wherever they lie.
     let model = differing("model").filter(|key| key == "sha256").map(|_| "the model".to_owned());
+    let shard = |manifest: &Value| (manifest["shard"]["index"].clone(), manifest["shard"]["of"].clone());
+    let shard = (shard(ours) != shard(theirs)).then(|| "--shard".to_owned());
     // The other keys follow from these. The input is not known before it is read.
     let rest = ["input", "layerwise", "instruction_set", "format_version"];
     let differ = |key: &str| !ours[key].is_null() && !theirs[key].is_null() && ours[key] != theirs[key];
@@ -110,7 +117,7 @@ pub fn differences(ours: &Value, theirs: &Value) -> Vec<String> {
         "layerwise" => "layerwise's version".to_owned(),
         key => key.replace('_', " "),
     });
-    options.chain(model).chain(rest).collect()
+    options.chain(shard).chain(model).chain(rest).collect()
 }
 
 /// Reads a directory's manifest, which is called `name`; `None` when there is none.

@@ -2,6 +2,7 @@
 
 mod array;
 pub mod arrays;
+pub mod columns;
 pub mod directory;
 pub mod existing;
 pub mod first_phase;

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::spec::Dtype;
 
 /// Creates a file of zeros of `shape`, sparse where the file system can. Returns where the data starts.
-pub(super) fn create(path: &Path, shape: (u64, u64), dtype: Dtype) -> Result<u64> {
+pub(crate) fn create(path: &Path, shape: (u64, u64), dtype: Dtype) -> Result<u64> {
     let shape = (shape.0 as usize, shape.1 as usize);
     create_with(path, |file| match dtype {
         Dtype::F32 => write_zeroed_npy::<f32, _>(file, shape),
@@ -24,7 +24,7 @@ pub(super) fn create(path: &Path, shape: (u64, u64), dtype: Dtype) -> Result<u64
 }
 
 /// Creates a file of `length` zeros of type int64. Returns where the data starts.
-pub(super) fn create_offsets(path: &Path, length: u64) -> Result<u64> {
+pub(crate) fn create_offsets(path: &Path, length: u64) -> Result<u64> {
     create_with(path, |file| write_zeroed_npy::<i64, _>(file, length as usize))
 }
 

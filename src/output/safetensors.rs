@@ -25,6 +25,15 @@ impl Entry {
     }
 }
 
+/// The format's name for a type.
+pub(crate) fn dtype(dtype: Dtype) -> StDtype {
+    match dtype {
+        Dtype::F32 => StDtype::F32,
+        Dtype::F16 => StDtype::F16,
+        Dtype::Bf16 => StDtype::BF16,
+    }
+}
+
 /// The tensors of a kind of vector. Offsets come first: their 8-byte numbers want to be aligned.
 pub(crate) fn entries(emit: Emit, arrays: &[ArrayPlan], dtype: Dtype, counts: &Counts) -> Vec<Entry> {
     let offsets = (emit.rows() != RowKind::Text).then(|| Entry {
@@ -34,11 +43,7 @@ pub(crate) fn entries(emit: Emit, arrays: &[ArrayPlan], dtype: Dtype, counts: &C
     });
     let arrays = arrays.iter().map(|array| Entry {
         name: array.name(),
-        dtype: match dtype {
-            Dtype::F32 => StDtype::F32,
-            Dtype::F16 => StDtype::F16,
-            Dtype::Bf16 => StDtype::BF16,
-        },
+        dtype: self::dtype(dtype),
         shape: vec![counts.rows(emit) as usize, array.columns],
     });
     offsets.into_iter().chain(arrays).collect()
@@ -68,7 +73,7 @@ pub(crate) fn header(entries: &[Entry]) -> io::Result<(Vec<u8>, Vec<u64>)> {
 }
 
 /// Creates a file of zeros with these tensors. Returns where each tensor's data starts.
-pub(super) fn create(path: &Path, entries: &[Entry]) -> Result<Vec<u64>> {
+pub(crate) fn create(path: &Path, entries: &[Entry]) -> Result<Vec<u64>> {
     let (header, starts) = header(entries).map_err(Error::io("write", path))?;
     let bytes = header.len() + entries.iter().map(Entry::bytes).sum::<usize>();
     let mut file = File::create(path).map_err(Error::io("create", path))?;

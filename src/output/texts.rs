@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use crate::batch::SPECIAL;
-use crate::input::Text;
+use crate::input::{Json, Record, Text};
 use crate::spec::SpecialTokens;
 use crate::tokens::Encoded;
 
@@ -12,7 +12,9 @@ use crate::tokens::Encoded;
 pub struct TextLine<'a> {
     row: u64,
     id: Option<&'a str>,
-    label: Option<&'a str>,
+    label: Option<&'a Json>,
+    #[serde(flatten)]
+    carried: Carried<'a>,
     n_tokens: usize,
     n_tokens_before_truncation: usize,
     #[serde(flatten)]
@@ -26,6 +28,9 @@ struct Details<'a> {
     token_ids: Vec<u32>,
     offsets: Vec<Option<(usize, usize)>>,
     word_ids: Vec<WordId>,
+    /// Of a pair: 0 for tokens of the first text, 1 for those of the second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_type_ids: Option<Vec<u32>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     words: Option<Vec<&'a str>>,
 }
@@ -46,14 +51,21 @@ impl Serialize for WordId {
 impl<'a> TextLine<'a> {
     /// The line of a text. `details` asks for tokens and words; with special tokens dropped they are left out here
     /// too, so that entry i of the lists belongs to row i of the text's token vectors.
-    pub fn new(row: u64, text: &'a Text, encoded: &'a Encoded, details: bool, special_tokens: SpecialTokens) -> Self {
+    pub fn new(
+        row: u64,
+        record: &'a Record,
+        encoded: &'a Encoded,
+        details: bool,
+        special_tokens: SpecialTokens,
+    ) -> Self {
         let tokens = &encoded.tokens;
         let kept =
             || (0..tokens.words.len()).filter(|&i| special_tokens == SpecialTokens::Keep || tokens.words[i] != SPECIAL);
         Self {
             row,
-            id: None,
-            label: None,
+            id: record.id.as_deref(),
+            label: record.label.as_ref(),
+            carried: Carried(&record.carried),
             n_tokens: tokens.input_ids.len(),
             n_tokens_before_truncation: encoded.length_before_truncation,
             details: details.then(|| Details {
@@ -61,8 +73,28 @@ impl<'a> TextLine<'a> {
                 token_ids: kept().map(|i| tokens.input_ids[i]).collect(),
                 offsets: kept().map(|i| encoded.offsets[i]).collect(),
                 word_ids: kept().map(|i| WordId(tokens.words[i])).collect(),
-                words: text.words.as_ref().map(|words| words.iter().map(|word| &text.text[word.clone()]).collect()),
+                token_type_ids: record.pair.is_some().then(|| kept().map(|i| tokens.token_type_ids[i]).collect()),
+                words: record
+                    .text
+                    .words
+                    .is_some()
+                    .then(|| words(&record.text).chain(record.pair.iter().flat_map(words)).collect()),
             }),
         }
+    }
+}
+
+/// The words that were given.
+fn words(text: &Text) -> impl Iterator<Item = &str> {
+    text.words.iter().flatten().map(|word| &text.text[word.clone()])
+}
+
+/// Columns that are copied, as entries of the line.
+#[derive(Debug, Clone, Copy)]
+struct Carried<'a>(&'a [(String, Json)]);
+
+impl Serialize for Carried<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
 }

@@ -79,7 +79,7 @@ fn read(manifest: &Value, findings: &mut Findings) -> Option<Contents> {
     let layers = keys::value::<Value>(manifest, "layers", findings);
     let described = keys::value::<Vec<Value>>(manifest, "arrays", findings);
     let checksums = keys::value::<BTreeMap<String, Value>>(manifest, "crc32", findings);
-    let first_row = first_row(manifest, findings);
+    let first_row = first_row(manifest, counts.as_ref(), findings);
 
     if let Some(model) = &model {
         check_model(model, findings);
@@ -113,15 +113,27 @@ struct InputDigest {
 }
 
 /// A shard's texts count from its first row on.
-fn first_row(manifest: &Value, findings: &mut Findings) -> u64 {
+fn first_row(manifest: &Value, counts: Option<&Counts>, findings: &mut Findings) -> u64 {
     #[derive(Default, serde::Serialize, serde::Deserialize)]
     struct Shard {
+        index: u32,
+        of: u32,
         first_row: u64,
+        all_texts: u64,
     }
-    match manifest.get("shard") {
-        None | Some(Value::Null) => 0,
-        Some(_) => keys::object::<Shard>(manifest, "shard", findings).map_or(0, |shard| shard.first_row),
+    if manifest.get("shard").is_none() {
+        return 0;
     }
+    let Some(shard) = keys::object::<Shard>(manifest, "shard", findings) else { return 0 };
+    if !(1..=shard.of).contains(&shard.index) {
+        findings.add(format!("shard.index is {} of {}", shard.index, shard.of));
+    }
+    let texts = counts.map_or(0, |counts| counts.texts);
+    if shard.first_row.checked_add(texts).is_none_or(|end| end > shard.all_texts) {
+        let (first, all) = (shard.first_row, shard.all_texts);
+        findings.add(format!("shard.first_row is {first}, which with {texts} texts is beyond shard.all_texts, {all}"));
+    }
+    shard.first_row
 }
 
 fn check_sha256(key: &str, digest: &str, findings: &mut Findings) {

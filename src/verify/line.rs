@@ -21,6 +21,7 @@ pub(super) struct Line {
     token_ids: Option<Count<u32>>,
     offsets: Option<Count<Option<Span>>>,
     word_ids: Option<WordIds>,
+    token_type_ids: Option<Count<u32>>,
     words: Option<Count<Str>>,
 }
 
@@ -43,6 +44,7 @@ impl Line {
             ("token_ids", self.token_ids.as_ref().map(|list| list.0)),
             ("offsets", self.offsets.as_ref().map(|list| list.0)),
             ("word_ids", Some(word_ids.length)),
+            ("token_type_ids", Some(self.token_type_ids.as_ref().map_or(tokens, |list| list.0))), // of pairs alone
         ] {
             match length {
                 None => return Err(missing(key)),

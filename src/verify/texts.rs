@@ -10,14 +10,13 @@ use super::file::{open, unreadable};
 use super::line::{Line, Lists};
 use super::offsets::Offsets;
 use super::region::{PIECE, check_crc32};
-use crate::input::LONGEST_TEXT;
+use crate::input::LONGEST_RECORD;
 use crate::output::existing::TEXTS;
 use crate::output::manifest::MANIFEST;
 use crate::spec::{Emit, SpecialTokens};
 
-/// The longest line that is read. A text of the longest kind, given in words of one character that JSON escapes, takes a
-/// third of it.
-const LONGEST_LINE: u64 = 16 * LONGEST_TEXT as u64;
+/// The longest line that is read: more than any record makes, even of characters of which JSON makes six.
+const LONGEST_LINE: u64 = 8 * LONGEST_RECORD as u64;
 
 /// Checks the texts, and all offsets with them. `told` hears of the bytes read.
 pub(super) fn check(directory: &Path, contents: &Contents, told: &dyn Fn(u64)) -> Vec<Damage> {

@@ -14,12 +14,14 @@ mod layout;
 mod numbers;
 mod texts;
 
+mod formats;
 mod input;
 mod instruction_sets;
 mod same_bytes;
 
 mod again;
 mod bad_input;
+mod bad_lines;
 mod bad_models;
 mod bad_output;
 mod bad_usage;
@@ -30,6 +32,7 @@ mod compare;
 mod help;
 mod info;
 mod messages;
+mod shards;
 #[cfg(unix)]
 mod signals;
 #[cfg(unix)]

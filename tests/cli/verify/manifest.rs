@@ -6,26 +6,34 @@ use super::desk;
 
 #[test]
 fn a_shards_texts_count_from_its_first_row() {
-    let desk = desk("-e token -l 0");
-    let text: String = (desk.json_lines("out/texts.jsonl").into_iter())
-        .map(|mut line| {
-            line["row"] = json!(line["row"].as_u64().expect("a number") + 1000);
-            format!("{line}\n")
-        })
-        .collect();
-    desk.put("out/texts.jsonl", &text);
-    desk.fix_checksum("texts.jsonl", text.as_bytes());
-    desk.is_damaged(&["texts.jsonl: line 1: row is 1000; expected 0"]);
-    desk.edit_manifest(|manifest| manifest["shard"] = json!({"index": 2, "of": 3, "first_row": 1000}));
+    let desk = desk("-e token -l 0 --shard 2/2");
     desk.verifies();
-    for (shard, problem) in [
-        (json!({}), "shard.first_row is missing"),
-        (json!({"first_row": "x"}), "shard.first_row: invalid type"),
-        (json!(7), "shard is a number; expected an object"),
-    ] {
-        desk.edit_manifest(|manifest| manifest["shard"] = shard);
-        assert!(desk.damages()[0].contains(problem), "{problem}");
-    }
+    let shard = desk.json("out/manifest.json")["shard"].clone();
+    let first = shard["first_row"].as_u64().expect("a number");
+    assert!(first > 0);
+    let with = |key: &str, value: Value, problem: &str| {
+        desk.edit_manifest(|manifest| {
+            manifest["shard"] = shard.clone();
+            manifest["shard"][key] = value;
+        });
+        let damages = desk.damages();
+        assert!(damages[0].contains(problem), "{damages:?} have not {problem:?}");
+    };
+    with("first_row", json!("x"), "shard.first_row: invalid type");
+    with("first_row", json!(5), "beyond shard.all_texts, 5");
+    with("first_row", json!(u64::MAX), "beyond shard.all_texts, 5");
+    with("index", json!(0), "shard.index is 0 of 2");
+    with("index", json!(3), "shard.index is 3 of 2");
+    desk.edit_manifest(|manifest| {
+        manifest["shard"].as_object_mut().expect("an object").remove("all_texts");
+    });
+    assert!(desk.damages().contains(&"manifest.json: shard.all_texts is missing".to_owned()));
+    desk.edit_manifest(|manifest| manifest["shard"] = json!(7));
+    assert!(desk.damages()[0].contains("shard is a number; expected an object"));
+    desk.edit_manifest(|manifest| {
+        manifest.as_object_mut().expect("an object").remove("shard");
+    });
+    assert!(desk.damages().contains(&format!("texts.jsonl: line 1: row is {first}; expected 0")));
 }
 
 /// The JSON pointers of all keys of objects in a value.

@@ -109,6 +109,31 @@ fn what_extract_writes_is_whole() {
 }
 
 #[test]
+fn so_are_tables_and_sentences_and_what_merge_writes() {
+    let desk = Desk::with("width64");
+    desk.put("pairs.csv", "id,text,other,label,n\na,hello world,the river bank,yes,1\nb,,the people,no,2\nc,good,,,\n");
+    desk.put("tagged.conll", "the DET\nriver NOUN\n\nhello INTJ\n\n");
+    desk.put("texts.jsonl", "{\"text\": \"hello\", \"label\": 1.50}\n{\"text\": \"the river\"}\n");
+    for job in [
+        "-i pairs.csv --pair-column other --carry n -e token,word,mean --max-length 6",
+        "-i pairs.csv --pair-column other -e word --special-tokens drop --pretokenized -f safetensors",
+        "-i tagged.conll -e word,token",
+        "-i texts.jsonl -e token,cls",
+    ] {
+        desk.types(&format!("extract -m width64 {job} --overwrite -o out")).succeeds();
+        desk.verifies();
+    }
+    desk.put("texts.txt", TEXTS);
+    for format in ["npy", "safetensors"] {
+        let job = format!("extract -m width64 -i texts.txt -e token,word,mean -l 0,4 -f {format} --overwrite");
+        desk.types(&format!("{job} --shard 1/2 -o part-1")).succeeds();
+        desk.types(&format!("{job} --shard 2/2 -o part-2")).succeeds();
+        desk.types("merge out part-1 part-2 --overwrite").succeeds();
+        desk.verifies();
+    }
+}
+
+#[test]
 fn a_byte_changed_anywhere_is_found_and_its_file_named() {
     let mut random = Random(7);
     for job in [JOBS[0], JOBS[5]] {

@@ -1,0 +1,196 @@
+//! Which columns of the input are what.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::spec::InputFormat;
+
+/// The names an error message lists before it only counts.
+const NAMES_LISTED: usize = 30;
+
+/// What the options say of the input's columns.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Columns {
+    /// The text; `text` by default, for `conll` the first.
+    pub text_column: Option<String>,
+    /// The second text of a pair.
+    pub pair_column: Option<String>,
+    /// The id; by default `id` where there is one. An empty name is no column, also of the label.
+    pub id_column: Option<String>,
+    /// The label; by default `label` where there is one, for `conll` the last.
+    pub label_column: Option<String>,
+    /// Whether a table begins with its first record; its columns are numbers then, from 1.
+    pub no_header: bool,
+    /// Further columns to copy.
+    pub carry: Vec<String>,
+    /// Whether texts are words separated by spaces.
+    pub pretokenized: bool,
+}
+
+impl Columns {
+    /// Refuses what makes no sense for a format; `source_name` is what has it.
+    pub(super) fn check(&self, format: InputFormat, source_name: &str) -> Result<()> {
+        let named = self.named();
+        let wrong = |option: &str, why: &str| Err(Error::Usage(format!("{option}: {source_name} {why}")));
+        let of_sentences = |may: &str| {
+            let other = named.iter().find(|(option, _)| !["--text-column", "--label-column"].contains(option));
+            match other {
+                Some((option, _)) => wrong(option, &format!("has {may}, which have no such column")),
+                None if self.no_header => wrong("--no-header", "has no header in any case"),
+                None => Ok(()),
+            }
+        };
+        match format {
+            InputFormat::Text => match named.first() {
+                Some((option, _)) => wrong(
+                    option,
+                    "is plain text, a text a line; columns are for jsonl, csv, tsv and conll, see --input-format",
+                ),
+                None if self.no_header => {
+                    wrong("--no-header", "is plain text; headers are for csv and tsv, see --input-format")
+                }
+                None => Ok(()),
+            },
+            InputFormat::Jsonl if self.no_header => {
+                wrong("--no-header", "is JSON Lines, whose columns are named on every line")
+            }
+            InputFormat::Csv | InputFormat::Tsv if self.no_header => {
+                if self.text_column.is_none() {
+                    return wrong("--no-header", "needs --text-column N, the number of the text's column");
+                }
+                match named.iter().find(|(_, name)| number(name).is_none()) {
+                    Some((option, name)) => {
+                        wrong(option, &format!("has no header, so columns are numbers from 1, not `{name}`"))
+                    }
+                    None => Ok(()),
+                }
+            }
+            InputFormat::Jsonl | InputFormat::Csv | InputFormat::Tsv => Ok(()),
+            InputFormat::Conll => {
+                of_sentences("columns of words and tags alone")?;
+                match named.iter().find(|(_, name)| number(name).is_none()) {
+                    Some((option, name)) => {
+                        wrong(option, &format!("has columns without names; expected a number from 1, not `{name}`"))
+                    }
+                    None => Ok(()),
+                }
+            }
+            InputFormat::Conllu => {
+                of_sentences("the columns of CoNLL-U (`# sent_id` is the id)")?;
+                match named.iter().find(|(_, name)| super::conllu::column(name).is_none()) {
+                    Some((option, name)) => wrong(
+                        option,
+                        &format!(
+                            "has the columns {}; expected one of them, or its number, not `{name}`",
+                            super::conllu::COLUMNS.join(", ")
+                        ),
+                    ),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// The options that name a column, with the name.
+    fn named(&self) -> Vec<(&'static str, &str)> {
+        let options = [
+            ("--text-column", &self.text_column),
+            ("--pair-column", &self.pair_column),
+            ("--id-column", &self.id_column),
+            ("--label-column", &self.label_column),
+        ];
+        let one = options.into_iter().filter_map(|(option, name)| Some((option, name.as_deref()?)));
+        let none =
+            |(option, name): &(&str, &str)| name.is_empty() && ["--id-column", "--label-column"].contains(option);
+        one.filter(|named| !none(named)).chain(self.carry.iter().map(|name| ("--carry", name.as_str()))).collect()
+    }
+
+    pub(super) fn text(&self) -> &str {
+        self.text_column.as_deref().unwrap_or("text")
+    }
+
+    pub(super) fn id(&self) -> Optional<'_> {
+        Optional::new(self.id_column.as_deref(), "id", self.no_header)
+    }
+
+    pub(super) fn label(&self) -> Optional<'_> {
+        Optional::new(self.label_column.as_deref(), "label", self.no_header)
+    }
+}
+
+/// A column that need not be there unless it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Optional<'a> {
+    Named(&'a str),
+    IfThere(&'a str),
+    No,
+}
+
+impl<'a> Optional<'a> {
+    fn new(name: Option<&'a str>, default: &'a str, no_header: bool) -> Self {
+        match name {
+            Some("") => Optional::No,
+            Some(name) => Optional::Named(name),
+            None if no_header => Optional::No,
+            None => Optional::IfThere(default),
+        }
+    }
+}
+
+/// A column's number, from 1, as an index.
+pub(super) fn number(name: &str) -> Option<usize> {
+    name.parse::<usize>().ok()?.checked_sub(1)
+}
+
+/// What is said of a column that is not there: those that are, what else helps, and the one that was probably meant.
+pub(super) fn missing<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone, advice: &str) -> String {
+    let count = known.clone().count();
+    let mut listed = known.clone().take(NAMES_LISTED).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    match count {
+        0 => "none".clone_into(&mut listed),
+        1..=NAMES_LISTED => {}
+        _ => listed += &format!(" and {} more", count - NAMES_LISTED),
+    }
+    let like = known.map(|known| (strsim::jaro(name, known), known)).filter(|(like, _)| *like > 0.7);
+    let guess = like.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| format!("; did you mean `{known}`?"));
+    format!("has no column `{name}`; it has {listed}{advice}{}", guess.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_column_comes_with_those_that_are_there() {
+        let known = ["sentence", "label"].into_iter();
+        assert_eq!(
+            missing("sentense", known.clone(), ""),
+            "has no column `sentense`; it has `sentence`, `label`; did you mean `sentence`?"
+        );
+        assert!(missing("text", known, "").ends_with("it has `sentence`, `label`"));
+        let many = (0..100).map(|i| i.to_string()).collect::<Vec<_>>();
+        assert!(missing("x", many.iter().map(String::as_str), "").ends_with("`29` and 70 more"));
+    }
+
+    #[test]
+    fn options_that_a_format_has_no_use_for_are_refused() {
+        let some = |name: &str| Some(name.to_owned());
+        let none = Columns::default();
+        let text = Columns { text_column: some("2"), ..Columns::default() };
+        let named = Columns { text_column: some("words"), label_column: some(""), ..Columns::default() };
+        let id = Columns { id_column: some("1"), ..text.clone() };
+        let carry = Columns { carry: vec!["1".to_owned()], ..text.clone() };
+        let bare = Columns { no_header: true, ..text.clone() };
+        let blind = Columns { no_header: true, ..Columns::default() };
+        for (format, good, bad) in [
+            (InputFormat::Text, vec![&none], vec![&text, &named, &id, &carry, &bare, &blind]),
+            (InputFormat::Jsonl, vec![&none, &text, &named, &id, &carry], vec![&bare, &blind]),
+            (InputFormat::Csv, vec![&none, &text, &named, &id, &carry, &bare], vec![&blind]),
+            (InputFormat::Conll, vec![&none, &text], vec![&named, &id, &carry, &bare, &blind]),
+            (InputFormat::Conllu, vec![&none, &text], vec![&named, &id, &carry, &bare, &blind]),
+        ] {
+            good.iter().for_each(|columns| assert!(columns.check(format, "f").is_ok(), "{format:?} {columns:?}"));
+            bad.iter().for_each(|columns| assert!(columns.check(format, "f").is_err(), "{format:?} {columns:?}"));
+        }
+    }
+}

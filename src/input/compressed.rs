@@ -1,0 +1,242 @@
+//! Compressed input: gzip, zstd and xz, told by the first bytes and checked against the name.
+
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::{CONCATENATED, Stream};
+
+use super::BUFFER;
+
+/// The most memory that reading an xz stream may take; `xz -9` needs 65 MiB, zstd's own bound is 128 MiB.
+const XZ_MEMORY: u64 = 256 << 20;
+
+/// A way to compress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Compression {
+    Gzip,
+    Zstd,
+    Xz,
+}
+
+impl Compression {
+    fn name(self) -> &'static str {
+        match self {
+            Compression::Gzip => "gzip",
+            Compression::Zstd => "zstd",
+            Compression::Xz => "xz",
+        }
+    }
+
+    fn of_extension(extension: &str) -> Option<Self> {
+        match extension {
+            "gz" | "gzip" => Some(Compression::Gzip),
+            "zst" | "zstd" => Some(Compression::Zstd),
+            "xz" => Some(Compression::Xz),
+            _ => None,
+        }
+    }
+
+    /// By the first bytes. None of these begin UTF-8 text.
+    fn of_content(head: &[u8]) -> Option<Self> {
+        match head {
+            [0x1f, 0x8b, ..] => Some(Compression::Gzip),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Compression::Zstd),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Compression::Xz),
+            _ => None,
+        }
+    }
+}
+
+/// A file's name without the extension of a compression, in lower case.
+pub(super) fn uncompressed_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    match name.rsplit_once('.') {
+        Some((rest, extension)) if Compression::of_extension(extension).is_some() => rest.to_owned(),
+        _ => name,
+    }
+}
+
+/// The content of a reader, decompressed as it is read, without a byte order mark. `path` is the file's, if it is one.
+///
+/// # Errors
+/// When the first bytes cannot be read, or are not those of the compression that the name promises.
+pub(super) fn decompressed<'a>(
+    mut reader: impl BufRead + Send + 'a,
+    path: Option<&Path>,
+) -> io::Result<Box<dyn BufRead + Send + 'a>> {
+    let head = first_bytes(&mut reader, 6)?;
+    let extension = path.and_then(|path| path.extension()).unwrap_or_default().to_string_lossy().to_lowercase();
+    let promised = Compression::of_extension(&extension);
+    // zstd alone may begin with frames that hold no data, which only the name tells from text.
+    let skippable = promised == Some(Compression::Zstd)
+        && matches!(head[..], [first, 0x2a, 0x4d, 0x18, ..] if first & 0xf0 == 0x50);
+    let found = if skippable { promised } else { Compression::of_content(&head) };
+    let mismatch = |problem: String| Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+    if let Some(promised) = promised
+        && found.is_none()
+    {
+        let (name, empty) = (promised.name(), if head.is_empty() { "it is empty" } else { "it is something else" });
+        return mismatch(format!(
+            "its name ends in .{extension} but it does not begin as {name} does: {empty}; compress it, or rename it"
+        ));
+    }
+    if head.starts_with(b"PK\x03\x04") {
+        return mismatch("it is a zip archive; unpack it, and name the files in it".to_owned());
+    }
+    let reader = Cursor::new(head).chain(reader);
+    let Some(compression) = found else { return without_mark(reader) };
+    let decoder: Box<dyn Read + Send + 'a> = match compression {
+        Compression::Gzip => Box::new(MultiGzDecoder::new(reader)),
+        Compression::Zstd => Box::new(zstd::Decoder::with_buffer(reader)?),
+        Compression::Xz => {
+            let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED).map_err(io::Error::other)?;
+            Box::new(XzDecoder::new_stream(reader, stream))
+        }
+    };
+    without_mark(BufReader::with_capacity(BUFFER, Decompressed { decoder, compression }))
+}
+
+/// A decoder whose errors say what they are about.
+struct Decompressed<D> {
+    decoder: D,
+    compression: Compression,
+}
+
+impl<D: Read> Read for Decompressed<D> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.decoder.read(buffer).map_err(|error| {
+            // What the system says is about the file, all else about what is in it.
+            if error.raw_os_error().is_some() || error.kind() == io::ErrorKind::Interrupted {
+                return error;
+            }
+            let name = self.compression.name();
+            let problem = match error.kind() {
+                io::ErrorKind::UnexpectedEof => "cut short",
+                _ => "damaged",
+            };
+            let problem = format!("its {name} data are {problem} ({error}); copy or compress the file again");
+            io::Error::new(error.kind(), problem)
+        })
+    }
+}
+
+fn without_mark<'a>(mut reader: impl BufRead + Send + 'a) -> io::Result<Box<dyn BufRead + Send + 'a>> {
+    const MARK: &[u8] = "\u{feff}".as_bytes();
+    let mut head = first_bytes(&mut reader, MARK.len())?;
+    if head == MARK {
+        head.clear();
+    }
+    Ok(Box::new(Cursor::new(head).chain(reader)))
+}
+
+/// Up to `count` bytes; fewer at the end.
+fn first_bytes(reader: &mut impl Read, count: usize) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    reader.take(count as u64).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::io::Write;
+
+    fn read(bytes: &[u8], name: &str) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        decompressed(bytes, Some(Path::new(name)))?.read_to_end(&mut content)?;
+        Ok(content)
+    }
+
+    fn compressed(compression: Compression, content: &[u8]) -> Vec<u8> {
+        match compression {
+            Compression::Gzip => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+                encoder.write_all(content).unwrap();
+                encoder.finish().unwrap()
+            }
+            Compression::Zstd => {
+                let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();
+                encoder.include_checksum(true).unwrap();
+                encoder.write_all(content).unwrap();
+                encoder.finish().unwrap()
+            }
+            Compression::Xz => {
+                let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 3);
+                encoder.write_all(content).unwrap();
+                encoder.finish().unwrap()
+            }
+        }
+    }
+
+    const ALL: [(Compression, &str); 3] =
+        [(Compression::Gzip, "a.txt.gz"), (Compression::Zstd, "a.txt.zst"), (Compression::Xz, "a.txt.xz")];
+
+    #[test]
+    fn by_name_and_by_first_bytes() {
+        for (compression, name) in ALL {
+            let bytes = compressed(compression, "\u{feff}hello\nworld\n".as_bytes());
+            for name in [name, "a.txt", "a", "A.TXT.GZ"] {
+                assert_eq!(read(&bytes, name).unwrap(), b"hello\nworld\n", "{name}");
+            }
+            let error = read(b"hello\n", name).unwrap_err().to_string();
+            assert!(error.contains(&format!("does not begin as {} does", compression.name())), "{error}");
+            assert!(read(b"", name).unwrap_err().to_string().contains("empty"));
+        }
+        assert_eq!(read(b"", "a.txt").unwrap(), b"");
+        assert_eq!(read(b"\xef\xbb", "a.txt").unwrap(), b"\xef\xbb");
+        assert!(read(b"PK\x03\x04abc", "a.txt").unwrap_err().to_string().contains("zip archive"));
+    }
+
+    #[test]
+    fn streams_one_after_the_other_are_one() {
+        for (compression, name) in ALL {
+            let mut bytes = compressed(compression, b"one\n");
+            bytes.extend(compressed(compression, b""));
+            bytes.extend(compressed(compression, b"two\n"));
+            assert_eq!(read(&bytes, name).unwrap(), b"one\ntwo\n", "{name}");
+        }
+        let mut parallel = b"\x50\x2a\x4d\x18\x04\0\0\0abcd".to_vec();
+        parallel.extend(compressed(Compression::Zstd, b"one\n"));
+        assert_eq!(read(&parallel, "a.zst").unwrap(), b"one\n");
+    }
+
+    #[test]
+    fn a_stream_cut_anywhere_is_an_error() {
+        let content: Vec<u8> = (0..9000u32).flat_map(|i| (i * i).to_le_bytes()).collect();
+        for (compression, name) in ALL {
+            let bytes = compressed(compression, &content);
+            for length in (1..bytes.len()).step_by(bytes.len() / 60).chain([bytes.len() - 1]) {
+                let error = read(&bytes[..length], name).expect_err(name).to_string();
+                assert!(error.contains("cut short") || length < 6, "{name} of {length} bytes: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn damage_is_found() {
+        let content = b"some text that is long enough to be compressed ".repeat(50);
+        for (compression, name) in ALL {
+            let bytes = compressed(compression, &content);
+            for at in 6..bytes.len() {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= 0x55;
+                // gzip's header holds a time and a system that nothing depends on.
+                match read(&bytes, name) {
+                    Ok(read) => assert_eq!(read, content, "{name}, byte {at}"),
+                    Err(error) => assert!(error.to_string().contains(compression.name()), "{error}"),
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_a_surprise(start in 0usize..4, bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let magic = [&b"\x1f\x8b\x08\0"[..], b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0\0\x04", b""][start];
+            let _ = read(&[magic, &bytes].concat(), "a");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Ids that occur twice, found without holding the ids: 20 bytes for each.
+
+use sha2::{Digest, Sha256};
+
+/// Bytes of an id's digest that are kept. Among 10⁹ ids, two different ones are taken for the same with a
+/// probability of 10⁻¹¹.
+const DIGEST: usize = 12;
+/// Lists that grow by themselves, so that little is reserved or moved at a time.
+const SHARDS: usize = 256;
+
+/// Where a record begins: the input's number and the line.
+pub(super) type Place = (u32, u64);
+
+/// The ids seen so far.
+pub(super) struct Ids {
+    shards: Vec<Vec<Seen>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Seen {
+    digest: [u8; DIGEST],
+    /// The input's number in 20 bits and the line in 44, big-endian, so that they sort as places do.
+    place: [u8; 8],
+}
+
+impl Seen {
+    fn place(&self) -> Place {
+        let packed = u64::from_be_bytes(self.place);
+        ((packed >> 44) as u32, packed & ((1 << 44) - 1))
+    }
+}
+
+impl Ids {
+    pub(super) fn new() -> Self {
+        Self { shards: vec![Vec::new(); SHARDS] }
+    }
+
+    pub(super) fn add(&mut self, id: &str, (input, line): Place) {
+        let whole = Sha256::digest(id.as_bytes());
+        let mut digest = [0; DIGEST];
+        digest.copy_from_slice(&whole[..DIGEST]);
+        let place = (u64::from(input) << 44 | line).to_be_bytes();
+        let shard = &mut self.shards[usize::from(whole[DIGEST])];
+        if shard.len() == shard.capacity() {
+            shard.reserve_exact(shard.len() / 16 + 4);
+        }
+        shard.push(Seen { digest, place });
+    }
+
+    /// The first `most` places of an id that another place had before, each with that one, and how many there are.
+    pub(super) fn repeated(&mut self, most: usize) -> (Vec<(Place, Place)>, u64) {
+        let (mut first, mut count) = (Vec::new(), 0);
+        for shard in &mut self.shards {
+            shard.sort_unstable();
+            for same in shard.chunk_by(|a, b| a.digest == b.digest) {
+                count += same.len() as u64 - 1;
+                first.extend(same[1..].iter().take(most).map(|again| (again.place(), same[0].place())));
+                if first.len() > 1000 + most {
+                    first.sort_unstable();
+                    first.truncate(most);
+                }
+            }
+        }
+        first.sort_unstable();
+        first.truncate(most);
+        (first, count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn twenty_bytes_an_id() {
+        assert_eq!(size_of::<Seen>(), 20);
+        let mut ids = Ids::new();
+        (0..100_000).for_each(|i| ids.add(&i.to_string(), (0, i)));
+        let reserved = ids.shards.iter().map(Vec::capacity).sum::<usize>();
+        assert!(reserved < 110_000, "{reserved}");
+        assert_eq!(ids.repeated(20), (vec![], 0));
+    }
+
+    proptest! {
+        #[test]
+        fn repeated_ids_are_those_of_a_map(list in proptest::collection::vec((0u32..40, 0u32..3), 0..60), most in 1usize..30) {
+            let mut list: Vec<(u32, Place)> =
+                list.into_iter().enumerate().map(|(line, (id, input))| (id, (input * 300_000, line as u64 + 1))).collect();
+            list.sort_by_key(|&(_, place)| place);
+            let (mut ids, mut seen, mut expected) = (Ids::new(), HashMap::new(), Vec::new());
+            for (id, place) in list {
+                ids.add(&id.to_string(), place);
+                match seen.get(&id) {
+                    Some(&first) => expected.push((place, first)),
+                    None => { seen.insert(id, place); }
+                }
+            }
+            let count = expected.len() as u64;
+            expected.truncate(most);
+            prop_assert_eq!(ids.repeated(most), (expected, count));
+        }
+    }
+}

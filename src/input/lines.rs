@@ -1,0 +1,126 @@
+//! Lines of UTF-8, of a bounded length.
+
+use std::io::{self, BufRead, Read};
+
+/// A line without its end (`\n` or `\r\n`), or what is wrong with it.
+pub(super) struct Line {
+    /// Counted from 1.
+    pub(super) number: u64,
+    pub(super) text: Result<String, String>,
+}
+
+/// The lines of a reader; after a failure to read there are no more.
+pub(super) struct Lines<R> {
+    reader: R,
+    longest: usize,
+    number: u64,
+    failed: bool,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// Lines of at most `longest` bytes; what is longer is skipped without being held.
+    pub(super) fn new(reader: R, longest: usize) -> Self {
+        Self { reader, longest, number: 0, failed: false }
+    }
+
+    fn next_line(&mut self) -> io::Result<Option<Line>> {
+        let mut bytes = Vec::new();
+        if self.reader.by_ref().take(self.longest as u64 + 2).read_until(b'\n', &mut bytes)? == 0 {
+            return Ok(None);
+        }
+        self.number += 1;
+        let ended = bytes.last() == Some(&b'\n');
+        if ended {
+            bytes.pop();
+            if bytes.last() == Some(&b'\r') {
+                bytes.pop();
+            }
+        }
+        if bytes.len() <= self.longest {
+            return Ok(Some(Line { number: self.number, text: utf8(bytes) }));
+        }
+        if !ended {
+            self.reader.skip_until(b'\n')?;
+        }
+        let problem = format!("is longer than {} MiB, the longest that is taken", self.longest >> 20);
+        Ok(Some(Line { number: self.number, text: Err(problem) }))
+    }
+}
+
+impl<R: BufRead> Iterator for Lines<R> {
+    type Item = io::Result<Line>;
+
+    fn next(&mut self) -> Option<io::Result<Line>> {
+        if self.failed {
+            return None;
+        }
+        let line = self.next_line();
+        self.failed = line.is_err();
+        line.transpose()
+    }
+}
+
+/// Bytes as text, or which byte is none and what helps.
+pub(super) fn utf8(bytes: Vec<u8>) -> Result<String, String> {
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        format!(
+            "is not UTF-8: byte 0x{:02x} after {at} good bytes; convert the file, for example with `iconv -f WINDOWS-1252 -t UTF-8`",
+            error.as_bytes()[at]
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn lines(bytes: &[u8], longest: usize) -> Vec<Result<String, String>> {
+        Lines::new(bytes, longest).map(|line| line.unwrap().text).collect()
+    }
+
+    fn good(bytes: &[u8]) -> Vec<String> {
+        lines(bytes, 1 << 20).into_iter().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn line_ends_are_not_text() {
+        assert_eq!(good(b"one\r\n\r\n two \r\nthree"), ["one", "", " two ", "three"]);
+        assert_eq!(good(b"a\rb\n"), ["a\rb"], "a lone carriage return is a character");
+        assert_eq!(good(b"\n\n"), ["", ""]);
+        assert_eq!(good(b""), [""; 0]);
+    }
+
+    #[test]
+    fn bad_lines_are_told_and_the_next_ones_read() {
+        let mut bytes = vec![b'a'; 3 << 20];
+        bytes.extend(b"\r\ncaf\xe9 au lait\nb\n");
+        let found = lines(&bytes, 3 << 20);
+        assert_eq!(found[0].as_ref().unwrap().len(), 3 << 20);
+        assert!(found[1].as_ref().unwrap_err().starts_with("is not UTF-8: byte 0xe9 after 3 good bytes; convert"));
+        bytes.insert(0, b'a');
+        let found = lines(&bytes, 3 << 20);
+        assert!(found[0].as_ref().unwrap_err().starts_with("is longer than 3 MiB"));
+        assert_eq!((found.len(), found[2].as_deref()), (3, Ok("b")));
+        let found = lines(&vec![b'a'; 4 << 20], 3 << 20);
+        assert!(found[0].is_err() && found.len() == 1, "without an end");
+    }
+
+    proptest! {
+        #[test]
+        fn lines_are_those_of_the_standard_library(text in "[a-zé \r\n]{0,60}") {
+            let expected: Vec<&str> = text.lines().collect();
+            prop_assert_eq!(good(text.as_bytes()), expected);
+        }
+
+        #[test]
+        fn short_lines_are_read_whatever_stands_between(text in "[a-z\n]{0,60}", longest in 1usize..6) {
+            let found = lines(text.as_bytes(), longest);
+            prop_assert_eq!(found.len(), text.lines().count());
+            for (found, line) in found.iter().zip(text.lines()) {
+                prop_assert_eq!(found.as_deref().ok(), (line.len() <= longest).then_some(line));
+            }
+        }
+    }
+}

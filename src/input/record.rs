@@ -1,0 +1,161 @@
+//! One text of the input with what belongs to it.
+
+use std::ops::Range;
+
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+/// A JSON value as the input spells it, so that no number loses a digit.
+pub type Json = Box<RawValue>;
+
+/// One text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// The text, without its line end.
+    pub text: String,
+    /// For pre-tokenized input, where its words are, in bytes.
+    pub words: Option<Vec<Range<usize>>>,
+}
+
+impl Text {
+    /// A text of words that are given one by one; a space between two.
+    pub fn of_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Self {
+        let (mut text, mut ranges) = (String::new(), Vec::new());
+        for word in words {
+            if !ranges.is_empty() {
+                text.push(' ');
+            }
+            ranges.push(text.len()..text.len() + word.len());
+            text.push_str(word);
+        }
+        Self { text, words: Some(ranges) }
+    }
+
+    /// A text whose words, if they are given, are what lies between spaces and tabs.
+    pub fn of_line(text: String, pretokenized: bool) -> Self {
+        let words = pretokenized.then(|| {
+            let start_of = |word: &str| word.as_ptr() as usize - text.as_ptr() as usize;
+            text.split([' ', '\t'])
+                .filter(|word| !word.is_empty())
+                .map(|word| start_of(word)..start_of(word) + word.len())
+                .collect()
+        });
+        Self { text, words }
+    }
+}
+
+/// A text, its columns, and the text it is paired with.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// What is encoded.
+    pub text: Text,
+    /// The second text of a pair.
+    pub pair: Option<Text>,
+    /// What the input calls it; no two records have the same.
+    pub id: Option<String>,
+    /// A string, a number or a boolean; or a list of them, one for each word.
+    pub label: Option<Json>,
+    /// The columns of `--carry`, in their order.
+    pub carried: Vec<(String, Json)>,
+}
+
+impl From<Text> for Record {
+    /// A text without columns.
+    fn from(text: Text) -> Self {
+        Self { text, pair: None, id: None, label: None, carried: Vec::new() }
+    }
+}
+
+impl Record {
+    /// Takes all of the record into a digest. Every part comes with its length, so that different records give
+    /// different bytes.
+    pub fn digest_into(&self, digest: &mut Sha256) {
+        let mut part = |bytes: &[u8]| {
+            digest.update((bytes.len() as u64).to_le_bytes());
+            digest.update(bytes);
+        };
+        for text in [Some(&self.text), self.pair.as_ref()] {
+            let Some(Text { text, words }) = text else {
+                part(b"no pair");
+                part(b"");
+                continue;
+            };
+            part(text.as_bytes());
+            let ends = words.iter().flatten().flat_map(|word| [word.start as u64, word.end as u64]);
+            let ends = ends.flat_map(u64::to_le_bytes).collect::<Vec<u8>>();
+            part(if words.is_some() { b"words" } else { b"raw" });
+            part(&ends);
+        }
+        for column in [self.id.as_deref(), self.label.as_ref().map(|label| label.get())] {
+            part(&[u8::from(column.is_some())]);
+            part(column.unwrap_or_default().as_bytes());
+        }
+        part(&(self.carried.len() as u64).to_le_bytes());
+        for (name, value) in &self.carried {
+            part(name.as_bytes());
+            part(value.get().as_bytes());
+        }
+    }
+
+    /// About how many bytes it takes in memory.
+    pub(super) fn size(&self) -> usize {
+        let text = |text: &Text| text.text.len() + 16 * text.words.as_ref().map_or(0, Vec::len);
+        let label = self.label.as_ref().map_or(0, |label| label.get().len());
+        let carried = self.carried.iter().map(|(name, value)| name.len() + value.get().len());
+        text(&self.text) + self.pair.as_ref().map_or(0, text) + label + carried.sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn digest(record: &Record) -> Vec<u8> {
+        let mut digest = Sha256::new();
+        record.digest_into(&mut digest);
+        digest.finalize().to_vec()
+    }
+
+    #[test]
+    fn every_part_is_in_the_digest() {
+        let raw = |text: &str| Text { text: text.to_owned(), words: None };
+        let json = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        let plain = Record::from(raw("a b"));
+        let records = [
+            plain.clone(),
+            Record::from(Text::of_line("a b".to_owned(), true)),
+            Record::from(Text::of_words(["a b"])),
+            Record { pair: Some(raw("")), ..plain.clone() },
+            Record { pair: Some(raw("no pair")), ..plain.clone() },
+            Record { id: Some(String::new()), ..plain.clone() },
+            Record { id: Some("x".to_owned()), ..plain.clone() },
+            Record { label: Some(json("1")), ..plain.clone() },
+            Record { label: Some(json("1.0")), ..plain.clone() },
+            Record { label: Some(json("\"1\"")), ..plain.clone() },
+            Record { label: Some(json("null")), ..plain.clone() },
+            Record { carried: vec![("a".to_owned(), json("1"))], ..plain.clone() },
+            Record { carried: vec![("a".to_owned(), json("1")), ("b".to_owned(), json("1"))], ..plain.clone() },
+        ];
+        let digests = records.iter().map(digest).collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(digests.len(), records.len());
+        assert_eq!(digest(&plain), digest(&plain.clone()));
+    }
+
+    #[test]
+    fn words_given_one_by_one_may_hold_spaces_or_nothing() {
+        let text = Text::of_words(["a b", "", "é"]);
+        assert_eq!(text.text, "a b  é");
+        assert_eq!(text.words.unwrap(), [0..3, 4..4, 5..7]);
+    }
+
+    proptest! {
+        #[test]
+        fn words_of_a_line_are_what_lies_between_spaces(line in "[a-z\u{a0}é \t]{0,40}") {
+            let Text { text, words } = Text::of_line(line.clone(), true);
+            let found: Vec<&str> = words.unwrap().into_iter().map(|word| &text[word]).collect();
+            let expected: Vec<&str> = line.split([' ', '\t']).filter(|word| !word.is_empty()).collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Lines that are not what their format promises: all of them said at once, exit code 1, nothing written.
+
+use crate::desk::Desk;
+
+/// A job on a file of this content fails and says all of this.
+fn fails(name: &str, content: impl AsRef<[u8]>, options: &str, says: &[&str]) {
+    let desk = Desk::with("width1");
+    desk.put(name, content);
+    for output in ["", "-o out", "--dry-run"] {
+        desk.types(&format!("extract -m width1 -i {name} {options} {output}")).fails().says_all(says);
+    }
+    assert!(!desk.has("out"));
+}
+
+#[test]
+fn every_kind_is_named_with_its_line() {
+    for (name, content, options, says) in [
+        ("a.txt", &b"a\ncaf\xe9\n"[..], "", "a.txt: line 2 is not UTF-8: byte 0xe9 after 3 good bytes; convert"),
+        ("a.jsonl", b"{\"text\": \"a\"}\n{\"text\": \"b\"", "", "a.jsonl: line 2 is not a JSON object: EOF"),
+        ("a.jsonl", b"[\"a\"]", "", "line 1 is not a JSON object"),
+        (
+            "a.jsonl",
+            b"{\"text\": \"a\"}\n{\"txt\": \"b\"}\n",
+            "",
+            "line 2 has no column `text`; it has `txt`; --text-column says which one is the text; did you mean `txt`?",
+        ),
+        ("a.jsonl", b"{\"text\": null}", "", "line 1 has null as `text`; expected a string"),
+        ("a.jsonl", b"{\"text\": 7}", "", "line 1 has a number as `text`; expected a string"),
+        ("a.jsonl", b"{\"text\": [\"a\"]}", "", "--pretokenized"),
+        ("a.jsonl", b"{\"text\": \"a\", \"b\": null}", "--pair-column b", "line 1 has null as `b`; expected a string"),
+        ("a.jsonl", b"{\"text\": \"a\", \"id\": null}", "--id-column id", "line 1 has null as `id`"),
+        ("a.jsonl", b"{\"text\": \"a\"}", "--id-column key", "line 1 has no column `key`; it has `text`"),
+        ("a.jsonl", b"{\"text\": \"a\"}", "--label-column lab", "line 1 has no column `lab`"),
+        ("a.jsonl", b"{\"text\": \"a\"}", "--carry x", "line 1 has no column `x`"),
+        ("a.jsonl", b"{\"text\": \"a\", \"label\": {}}", "", "line 1 has an object as `label`"),
+        (
+            "a.jsonl",
+            b"{\"text\": \"a b\", \"label\": [1]}",
+            "--pretokenized",
+            "line 1 has 1 labels in `label`; expected one for each of 2 words",
+        ),
+        ("a.jsonl", b"{\"text\": \"a\"}\n{\"text\": \"\xff\"}\n", "", "line 2 is not UTF-8"),
+        ("a.csv", b"text,b\n\"x\ny\",1\nz\n", "", "a.csv: line 4 has 1 columns; expected 2, as the header has"),
+        ("a.csv", b"text\nx\n\"y\nz\n", "", "line 3 begins a record in which a quote is opened and never closed"),
+        ("a.csv", b"text\nx\n\xff\n", "", "line 3 is not UTF-8"),
+        ("a.csv", b"text,key\nx,\n", "--id-column key", "line 2 has nothing in column `key`; expected an id"),
+        (
+            "a.csv",
+            b"sentence,label\nx,1\n",
+            "",
+            "a.csv: line 1 has no column `text`; it has `sentence`, `label`; --text-column says",
+        ),
+        ("a.csv", b"sentence,label\nx,1\n", "--text-column sentense", "did you mean `sentence`?"),
+        ("a.csv", b"text\nx\n", "--carry date", "line 1 has no column `date`; it has `text`"),
+        ("a.csv", b"a,b\n", "--no-header --text-column 3", "line 1 has no column `3`; it has `1`, `2`"),
+        ("a.tsv", b"text\tb\nx\n", "", "a.tsv: line 2 has 1 columns; expected 2"),
+        (
+            "a.conll",
+            b"a O\nb\n",
+            "",
+            "a.conll: line 2 has 1 columns separated by white space; expected 2, as line 1 has",
+        ),
+        ("a.conll", b"a O\n", "--label-column 3", "line 1 has 2 columns; --label-column asks for column 3"),
+        ("a.conllu", b"1\ta\n", "", "a.conllu: line 1 has 2 columns separated by tabs; expected the 10 of CoNLL-U"),
+    ] {
+        fails(name, content, options, &[says]);
+    }
+}
+
+#[test]
+fn all_bad_lines_are_said_at_once() {
+    let mut content = b"good\n".to_vec();
+    content.extend(b"bad \xff\n".repeat(24));
+    content.extend(b"good\n");
+    fails(
+        "a.txt",
+        &content,
+        "",
+        &[
+            "24 lines of the input cannot be taken; nothing was encoded",
+            "line 2 is not",
+            "line 21 is not",
+            "and 4 more",
+        ],
+    );
+    let desk = Desk::with("width1");
+    desk.put("a.txt", &content);
+    desk.put("b.csv", "text,n\nx\ny\n");
+    let ran = desk.types("extract -m width1 -i b.csv -i a.txt").fails();
+    ran.says_all(&["26 lines", "b.csv: line 2", "b.csv: line 3", "a.txt: line 19", "and 6 more"])
+        .does_not_say("a.txt: line 20");
+}
+
+#[test]
+fn ids_that_occur_twice_are_named_with_both_lines() {
+    fails("a.csv", "text,id\na,1\nb,2\nc,1\n", "", &["a.csv: line 4 has the id of line 2; expected an id of its own"]);
+    fails(
+        "a.jsonl",
+        "{\"text\": \"a\", \"id\": 1}\n{\"text\": \"b\", \"id\": \"1\"}\n",
+        "",
+        &["line 2 has the id of line 1"],
+    );
+    let desk = Desk::with("width1");
+    desk.put("a.csv", "text,id\na,1\n");
+    desk.put("b.csv", "text,id\na,2\na\nb,1\nc,1\n");
+    desk.types("extract -m width1 -i a.csv -i b.csv").fails().says_all(&[
+        "3 lines",
+        "b.csv: line 3 has 1 columns",
+        "b.csv: line 4 has the id of a.csv: line 2",
+        "b.csv: line 5 has the id of a.csv: line 2",
+    ]);
+    let many: String = (0..50_000).map(|i| format!("x,{}\n", i % 49_990)).collect();
+    desk.put("many.csv", format!("text,id\n{many}"));
+    desk.types("extract -m width1 -i many.csv").fails().says_all(&["10 lines", "line 49992 has the id of line 2;"]);
+}
+
+#[test]
+fn records_without_text_are_none() {
+    for (name, content, expected) in [
+        ("a.jsonl", "\n \n", "one JSON object a line"),
+        ("a.csv", "text,label\n", "records below a header"),
+        ("a.csv", "", "records below a header"),
+        ("a.conll", "\n\n", "a word a line"),
+        ("a.conllu", "# newdoc\n", "a word a line"),
+    ] {
+        fails(name, content, "", &[name, "holds no text", expected]);
+    }
+}
+
+#[test]
+fn an_empty_text_is_a_text() {
+    let desk = Desk::with("width1");
+    desk.put("a.csv", "id,text\n1,\n2,\"\"\n");
+    desk.put("a.jsonl", "{\"text\": \"\"}\n");
+    desk.types("extract -m width1 -i a.csv -i a.jsonl -e mean -o out").succeeds().says("3 texts");
+}
+
+#[test]
+fn a_record_that_is_too_long_is_not_held() {
+    let long = "x".repeat(17 << 20);
+    fails("a.jsonl", format!("{{\"text\": \"{long}\"}}\n"), "", &["line 1 is longer than 16 MiB"]);
+    fails("a.csv", format!("text\n\"{long}\n"), "", &["line 2 begins a record that is longer than 16 MiB", "quote"]);
+    let long = &long[..(4 << 20) + 1];
+    fails("a.jsonl", format!("{{\"text\": \"{long}\"}}\n"), "", &["line 1 has a `text` longer than 4 MiB"]);
+}
+
+#[test]
+fn a_missing_file_is_found_before_another_is_read() {
+    let desk = Desk::with("width1");
+    desk.put("bad.txt", b"\xff\n");
+    desk.types("extract -m width1 -i bad.txt -i nowhere.txt")
+        .fails()
+        .says("cannot open nowhere.txt")
+        .does_not_say("UTF-8");
+}
+
+#[test]
+fn options_that_the_format_has_no_use_for() {
+    let desk = Desk::with("width1");
+    for name in ["a.txt", "a.jsonl", "a.csv", "a.conll", "a.conllu"] {
+        desk.put(name, "");
+    }
+    for (job, says) in [
+        ("hello --id-column x", &["--id-column", "plain text"][..]),
+        ("hello --input-format csv", &["--input-format", "arguments"]),
+        ("-i a.txt --text-column x", &["--text-column", "a.txt is plain text", "--input-format"]),
+        ("-i a.txt --pair-column x", &["--pair-column", "plain text"]),
+        ("-i a.txt --label-column x", &["--label-column", "plain text"]),
+        ("-i a.txt --carry x", &["--carry", "plain text"]),
+        ("-i a.txt --no-header", &["--no-header", "plain text"]),
+        ("-i a.csv -i a.txt --carry x", &["--carry", "a.txt is plain text"]),
+        ("--carry x", &["--carry", "standard input is plain text"]),
+        ("-i a.jsonl --no-header", &["--no-header", "JSON Lines"]),
+        ("-i a.csv --no-header", &["--no-header", "--text-column N"]),
+        ("-i a.csv --no-header --text-column text", &["--text-column", "numbers from 1, not `text`"]),
+        ("-i a.csv --no-header --text-column 0", &["--text-column", "numbers from 1"]),
+        ("-i a.conll --text-column word", &["--text-column", "number from 1"]),
+        ("-i a.conll --id-column 1", &["--id-column", "words and tags"]),
+        ("-i a.conllu --carry 1", &["--carry", "CoNLL-U"]),
+        ("-i a.conllu --label-column pos", &["--label-column", "UPOS"]),
+        ("-i - -i -", &["-i -", "twice"]),
+        ("-i a.csv --carry row", &["--carry row", "of its own", "rename"]),
+        ("-i a.csv --carry mean", &["--carry mean", "of its own"]),
+        ("-i a.csv --carry x,x", &["--carry x", "twice"]),
+        ("-i a.csv --carry x,", &["--carry", "a column has a name"]),
+    ] {
+        desk.types(&format!("extract -m width1 {job} -o out")).fails_as_wrong_usage().says_all(says);
+    }
+    desk.model("width1").config("type_vocab_size", 1);
+    desk.put("a.csv", "text,b\nx,y\n");
+    let ran = desk.types("extract -m width1 -i a.csv --pair-column b -o out").fails_as_wrong_usage();
+    ran.says_all(&["--pair-column", "one token type"]);
+}

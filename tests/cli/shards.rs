@@ -1,0 +1,145 @@
+//! `--shard` and `merge`: parts of a job, done anywhere, make the whole byte for byte.
+
+use crate::desk::Desk;
+
+fn desk() -> Desk {
+    let desk = Desk::with("width1");
+    let texts: String = (0..60)
+        .map(|i| format!("{}the river bank {i}\n", "some people make a good world ".repeat((i * 7) % 11)))
+        .collect();
+    desk.put("texts.txt", texts);
+    desk
+}
+
+/// Runs all parts of a job into `part-1`, `part-2`, …; their names.
+fn parts(desk: &Desk, job: &str, of: usize) -> String {
+    let mut names = Vec::new();
+    for index in 1..=of {
+        let threads = 1 + index % 2;
+        let line = format!("extract {job} --shard {index}/{of} -o part-{index} --overwrite --threads {threads}");
+        desk.types(&line).succeeds();
+        names.push(format!("part-{index}"));
+    }
+    names.reverse();
+    names.join(" ")
+}
+
+#[test]
+fn merged_shards_are_the_whole_byte_for_byte() {
+    let desk = desk();
+    for (job, of) in [
+        ("-m width1 -i texts.txt", 1),
+        ("-m width1 -i texts.txt -e token,mean,pooler", 3),
+        ("-m width1 -i texts.txt -e word,token,cls -f safetensors --dtype bf16", 4),
+        ("-m width1 -i texts.txt -e word --pretokenized --combine concat --dtype f16", 7),
+        ("-m width1 -i texts.txt -e token --special-tokens drop -f safetensors -l 0 --max-length 9", 100),
+    ] {
+        let names = parts(&desk, job, of);
+        desk.types(&format!("merge merged {names} --overwrite")).succeeds().says("60 texts");
+        desk.types(&format!("extract {job} -o whole --overwrite")).succeeds();
+        assert!(desk.job("merged") == desk.job("whole"), "{job}");
+        desk.types(&format!("merge merged {names}")).succeeds().says("already holds this job");
+        desk.types(&format!("extract {job} -o merged")).succeeds().says("already holds this job");
+    }
+}
+
+#[test]
+fn shards_hold_equally_many_tokens_and_rows_of_the_input() {
+    let desk = desk();
+    parts(&desk, "-m width1 -i texts.txt", 3);
+    let all = desk.types("extract -m width1 -i texts.txt --dry-run").succeeds().stdout();
+    let all: f64 = all
+        .split("tokens")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next())
+        .expect("a number")
+        .parse()
+        .expect("a number");
+    let mut row = 0;
+    for index in 1..=3 {
+        let manifest = desk.json(&format!("part-{index}/manifest.json"));
+        let tokens = manifest["counts"]["tokens"].as_f64().expect("a number");
+        assert!((tokens - all / 3.0).abs() <= 70.0, "{tokens} of {all}");
+        assert_eq!(manifest["shard"]["first_row"], row);
+        for line in desk.json_lines(&format!("part-{index}/texts.jsonl")) {
+            assert_eq!(line["row"], row);
+            row += 1;
+        }
+    }
+    assert_eq!(row, 60);
+}
+
+#[test]
+fn shards_on_standard_output_make_the_whole_too() {
+    let desk = desk();
+    let part = |shard: &str| desk.types(&format!("extract -m width1 -i texts.txt -l 1 {shard}")).succeeds().stdout();
+    assert_eq!(part("--shard 1/2") + &part("--shard 2/2"), part(""));
+}
+
+#[test]
+fn what_does_not_make_a_whole_is_refused() {
+    let desk = desk();
+    parts(&desk, "-m width1 -i texts.txt", 3);
+    desk.types("extract -m width1 -i texts.txt --shard 1/2 -o half").succeeds();
+    desk.types("extract -m width1 -i texts.txt -l 0 --shard 2/3 -o other-layers").succeeds();
+    desk.types("extract -m width1 hello --shard 2/3 -o other-input").succeeds();
+    desk.types("extract -m width1 -i texts.txt -o whole").succeeds();
+    for (shards, says) in [
+        ("part-1 part-3", "shard 2/3 is missing"),
+        ("part-1 part-2", "shard 3/3 is missing"),
+        ("part-2 part-3", "shard 1/3 is missing"),
+        ("part-1 part-2 part-2 part-3", "both shard 2/3"),
+        ("part-1 other-layers part-3", "--layers"),
+        ("part-1 other-input part-3", "the input"),
+        ("half part-2 part-3", "--shard"),
+    ] {
+        desk.types(&format!("merge merged {shards}")).fails_as_wrong_usage().says(says);
+        assert!(!desk.has("merged"), "{shards}");
+    }
+    desk.types("merge merged whole").fails().says_all(&["whole", "not a shard"]);
+    desk.types("merge merged part-1 nowhere").fails().says_all(&["nowhere", "manifest.json"]);
+    desk.types("merge whole part-1 part-2 part-3").succeeds().says("already holds this job");
+    desk.types("merge half part-1 part-2 part-3").fails().says_all(&["half", "another job", "--shard", "--overwrite"]);
+    // A shard's directory is of that shard.
+    desk.types("extract -m width1 -i texts.txt --shard 2/3 -o part-1").fails().says_all(&["another job", "--shard"]);
+    desk.types("extract -m width1 -i texts.txt -o part-1").fails().says_all(&["another job", "--shard"]);
+}
+
+#[test]
+fn a_damaged_shard_is_named_and_the_merge_can_be_done_again() {
+    let desk = desk();
+    let names = parts(&desk, "-m width1 -i texts.txt -e token", 3);
+    let good = desk.read("part-2/token/layer_01.npy");
+    let mut bad = good.clone();
+    let last = bad.len() - 5;
+    bad[last] ^= 1;
+    desk.put("part-2/token/layer_01.npy", &bad);
+    desk.types(&format!("merge merged {names}")).fails().says_all(&["part-2/token/layer_01.npy", "checksum"]);
+    assert!(!desk.has("merged/manifest.json"));
+    desk.put("part-2/token/layer_01.npy", &bad[..100]);
+    desk.types(&format!("merge merged {names}")).fails().says_all(&["part-2/token/layer_01.npy", "too short"]);
+    desk.put("part-2/token/layer_01.npy", &good);
+    desk.types(&format!("merge merged {names}")).succeeds();
+    desk.types("extract -m width1 -i texts.txt -e token -o whole").succeeds();
+    assert!(desk.job("merged") == desk.job("whole"));
+    desk.put("part-2/manifest.json", "{\"format_version\": 1}");
+    desk.types(&format!("merge again {names}")).fails().says_all(&["part-2", "manifest.json is damaged"]);
+}
+
+#[test]
+fn a_scheduler_tells_the_shard() {
+    let desk = desk();
+    let auto = "extract -m width1 -i texts.txt -l 0";
+    let second = desk.types(&format!("{auto} --shard 2/2")).succeeds().stdout();
+    let mut slurm = desk.command();
+    slurm.args(crate::desk::words(&format!("{auto} --shard auto")));
+    slurm.env("SLURM_ARRAY_TASK_ID", "1").env("SLURM_ARRAY_TASK_MIN", "0").env("SLURM_ARRAY_TASK_COUNT", "2");
+    let ran = slurm.output().expect("a process");
+    assert!(ran.status.success() && String::from_utf8_lossy(&ran.stdout) == second);
+    assert_eq!(
+        desk.types_with("JOB_COMPLETION_INDEX", "1", &format!("{auto} --shard auto/2")).succeeds().stdout(),
+        second
+    );
+    desk.types(&format!("{auto} --shard auto")).fails_as_wrong_usage().says("SLURM_ARRAY_TASK_ID");
+    desk.types(&format!("{auto} --shard 3/2")).fails_as_wrong_usage().says("2/8");
+}
