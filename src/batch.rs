@@ -1,4 +1,15 @@
-//! Ragged batches: the tokens of several texts one after the other, without padding.
+//! Ragged batches: the token sequences that go through the encoder together, one after the other without padding, and
+//! whose vectors come of them.
+//!
+//! A sequence is a text, or a window of a text that is too long. Sequences that are the same go through once.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use ahash::{AHashMap, RandomState};
+
+use crate::spec::{RowKind, SpecialTokens};
+use crate::windows::{Window, Windowing, Windows};
 
 /// A token that belongs to no word because it is special.
 pub const SPECIAL: u32 = u32::MAX;
@@ -14,23 +25,82 @@ pub struct Tokens {
     pub words: Vec<u32>,
     /// Word rows of the text; some may have no token.
     pub word_count: u32,
+    /// What windows are cut out of where the text is too long: the text, or the longer one of a pair, in tokens.
+    pub longer: Range<usize>,
 }
 
-/// Texts that go through the encoder together.
+impl Tokens {
+    /// Number of tokens.
+    pub fn len(&self) -> usize {
+        self.input_ids.len()
+    }
+
+    /// Whether there is no token at all.
+    pub fn is_empty(&self) -> bool {
+        self.input_ids.is_empty()
+    }
+
+    /// Rows that the text has of a kind.
+    pub fn rows(&self, kind: RowKind, special_tokens: SpecialTokens) -> usize {
+        match kind {
+            RowKind::Text => 1,
+            RowKind::Word => self.word_count as usize,
+            RowKind::Token if special_tokens == SpecialTokens::Keep => self.len(),
+            RowKind::Token => self.words.iter().filter(|&&word| word != SPECIAL).count(),
+        }
+    }
+
+    /// The windows in which it goes through the encoder: one, unless it is too long.
+    pub fn windows(&self, windowing: Option<Windowing>) -> Windows {
+        Windows::of(self.len(), self.longer.clone(), windowing)
+    }
+}
+
+/// Sequences that go through the encoder together, and the texts whose vectors come of them.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     /// (tokens)
     pub input_ids: Vec<u32>,
-    /// (tokens), counted from 0 in each text.
+    /// (tokens), counted from 0 in each sequence.
     pub position_ids: Vec<u32>,
     /// (tokens)
     pub token_type_ids: Vec<u32>,
-    /// (tokens), as in [`Tokens::words`].
-    pub words: Vec<u32>,
-    /// (texts + 1): text i is tokens `bounds[i]..bounds[i + 1]`.
+    /// (sequences + 1): sequence i is tokens `bounds[i]..bounds[i + 1]`.
     pub bounds: Vec<usize>,
-    /// (texts)
-    pub word_counts: Vec<u32>,
+    /// What becomes of the tokens' vectors: texts in the order of the input, the first and the last perhaps in part.
+    pub parts: Vec<Part>,
+    /// Texts that end here and took no work, as their sequences were there already.
+    pub repeated_texts: u64,
+    /// Tokens that took no work, as their sequences were there already.
+    pub repeated_tokens: u64,
+}
+
+/// Some tokens of a text that follow each other, in the text and among the tokens of the batch.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// The text.
+    pub text: Arc<Tokens>,
+    /// Which of its tokens.
+    pub tokens: Range<usize>,
+    /// Where the first of them is in the batch.
+    pub first: usize,
+}
+
+impl Part {
+    /// Whether the text ends with it.
+    pub fn ends_text(&self) -> bool {
+        self.tokens.end == self.text.len()
+    }
+
+    /// The words of its tokens.
+    pub fn words(&self) -> &[u32] {
+        &self.text.words[self.tokens.clone()]
+    }
+
+    /// Its vectors out of those of the batch, (tokens, width).
+    pub fn vectors<'a>(&self, hidden_state: &'a [f32], width: usize) -> &'a [f32] {
+        &hidden_state[self.first * width..][..self.tokens.len() * width]
+    }
 }
 
 impl Batch {
@@ -39,43 +109,169 @@ impl Batch {
         Self { bounds: vec![0], ..Self::default() }
     }
 
-    /// Adds a text at the end.
-    pub fn push(&mut self, tokens: &Tokens) {
-        self.input_ids.extend(&tokens.input_ids);
-        self.position_ids.extend(0..tokens.input_ids.len() as u32);
-        self.token_type_ids.extend(&tokens.token_type_ids);
-        self.words.extend(&tokens.words);
+    /// Adds a text at the end, as one sequence.
+    pub fn push(&mut self, text: &Tokens) {
+        let windows = text.windows(None);
+        let first = self.tokens();
+        self.push_sequence(text, &windows, &windows.get(0));
+        self.parts.push(Part { text: Arc::new(text.clone()), tokens: 0..text.len(), first });
+    }
+
+    /// Adds a window, with what stands around it, as a sequence.
+    fn push_sequence(&mut self, text: &Tokens, windows: &Windows, window: &Window) {
+        let [before, after] = windows.around();
+        for range in [before, window.holds.clone(), after] {
+            self.input_ids.extend(&text.input_ids[range.clone()]);
+            self.token_type_ids.extend(&text.token_type_ids[range]);
+        }
+        let start = self.bounds[self.bounds.len() - 1];
+        self.position_ids.extend(0..(self.input_ids.len() - start) as u32);
         self.bounds.push(self.input_ids.len());
-        self.word_counts.push(tokens.word_count);
     }
 
-    /// Number of texts.
+    /// Takes the last sequence back.
+    fn pop_sequence(&mut self) {
+        self.bounds.pop();
+        let start = self.bounds[self.bounds.len() - 1];
+        self.input_ids.truncate(start);
+        self.position_ids.truncate(start);
+        self.token_type_ids.truncate(start);
+    }
+
+    /// A sequence's ids and token types.
+    fn sequence(&self, index: usize) -> [&[u32]; 2] {
+        let tokens = self.bounds[index]..self.bounds[index + 1];
+        [&self.input_ids[tokens.clone()], &self.token_type_ids[tokens]]
+    }
+
+    /// Number of texts that end in this batch.
     pub fn texts(&self) -> usize {
-        self.word_counts.len()
+        self.ended_texts().count()
     }
 
-    /// Number of tokens.
+    /// The texts that end in this batch, in the order of the input.
+    pub fn ended_texts(&self) -> impl Iterator<Item = &Tokens> {
+        self.parts.iter().filter(|part| part.ends_text()).map(|part| &*part.text)
+    }
+
+    /// Tokens that go through the encoder.
     pub fn tokens(&self) -> usize {
         self.input_ids.len()
     }
+
+    /// Whether no text goes on in the next batch.
+    pub fn ends_with_text(&self) -> bool {
+        self.parts.last().is_none_or(Part::ends_text)
+    }
+
+    /// Whether the parts are all tokens in their order, none twice and none left out.
+    pub fn is_in_order(&self) -> bool {
+        let mut next = 0;
+        let in_order = self.parts.iter().all(|part| {
+            let follows = part.first == next;
+            next = part.first + part.tokens.len();
+            follows
+        });
+        in_order && next == self.tokens()
+    }
 }
 
-/// Groups texts into batches of at most `batch_tokens` tokens; a longer text is a batch by itself.
+/// How large batches may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Tokens that go through the encoder, unless one sequence alone has more. There are no more sequences either, so
+    /// that empty texts do not make a batch grow without bound.
+    pub tokens: usize,
+    /// Tokens whose vectors come of it: more than the above where sequences are the same.
+    pub rows: usize,
+}
+
+/// Groups texts, or their windows, into batches. Those of one text may be spread over several, the last of which ends with
+/// it: where a batch ends with a text, a job can go on later.
 ///
 /// Where the cuts fall never changes a number: see [`crate::kernels`].
 pub struct Batches<I> {
     texts: I,
-    batch_tokens: usize,
-    pending: Option<Tokens>,
+    windowing: Option<Windowing>,
+    limits: Limits,
+    current: Option<Current>,
+}
+
+/// A text that is not in a batch yet, or not all of it.
+struct Current {
+    text: Arc<Tokens>,
+    windows: Windows,
+    next: usize,
+    /// Whether all windows so far took no work.
+    repeated: bool,
 }
 
 impl<I, E> Batches<I>
 where
     I: Iterator<Item = Result<Tokens, E>>,
 {
-    /// Batches of `texts`.
-    pub fn new(texts: I, batch_tokens: usize) -> Self {
-        Self { texts, batch_tokens, pending: None }
+    /// Batches of `texts`, cut into windows where they are too long.
+    pub fn new(texts: I, windowing: Option<Windowing>, limits: Limits) -> Self {
+        Self { texts, windowing, limits, current: None }
+    }
+
+    fn begin(&self, text: Tokens) -> Current {
+        let windows = text.windows(self.windowing);
+        Current { text: Arc::new(text), windows, next: 0, repeated: true }
+    }
+}
+
+/// A batch that is being filled.
+struct Filling {
+    batch: Batch,
+    limits: Limits,
+    /// Sequences by their hash; of two different ones with the same hash, the first.
+    sequences: AHashMap<u64, usize>,
+    hasher: RandomState,
+    rows: usize,
+}
+
+impl Filling {
+    fn new(limits: Limits) -> Self {
+        let hasher = RandomState::with_seeds(0, 1, 2, 3);
+        Self { batch: Batch::new(), limits, sequences: AHashMap::new(), hasher, rows: 0 }
+    }
+
+    /// Adds the next window of a text, unless the batch is full.
+    fn take(&mut self, current: &mut Current) -> bool {
+        let Current { text, windows, next, repeated } = current;
+        let Self { batch, limits, .. } = self;
+        let window = windows.get(*next);
+        let some = !batch.parts.is_empty();
+        if some && (batch.parts.len() >= limits.tokens || self.rows + window.gives.len() > limits.rows) {
+            return false;
+        }
+        // Put there first and taken back if there is one like it: most are new.
+        let sequence = batch.bounds.len() - 1;
+        batch.push_sequence(text, windows, &window);
+        let own = batch.sequence(sequence);
+        let length = own[0].len();
+        let before = *self.sequences.entry(self.hasher.hash_one(own)).or_insert(sequence);
+        let mut start = batch.bounds[sequence];
+        if before < sequence && batch.sequence(before) == own {
+            start = batch.bounds[before];
+            batch.pop_sequence();
+            batch.repeated_tokens += length as u64;
+        } else if some && batch.tokens() > limits.tokens {
+            batch.pop_sequence();
+            return false;
+        } else {
+            *repeated = false;
+        }
+        let around = windows.around()[0].len();
+        let skipped = if *next == 0 { 0 } else { around + window.gives.start - window.holds.start };
+        batch.parts.push(Part { text: text.clone(), tokens: window.gives.clone(), first: start + skipped });
+        self.rows += window.gives.len();
+        *next += 1;
+        if *next == windows.len() && *repeated {
+            batch.repeated_texts += 1;
+        }
+        true
     }
 }
 
@@ -86,23 +282,29 @@ where
     type Item = Result<Batch, E>;
 
     fn next(&mut self) -> Option<Result<Batch, E>> {
-        let mut batch = Batch::new();
+        let mut filling = Filling::new(self.limits);
+        let goes_on = self.current.as_ref().is_some_and(|current| current.next > 0);
         loop {
-            let tokens = match self.pending.take().map(Ok).or_else(|| self.texts.next()) {
-                None => break,
-                Some(Err(error)) => return Some(Err(error)),
-                Some(Ok(tokens)) => tokens,
+            let mut current = match self.current.take() {
+                Some(current) => current,
+                None => match self.texts.next() {
+                    None => break,
+                    Some(Err(error)) => return Some(Err(error)),
+                    Some(Ok(text)) => self.begin(text),
+                },
             };
-            // Texts without tokens must not let a batch grow without bound, so texts count as well.
-            let full =
-                batch.tokens() + tokens.input_ids.len() > self.batch_tokens || batch.texts() >= self.batch_tokens;
-            if full && batch.texts() > 0 {
-                self.pending = Some(tokens);
+            let mut full = false;
+            while current.next < current.windows.len() && !full {
+                full = !filling.take(&mut current);
+            }
+            if full {
+                self.current = Some(current);
+            }
+            if full || goes_on {
                 break;
             }
-            batch.push(&tokens);
         }
-        (batch.texts() > 0).then_some(Ok(batch))
+        (!filling.batch.parts.is_empty()).then_some(Ok(filling.batch))
     }
 }
 
@@ -112,29 +314,97 @@ mod tests {
     use proptest::prelude::*;
     use std::convert::Infallible;
 
+    /// A text of `length` tokens between two special ones; texts of the same kind and length are the same.
+    fn text(kind: u32, length: usize) -> Tokens {
+        let tokens = length + 2;
+        Tokens {
+            input_ids: (0..tokens as u32).map(|i| i + 1000 * kind).collect(),
+            token_type_ids: vec![0; tokens],
+            words: (0..tokens).map(|i| if i == 0 || i > length { SPECIAL } else { i as u32 - 1 }).collect(),
+            word_count: length as u32,
+            longer: 1..length + 1,
+        }
+    }
+
+    fn batches(texts: &[Tokens], windowing: Option<Windowing>, limits: Limits) -> Vec<Batch> {
+        let texts = texts.iter().cloned().map(Ok::<_, Infallible>);
+        Batches::new(texts, windowing, limits).map(Result::unwrap).collect()
+    }
+
     proptest! {
         #[test]
-        fn every_text_once_in_order_and_no_batch_too_large(lengths in proptest::collection::vec(0usize..20, 0..50), limit in 1usize..40) {
-            let texts = lengths.iter().enumerate().map(|(i, &length)| Ok::<_, Infallible>(Tokens {
-                input_ids: vec![i as u32; length],
-                token_type_ids: vec![0; length],
-                words: vec![SPECIAL; length],
-                word_count: 0,
-            }));
-            let batches: Vec<Batch> = Batches::new(texts, limit).map(Result::unwrap).collect();
-            let mut next = 0;
-            for batch in &batches {
-                prop_assert!(batch.tokens() <= limit || batch.texts() == 1);
-                prop_assert!(batch.texts() > 0);
-                for bounds in batch.bounds.windows(2) {
-                    let ids = &batch.input_ids[bounds[0]..bounds[1]];
-                    prop_assert_eq!(ids.len(), lengths[next]);
-                    prop_assert!(ids.iter().all(|&id| id as usize == next));
-                    prop_assert!(batch.position_ids[bounds[0]..bounds[1]].iter().copied().eq(0..ids.len() as u32));
-                    next += 1;
+        fn every_token_once_in_order_and_no_batch_too_large(
+            shapes in proptest::collection::vec((0u32..3, 0usize..30), 0..50),
+            tokens in 1usize..60,
+            factor in 1usize..4,
+            room in proptest::option::of(1usize..12),
+        ) {
+            let texts: Vec<Tokens> = shapes.iter().map(|&(kind, length)| text(kind, length)).collect();
+            let windowing = room.map(|room| Windowing { max_length: room + 2, stride: None });
+            let limits = Limits { tokens, rows: tokens * factor };
+            let (mut ended, mut at) = (0, 0);
+            let (mut encoded, mut repeated, mut all) = (0, 0, 0);
+            for batch in batches(&texts, windowing, limits) {
+                prop_assert!(!batch.parts.is_empty() && batch.parts.len() <= tokens);
+                prop_assert!(at == 0 || batch.texts() == 0 || batch.ends_with_text(), "a text that goes on ends its batch");
+                prop_assert!(batch.tokens() <= tokens || batch.bounds.len() == 2);
+                let rows: usize = batch.parts.iter().map(|part| part.tokens.len()).sum();
+                prop_assert!(rows <= limits.rows || batch.parts.len() == 1);
+                for part in &batch.parts {
+                    prop_assert_eq!((&*part.text, part.tokens.start), (&texts[ended], at));
+                    let in_batch = part.first..part.first + part.tokens.len();
+                    prop_assert_eq!(&batch.input_ids[in_batch], &part.text.input_ids[part.tokens.clone()]);
+                    at = part.tokens.end;
+                    if part.ends_text() {
+                        (ended, at) = (ended + 1, 0);
+                    }
                 }
+                for (index, bounds) in batch.bounds.windows(2).enumerate() {
+                    let sequence = bounds[0]..bounds[1];
+                    prop_assert!(batch.position_ids[sequence.clone()].iter().copied().eq(0..sequence.len() as u32));
+                    prop_assert!((0..index).all(|other| batch.sequence(other) != batch.sequence(index)), "each once");
+                    prop_assert!(windowing.is_none_or(|windowing| sequence.len() <= windowing.max_length));
+                }
+                encoded += batch.tokens();
+                repeated += batch.repeated_tokens as usize;
             }
-            prop_assert_eq!(next, lengths.len());
+            prop_assert_eq!((ended, at), (texts.len(), 0));
+            for text in &texts {
+                all += text.windows(windowing).tokens();
+            }
+            prop_assert_eq!(encoded + repeated, all);
         }
+    }
+
+    #[test]
+    fn the_same_text_goes_through_once_and_does_not_fill_the_batch() {
+        let texts = [text(1, 3), text(2, 3), text(1, 3), text(1, 3), text(2, 3), text(3, 3)];
+        let batches = batches(&texts, None, Limits { tokens: 10, rows: 25 });
+        let counts = |batch: &Batch| (batch.tokens(), batch.texts(), batch.repeated_texts, batch.repeated_tokens);
+        assert_eq!(batches.iter().map(counts).collect::<Vec<_>>(), [(10, 5, 3, 15), (5, 1, 0, 0)]);
+        assert_eq!(batches[0].parts.iter().map(|part| part.first).collect::<Vec<_>>(), [0, 5, 0, 0, 5]);
+        assert!(!batches[0].is_in_order() && batches[1].is_in_order());
+    }
+
+    #[test]
+    fn token_types_tell_texts_apart() {
+        let pair = Tokens { token_type_ids: vec![0, 0, 0, 1, 1], ..text(1, 3) };
+        let batches = batches(&[text(1, 3), pair], None, Limits { tokens: 10, rows: 10 });
+        assert_eq!((batches.len(), batches[0].bounds.len(), batches[0].repeated_texts), (1, 3, 0));
+    }
+
+    #[test]
+    fn the_windows_of_a_text_may_be_spread_over_batches() {
+        let windowing = Windowing { max_length: 6, stride: Some(2) };
+        let batches = batches(&[text(1, 9), text(2, 1)], Some(windowing), Limits { tokens: 12, rows: 48 });
+        let parts =
+            |batch: &Batch| batch.parts.iter().map(|part| (part.tokens.clone(), part.first)).collect::<Vec<_>>();
+        assert_eq!(
+            batches.iter().map(parts).collect::<Vec<_>>(),
+            [vec![(0..4, 0), (4..6, 6 + 2)], vec![(6..8, 2), (8..11, 6 + 3)], vec![(0..3, 0)],]
+        );
+        assert_eq!(batches.iter().map(Batch::texts).collect::<Vec<_>>(), [0, 1, 1]);
+        let ids: Vec<u32> = [0, 3, 4, 5, 6, 10].iter().map(|id| id + 1000).collect();
+        assert_eq!(batches[0].input_ids[6..], ids, "special tokens stand around every window");
     }
 }

@@ -245,6 +245,11 @@ pub struct ExtractArgs {
     #[arg(long, value_name = "HOW", value_enum, default_value_t, help_heading = "Vectors")]
     pub overflow: Overflow,
 
+    /// With --overflow window: tokens that a window shares with the next one, as in transformers [default: half of
+    /// its text]
+    #[arg(long, value_name = "N", help_heading = "Vectors")]
+    pub stride: Option<usize>,
+
     /// Only part I of N contiguous parts with equally many tokens, from 1/N to N/N; `auto` or `auto/N` asks the scheduler
     ///
     /// `merge` joins the parts' directories. `auto` takes the part from SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT in a

@@ -13,8 +13,8 @@ use crate::encoder::{self, Ahead, Encoder, Ops, Settings};
 use crate::error::{Error, Result};
 use crate::input::Text;
 use crate::kernels;
-use crate::pooling;
-use crate::spec::{Compute, Emit, Pooling, SpecialTokens, WordPooling};
+use crate::pooling::{Sentences, Words};
+use crate::spec::{Compute, Pooling, SpecialTokens, WordPooling};
 use crate::tokens::{Encoded, Tokenizer};
 
 /// Cosines of all vectors with each other, (vectors, vectors).
@@ -59,15 +59,15 @@ pub fn run(args: &CompareArgs, console: &Console) -> Result<()> {
     let settings =
         Settings { deepest: config.num_hidden_layers, pooler: false, compute: Compute::F32, ops: Ops::Kernels };
     let encoder = Encoder::for_one_batch(&weights, &config, settings, Ahead::default());
-    let (width, keep) = (config.hidden_size, SpecialTokens::Keep);
+    let width = config.hidden_size;
     let mut layers: Vec<Cosines> = Vec::new();
     encoder.visit_hidden_states(&batch, |_, hidden_state| {
         kernels::with_numbers(hidden_state, |numbers| {
             layers.push(if args.word.is_some() {
-                let words = pooling::rows(Emit::Word, numbers, width, &batch, WordPooling::Mean, keep);
+                let words = Words::new(WordPooling::Mean).take(numbers, width, &batch);
                 cosines(&rows.iter().map(|&row| &words[row * width..][..width]).collect::<Vec<_>>())
             } else {
-                let means = pooling::sentences(numbers, width, &batch, Pooling::Mean, keep);
+                let means = Sentences::new(Pooling::Mean, SpecialTokens::Keep).take(numbers, width, &batch);
                 cosines(&means.chunks_exact(width).collect::<Vec<_>>())
             });
             Ok(())

@@ -73,7 +73,7 @@ pub enum Error {
     /// Texts beyond the model's limit under `--overflow error`.
     #[error(
         "{count} of {texts} texts are longer than {max_length} tokens; the first: {examples}; nothing was encoded; \
-             shorten them, or choose --overflow truncate"
+             shorten them, or choose --overflow truncate or window"
     )]
     TooLong {
         /// How many are too long.
@@ -83,6 +83,23 @@ pub enum Error {
         /// The limit in tokens, special tokens included.
         max_length: usize,
         /// The first few, as `row 3 (612 tokens)`.
+        examples: String,
+    },
+
+    /// Pairs that leave no room for windows under `--overflow window`.
+    #[error(
+        "{count} of {texts} texts are pairs that cannot be cut into windows of {max_length} tokens, as each window has the \
+             whole shorter text; room for the longer one in the first: {examples}; nothing was encoded; shorten the \
+             shorter text, choose a smaller --stride, or choose --overflow truncate"
+    )]
+    NoRoom {
+        /// How many.
+        count: u64,
+        /// Of how many texts.
+        texts: u64,
+        /// The limit in tokens, special tokens included.
+        max_length: usize,
+        /// The first few, as `row 3 (2 tokens)`.
         examples: String,
     },
 
@@ -239,8 +256,11 @@ impl Error {
 
     /// Whether the input is to blame.
     pub fn is_of_input(&self) -> bool {
-        use Error::{BadLines, Input, TokenOutOfRange, Tokenize, TooLong};
-        matches!(self, BadLines(..) | Input { .. } | TooLong { .. } | TokenOutOfRange { .. } | Tokenize { .. })
+        use Error::{BadLines, Input, NoRoom, TokenOutOfRange, Tokenize, TooLong};
+        matches!(
+            self,
+            BadLines(..) | Input { .. } | TooLong { .. } | NoRoom { .. } | TokenOutOfRange { .. } | Tokenize { .. }
+        )
     }
 
     /// The error, or a better one when it is that the disk of `directory` is full.

@@ -155,8 +155,14 @@ fn describe_output(manifest: &Value) -> String {
         ("texts", count("texts")),
         ("tokens", count("tokens")),
         ("truncated", format!("{} texts, {} tokens", count("truncated_texts"), count("truncated_tokens"))),
-        ("made by", format!("layerwise {} ({})", text(&manifest["layerwise"]), text(&manifest["instruction_set"]))),
     ]);
+    if counts["windowed_texts"].as_u64() > Some(0) {
+        lines.push(("windows", format!("{} of {} texts", count("windows"), count("windowed_texts"))));
+    }
+    lines.push((
+        "made by",
+        format!("layerwise {} ({})", text(&manifest["layerwise"]), text(&manifest["instruction_set"])),
+    ));
     let mut description = table(&lines);
     description.push_str("arrays\n");
     for array in manifest["arrays"].as_array().into_iter().flatten() {

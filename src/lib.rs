@@ -56,6 +56,7 @@ pub mod tokens;
 
 pub mod batch;
 pub mod spool;
+pub mod windows;
 
 pub mod encoder;
 pub mod kernels;

@@ -12,6 +12,7 @@ use crate::spec::{
     WordPooling,
 };
 use crate::spool::TextCounts;
+use crate::windows::Windowing;
 
 /// What a job computes and writes, every default filled in. Two jobs with equal plans, models and inputs are one job.
 ///
@@ -34,6 +35,8 @@ pub struct Plan {
     pub max_length: usize,
     /// What happens to longer texts.
     pub overflow: Overflow,
+    /// Tokens that the windows of a longer text share; half of what they have room for where it is not given.
+    pub stride: Option<usize>,
     /// The formats of the input.
     pub input_format: Vec<InputFormat>,
     /// Which of its columns are what, and whether words are given.
@@ -85,7 +88,7 @@ pub struct ArrayPlan {
 pub struct Counts {
     /// Texts.
     pub texts: u64,
-    /// Tokens encoded, special tokens included.
+    /// Tokens of the texts as they are encoded, special tokens included.
     pub tokens: u64,
     /// Rows of token vectors; fewer than tokens when special tokens are dropped.
     pub token_rows: u64,
@@ -97,10 +100,25 @@ pub struct Counts {
     pub truncated_tokens: u64,
     /// Words that lost all or some of their tokens to a cut.
     pub truncated_words: u64,
+    /// Texts that are encoded in windows.
+    pub windowed_texts: u64,
+    /// Their windows.
+    pub windows: u64,
+    /// Tokens encoded beside `tokens`, as windows overlap and each has its own special tokens.
+    pub overlap_tokens: u64,
     /// Words of pre-tokenized input for which the tokenizer has no token: rows of zeros.
     pub deleted_words: u64,
     /// Texts without a token that takes part in pooling: rows of zeros.
     pub empty_texts: u64,
+}
+
+/// What decides how a text is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counting {
+    /// Whether special tokens have rows.
+    pub special_tokens: SpecialTokens,
+    /// How it is cut into windows, if it is.
+    pub windowing: Option<Windowing>,
 }
 
 impl Plan {
@@ -126,6 +144,11 @@ impl Plan {
             return Err(Error::Usage(format!(
                 "--max-length {max_length} is beyond the model's limit of {limit} tokens"
             )));
+        }
+        if args.stride.is_some() && args.overflow != Overflow::Window {
+            return Err(Error::Usage(
+                "--stride says how far windows overlap, and goes with --overflow window only".to_owned(),
+            ));
         }
         if args.dtype == Dtype::Bf16 && args.format == Format::Npy && args.output.is_some() {
             return Err(Error::Usage(
@@ -172,6 +195,7 @@ impl Plan {
             normalize: args.normalize,
             max_length,
             overflow: args.overflow,
+            stride: args.stride,
             input_format: input.formats(),
             columns: input.columns().clone(),
             format: args.format,
@@ -196,6 +220,17 @@ impl Plan {
         } else {
             0
         }
+    }
+
+    /// What decides how a text is counted.
+    pub fn counting(&self) -> Counting {
+        Counting { special_tokens: self.special_tokens, windowing: self.windowing() }
+    }
+
+    /// How texts beyond the limit are cut into windows, if they are.
+    pub fn windowing(&self) -> Option<Windowing> {
+        let Self { max_length, stride, .. } = *self;
+        (self.overflow == Overflow::Window).then_some(Windowing { max_length, stride })
     }
 
     /// Whether this kind of vector is written.
@@ -247,10 +282,26 @@ impl Plan {
 }
 
 impl Counts {
+    /// Token sequences that go through the encoder: texts, and windows of texts.
+    pub fn sequences(&self) -> u64 {
+        self.texts - self.windowed_texts + self.windows
+    }
+
+    /// Tokens that go through the encoder, those of repeated texts each time.
+    pub fn encoded_tokens(&self) -> u64 {
+        self.tokens + self.overlap_tokens
+    }
+
     /// Adds a text.
-    pub fn add(&mut self, text: TextCounts, special_tokens: SpecialTokens) {
-        let dropped = if special_tokens == SpecialTokens::Keep { 0 } else { text.special_tokens };
+    pub fn add(&mut self, text: TextCounts, counting: Counting) {
+        let dropped = if counting.special_tokens == SpecialTokens::Keep { 0 } else { text.special_tokens };
         let rows = text.tokens - dropped;
+        let windows = text.windows(counting.windowing);
+        if windows.len() > 1 {
+            self.windowed_texts += 1;
+            self.windows += windows.len() as u64;
+            self.overlap_tokens += windows.tokens() as u64 - u64::from(text.tokens);
+        }
         self.texts += 1;
         self.tokens += u64::from(text.tokens);
         self.token_rows += u64::from(rows);

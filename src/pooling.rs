@@ -1,137 +1,241 @@
-//! From token vectors to word and sentence vectors. Pure functions of one layer's hidden state.
+//! From token vectors to word and sentence vectors, layer by layer.
 //!
-//! Sums are taken in float64 and rounded once, so that pooling adds next to nothing to a layer's error. The
-//! definitions are those of sentence-transformers' `Pooling`.
+//! Sums are taken in float64, in the order of the tokens, and rounded once, so that pooling adds next to nothing to a
+//! layer's error. The definitions are those of sentence-transformers' `Pooling`.
+//!
+//! A text that is too long may go on in the next batch. So each pooling here takes batch after batch of one layer, and
+//! keeps what it needs of the text that has not ended: a few vectors, however long it is. Where a batch ends does not
+//! show in a number.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
-use crate::batch::{Batch, SPECIAL};
+use crate::batch::{Batch, Part, SPECIAL};
 use crate::spec::{Emit, Pooling, SpecialTokens, WordPooling};
 
-/// The rows of one kind for a batch: `hidden_state` (tokens, width) → (rows of the kind, width).
-///
-/// Not for `pooler` and `sentence`, which belong to the model rather than to a layer.
-pub fn rows<'a>(
-    emit: Emit,
-    hidden_state: &'a [f32],
-    width: usize,
-    batch: &Batch,
-    word_pooling: WordPooling,
-    special_tokens: SpecialTokens,
-) -> Cow<'a, [f32]> {
-    match (emit, emit.pooling()) {
-        (Emit::Token, _) if special_tokens == SpecialTokens::Keep => Cow::Borrowed(hidden_state),
-        (Emit::Token, _) => {
-            let rows = hidden_state.chunks_exact(width).zip(&batch.words).filter(|(_, word)| **word != SPECIAL);
-            Cow::Owned(rows.flat_map(|(row, _)| row).copied().collect())
+/// Makes the rows of one kind out of one layer.
+pub enum Rows {
+    /// A row per token.
+    Tokens(SpecialTokens),
+    /// A row per word.
+    Words(Words),
+    /// A row per text.
+    Sentences(Sentences),
+}
+
+impl Rows {
+    /// For any kind but `pooler` and `sentence`, which belong to the model rather than to a layer.
+    pub fn new(emit: Emit, word_pooling: WordPooling, special_tokens: SpecialTokens) -> Self {
+        match (emit, emit.pooling()) {
+            (Emit::Token, _) => Rows::Tokens(special_tokens),
+            (Emit::Word, _) => Rows::Words(Words::new(word_pooling)),
+            (_, Some(pooling)) => Rows::Sentences(Sentences::new(pooling, special_tokens)),
+            (_, None) => unreachable!("{} is not pooled from a layer", emit.name()),
         }
-        (Emit::Word, _) => Cow::Owned(words(hidden_state, width, batch, word_pooling)),
-        (_, Some(pooling)) => Cow::Owned(sentences(hidden_state, width, batch, pooling, special_tokens)),
-        (_, None) => unreachable!("{} is not pooled from a layer", emit.name()),
+    }
+
+    /// The next rows: `hidden_state` (tokens, width) → (rows that are done with this batch, width).
+    pub fn take<'a>(&mut self, hidden_state: &'a [f32], width: usize, batch: &Batch) -> Cow<'a, [f32]> {
+        match self {
+            Rows::Tokens(special_tokens) => tokens(hidden_state, width, batch, *special_tokens),
+            Rows::Words(words) => Cow::Owned(words.take(hidden_state, width, batch)),
+            Rows::Sentences(sentences) => Cow::Owned(sentences.take(hidden_state, width, batch)),
+        }
     }
 }
 
-/// One vector per text: (tokens, width) → (texts, width). A text of which no token takes part has zeros.
-pub fn sentences(
-    hidden_state: &[f32],
-    width: usize,
-    batch: &Batch,
+/// One vector per token; where each goes to its text as it stands, nothing is copied.
+fn tokens<'a>(hidden_state: &'a [f32], width: usize, batch: &Batch, special_tokens: SpecialTokens) -> Cow<'a, [f32]> {
+    let keep = special_tokens == SpecialTokens::Keep;
+    if keep && batch.is_in_order() {
+        return Cow::Borrowed(hidden_state);
+    }
+    let mut out = Vec::new();
+    for part in &batch.parts {
+        let vectors = part.vectors(hidden_state, width);
+        if keep {
+            out.extend_from_slice(vectors);
+        } else {
+            let rows = vectors.chunks_exact(width).zip(part.words()).filter(|(_, word)| **word != SPECIAL);
+            rows.for_each(|(row, _)| out.extend_from_slice(row));
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Pools the tokens of each text. A text of which no token takes part has zeros.
+pub struct Sentences {
     pooling: Pooling,
     special_tokens: SpecialTokens,
-) -> Vec<f32> {
-    let mut out = vec![0.0; batch.texts() * width];
-    for (bounds, out) in batch.bounds.windows(2).zip(out.chunks_exact_mut(width)) {
-        let rows = hidden_state[bounds[0] * width..bounds[1] * width].chunks_exact(width);
-        let taking_part = rows
-            .clone()
-            .zip(&batch.words[bounds[0]..bounds[1]])
-            .filter(|(_, word)| special_tokens == SpecialTokens::Keep || **word != SPECIAL)
-            .map(|(row, _)| row);
+    /// Tokens of the text that took part so far.
+    count: usize,
+    /// (width) for poolings that are sums.
+    sums: Vec<f64>,
+    /// (width) for those that are not.
+    row: Vec<f32>,
+}
+
+impl Sentences {
+    /// Pools all tokens, or all that are not special.
+    pub fn new(pooling: Pooling, special_tokens: SpecialTokens) -> Self {
+        Self { pooling, special_tokens, count: 0, sums: Vec::new(), row: Vec::new() }
+    }
+
+    /// (tokens, width) → (texts that end in this batch, width)
+    pub fn take(&mut self, hidden_state: &[f32], width: usize, batch: &Batch) -> Vec<f32> {
+        self.sums.resize(width, 0.0);
+        self.row.resize(width, 0.0);
+        let mut out = Vec::with_capacity(batch.parts.len() * width);
+        for part in &batch.parts {
+            self.add(part, part.vectors(hidden_state, width), width);
+            if part.ends_text() {
+                self.end_text(&mut out);
+            }
+        }
+        out
+    }
+
+    fn add(&mut self, part: &Part, vectors: &[f32], width: usize) {
+        let Self { pooling, special_tokens, count, sums, row } = self;
+        let mut rows = vectors.chunks_exact(width);
         match pooling {
-            Pooling::Cls => copy(rows.clone().next(), out),
-            Pooling::Lasttoken => copy(rows.clone().next_back(), out),
-            Pooling::Mean => weighted_sum(taking_part, |_| 1.0, |count, _| count, out),
-            Pooling::MeanSqrtLen => weighted_sum(taking_part, |_| 1.0, |count, _| count.sqrt(), out),
-            Pooling::Weightedmean => weighted_sum(taking_part, |index| index as f64 + 1.0, |_, total| total, out),
-            Pooling::Max => {
-                for (index, row) in taking_part.enumerate() {
-                    for (out, value) in out.iter_mut().zip(row) {
-                        *out = if index == 0 { *value } else { out.max(*value) };
-                    }
-                }
-            }
+            Pooling::Cls if part.tokens.start > 0 => return,
+            Pooling::Cls => return rows.next().into_iter().for_each(|first| row.copy_from_slice(first)),
+            Pooling::Lasttoken => return rows.next_back().into_iter().for_each(|last| row.copy_from_slice(last)),
+            _ => {}
         }
-    }
-    out
-}
-
-/// One vector per word: (tokens, width) → (words, width). A word without tokens has zeros.
-fn words(hidden_state: &[f32], width: usize, batch: &Batch, pooling: WordPooling) -> Vec<f32> {
-    let count: usize = batch.word_counts.iter().map(|&count| count as usize).sum();
-    let mut out = vec![0.0; count * width];
-    let mut first_row = 0;
-    for (bounds, &count) in batch.bounds.windows(2).zip(&batch.word_counts) {
-        for (word, tokens) in word_tokens(&batch.words, bounds[0]..bounds[1]) {
-            let out = &mut out[(first_row + word as usize) * width..][..width];
-            let row = |token: usize| &hidden_state[token * width..][..width];
-            let (first, last) = (tokens.start, tokens.end - 1);
+        for (vector, &word) in rows.zip(part.words()) {
+            if *special_tokens == SpecialTokens::Drop && word == SPECIAL {
+                continue;
+            }
             match pooling {
-                WordPooling::First => copy(Some(row(first)), out),
-                WordPooling::Last => copy(Some(row(last)), out),
-                WordPooling::FirstLast => weighted_sum([row(first), row(last)].into_iter(), |_| 1.0, |n, _| n, out),
-                WordPooling::Mean => weighted_sum(tokens.map(row), |_| 1.0, |n, _| n, out),
+                Pooling::Max if *count == 0 => row.copy_from_slice(vector),
+                Pooling::Max => row.iter_mut().zip(vector).for_each(|(row, value)| *row = row.max(*value)),
+                Pooling::Weightedmean => add_weighted(sums, *count as f64 + 1.0, vector),
+                _ => add_weighted(sums, 1.0, vector),
+            }
+            *count += 1;
+        }
+    }
+
+    /// Appends the text's row, and is ready for the next text.
+    fn end_text(&mut self, out: &mut Vec<f32>) {
+        let count = self.count as f64;
+        let divisor = match self.pooling {
+            Pooling::Cls | Pooling::Lasttoken | Pooling::Max => {
+                out.extend_from_slice(&self.row);
+                self.row.fill(0.0);
+                self.count = 0;
+                return;
+            }
+            Pooling::Mean => count,
+            Pooling::MeanSqrtLen => count.sqrt(),
+            Pooling::Weightedmean => count * (count + 1.0) / 2.0,
+        };
+        push_divided(&self.sums, if self.count > 0 { divisor } else { 1.0 }, out);
+        self.sums.fill(0.0);
+        self.count = 0;
+    }
+}
+
+/// Pools the tokens of each word. A word without tokens has zeros.
+pub struct Words {
+    pooling: WordPooling,
+    /// The word whose tokens are being taken.
+    current: Option<u32>,
+    /// Its tokens so far.
+    count: usize,
+    /// (width)
+    sums: Vec<f64>,
+    /// (width) its first token, and its last so far.
+    first: Vec<f32>,
+    last: Vec<f32>,
+    /// Rows of the text that were made.
+    done: u32,
+}
+
+impl Words {
+    /// Pools tokens of words in one of the ways.
+    pub fn new(pooling: WordPooling) -> Self {
+        let (sums, first, last) = (Vec::new(), Vec::new(), Vec::new());
+        Self { pooling, current: None, count: 0, sums, first, last, done: 0 }
+    }
+
+    /// (tokens, width) → (words that end in this batch, width)
+    pub fn take(&mut self, hidden_state: &[f32], width: usize, batch: &Batch) -> Vec<f32> {
+        self.sums.resize(width, 0.0);
+        self.first.resize(width, 0.0);
+        self.last.resize(width, 0.0);
+        let mut out = Vec::new();
+        for part in &batch.parts {
+            for (vector, &word) in part.vectors(hidden_state, width).chunks_exact(width).zip(part.words()) {
+                if word == SPECIAL {
+                    continue;
+                }
+                if self.current != Some(word) {
+                    self.end_word(&mut out);
+                    self.fill_up(word, width, &mut out);
+                    self.current = Some(word);
+                }
+                self.add(vector);
+            }
+            if part.ends_text() {
+                self.end_word(&mut out);
+                self.fill_up(part.text.word_count, width, &mut out);
+                self.done = 0;
             }
         }
-        first_row += count as usize;
+        out
     }
-    out
+
+    fn add(&mut self, vector: &[f32]) {
+        if self.pooling == WordPooling::Mean {
+            add_weighted(&mut self.sums, 1.0, vector);
+        } else {
+            if self.count == 0 {
+                self.first.copy_from_slice(vector);
+            }
+            self.last.copy_from_slice(vector);
+        }
+        self.count += 1;
+    }
+
+    /// Appends the current word's row.
+    fn end_word(&mut self, out: &mut Vec<f32>) {
+        if self.current.take().is_none() {
+            return;
+        }
+        match self.pooling {
+            WordPooling::First => out.extend_from_slice(&self.first),
+            WordPooling::Last => out.extend_from_slice(&self.last),
+            WordPooling::FirstLast => {
+                add_weighted(&mut self.sums, 1.0, &self.first);
+                add_weighted(&mut self.sums, 1.0, &self.last);
+                push_divided(&self.sums, 2.0, out);
+            }
+            WordPooling::Mean => push_divided(&self.sums, self.count as f64, out),
+        }
+        self.sums.fill(0.0);
+        self.count = 0;
+        self.done += 1;
+    }
+
+    /// Appends rows of zeros for words without tokens, up to `word`.
+    fn fill_up(&mut self, word: u32, width: usize, out: &mut Vec<f32>) {
+        let missing = word.saturating_sub(self.done);
+        out.resize(out.len() + missing as usize * width, 0.0);
+        self.done += missing;
+    }
 }
 
-/// The words among some tokens, each with its tokens, which stand together.
-fn word_tokens(words: &[u32], tokens: Range<usize>) -> impl Iterator<Item = (u32, Range<usize>)> {
-    let mut at = tokens.start;
-    std::iter::from_fn(move || {
-        while at < tokens.end && words[at] == SPECIAL {
-            at += 1;
-        }
-        let word = *words[..tokens.end].get(at)?;
-        let start = at;
-        while at < tokens.end && words[at] == word {
-            at += 1;
-        }
-        Some((word, start..at))
-    })
-}
-
-fn copy(row: Option<&[f32]>, out: &mut [f32]) {
-    if let Some(row) = row {
-        out.copy_from_slice(row);
+/// `sums += weight · vector`
+fn add_weighted(sums: &mut [f64], weight: f64, vector: &[f32]) {
+    for (sum, value) in sums.iter_mut().zip(vector) {
+        *sum += weight * f64::from(*value);
     }
 }
 
-/// `Σ weight(i) · rowᵢ / divisor(number of rows, Σ weight(i))`, in float64; zeros when there are no rows.
-fn weighted_sum<'a>(
-    rows: impl Iterator<Item = &'a [f32]>,
-    weight: impl Fn(usize) -> f64,
-    divisor: impl Fn(f64, f64) -> f64,
-    out: &mut [f32],
-) {
-    let mut sums = vec![0.0; out.len()];
-    let (mut count, mut total) = (0.0, 0.0);
-    for (index, row) in rows.enumerate() {
-        let weight = weight(index);
-        (count, total) = (count + 1.0, total + weight);
-        for (sum, value) in sums.iter_mut().zip(row) {
-            *sum += weight * f64::from(*value);
-        }
-    }
-    if count > 0.0 {
-        let divisor = divisor(count, total);
-        for (out, sum) in out.iter_mut().zip(&sums) {
-            *out = (sum / divisor) as f32;
-        }
-    }
+fn push_divided(sums: &[f64], divisor: f64, out: &mut Vec<f32>) {
+    out.extend(sums.iter().map(|sum| (sum / divisor) as f32));
 }
 
 /// Scales each row to length 1; a row of zeros stays as it is.
@@ -148,8 +252,11 @@ pub fn normalize(rows: &mut [f32], width: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::batch::Tokens;
+    use proptest::prelude::*;
 
     /// Two texts: [CLS] a ##b c [SEP] (word 1 has no token), and nothing at all.
     fn batch() -> (Batch, Vec<f32>) {
@@ -159,6 +266,7 @@ mod tests {
             token_type_ids: vec![0; 5],
             words: vec![SPECIAL, 0, 0, 2, SPECIAL],
             word_count: 3,
+            longer: 1..4,
         });
         batch.push(&Tokens::default());
         (batch, vec![10.0, -1.0, 1.0, 2.0, 3.0, 4.0, 5.0, -6.0, 20.0, 0.0])
@@ -166,7 +274,7 @@ mod tests {
 
     fn pooled(emit: Emit, special: SpecialTokens, word_pooling: WordPooling) -> Vec<f32> {
         let (batch, hidden) = batch();
-        rows(emit, &hidden, 2, &batch, word_pooling, special).into_owned()
+        Rows::new(emit, word_pooling, special).take(&hidden, 2, &batch).into_owned()
     }
 
     #[test]
@@ -204,6 +312,57 @@ mod tests {
         let (_, hidden) = batch();
         assert_eq!(pooled(Emit::Token, SpecialTokens::Keep, WordPooling::Mean), hidden);
         assert_eq!(pooled(Emit::Token, SpecialTokens::Drop, WordPooling::Mean), hidden[2..8]);
+    }
+
+    proptest! {
+        /// The same bits however a text is spread over batches, and wherever its vectors are in them.
+        #[test]
+        fn where_a_batch_ends_does_not_show(
+            lengths in proptest::collection::vec(1usize..4, 0..8), // tokens of each word; every third word has none
+            cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..4),
+            seed in any::<u64>(),
+        ) {
+            let words = lengths.iter().enumerate().filter(|(word, _)| word % 3 != 1);
+            let words = words.flat_map(|(word, &length)| vec![word as u32; length]);
+            let words: Vec<u32> = [SPECIAL].into_iter().chain(words).chain([SPECIAL]).collect();
+            let tokens = words.len();
+            let ids: Vec<u32> = (0..tokens as u32).collect();
+            let text = Tokens {
+                input_ids: ids.clone(),
+                token_type_ids: ids,
+                words,
+                word_count: lengths.len() as u32,
+                longer: 1..tokens - 1,
+            };
+            let hidden: Vec<f32> = (0..tokens as u64 * 2)
+                .map(|i| (seed ^ i).wrapping_mul(0x9e37_79b9_7f4a_7c15) as f32 / 1e18 - 9.0)
+                .collect();
+            let mut whole = Batch::new();
+            whole.push(&text);
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| 1 + cut.index(tokens - 1)).collect();
+            cuts.extend([0, tokens]);
+            cuts.sort_unstable();
+            cuts.dedup();
+            let text = Arc::new(text);
+            let kinds = [Emit::Token, Emit::Word, Emit::Cls, Emit::Mean, Emit::Max, Emit::MeanSqrtLen, Emit::Weightedmean, Emit::Lasttoken];
+            let ways = [WordPooling::First, WordPooling::Last, WordPooling::FirstLast, WordPooling::Mean];
+            for (kind, way, special) in kinds.iter().flat_map(|&kind| {
+                ways.iter().flat_map(move |&way| [(kind, way, SpecialTokens::Keep), (kind, way, SpecialTokens::Drop)])
+            }) {
+                let expected = Rows::new(kind, way, special).take(&hidden, 2, &whole).into_owned();
+                let mut rows = Rows::new(kind, way, special);
+                for _ in 0..2 { // twice, as nothing of a text may be left when it has ended
+                    let mut found = Vec::new();
+                    for cut in cuts.windows(2) {
+                        let part = Part { text: text.clone(), tokens: cut[0]..cut[1], first: 3 };
+                        let batch = Batch { input_ids: vec![0; 3 + cut[1] - cut[0]], parts: vec![part], ..Batch::new() };
+                        let in_batch = [&[f32::NAN; 6][..], &hidden[cut[0] * 2..cut[1] * 2]].concat();
+                        found.extend_from_slice(&rows.take(&in_batch, 2, &batch));
+                    }
+                    prop_assert_eq!(&found, &expected, "{:?}, {:?}, {:?}", kind, way, special);
+                }
+            }
+        }
     }
 
     #[test]

@@ -9,8 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::plan::Counts;
-use crate::spec::SpecialTokens;
+use crate::plan::{Counting, Counts};
 use crate::spool;
 
 /// A part of the input.
@@ -111,7 +110,7 @@ impl Shard {
     ///
     /// # Errors
     /// Those of reading the spool.
-    pub fn cut(self, spool: &mut spool::Reader, all: &Counts, special_tokens: SpecialTokens) -> io::Result<Part> {
+    pub fn cut(self, spool: &mut spool::Reader, all: &Counts, counting: Counting) -> io::Result<Part> {
         let begins = |part: u32, tokens_before: u64| {
             u128::from(tokens_before) * u128::from(self.of) >= u128::from(part) * u128::from(all.tokens)
         };
@@ -123,7 +122,7 @@ impl Shard {
             }
             if begins(self.index - 1, tokens) {
                 first_row = first_row.min(row);
-                counts.add(text, special_tokens);
+                counts.add(text, counting);
             }
             tokens += u64::from(text.tokens);
             row += 1;
@@ -142,8 +141,11 @@ impl Shard {
 mod tests {
     use super::*;
     use crate::batch::Tokens;
+    use crate::spec::SpecialTokens;
     use crate::spool::{TextCounts, Writer};
     use proptest::prelude::*;
+
+    const ALL: Counting = Counting { special_tokens: SpecialTokens::Keep, windowing: None };
 
     fn parts(lengths: &[u32], of: u32) -> Vec<Part> {
         let mut writer = Writer::temporary();
@@ -151,16 +153,16 @@ mod tests {
         for &length in lengths {
             let zeros = vec![0; length as usize];
             let tokens =
-                Tokens { input_ids: zeros.clone(), token_type_ids: zeros.clone(), words: zeros, word_count: 0 };
+                Tokens { input_ids: zeros.clone(), token_type_ids: zeros.clone(), words: zeros, ..Tokens::default() };
             let counts = TextCounts { tokens: length, ..TextCounts::default() };
-            all.add(counts, SpecialTokens::Keep);
+            all.add(counts, ALL);
             writer.write(counts, &tokens).unwrap();
         }
         let mut spool = writer.finish().unwrap();
         (1..=of)
             .map(|index| {
                 spool.rewind(all.texts).unwrap();
-                let part = Shard { index, of }.cut(&mut spool, &all, SpecialTokens::Keep).unwrap();
+                let part = Shard { index, of }.cut(&mut spool, &all, ALL).unwrap();
                 let read: Vec<u32> = spool.by_ref().map(|tokens| tokens.unwrap().input_ids.len() as u32).collect();
                 assert_eq!(read, lengths[part.first_row as usize..][..part.counts.texts as usize]);
                 part

@@ -277,6 +277,8 @@ pub enum Overflow {
     Truncate,
     /// Stop before any encoding and name the rows
     Error,
+    /// Encode it in windows that overlap (--stride), and take each token from the one in which it has most context
+    Window,
 }
 
 /// The file format of the arrays.

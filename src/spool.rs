@@ -5,11 +5,13 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::sync::Arc;
 
 use tempfile::SpooledTempFile;
 
 use crate::batch::{SPECIAL, Tokens};
+use crate::windows::{Windowing, Windows};
 
 /// Bytes up to which a spool stays in memory.
 const IN_MEMORY: usize = 8 << 20;
@@ -29,20 +31,33 @@ pub struct TextCounts {
     pub words_cut: u32,
     /// Words of pre-tokenized input for which the tokenizer has no token.
     pub words_deleted: u32,
+    /// Where [`Tokens::longer`] begins and ends.
+    pub longer: [u32; 2],
 }
 
 impl TextCounts {
-    const NUMBERS: usize = 6;
+    const NUMBERS: usize = 8;
     /// Numbers that a token has in a record.
     const PER_TOKEN: usize = 3;
 
     fn to_numbers(self) -> [u32; Self::NUMBERS] {
-        [self.tokens, self.special_tokens, self.words, self.tokens_cut, self.words_cut, self.words_deleted]
+        let Self { tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, longer: [start, end] } = self;
+        [tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, start, end]
     }
 
     fn from_numbers(numbers: [u32; Self::NUMBERS]) -> Self {
-        let [tokens, special_tokens, words, tokens_cut, words_cut, words_deleted] = numbers;
-        Self { tokens, special_tokens, words, tokens_cut, words_cut, words_deleted }
+        let [tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, start, end] = numbers;
+        Self { tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, longer: [start, end] }
+    }
+
+    /// [`Tokens::longer`].
+    pub fn longer(self) -> Range<usize> {
+        self.longer[0] as usize..self.longer[1] as usize
+    }
+
+    /// The windows in which the text goes through the encoder: one, unless it is too long.
+    pub fn windows(self, windowing: Option<Windowing>) -> Windows {
+        Windows::of(self.tokens as usize, self.longer(), windowing)
     }
 
     /// Bytes of the text's tokens in the spool.
@@ -208,7 +223,13 @@ impl Reader {
             self.file.read_exact(bytemuck::cast_slice_mut(&mut numbers))?;
             Ok(numbers)
         };
-        Ok(Tokens { input_ids: numbers()?, token_type_ids: numbers()?, words: numbers()?, word_count: counts.words })
+        Ok(Tokens {
+            input_ids: numbers()?,
+            token_type_ids: numbers()?,
+            words: numbers()?,
+            word_count: counts.words,
+            longer: counts.longer(),
+        })
     }
 }
 
@@ -238,8 +259,11 @@ mod tests {
                     token_type_ids: vec![i % 2; (i % 700) as usize],
                     words: vec![i; (i % 700) as usize],
                     word_count: i,
+                    longer: (i % 3) as usize..(i % 700) as usize,
                 };
-                let counts = TextCounts { tokens: i % 700, words: i, words_cut: 3 * i, ..TextCounts::default() };
+                let longer = [i % 3, i % 700];
+                let counts =
+                    TextCounts { tokens: i % 700, words: i, words_cut: 3 * i, longer, ..TextCounts::default() };
                 (counts, tokens)
             })
             .collect()

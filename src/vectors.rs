@@ -4,14 +4,19 @@ use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::output::Sink;
 use crate::plan::{ArrayPlan, Plan, Slot};
-use crate::pooling;
-use crate::spec::{Combine, Emit, RowKind};
+use crate::pooling::{self, Rows, Sentences};
+use crate::spec::{Combine, Emit, Pooling, RowKind, SpecialTokens};
 
-/// Makes the rows of all arrays of a plan, batch by batch.
+/// Makes the rows of all arrays of a plan, batch by batch. A row is made when all of its tokens are there.
 pub struct Vectors<'a> {
     plan: &'a Plan,
     arrays: Vec<ArrayPlan>,
+    /// For each array, what pools each layer in it.
+    rows: Vec<Vec<Rows>>,
     combined: Vec<(usize, Combined)>,
+    /// The poolings of the model's own sentence embedding.
+    sentence: Vec<Sentences>,
+    first_token: Sentences,
 }
 
 /// Layers of one array merged so far, for the texts of the current batch.
@@ -35,10 +40,23 @@ impl<'a> Vectors<'a> {
                 _ => None,
             })
             .collect();
-        Self { plan, arrays, combined }
+        let rows = |array: &ArrayPlan| -> Vec<Rows> {
+            let layers = match array.slot {
+                Slot::Layer(_) => 1,
+                Slot::Combined(_) => plan.layers.len(),
+                Slot::Whole => 0,
+            };
+            (0..layers).map(|_| Rows::new(array.emit, plan.word_pooling, plan.special_tokens)).collect()
+        };
+        let rows = arrays.iter().map(rows).collect();
+        // The model's own embeddings are made of all tokens.
+        let all = |pooling: Pooling| Sentences::new(pooling, SpecialTokens::Keep);
+        let sentence = plan.sentence_poolings().iter().map(|&pooling| all(pooling)).collect();
+        Self { plan, arrays, rows, combined, sentence, first_token: all(Pooling::Cls) }
     }
 
-    /// Takes layer `layer` of a batch, (tokens, hidden_size). `first_row` is the row of the batch's first text.
+    /// Takes layer `layer` of a batch, (tokens, hidden_size). `first_row` is the row of the text that its first part
+    /// belongs to.
     ///
     /// # Errors
     /// [`Error::NotFinite`], and those of the sink.
@@ -52,16 +70,15 @@ impl<'a> Vectors<'a> {
     ) -> Result<()> {
         let width = self.plan.hidden_size;
         check_finite(layer, hidden_state, width, batch, first_row)?;
-        if self.plan.layers.binary_search(&layer).is_err() {
-            return Ok(());
-        }
+        let Ok(selected) = self.plan.layers.binary_search(&layer) else { return Ok(()) };
         for index in 0..self.arrays.len() {
             let ArrayPlan { emit, slot, columns } = self.arrays[index];
-            if slot == Slot::Whole || matches!(slot, Slot::Layer(own) if own != layer) {
-                continue;
-            }
-            let Plan { word_pooling, special_tokens, .. } = *self.plan;
-            let mut rows = pooling::rows(emit, hidden_state, width, batch, word_pooling, special_tokens);
+            let place = match slot {
+                Slot::Layer(own) if own == layer => 0,
+                Slot::Combined(_) => selected,
+                Slot::Layer(_) | Slot::Whole => continue,
+            };
+            let mut rows = self.rows[index][place].take(hidden_state, width, batch);
             if let Some((_, combined)) = self.combined.iter_mut().find(|(of, _)| *of == index) {
                 combined.add(&rows, width, columns);
                 if combined.next == self.plan.layers.len() {
@@ -86,12 +103,8 @@ impl<'a> Vectors<'a> {
     pub fn take_sentence(&mut self, last_hidden_state: &[f32], batch: &Batch, sink: &mut dyn Sink) -> Result<()> {
         let Some(recipe) = &self.plan.sentence else { return Ok(()) };
         let width = self.plan.hidden_size;
-        let keep = crate::spec::SpecialTokens::Keep; // the model's own embedding is made of all tokens
-        let pooled: Vec<Vec<f32>> = recipe
-            .poolings
-            .iter()
-            .map(|&pooling| pooling::sentences(last_hidden_state, width, batch, pooling, keep))
-            .collect();
+        let pooled: Vec<Vec<f32>> =
+            self.sentence.iter_mut().map(|sentences| sentences.take(last_hidden_state, width, batch)).collect();
         let mut rows: Vec<f32> = (0..batch.texts())
             .flat_map(|text| pooled.iter().flat_map(move |pooled| &pooled[text * width..][..width]))
             .copied()
@@ -103,14 +116,20 @@ impl<'a> Vectors<'a> {
         self.write_whole(Emit::Sentence, &rows, sink)
     }
 
+    /// What the pooler makes the rows of a batch out of: the first token of each text that ends in it, (texts,
+    /// hidden_size), out of the last layer.
+    pub fn first_tokens(&mut self, last_hidden_state: &[f32], batch: &Batch) -> Vec<f32> {
+        self.first_token.take(last_hidden_state, self.plan.hidden_size, batch)
+    }
+
     /// Takes a batch's `pooler_output`, (texts, hidden_size).
     ///
     /// # Errors
     /// Those of the sink.
     pub fn take_pooler(&mut self, mut rows: Vec<f32>, batch: &Batch, sink: &mut dyn Sink) -> Result<()> {
         let width = self.plan.hidden_size;
-        for (row, bounds) in rows.chunks_exact_mut(width).zip(batch.bounds.windows(2)) {
-            if bounds[0] == bounds[1] {
+        for (row, text) in rows.chunks_exact_mut(width).zip(batch.ended_texts()) {
+            if text.is_empty() {
                 row.fill(0.0); // no first token to pool
             }
         }
@@ -167,7 +186,11 @@ fn check_finite(layer: usize, hidden_state: &[f32], width: usize, batch: &Batch,
     match hidden_state.chunks_exact(width).position(|row| !finite(row)) {
         None => Ok(()),
         Some(token) => {
-            let text = batch.bounds.partition_point(|&bound| bound <= token) - 1;
+            let sequence = batch.bounds.partition_point(|&bound| bound <= token) - 1;
+            let sequence = batch.bounds[sequence]..batch.bounds[sequence + 1];
+            let before =
+                batch.parts.iter().take_while(|part| part.tokens.is_empty() || !sequence.contains(&part.first));
+            let text = before.filter(|part| part.ends_text()).count();
             Err(Error::NotFinite { layer, row: first_row + text as u64 })
         }
     }
@@ -176,6 +199,7 @@ fn check_finite(layer: usize, hidden_state: &[f32], width: usize, batch: &Batch,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::Tokens;
 
     fn combined(combine: Combine, columns: usize) -> Vec<f32> {
         let mut combined = Combined { combine, next: 0, numbers: Vec::new() };
@@ -194,7 +218,12 @@ mod tests {
 
     #[test]
     fn the_text_of_a_number_that_is_not_finite_is_named() {
-        let batch = Batch { bounds: vec![0, 1, 1, 3], ..Batch::default() };
+        let mut batch = Batch::new();
+        for tokens in [1, 0, 2] {
+            let zeros = || vec![0; tokens];
+            let text = Tokens { input_ids: zeros(), token_type_ids: zeros(), words: zeros(), ..Tokens::default() };
+            batch.push(&text);
+        }
         let error = check_finite(4, &[0.0, 1.0, 2.0, 3.0, f32::NAN, 5.0], 2, &batch, 10).unwrap_err();
         assert!(matches!(error, Error::NotFinite { layer: 4, row: 12 }), "{error}");
     }

@@ -8,15 +8,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use layerwise::batch::Batch;
+use layerwise::batch::{Batch, Batches, Limits, Tokens};
 use layerwise::checkpoint::config::Config;
 use layerwise::checkpoint::weights::Weights;
 use layerwise::checkpoint::{Checkpoint, Request};
 use layerwise::encoder::{Encoder, Ops, Settings};
 use layerwise::input::Text;
-use layerwise::pooling;
+use layerwise::pooling::{self, Sentences};
 use layerwise::spec::{Activation, Compute, Emit, Pooling, SpecialTokens};
 use layerwise::tokens::{Encoded, Tokenizer};
+use layerwise::windows::Windowing;
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -57,6 +58,7 @@ struct Model {
     truth: BTreeMap<String, Vec<f64>>,
     config: &'static Config,
     encoder: Encoder<'static>,
+    tokenizer: Tokenizer,
     encoded: Vec<Encoded>,
 }
 
@@ -100,7 +102,7 @@ fn load_with(name: &str, ops: Ops) -> Model {
         .iter()
         .map(|golden| tokenizer.encode(0, &text_of(golden), golden.pair.clone().map(raw).as_ref()).unwrap())
         .collect();
-    Model { golden, truth, config, encoder, encoded }
+    Model { golden, truth, config, encoder, tokenizer, encoded }
 }
 
 fn raw(text: String) -> Text {
@@ -124,12 +126,16 @@ fn text_of(golden: &GoldenText) -> Text {
 
 /// The hidden states of all layers for the texts at `order`, run as one batch: [place in order][layer].
 fn hidden_states(model: &Model, order: &[usize]) -> Vec<Vec<Vec<f32>>> {
+    let texts: Vec<Tokens> = order.iter().map(|&text| model.encoded[text].tokens.clone()).collect();
+    states_of(model, &texts)
+}
+
+/// The hidden states of all layers for texts run as one batch, each as one sequence: [text][layer].
+fn states_of(model: &Model, texts: &[Tokens]) -> Vec<Vec<Vec<f32>>> {
     let mut batch = Batch::new();
-    for &text in order {
-        batch.push(&model.encoded[text].tokens);
-    }
+    texts.iter().for_each(|text| batch.push(text));
     let width = model.config.hidden_size;
-    let mut states = vec![Vec::new(); order.len()];
+    let mut states = vec![Vec::new(); texts.len()];
     model
         .encoder
         .visit_hidden_states(&batch, |layer, hidden| {
@@ -237,7 +243,8 @@ fn pooled_vectors_are_those_of_sentence_transformers() {
             for (layer, state) in layers.iter().enumerate() {
                 for kind in kinds {
                     let Some(truth) = model.truth.get(&format!("{text}.{}.{layer}", kind.name())) else { continue };
-                    let pooled = pooling::sentences(state, width, &batch, kind.pooling().unwrap(), SpecialTokens::Keep);
+                    let pooled =
+                        Sentences::new(kind.pooling().unwrap(), SpecialTokens::Keep).take(state, width, &batch);
                     // A sum over √n may be larger than its terms by that factor, and its error with it.
                     let growth = if kind == Emit::MeanSqrtLen { (batch.tokens() as f64).sqrt() } else { 1.0 };
                     let bound = growth * model.golden.pytorch_float32_max_abs_error.hidden_states[layer].max(FLOOR);
@@ -248,13 +255,13 @@ fn pooled_vectors_are_those_of_sentence_transformers() {
             }
             if let Some(truth) = model.truth.get(&format!("{text}.sentence")) {
                 let last = layers.last().unwrap();
-                let mut sentence = pooling::sentences(last, width, &batch, Pooling::Mean, SpecialTokens::Keep);
+                let mut sentence = Sentences::new(Pooling::Mean, SpecialTokens::Keep).take(last, width, &batch);
                 pooling::normalize(&mut sentence, width);
                 assert!(error(&sentence, truth) <= FLOOR);
                 compared += 1;
             }
             if let Some(truth) = model.truth.get(&format!("{text}.pooler_output")) {
-                let cls = pooling::sentences(layers.last().unwrap(), width, &batch, Pooling::Cls, SpecialTokens::Keep);
+                let cls = Sentences::new(Pooling::Cls, SpecialTokens::Keep).take(layers.last().unwrap(), width, &batch);
                 let cls = Tensor::from_vec(cls, (1, width), &Device::Cpu).unwrap();
                 let pooled = model.encoder.pooler_output(&cls).unwrap().unwrap();
                 // One row a text: so few numbers that chance decides which of two equally good computations has the
@@ -331,4 +338,113 @@ proptest! {
             prop_assert_eq!(&hidden_states(&model, &[text])[0], states, "{} text {}", name, text);
         }
     }
+}
+
+/// A text's vectors at every layer, put together out of windows: [layer].
+fn merged(model: &Model, text: &Tokens, windowing: Windowing, batch_tokens: usize) -> Vec<Vec<f32>> {
+    let width = model.config.hidden_size;
+    let mut states = vec![Vec::new(); model.config.num_hidden_layers + 1];
+    let texts = [Ok::<_, std::convert::Infallible>(text.clone())];
+    let mut next = 0;
+    for batch in Batches::new(texts.into_iter(), Some(windowing), Limits { tokens: batch_tokens, rows: 1000 }) {
+        let batch = batch.unwrap();
+        for part in &batch.parts {
+            assert_eq!((part.tokens.start, &*part.text), (next, text));
+            next = part.tokens.end;
+        }
+        model
+            .encoder
+            .visit_hidden_states(&batch, |layer, hidden| {
+                let numbers: Vec<f32> = hidden.flatten_all()?.to_vec1()?;
+                batch.parts.iter().for_each(|part| states[layer].extend_from_slice(part.vectors(&numbers, width)));
+                Ok(())
+            })
+            .unwrap();
+    }
+    assert_eq!(next, text.len());
+    states
+}
+
+/// The longer text of a pair is cut, the first or the second, and each window has the whole shorter one.
+#[test]
+fn windows_of_pairs_are_pairs() {
+    let (long, short) =
+        ("The quick brown fox jumps over the lazy dog. Don't stop, river stones! ".repeat(2), "hello world");
+    let max_length = 16;
+    for (name, stride) in [("width16", None), ("width64", Some(4)), ("width64", Some(0))] {
+        let windowing = Windowing { max_length, stride };
+        let mut model = load(name);
+        model.tokenizer = model.tokenizer.with_windows(windowing).unwrap();
+        let alone = model.tokenizer.encode(0, &raw(short.to_owned()), None).unwrap().tokens.len() - 2;
+        for (first, second) in [(long.as_str(), short), (short, long.as_str())] {
+            let encoded = model.tokenizer.encode(0, &raw(first.to_owned()), Some(&raw(second.to_owned()))).unwrap();
+            let text = &encoded.tokens;
+            assert_eq!((text.len(), encoded.offsets.len()), (encoded.length_before_truncation, text.words.len()));
+            let longer = if first.len() > second.len() { 1..text.len() - alone - 2 } else { alone + 2..text.len() - 1 };
+            assert_eq!(text.longer, longer);
+
+            // By the letter of the documentation.
+            let room = max_length - alone - 3;
+            let step = room - stride.unwrap_or(room / 2);
+            let last = longer.end - room;
+            let mut starts: Vec<usize> = (longer.start..last).step_by(step).collect();
+            starts.push(last);
+            let window = |start: &usize| {
+                let places = || (0..longer.start).chain(*start..start + room).chain(longer.end..text.len());
+                Tokens {
+                    input_ids: places().map(|place| text.input_ids[place]).collect(),
+                    token_type_ids: places().map(|place| text.token_type_ids[place]).collect(),
+                    words: places().map(|place| text.words[place]).collect(),
+                    word_count: text.word_count,
+                    longer: 0..0,
+                }
+            };
+            let windows: Vec<Tokens> = starts.iter().map(window).collect();
+            assert!(windows.iter().all(|window| window.len() == max_length) && windows.len() > 2);
+            let states = states_of(&model, &windows);
+            for batch_tokens in [1, 40, 1000] {
+                let found = merged(&model, text, windowing, batch_tokens);
+                for (layer, found) in found.iter().enumerate() {
+                    let width = model.config.hidden_size;
+                    for (token, row) in found.chunks_exact(width).enumerate() {
+                        let (window, place) = if token < longer.start {
+                            (0, token)
+                        } else if token >= longer.end {
+                            (starts.len() - 1, max_length - (text.len() - token))
+                        } else {
+                            let context = |start: usize| -> Option<usize> {
+                                let left = token.checked_sub(start)?;
+                                let right = (start + room).checked_sub(token + 1)?;
+                                let left = if start == longer.start { usize::MAX } else { left };
+                                Some(left.min(if start == last { usize::MAX } else { right }))
+                            };
+                            let most = starts.iter().map(|&start| context(start)).max().unwrap();
+                            let window = starts.iter().position(|&start| context(start) == most).unwrap();
+                            (window, longer.start + token - starts[window])
+                        };
+                        let expected = &states[window][layer][place * width..][..width];
+                        assert!(row == expected, "{name}, {stride:?}, layer {layer}, token {token}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn pairs_without_room_for_windows_are_told_from_those_that_fit() {
+    let windowing = Windowing { max_length: 9, stride: None };
+    let tokenizer = load("width64").tokenizer.with_windows(windowing).unwrap();
+    let room = |first: &str, second: &str| {
+        let pair = tokenizer.encode(0, &raw(first.to_owned()), Some(&raw(second.to_owned()))).unwrap();
+        windowing.lacks_room(pair.tokens.len(), &pair.tokens.longer)
+    };
+    assert_eq!(room("the the the", "the the the"), None, "nine tokens");
+    assert_eq!(room("the the the the", "the the the"), None, "room for three");
+    assert_eq!(room(&"the ".repeat(6), &"the ".repeat(5)), None, "room for one");
+    assert_eq!(room(&"the ".repeat(6), &"the ".repeat(6)), Some(0));
+    let strict = Windowing { stride: Some(3), ..windowing };
+    let pair = tokenizer.encode(0, &raw("the ".repeat(5)), Some(&raw("the the the".to_owned()))).unwrap();
+    let lacks_room = |windowing: Windowing| windowing.lacks_room(pair.tokens.len(), &pair.tokens.longer);
+    assert_eq!((lacks_room(strict), lacks_room(windowing)), (Some(3), None));
 }

@@ -32,6 +32,12 @@ pub(super) fn print(
         counts.truncated_tokens,
         counts.truncated_texts,
     );
+    if counts.windowed_texts > 0 {
+        text.push_str(&format!(
+            "windows   {} of {} texts, {} tokens to encode beside the above\n",
+            counts.windows, counts.windowed_texts, counts.overlap_tokens
+        ));
+    }
     let memory = memory_needed(weights, config, args.batch_tokens);
     text.push_str(&format!("memory    about {}\n", bytes(memory)));
     match &args.output {

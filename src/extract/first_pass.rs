@@ -21,6 +21,7 @@ use crate::plan::{Counts, Plan};
 use crate::spec::{Emit, Overflow};
 use crate::spool::{self, TextCounts};
 use crate::tokens::{Encoded, Tokenizer};
+use crate::windows::Windowing;
 
 /// How long a signal may go unnoticed while input is waited for.
 const SIGNAL_LATENCY: Duration = Duration::from_millis(50);
@@ -69,7 +70,7 @@ fn tokenize(first_pass: FirstPass<'_>, plan: &Plan, mut keep: Keep<'_>) -> Resul
     let FirstPass { input, tokenizer, interrupt, console } = first_pass;
     let spinner = console.texts_spinner();
     let mut digest = Sha256::new();
-    let mut tally = Tally { plan, counts: Counts::default(), longest: 0, too_long: Vec::new() };
+    let mut tally = Tally::new(plan);
     // Texts that were tokenized before this process began.
     let earlier = match &mut keep {
         Keep::DigestOnly => u64::MAX,
@@ -138,7 +139,7 @@ fn tokenize(first_pass: FirstPass<'_>, plan: &Plan, mut keep: Keep<'_>) -> Resul
     if row == 0 {
         return Err(input.is_empty_error());
     }
-    let Tally { mut counts, longest, too_long, .. } = tally;
+    let Tally { mut counts, longest, too_long, without_room, rooms, .. } = tally;
     if let Keep::DigestOnly = keep {
         counts.texts = row;
     } else if row < counts.texts {
@@ -150,6 +151,14 @@ fn tokenize(first_pass: FirstPass<'_>, plan: &Plan, mut keep: Keep<'_>) -> Resul
             texts: counts.texts,
             max_length: plan.max_length,
             examples: too_long.join(", "),
+        });
+    }
+    if without_room > 0 {
+        return Err(Error::NoRoom {
+            count: without_room,
+            texts: counts.texts,
+            max_length: plan.max_length,
+            examples: rooms.join(", "),
         });
     }
     Ok(Tokenized { counts, input_sha256: checkpoint::hex(&digest.finalize()), longest })
@@ -171,6 +180,7 @@ fn counts(encoded: &Encoded) -> TextCounts {
         tokens_cut: (encoded.length_before_truncation - tokens) as u32,
         words_cut: encoded.words_truncated,
         words_deleted: encoded.words_deleted,
+        longer: [encoded.tokens.longer.start as u32, encoded.tokens.longer.end as u32],
     }
 }
 
@@ -181,16 +191,32 @@ struct Tally<'a> {
     longest: usize,
     /// The first few texts beyond the limit.
     too_long: Vec<String>,
+    /// Texts that have no windows though they are too long.
+    without_room: u64,
+    /// The first few of them.
+    rooms: Vec<String>,
 }
 
-impl Tally<'_> {
+impl<'a> Tally<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        let counts = Counts::default();
+        Self { plan, counts, longest: 0, too_long: Vec::new(), without_room: 0, rooms: Vec::new() }
+    }
+
     fn count(&mut self, text: TextCounts) {
         let length = text.tokens as usize + text.tokens_cut as usize;
         if length > self.plan.max_length && self.too_long.len() < NAMED_ROWS {
             self.too_long.push(format!("row {} ({length} tokens)", self.counts.texts));
         }
+        let lacks_room = |windowing: Windowing| windowing.lacks_room(length, &text.longer());
+        if let Some(room) = self.plan.windowing().and_then(lacks_room) {
+            self.without_room += 1;
+            if self.rooms.len() < NAMED_ROWS {
+                self.rooms.push(format!("row {} ({room} tokens)", self.counts.texts));
+            }
+        }
         self.longest = self.longest.max(length);
-        self.counts.add(text, self.plan.special_tokens);
+        self.counts.add(text, self.plan.counting());
     }
 }
 
@@ -201,6 +227,12 @@ fn say_what_was_cut(tokenized: &Tokenized, plan: &Plan, console: &Console) {
         console.warn(&format!(
             "{} of {} texts are longer than {} tokens; what lies beyond, {} tokens in all, is cut off",
             counts.truncated_texts, counts.texts, plan.max_length, counts.truncated_tokens
+        ));
+    }
+    if counts.windowed_texts > 0 {
+        console.note(&format!(
+            "{} of {} texts are longer than {} tokens and are encoded in windows, {} in all; as windows overlap, that is {} tokens more",
+            counts.windowed_texts, counts.texts, plan.max_length, counts.windows, counts.overlap_tokens
         ));
     }
     if counts.deleted_words > 0 && plan.emits(Emit::Word) {

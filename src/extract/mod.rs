@@ -70,6 +70,10 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     let is_ready = AtomicBool::new(args.dry_run);
     let get_ready = || {
         let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, plan.max_length);
+        let tokenizer = tokenizer.and_then(|tokenizer| match plan.windowing() {
+            Some(windowing) => tokenizer.with_windows(windowing),
+            None => Ok(tokenizer),
+        });
         let identity = match &args.output {
             Some(_) if !args.dry_run && tokenizer.is_ok() => identity(&checkpoint, &config).map(Some),
             _ => Ok(None),
@@ -130,7 +134,7 @@ fn to_stdout(job: &Job<'_>, input: FirstPass<'_>, ahead: Ahead) -> Result<()> {
     let encoder = job.load(&part.counts, ahead)?;
     let encoding = job.encode(&encoder, spool, &part, 0, &mut sink, interrupt, console)?;
     sink.finish()?;
-    job.summarize(&part.counts, encoding, console);
+    job.summarize(&part.counts, &encoding, console);
     Ok(())
 }
 
@@ -154,8 +158,8 @@ fn to_directory(path: &Path, model: &ModelIdentity, job: &Job<'_>, input: FirstP
     }
     match job.encode(&encoder, spool, &part, done, &mut sink, interrupt, console) {
         Ok(encoding) => {
-            sink.finish(&manifest::run(job.started, encoding, counts, job.threads, job.args.batch_tokens))?;
-            job.summarize(counts, encoding, console);
+            sink.finish(&manifest::run(job.started, &encoding, job.threads, job.args.batch_tokens))?;
+            job.summarize(counts, &encoding, console);
             Ok(())
         }
         Err(error) => {

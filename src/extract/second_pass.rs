@@ -4,11 +4,11 @@
 //! number of layers.
 
 use std::io;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use candle_core::{Device, Tensor};
 
-use crate::batch::Batches;
+use crate::batch::{Batches, Limits};
 use crate::checkpoint::config::Config;
 use crate::checkpoint::weights::Weights;
 use crate::cli::ExtractArgs;
@@ -18,10 +18,10 @@ use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::kernels;
 use crate::output::Sink;
+use crate::output::manifest::Encoding;
 use crate::plan::{Counts, Plan};
-use crate::pooling;
 use crate::shard::{Part, Shard};
-use crate::spec::{Combine, Pooling, SpecialTokens};
+use crate::spec::Combine;
 use crate::spool;
 use crate::vectors::Vectors;
 
@@ -42,7 +42,7 @@ impl<'a> Job<'a> {
     pub(super) fn part(&self, spool: &mut spool::Reader, all: Counts) -> io::Result<Part> {
         match self.shard {
             None => Ok(Part { first_row: 0, counts: all }),
-            Some(shard) => shard.cut(spool, &all, self.plan.special_tokens),
+            Some(shard) => shard.cut(spool, &all, self.plan.counting()),
         }
     }
 
@@ -51,23 +51,27 @@ impl<'a> Job<'a> {
     /// its turn comes.
     pub(super) fn load(&self, counts: &Counts, ahead: Ahead) -> Result<Encoder<'a>> {
         let encoder = Encoder::for_one_batch(self.weights, self.config, self.settings.clone(), ahead);
-        let one_batch = counts.tokens.max(counts.texts) <= self.batch_tokens() as u64;
+        let one_batch = counts.encoded_tokens().max(counts.sequences()) <= self.limits().tokens as u64;
         if one_batch && self.args.output.is_none() { Ok(encoder) } else { encoder.load_rest() }
     }
 
-    /// Tokens of a batch: as asked for, or fewer where all layers of a batch are held until they can be written.
-    fn batch_tokens(&self) -> usize {
+    /// Tokens of a batch: as asked for, or fewer where all layers of a batch are held until they can be written. Texts
+    /// that are the same may have a few times as many, unless their rows are held.
+    fn limits(&self) -> Limits {
         const MOST_NUMBERS_HELD: usize = 16 << 20;
+        const MOST_ROWS_OF_A_TOKEN: usize = 4;
         let asked = self.args.batch_tokens as usize;
         let holds_all_layers = self.args.output.is_none() || self.plan.combine == Some(Combine::Concat);
         if !holds_all_layers {
-            return asked;
+            let times = if self.plan.combine.is_none() { MOST_ROWS_OF_A_TOKEN } else { 1 };
+            return Limits { tokens: asked, rows: asked * times };
         }
         let per_token = self.plan.arrays().iter().map(|array| array.columns).sum::<usize>();
-        asked.min(MOST_NUMBERS_HELD / per_token.max(1)).max(1)
+        let tokens = asked.min(MOST_NUMBERS_HELD / per_token.max(1)).max(1);
+        Limits { tokens, rows: tokens }
     }
 
-    /// The second pass: batch by batch through the encoder and into the sink. Returns the time it took.
+    /// The second pass: batch by batch through the encoder and into the sink. Says how it went.
     ///
     /// `spool` is at the first text that is not `done` yet.
     #[allow(clippy::too_many_arguments, reason = "the ends of the pipeline meet here")]
@@ -80,13 +84,14 @@ impl<'a> Job<'a> {
         sink: &mut dyn Sink,
         interrupt: &Interrupt,
         console: &Console,
-    ) -> Result<Duration> {
+    ) -> Result<Encoding> {
         let begun = Instant::now();
         let counts = &part.counts;
-        let bar = console.tokens_bar(counts.tokens);
+        let bar = console.tokens_bar(counts.encoded_tokens());
         let mut vectors = Vectors::new(self.plan);
         let way_on = if self.args.output.is_some() { Error::GO_ON } else { Error::START_OVER };
-        for batch in Batches::new(spool, self.batch_tokens()) {
+        let mut encoding = Encoding::default();
+        for batch in Batches::new(spool, self.plan.windowing(), self.limits()) {
             let batch = batch.map_err(Error::io("read", "back the temporary file of tokenized texts"))?;
             encoder.visit_hidden_states(&batch, |layer, hidden_state| {
                 if let Some(signal) = interrupt.signal() {
@@ -98,10 +103,12 @@ impl<'a> Job<'a> {
                         return Ok(());
                     }
                     vectors.take_sentence(numbers, &batch, sink)?;
+                    let first_tokens = vectors.first_tokens(numbers, &batch);
+                    if first_tokens.is_empty() {
+                        return Ok(());
+                    }
                     let width = self.plan.hidden_size;
-                    let keep = SpecialTokens::Keep;
-                    let first_tokens = pooling::sentences(numbers, width, &batch, Pooling::Cls, keep);
-                    let first_tokens = Tensor::from_vec(first_tokens, (batch.texts(), width), &Device::Cpu)?;
+                    let first_tokens = Tensor::from_vec(first_tokens, ((), width), &Device::Cpu)?;
                     match encoder.pooler_output(&first_tokens)? {
                         Some(pooled) => vectors.take_pooler(pooled.flatten_all()?.to_vec1()?, &batch, sink),
                         None => Ok(()),
@@ -110,26 +117,32 @@ impl<'a> Job<'a> {
             })?;
             sink.end_batch(&batch)?;
             done += batch.texts() as u64;
-            bar.inc(batch.tokens() as u64);
+            encoding.tokens += batch.tokens() as u64;
+            encoding.repeated_texts += batch.repeated_texts;
+            bar.inc(batch.tokens() as u64 + batch.repeated_tokens);
         }
         bar.finish_and_clear();
-        Ok(begun.elapsed())
+        encoding.time = begun.elapsed();
+        Ok(encoding)
     }
 
-    pub(super) fn summarize(&self, counts: &Counts, encoding: Duration, console: &Console) {
-        let cut = match counts.truncated_texts {
-            0 => String::new(),
-            cut => format!(", {cut} truncated"),
-        };
+    pub(super) fn summarize(&self, counts: &Counts, encoding: &Encoding, console: &Console) {
+        let some = |count: u64, what: &str| if count > 0 { format!(", {count} {what}") } else { String::new() };
+        let notes = [
+            some(counts.truncated_texts, "truncated"),
+            some(counts.windowed_texts, "in windows"),
+            some(encoding.repeated_texts, "encoded once with others"),
+        ];
         let place = self.args.output.as_ref().map(|path| format!(" → {}", path.display())).unwrap_or_default();
         let whole = self.started.elapsed().unwrap_or_default();
         console.summary(&format!(
-            "{}, {} in {:.1} s ({:.0} tokens/s encoding, {}){cut}{place}",
+            "{}, {} in {:.1} s ({:.0} tokens/s encoding, {}){}{place}",
             counted(counts.texts, "text"),
             counted(counts.tokens, "token"),
             whole.as_secs_f64(),
-            counts.tokens as f64 / encoding.as_secs_f64().max(1e-9),
+            encoding.tokens_per_second(),
             counted(self.threads as u64, "thread"),
+            notes.concat(),
         ));
     }
 }

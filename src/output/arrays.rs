@@ -15,7 +15,7 @@ use super::journal::{ArraysDone, Entry, Progress, UNFINISHED};
 use super::lock::Lock;
 use super::manifest::{self, MANIFEST, RUN};
 use super::{Sink, npy, safetensors};
-use crate::batch::{Batch, SPECIAL};
+use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::plan::{ArrayPlan, Counts, Plan};
 use crate::spec::{Emit, Format, RowKind, SpecialTokens};
@@ -29,6 +29,9 @@ pub struct Arrays {
     manifest: Value,
     /// Where in the files the arrays are, in the order of `arrays` and `offsets`.
     places: Vec<String>,
+    /// Texts that have all their rows.
+    texts: u64,
+    /// What the journal may say is done.
     done: ArraysDone,
     flusher: Flusher,
     due: Instant,
@@ -89,6 +92,7 @@ impl Arrays {
             offsets,
             special_tokens: plan.special_tokens,
             manifest,
+            texts: done.texts,
             done,
             flusher,
             due: Instant::now() + INTERVAL,
@@ -280,21 +284,19 @@ impl Sink for Arrays {
     fn end_batch(&mut self, batch: &Batch) -> Result<()> {
         for offsets in &mut self.offsets {
             let ends: Vec<i64> = batch
-                .bounds
-                .windows(2)
-                .zip(&batch.word_counts)
-                .map(|(bounds, &words)| {
-                    offsets.next += match offsets.rows {
-                        RowKind::Word => i64::from(words),
-                        _ if self.special_tokens == SpecialTokens::Keep => (bounds[1] - bounds[0]) as i64,
-                        _ => batch.words[bounds[0]..bounds[1]].iter().filter(|&&word| word != SPECIAL).count() as i64,
-                    };
+                .ended_texts()
+                .map(|text| {
+                    offsets.next += text.rows(offsets.rows, self.special_tokens) as i64;
                     offsets.next
                 })
                 .collect();
             offsets.file.write_i64(&ends)?;
         }
-        self.done.texts += batch.texts() as u64;
+        self.texts += batch.texts() as u64;
+        if !batch.ends_with_text() {
+            return Ok(()); // there are rows of a text that has not ended: nowhere to go on from
+        }
+        self.done.texts = self.texts;
         self.done.crc32 = checksums(&self.arrays, &self.offsets);
         if self.due <= Instant::now() { self.journal() } else { Ok(()) }
     }

@@ -222,7 +222,7 @@ impl Prepared {
             let mut before = Counts::default();
             for _ in 0..done.texts {
                 let counts = spool.skip_text().map_err(Error::io("read", self.path.join(TOKENS)))?;
-                counts.into_iter().for_each(|counts| before.add(counts, plan.special_tokens));
+                counts.into_iter().for_each(|counts| before.add(counts, plan.counting()));
             }
             Ok((done, before))
         });

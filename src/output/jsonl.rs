@@ -13,11 +13,11 @@ use crate::plan::{ArrayPlan, Plan, Slot};
 use crate::spec::{Dtype, RowKind, SpecialTokens};
 use crate::tokens::Tokenizer;
 
-/// Prints each text of a batch once all its arrays are there.
+/// Prints each text once all its arrays are there.
 pub struct JsonLines<'a> {
     out: BufWriter<Stdout>,
     arrays: Vec<ArrayPlan>,
-    /// The current batch's rows of each array.
+    /// The rows of each array that are not printed yet.
     rows: Vec<Vec<f32>>,
     dtype: Dtype,
     special_tokens: SpecialTokens,
@@ -65,16 +65,13 @@ impl Sink for JsonLines<'_> {
     }
 
     fn end_batch(&mut self, batch: &Batch) -> Result<()> {
-        let (mut first_token, mut first_word) = (0, 0);
-        for (text, bounds) in batch.bounds.windows(2).enumerate() {
-            let kept: Vec<usize> = (bounds[0]..bounds[1])
-                .filter(|&token| self.special_tokens == SpecialTokens::Keep || batch.words[token] != SPECIAL)
-                .collect();
-            let words = batch.word_counts[text] as usize;
+        let (mut first_token, mut first_word, mut texts) = (0, 0, 0);
+        for tokens in batch.ended_texts() {
+            let rows = [RowKind::Token, RowKind::Word].map(|kind| tokens.rows(kind, self.special_tokens));
             let rows_of = |kind: RowKind| match kind {
-                RowKind::Token => first_token..first_token + kept.len(),
-                RowKind::Word => first_word..first_word + words,
-                RowKind::Text => text..text + 1,
+                RowKind::Token => first_token..first_token + rows[0],
+                RowKind::Word => first_word..first_word + rows[1],
+                RowKind::Text => texts..texts + 1,
             };
             let vectors = |(array, rows): (&ArrayPlan, &'_ Vec<f32>)| {
                 let kind = array.emit.rows();
@@ -99,18 +96,28 @@ impl Sink for JsonLines<'_> {
                     None => layers.push(Layer { label, vectors: vec![vectors(entry)] }),
                 }
             }
-            let tokens = self
-                .tokenizer
-                .map(|tokenizer| kept.iter().map(|&token| tokenizer.token(batch.input_ids[token])).collect());
+            let kept = (0..tokens.len())
+                .filter(|&token| self.special_tokens == SpecialTokens::Keep || tokens.words[token] != SPECIAL);
+            let tokens =
+                self.tokenizer.map(|tokenizer| kept.map(|token| tokenizer.token(tokens.input_ids[token])).collect());
             let columns = self.columns.next_text()?;
             let line = Line { row: self.next_row, columns, tokens, whole, layers };
             serde_json::to_writer(&mut self.out, &line).map_err(io::Error::from).map_err(Error::stdout)?;
             self.out.write_all(b"\n").map_err(Error::stdout)?;
             self.next_row += 1;
-            first_token += kept.len();
-            first_word += words;
+            first_token += rows[0];
+            first_word += rows[1];
+            texts += 1;
         }
-        self.rows.iter_mut().for_each(Vec::clear);
+        // What is left are rows of a text that goes on.
+        for (array, rows) in self.arrays.iter().zip(&mut self.rows) {
+            let printed = match array.emit.rows() {
+                RowKind::Token => first_token,
+                RowKind::Word => first_word,
+                RowKind::Text => texts,
+            };
+            rows.drain(..printed * array.columns);
+        }
         self.out.flush().map_err(Error::stdout)
     }
 }

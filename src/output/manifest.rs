@@ -144,16 +144,36 @@ pub fn read(directory: &Path, name: &str) -> Result<Option<Value>> {
     }
 }
 
+/// How the encoding went.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Encoding {
+    /// How long it took.
+    pub time: Duration,
+    /// Tokens that went through the encoder.
+    pub tokens: u64,
+    /// Texts that were in a batch with one that has the same tokens, and took no work.
+    pub repeated_texts: u64,
+}
+
+impl Encoding {
+    /// Tokens that went through the encoder in a second.
+    pub fn tokens_per_second(&self) -> f64 {
+        self.tokens as f64 / self.time.as_secs_f64().max(1e-9)
+    }
+}
+
 /// What `run.json` says: all that may differ between two runs of one job.
-pub fn run(started: SystemTime, encoding: Duration, counts: &Counts, threads: usize, batch_tokens: u32) -> Value {
+pub fn run(started: SystemTime, encoding: &Encoding, threads: usize, batch_tokens: u32) -> Value {
     let finished = SystemTime::now();
     let seconds = finished.duration_since(started).unwrap_or_default().as_secs_f64();
     json!({
         "started": humantime::format_rfc3339_seconds(started).to_string(),
         "finished": humantime::format_rfc3339_seconds(finished).to_string(),
         "seconds": seconds,
-        "seconds_encoding": encoding.as_secs_f64(),
-        "tokens_per_second": counts.tokens as f64 / encoding.as_secs_f64().max(1e-9),
+        "seconds_encoding": encoding.time.as_secs_f64(),
+        "tokens_encoded": encoding.tokens,
+        "tokens_per_second": encoding.tokens_per_second(),
+        "repeated_texts": encoding.repeated_texts,
         "threads": threads,
         "batch_tokens": batch_tokens,
         "host": gethostname::gethostname().to_string_lossy(),

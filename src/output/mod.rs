@@ -27,7 +27,8 @@ pub trait Sink: Send {
     /// Those of writing.
     fn write(&mut self, index: usize, rows: &[f32]) -> Result<()>;
 
-    /// Called when all arrays have their rows of `batch`.
+    /// Called when all arrays have their rows of the texts that end in `batch`. Of a text that goes on, token and word
+    /// arrays may have some already.
     ///
     /// # Errors
     /// Those of writing.

@@ -13,6 +13,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::foreign::without_panic;
 use crate::error::{Error, Result};
 use crate::input::Text;
+use crate::windows::Windowing;
 
 /// A model's tokenizer with the model's limits.
 pub struct Tokenizer {
@@ -21,6 +22,8 @@ pub struct Tokenizer {
     post_processor: Option<PostProcessorWrapper>,
     vocab_size: usize,
     max_length: usize,
+    /// Whether longer texts are cut at the limit. If not, they are left whole, for windows.
+    truncates: bool,
     path: PathBuf,
 }
 
@@ -52,7 +55,7 @@ impl Tokenizer {
         let post_processor = inner.get_post_processor().cloned();
         inner.with_post_processor(None::<PostProcessorWrapper>);
         let path = checkpoint.path_of("tokenizer.json");
-        let tokenizer = Self { inner, post_processor, vocab_size, max_length, path };
+        let tokenizer = Self { inner, post_processor, vocab_size, max_length, truncates: true, path };
         // A text of several kinds of characters, so that a tokenizer that cannot be used is found before the input is read.
         let sample = Text { text: "Aé 中1.\u{1f642} [MASK]".to_owned(), words: None };
         without_panic(|| Ok::<_, String>(tokenizer.encode(0, &sample, None).is_ok()))
@@ -64,6 +67,21 @@ impl Tokenizer {
             )));
         }
         Ok(tokenizer)
+    }
+
+    /// Leaves texts beyond the limit whole, to be cut into windows.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the windows would not come forward.
+    pub fn with_windows(self, windowing: Windowing) -> Result<Self> {
+        let room = windowing.room(self.special_tokens(false));
+        match (windowing.step(room), windowing.stride) {
+            (None, Some(stride)) => Err(Error::Usage(format!(
+                "--stride {stride} leaves windows of {room} tokens, special tokens aside, no step forward; choose at most {}",
+                room.saturating_sub(1)
+            ))),
+            _ => Ok(Self { truncates: false, ..self }),
+        }
     }
 
     /// Whether upper and lower case are the same to this tokenizer.
@@ -83,7 +101,7 @@ impl Tokenizer {
     }
 
     /// Encodes one text, or a pair of texts, cutting what is beyond the limit: off the end, of a pair off the longer
-    /// text first. `row` is for messages.
+    /// text first; unless it is left for windows. `row` is for messages.
     ///
     /// # Errors
     /// [`Error::Tokenize`] when the library fails, [`Error::TokenOutOfRange`] for an id without an embedding.
@@ -101,7 +119,7 @@ impl Tokenizer {
         let length = first.len() + second.as_ref().map_or(0, Encoding::len) + special;
         let has_token = [present_words(&first), second.as_ref().map_or_else(Vec::new, present_words)];
 
-        let (first, second) = if length > self.max_length {
+        let (first, second) = if self.truncates && length > self.max_length {
             let params = TruncationParams {
                 max_length: self.max_length.saturating_sub(special),
                 strategy: TruncationStrategy::LongestFirst,
@@ -193,6 +211,13 @@ impl Tokenizer {
             let (from, to) = joined.get_offsets()[index];
             encoded.offsets.push(Some((start + from, start + to)));
         }
+        let places = |side: usize| -> Range<usize> {
+            let first = sequences.iter().position(|&of| of == Some(side));
+            let last = sequences.iter().rposition(|&of| of == Some(side));
+            first.zip(last).map_or(0..0, |(first, last)| first..last + 1)
+        };
+        let [first, second] = [places(0), places(1)];
+        encoded.tokens.longer = if first.len() > second.len() { first } else { second };
         encoded.strings = joined.get_tokens().to_vec();
         encoded.tokens.token_type_ids = joined.get_type_ids().to_vec();
         encoded.tokens.input_ids = joined.get_ids().to_vec();

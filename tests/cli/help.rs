@@ -109,6 +109,7 @@ fn every_option_of_the_contract_that_is_done_is_in_the_help() {
         "--normalize",
         "--max-length",
         "--overflow",
+        "--stride",
         "--output",
         "--format",
         "--dtype",

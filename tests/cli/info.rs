@@ -66,8 +66,10 @@ fn an_output_directory_is_described_by_its_manifest() {
     desk.put("texts.txt", "hello world\n\nthe river\n");
     desk.types("extract -m width64 -i texts.txt -e token,mean -l 0,4 --max-length 3 -o out").succeeds();
     let ran = desk.types("info out").succeeds().says_nothing();
-    ran.prints_all(&["width64", "0 4 of 0 to 4", "texts", "3", "mean/layer_04.npy", "(3, 128) f32"])
+    let ran = ran
+        .prints_all(&["width64", "0 4 of 0 to 4", "texts", "3", "mean/layer_04.npy", "(3, 128) f32"])
         .prints_all(&["truncated", "2 texts"]);
+    assert!(!ran.stdout().contains("windows"));
 
     let facts = desk.types("info out --json").succeeds().json();
     let manifest = desk.json("out/manifest.json");
@@ -75,6 +77,9 @@ fn an_output_directory_is_described_by_its_manifest() {
         assert_eq!(facts[key], manifest[key], "{key}");
     }
     assert_eq!(facts["run"], desk.json("out/run.json"));
+
+    desk.types("extract -m width64 -i texts.txt -l 0 --max-length 3 --overflow window -o windows").succeeds();
+    desk.types("info windows").succeeds().prints("windows    4 of 2 texts");
 
     desk.types("extract -m width64 -i texts.txt -e token -l 4 -f safetensors --dtype f16 -o st").succeeds();
     desk.types("info st").succeeds().prints_all(&["token.safetensors", "layer_04", "f16"]);

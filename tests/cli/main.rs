@@ -13,6 +13,7 @@ mod running;
 mod layout;
 mod numbers;
 mod texts;
+mod windows;
 
 mod formats;
 mod input;

@@ -67,6 +67,33 @@ fn threads_and_batches_change_no_byte() {
 }
 
 #[test]
+fn windows_do_not_depend_on_threads_and_batches_either() {
+    let desk = desk();
+    for model in ["bundled", "width3", "width16", "width64"] {
+        let job =
+            format!("extract -m {model} -i texts.txt -e {KINDS},pooler --max-length 11 --overflow window --stride 3");
+        desk.types(&format!("{job} -o {model}-usual")).succeeds().says("in windows");
+        let expected = desk.job(&format!("{model}-usual"));
+        for speed in [
+            "--threads 1 --batch-tokens 1",
+            "--threads 2 --batch-tokens 12",
+            "--threads 3 --batch-tokens 23",
+            "--threads 8 --batch-tokens 100",
+        ] {
+            let out = format!("{model}{}", speed.replace(' ', ""));
+            desk.types(&format!("{job} {speed} -o {out}")).succeeds();
+            assert!(desk.job(&out) == expected, "{model}, {speed}");
+        }
+        for combine in ["concat", "mean"] {
+            let job = format!("{job} --combine {combine} -f safetensors");
+            desk.types(&format!("{job} -o {model}-{combine}")).succeeds();
+            desk.types(&format!("{job} --batch-tokens 15 -o {model}-{combine}-small")).succeeds();
+            assert!(desk.job(&format!("{model}-{combine}")) == desk.job(&format!("{model}-{combine}-small")));
+        }
+    }
+}
+
+#[test]
 fn safetensors_do_not_depend_on_threads_and_batches_either() {
     let desk = desk();
     let job = "extract -m width16 -i texts.txt -e token,mean --combine mean -f safetensors --dtype bf16";

@@ -8,12 +8,13 @@ use crate::desk::Desk;
 use crate::running::{Running, wait_until};
 
 /// Jobs of a second or two, most of it encoding.
-const JOBS: [&str; 5] = [
+const JOBS: [&str; 6] = [
     "-i texts.txt -e token,mean",
     "-i texts.txt -e mean,pooler,sentence -f safetensors --normalize",
     "-i texts.txt -e token,word --pretokenized -f safetensors --dtype bf16 --special-tokens drop",
     "-i texts.txt -e word --combine concat --dtype f16",
     "-i texts.txt -e token --shard 2/2",
+    "-i texts.txt -e token,word,mean,pooler --max-length 20 --overflow window --stride 5",
 ];
 
 /// What makes them slow.
