@@ -118,6 +118,8 @@ fn so_are_tables_and_sentences_and_what_merge_writes() {
         "-i pairs.csv --pair-column other --carry n -e token,word,mean --max-length 6",
         "-i pairs.csv --pair-column other -e word --special-tokens drop --pretokenized -f safetensors",
         "-i tagged.conll -e word,token",
+        "-i tagged.conll -e word,token --overflow window --max-length 4 --stride 1",
+        "-i pairs.csv -e word,token,mean --overflow window --max-length 4 --special-tokens drop",
         "-i texts.jsonl -e token,cls",
     ] {
         desk.types(&format!("extract -m width64 {job} --overwrite -o out")).succeeds();
