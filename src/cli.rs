@@ -38,6 +38,9 @@ pub enum Command {
     Merge(MergeArgs),
     /// Say what a model is, or what an output directory holds
     Info(InfoArgs),
+    /// Check that an output directory still holds, byte for byte, what its manifest says
+    #[command(after_long_help = VERIFY_EXAMPLES)]
+    Verify(VerifyArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -79,6 +82,17 @@ Examples:
   # the verb and the direction are one word at layer 0 and part ways layer by layer
   layerwise compare --word left \"She left the house at nine.\" \\
       \"They left for the station early.\" \"Turn left at the next corner.\"";
+
+const VERIFY_EXAMPLES: &str = "\
+Each damage is a line on standard output, such as `mean/layer_03.npy: row 17 is not finite`.
+The exit code is 0 if there is none and 1 if there is any.
+
+Examples:
+  # after a copy, or before an analysis
+  layerwise verify out
+
+  # as a list of {place, problem}, for programs
+  layerwise verify --json out";
 
 /// How much is said, and how
 #[derive(Debug, Clone, Args)]
@@ -332,6 +346,18 @@ pub struct InfoArgs {
     pub hub: ModelArgs,
 
     /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `verify`
+#[derive(Debug, Clone, Args)]
+pub struct VerifyArgs {
+    /// A directory written by extract
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub directory: PathBuf,
+
+    /// As JSON: a list of {place, problem}
     #[arg(long)]
     pub json: bool,
 }

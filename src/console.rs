@@ -75,6 +75,11 @@ impl Console {
         self.bar(Some(tokens), "{bar:30} {percent:>3}% {human_pos}/{human_len} tokens, {speed}, {eta} left")
     }
 
+    /// A bar of `bytes` to read.
+    pub fn bytes_bar(&self, bytes: u64) -> ProgressBar {
+        self.bar(Some(bytes), "{bar:30} {percent:>3}% {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}")
+    }
+
     /// A count of texts read, of which the number is not known yet.
     pub fn texts_spinner(&self) -> ProgressBar {
         self.bar(None, "{spinner} tokenizing: {human_pos} texts, {speed}")

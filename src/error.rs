@@ -161,6 +161,18 @@ pub enum Error {
         problem: String,
     },
 
+    /// What `verify` found.
+    #[error("{} is damaged: {problems} problem{}{unchecked}; copy it again from where it is whole, or do its job anew with \
+             extract --overwrite", path.display(), if *problems == 1 { "" } else { "s" })]
+    Damaged {
+        /// The directory.
+        path: PathBuf,
+        /// How many damages were printed.
+        problems: usize,
+        /// What could not be checked because of them.
+        unchecked: &'static str,
+    },
+
     /// Not enough room for the output.
     #[error("{}: the output needs {} and the disk has {} free, {} short; \
              choose another directory, fewer layers (--layers) or --dtype f16",

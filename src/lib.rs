@@ -48,6 +48,7 @@ pub mod merge;
 pub mod plan;
 pub mod shard;
 pub mod spec;
+pub mod verify;
 
 pub mod checkpoint;
 pub mod input;

@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser};
 use layerwise::cli::{Cli, Command};
 use layerwise::console::{self, Console};
 use layerwise::error::{Error, Result};
-use layerwise::{compare, extract, info, merge};
+use layerwise::{compare, extract, info, merge, verify};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -45,6 +45,7 @@ fn run(command: &Command, console: &Console) -> Result<()> {
         Command::Compare(args) => compare::run(args, console),
         Command::Merge(args) => merge::run(args, console),
         Command::Info(args) => info::run(args, console),
+        Command::Verify(args) => verify::run(args, console),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "layerwise", &mut script);

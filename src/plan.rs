@@ -15,7 +15,9 @@ use crate::spool::TextCounts;
 use crate::windows::Windowing;
 
 /// What a job computes and writes, every default filled in. Two jobs with equal plans, models and inputs are one job.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+///
+/// Read from a manifest it lacks what belongs to the model.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// Layers, ascending.
     pub layers: Vec<usize>,

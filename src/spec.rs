@@ -354,10 +354,11 @@ pub struct DeviceSelection {
 }
 
 /// A kind of device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceKind {
     /// The CPU, with our own kernels
+    #[default]
     Cpu,
     /// An NVIDIA GPU, in builds with the feature `cuda`
     Cuda,

@@ -1,6 +1,6 @@
 //! Which columns of the input are what.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::spec::InputFormat;
@@ -9,7 +9,7 @@ use crate::spec::InputFormat;
 const NAMES_LISTED: usize = 30;
 
 /// What the options say of the input's columns.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Columns {
     /// The text; `text` by default, for `conll` the first.
     pub text_column: Option<String>,

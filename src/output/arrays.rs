@@ -174,7 +174,8 @@ fn places(plan: &Plan) -> Vec<String> {
     arrays.chain(with_offsets.map(|emit| offsets_place(*emit, plan.format))).collect()
 }
 
-fn offsets_place(emit: Emit, format: Format) -> String {
+/// Where the offsets of a kind of vector are.
+pub(crate) fn offsets_place(emit: Emit, format: Format) -> String {
     match format {
         Format::Npy => format!("{}/offsets.npy", emit.name()),
         Format::Safetensors => format!("{}.safetensors [offsets]", emit.name()),
@@ -222,23 +223,9 @@ impl Files<'_> {
 
     fn open_safetensors(&mut self, emit: Emit) -> Result<()> {
         let path = self.path.join(format!("{}.safetensors", emit.name()));
-        let rows = self.counts.rows(emit) as usize;
         let arrays: Vec<_> = self.plan.arrays().into_iter().filter(|array| array.emit == emit).collect();
-        let mut entries = Vec::new();
-        // Offsets come first: their 8-byte numbers want to be aligned.
         let has_offsets = emit.rows() != RowKind::Text;
-        if has_offsets {
-            entries.push(safetensors::Entry {
-                name: "offsets".to_owned(),
-                dtype: ::safetensors::Dtype::I64,
-                shape: vec![self.counts.texts as usize + 1],
-            });
-        }
-        entries.extend(arrays.iter().map(|array| safetensors::Entry {
-            name: array.name(),
-            dtype: safetensors::dtype(self.plan.dtype),
-            shape: vec![rows, array.columns],
-        }));
+        let entries = safetensors::entries(emit, &arrays, self.plan.dtype, self.counts);
         let bytes: Vec<u64> = entries.iter().map(|entry| entry.bytes() as u64).collect();
         let starts = if self.create {
             safetensors::create(&path, &entries)?

@@ -83,7 +83,7 @@ pub(super) fn remove_leftovers(path: &Path, but: &[&str]) -> Result<()> {
 }
 
 /// The files in a directory that this program writes; the manifest first.
-pub(super) fn outputs(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn outputs(directory: &Path) -> Vec<PathBuf> {
     let mut files = [MANIFEST, UNFINISHED, RUN, TEXTS].map(|name| directory.join(name)).to_vec();
     for emit in Emit::value_variants() {
         let folder = directory.join(emit.name());

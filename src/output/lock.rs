@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 
 /// The file whose lock says that a process is writing here.
-pub(super) const LOCK: &str = ".layerwise.lock";
+pub(crate) const LOCK: &str = ".layerwise.lock";
 
 /// The right to write a directory, for one process at a time; given back, and its file removed, when dropped.
 pub(super) struct Lock {

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tempfile::NamedTempFile;
 
@@ -22,10 +22,10 @@ pub const MANIFEST: &str = "manifest.json";
 pub const RUN: &str = "run.json";
 
 /// The version of the directory's layout.
-const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 1;
 
 /// Which model made the vectors.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ModelIdentity {
     /// As it was asked for.
     pub id: String,
@@ -57,17 +57,23 @@ pub fn job(model: &ModelIdentity, plan: &Plan, shard: Option<Shard>) -> Value {
 /// The manifest of a job, but for the checksums of its arrays. It is the same for every run of the job.
 pub fn manifest(job: &Value, plan: &Plan, input_sha256: &str, counts: &Counts) -> Value {
     let arrays: Vec<Value> = plan.arrays().iter().map(|array| describe(array, plan, counts)).collect();
-    let layers: Map<String, Value> =
-        plan.layers.iter().map(|&layer| (format!("layer_{layer:02}"), json!(layer))).collect();
     let mut manifest = job.clone();
     manifest["input"] = json!({ "sha256": input_sha256 });
     manifest["counts"] = json!(counts);
-    manifest["layers"] = json!(layers);
+    manifest["layers"] = layer_map(plan);
     manifest["arrays"] = json!(arrays);
     manifest
 }
 
-fn describe(array: &ArrayPlan, plan: &Plan, counts: &Counts) -> Value {
+/// The names of a plan's layers.
+pub fn layer_map(plan: &Plan) -> Value {
+    let layers: Map<String, Value> =
+        plan.layers.iter().map(|&layer| (format!("layer_{layer:02}"), json!(layer))).collect();
+    json!(layers)
+}
+
+/// What a manifest says of an array.
+pub fn describe(array: &ArrayPlan, plan: &Plan, counts: &Counts) -> Value {
     let mut description = json!({
         "kind": array.emit.name(),
         "rows": array.emit.rows(),
@@ -194,7 +200,7 @@ pub fn write_json(directory: &Path, name: &str, value: &Value) -> Result<()> {
 }
 
 /// How the names of files begin that are not yet under their own.
-pub(super) const TEMPORARY: &str = ".layerwise-";
+pub(crate) const TEMPORARY: &str = ".layerwise-";
 
 /// A file beside its later place.
 pub(super) fn temporary_file(directory: &Path) -> io::Result<NamedTempFile> {

@@ -9,7 +9,7 @@ pub mod first_phase;
 mod flush;
 pub mod journal;
 pub mod jsonl;
-mod lock;
+pub(crate) mod lock;
 pub mod manifest;
 pub(crate) mod npy;
 pub(crate) mod safetensors;

@@ -5,6 +5,7 @@ use std::io::{self, Seek, Write};
 use std::path::Path;
 
 use half::f16;
+use ndarray_npy::npy::header::{Header, Layout};
 use ndarray_npy::{WritableElement, WriteDataError, WriteNpyError, write_zeroed_npy};
 use py_literal::Value as PyValue;
 
@@ -36,6 +37,25 @@ fn create_with(path: &Path, write: impl FnOnce(&File) -> std::result::Result<(),
         })
         .and_then(|()| file.stream_position())
         .map_err(Error::io("write", path))
+}
+
+/// The type's name in headers of vectors; numpy has no bfloat16.
+pub(crate) fn descriptor(dtype: Dtype) -> Option<&'static str> {
+    match dtype {
+        Dtype::F32 => Some("<f4"),
+        Dtype::F16 => Some("<f2"),
+        Dtype::Bf16 => None,
+    }
+}
+
+/// That of offsets.
+pub(crate) const OFFSETS_DESCRIPTOR: &str = "<i8";
+
+/// The beginning of a file, up to its data.
+pub(crate) fn header(descriptor: &str, shape: &[usize]) -> io::Result<Vec<u8>> {
+    let type_descriptor = PyValue::String(descriptor.to_owned());
+    let header = Header { type_descriptor, layout: Layout::Standard, shape: shape.to_vec() };
+    header.to_bytes().map_err(|error| io::Error::other(error.to_string()))
 }
 
 /// float16, which ndarray-npy does not know.

@@ -8,7 +8,8 @@ use safetensors::Dtype as StDtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::error::{Error, Result};
-use crate::spec::Dtype;
+use crate::plan::{ArrayPlan, Counts};
+use crate::spec::{Dtype, Emit, RowKind};
 
 /// A tensor of a file: its name, type and shape.
 pub(crate) struct Entry {
@@ -33,8 +34,23 @@ pub(crate) fn dtype(dtype: Dtype) -> StDtype {
     }
 }
 
-/// Creates a file of zeros with these tensors, one after the other. Returns where each tensor's data starts.
-pub(crate) fn create(path: &Path, entries: &[Entry]) -> Result<Vec<u64>> {
+/// The tensors of a kind of vector. Offsets come first: their 8-byte numbers want to be aligned.
+pub(crate) fn entries(emit: Emit, arrays: &[ArrayPlan], dtype: Dtype, counts: &Counts) -> Vec<Entry> {
+    let offsets = (emit.rows() != RowKind::Text).then(|| Entry {
+        name: "offsets".to_owned(),
+        dtype: StDtype::I64,
+        shape: vec![counts.texts as usize + 1],
+    });
+    let arrays = arrays.iter().map(|array| Entry {
+        name: array.name(),
+        dtype: self::dtype(dtype),
+        shape: vec![counts.rows(emit) as usize, array.columns],
+    });
+    offsets.into_iter().chain(arrays).collect()
+}
+
+/// The beginning of a file with these tensors, one after the other, and where in the file each tensor's data starts.
+pub(crate) fn header(entries: &[Entry]) -> io::Result<(Vec<u8>, Vec<u64>)> {
     let mut end = 0;
     let tensors: Vec<(String, TensorInfo)> = entries
         .iter()
@@ -46,17 +62,21 @@ pub(crate) fn create(path: &Path, entries: &[Entry]) -> Result<Vec<u64>> {
         })
         .collect();
     let starts: Vec<usize> = tensors.iter().map(|(_, info)| info.data_offsets.0).collect();
-    let metadata = Metadata::new(None, tensors).map_err(|error| io::Error::other(error.to_string()));
-    let header = metadata
-        .and_then(|metadata| serde_json::to_string(&metadata).map_err(io::Error::other))
-        .map_err(Error::io("write", path))?;
+    let metadata = Metadata::new(None, tensors).map_err(|error| io::Error::other(error.to_string()))?;
+    let json = serde_json::to_string(&metadata).map_err(io::Error::other)?;
     // The format wants the data aligned to 8 bytes; spaces after the header are part of it.
-    let length = header.len().next_multiple_of(8);
+    let length = json.len().next_multiple_of(8);
+    let mut header = (length as u64).to_le_bytes().to_vec();
+    header.extend_from_slice(format!("{json:length$}").as_bytes());
+    let starts = starts.into_iter().map(|start| (header.len() + start) as u64).collect();
+    Ok((header, starts))
+}
 
+/// Creates a file of zeros with these tensors. Returns where each tensor's data starts.
+pub(crate) fn create(path: &Path, entries: &[Entry]) -> Result<Vec<u64>> {
+    let (header, starts) = header(entries).map_err(Error::io("write", path))?;
+    let bytes = header.len() + entries.iter().map(Entry::bytes).sum::<usize>();
     let mut file = File::create(path).map_err(Error::io("create", path))?;
-    file.write_all(&(length as u64).to_le_bytes())
-        .and_then(|()| file.write_all(format!("{header:length$}").as_bytes()))
-        .and_then(|()| file.set_len((8 + length + end) as u64))
-        .map_err(Error::io("write", path))?;
-    Ok(starts.into_iter().map(|start| (8 + length + start) as u64).collect())
+    file.write_all(&header).and_then(|()| file.set_len(bytes as u64)).map_err(Error::io("write", path))?;
+    Ok(starts)
 }

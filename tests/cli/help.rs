@@ -64,6 +64,12 @@ fn help_of_info_is_as_it_was() {
 }
 
 #[test]
+fn help_of_verify_is_as_it_was() {
+    is_like_snapshot("verify -h", "verify-short.txt");
+    is_like_snapshot("verify --help", "verify.txt");
+}
+
+#[test]
 fn help_of_completions_is_as_it_was() {
     is_like_snapshot("completions -h", "completions-short.txt");
     is_like_snapshot("completions --help", "completions.txt");

@@ -38,5 +38,6 @@ mod shards;
 mod signals;
 #[cfg(unix)]
 mod unlosable;
+mod verify;
 #[cfg(not(feature = "bundled"))]
 mod without_a_model;

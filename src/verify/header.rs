@@ -1,0 +1,107 @@
+//! What a file's header says otherwise than its manifest.
+
+use std::collections::BTreeMap;
+
+use ndarray_npy::npy::header::Header;
+use safetensors::tensor::{Metadata, TensorInfo};
+
+use super::damage::Findings;
+use super::layout::File;
+use crate::spec::Format;
+
+/// Compares the beginning of a file with the header that it should have. Nothing longer than that is ever parsed.
+pub(super) fn check(found: &[u8], file: &File, findings: &mut Findings) {
+    let expected = file.header.as_slice();
+    if found == expected {
+        return;
+    }
+    if found.len() < expected.len() {
+        findings.add(format!("the header is cut off after {} of {} bytes", found.len(), expected.len()));
+        return;
+    }
+    let before = findings.len();
+    match file.format {
+        Format::Npy => npy(found, expected, findings),
+        Format::Safetensors => tensors(found, expected, findings),
+    }
+    if findings.len() == before {
+        let at = found.iter().zip(expected).take_while(|(a, b)| a == b).count();
+        findings.add(format!("the header means what it should, but byte {at} is not what layerwise writes"));
+    }
+}
+
+/// Magic bytes, version and length of the header come before the dictionary.
+const NPY_PREFIX: usize = 10;
+
+fn npy(found: &[u8], expected: &[u8], findings: &mut Findings) {
+    if found[..6] != expected[..6] {
+        findings.add("is not a .npy file, as it does not begin with \\x93NUMPY");
+        return;
+    }
+    if found[6..8] != expected[6..8] {
+        let version = |header: &[u8]| format!("{}.{}", header[6], header[7]);
+        findings.add(format!("the header has version {}; expected {}", version(found), version(expected)));
+        return;
+    }
+    let length = |header: &[u8]| u16::from_le_bytes([header[8], header[9]]);
+    if length(found) != length(expected) {
+        findings.add(format!("the header has {} bytes; expected {}", length(found), length(expected)));
+        return;
+    }
+    debug_assert_eq!(usize::from(length(found)) + NPY_PREFIX, found.len());
+    let (mut found, mut expected) = (found, expected);
+    let (found, expected) = match (Header::from_reader(&mut found), Header::from_reader(&mut expected)) {
+        (Ok(found), Ok(expected)) => (found, expected),
+        (Err(error), _) => return findings.add(format!("the header cannot be read: {error}")),
+        (_, Err(error)) => return findings.add(format!("the header it should have cannot be read: {error}")),
+    };
+    if found.type_descriptor != expected.type_descriptor {
+        findings.add(format!("holds numbers of type {}; expected {}", found.type_descriptor, expected.type_descriptor));
+    }
+    if found.layout != expected.layout {
+        findings.add("is in Fortran order; expected C order");
+    }
+    if found.shape != expected.shape {
+        findings.add(format!("has shape {:?}; expected {:?}", found.shape, expected.shape));
+    }
+}
+
+fn tensors(found: &[u8], expected: &[u8], findings: &mut Findings) {
+    if found[..8] != expected[..8] {
+        let length = |header: &[u8]| header.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+        findings.add(format!("the header has {} bytes; expected {}", length(found), length(expected)));
+        return;
+    }
+    let read = |header: &[u8]| serde_json::from_slice::<Metadata>(&header[8..]);
+    let (found, expected) = match (read(found), read(expected)) {
+        (Ok(found), Ok(expected)) => (found, expected),
+        (Err(error), _) => return findings.add(format!("the header cannot be read: {error}")),
+        (_, Err(error)) => return findings.add(format!("the header it should have cannot be read: {error}")),
+    };
+    let sorted = |metadata: &Metadata| -> BTreeMap<String, TensorInfo> {
+        metadata.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect()
+    };
+    let (mut others, expected) = (sorted(&found), sorted(&expected));
+    for (name, expected) in &expected {
+        let Some(found) = others.remove(name) else {
+            findings.add(format!("has no tensor {name}"));
+            continue;
+        };
+        if found.dtype != expected.dtype {
+            findings.add(format!("tensor {name} is of type {}; expected {}", found.dtype, expected.dtype));
+        }
+        if found.shape != expected.shape {
+            findings.add(format!("tensor {name} has shape {:?}; expected {:?}", found.shape, expected.shape));
+        }
+        if found.data_offsets != expected.data_offsets {
+            let (found, expected) = (found.data_offsets, expected.data_offsets);
+            findings.add(format!("tensor {name} is at bytes {found:?}; expected {expected:?}"));
+        }
+    }
+    for name in others.keys() {
+        findings.add(format!("has a tensor {name:?}, which the manifest does not name"));
+    }
+    if found.metadata().is_some() {
+        findings.add("the header has an entry __metadata__, which layerwise does not write");
+    }
+}

@@ -1,0 +1,158 @@
+//! A line of `texts.jsonl`, as far as it is checked. Lists are counted, not kept.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
+
+/// A line; further keys are columns that were carried.
+#[derive(Debug, Deserialize)]
+pub(super) struct Line {
+    pub(super) row: u64,
+    #[serde(deserialize_with = "present")]
+    #[allow(dead_code, reason = "to be there is all that is asked of it")]
+    id: Option<Str>,
+    #[allow(dead_code, reason = "to be there is all that is asked of it")]
+    label: IgnoredAny,
+    pub(super) n_tokens: u64,
+    pub(super) n_tokens_before_truncation: u64,
+    tokens: Option<Count<Str>>,
+    token_ids: Option<Count<u32>>,
+    offsets: Option<Count<Option<Span>>>,
+    word_ids: Option<WordIds>,
+    token_type_ids: Option<Count<u32>>,
+    words: Option<Count<Str>>,
+}
+
+/// What the lists of a line say.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lists {
+    /// Rows of token vectors.
+    pub(super) tokens: u64,
+    /// Rows of word vectors.
+    pub(super) words: u64,
+}
+
+impl Line {
+    /// What the lists say; the problem, where one is missing or they are not equally long.
+    pub(super) fn lists(&self) -> Result<Lists, String> {
+        let missing = |key: &str| format!("{key} is missing");
+        let tokens = self.tokens.as_ref().ok_or_else(|| missing("tokens"))?.0;
+        let word_ids = self.word_ids.as_ref().ok_or_else(|| missing("word_ids"))?;
+        for (key, length) in [
+            ("token_ids", self.token_ids.as_ref().map(|list| list.0)),
+            ("offsets", self.offsets.as_ref().map(|list| list.0)),
+            ("word_ids", Some(word_ids.length)),
+            ("token_type_ids", Some(self.token_type_ids.as_ref().map_or(tokens, |list| list.0))), // of pairs alone
+        ] {
+            match length {
+                None => return Err(missing(key)),
+                Some(length) if length != tokens => {
+                    return Err(format!("{key} has {length} entries and tokens has {tokens}"));
+                }
+                Some(_) => {}
+            }
+        }
+        // Words that were given may have no token; others end with the last that has one.
+        let words = self.words.as_ref().map_or(word_ids.words, |words| words.0);
+        if word_ids.words > words {
+            return Err(format!("word_ids has word {}; there are {words} words", word_ids.words - 1));
+        }
+        Ok(Lists { tokens, words })
+    }
+}
+
+/// A key that may be null but not missing.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Option::deserialize(deserializer)
+}
+
+/// A string.
+#[derive(Debug)]
+struct Str;
+
+impl<'de> Deserialize<'de> for Str {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnyString;
+        impl Visitor<'_> for AnyString {
+            type Value = Str;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Str, E> {
+                Ok(Str)
+            }
+        }
+        deserializer.deserialize_str(AnyString)
+    }
+}
+
+/// Where a token is in its text.
+#[derive(Debug)]
+struct Span;
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (start, end) = <(u64, u64)>::deserialize(deserializer)?;
+        if start > end { Err(D::Error::custom(format!("offsets {start} to {end} run backward"))) } else { Ok(Self) }
+    }
+}
+
+/// The length of a list.
+#[derive(Debug)]
+struct Count<T>(u64, PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Count<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut count = 0;
+        each(deserializer, |_: T| count += 1)?;
+        Ok(Self(count, PhantomData))
+    }
+}
+
+/// The words that tokens belong to.
+#[derive(Debug)]
+struct WordIds {
+    length: u64,
+    /// One more than the largest.
+    words: u64,
+}
+
+impl<'de> Deserialize<'de> for WordIds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut found = Self { length: 0, words: 0 };
+        each(deserializer, |word: Option<u32>| {
+            found.length += 1;
+            found.words = found.words.max(word.map_or(0, |word| u64::from(word) + 1));
+        })?;
+        Ok(found)
+    }
+}
+
+/// Takes the entries of a list one by one.
+fn each<'de, D, T, F>(deserializer: D, take: F) -> Result<(), D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+    F: FnMut(T),
+{
+    struct List<T, F>(F, PhantomData<T>);
+    impl<'de, T: Deserialize<'de>, F: FnMut(T)> Visitor<'de> for List<T, F> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+            while let Some(entry) = list.next_element()? {
+                (self.0)(entry);
+            }
+            Ok(())
+        }
+    }
+    deserializer.deserialize_seq(List(take, PhantomData))
+}

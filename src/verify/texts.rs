@@ -1,0 +1,203 @@
+//! `texts.jsonl`, line by line, beside the offsets of token and word vectors.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use super::contents::Contents;
+use super::damage::{Damage, Findings};
+use super::file::{open, unreadable};
+use super::line::{Line, Lists};
+use super::offsets::Offsets;
+use super::region::{PIECE, check_crc32};
+use crate::input::LONGEST_RECORD;
+use crate::output::existing::TEXTS;
+use crate::output::manifest::MANIFEST;
+use crate::spec::{Emit, SpecialTokens};
+
+/// The longest line that is read: more than any record makes, even of characters of which JSON makes six.
+const LONGEST_LINE: u64 = 8 * LONGEST_RECORD as u64;
+
+/// Checks the texts, and all offsets with them. `told` hears of the bytes read.
+pub(super) fn check(directory: &Path, contents: &Contents, told: &dyn Fn(u64)) -> Vec<Damage> {
+    let with_regions = contents.files.iter().flat_map(|file| file.regions.iter().map(move |region| (file, region)));
+    let offsets = with_regions.filter_map(|(file, region)| {
+        // Whether the file can be opened at all is found where all of it is looked at.
+        Offsets::new(open(&directory.join(&file.name)).ok().map(|(file, _)| file), region)
+    });
+    let mut texts = Texts {
+        contents,
+        offsets: offsets.collect(),
+        lines: 0,
+        next_row: contents.first_row,
+        other_row: None,
+        sums: Some(Sums::default()),
+        findings: Findings::new(TEXTS),
+    };
+    match open(&directory.join(TEXTS)) {
+        Ok((file, _)) => {
+            if let Err(error) = texts.read(file, told) {
+                texts.findings.add(unreadable(&error));
+            }
+        }
+        Err(problem) => texts.findings.add(problem),
+    }
+    let of_offsets: Vec<Damage> = texts.offsets.into_iter().flat_map(Offsets::finish).collect();
+    let mut damages = texts.findings.into_damages();
+    damages.extend(of_offsets);
+    damages
+}
+
+struct Texts<'a> {
+    contents: &'a Contents,
+    offsets: Vec<Offsets<'a>>,
+    /// Lines read.
+    lines: u64,
+    /// The row that the next line should have.
+    next_row: u64,
+    /// The one it should have if lines are missing before the last one.
+    other_row: Option<u64>,
+    /// `None` when a line could not be read.
+    sums: Option<Sums>,
+    findings: Findings,
+}
+
+/// What the lines add up to.
+#[derive(Default)]
+struct Sums {
+    tokens: u64,
+    empty_texts: u64,
+    truncated_texts: u64,
+    truncated_tokens: u64,
+}
+
+impl Texts<'_> {
+    fn read(&mut self, file: fs::File, told: &dyn Fn(u64)) -> io::Result<()> {
+        let mut reader = BufReader::with_capacity(PIECE, file);
+        let mut checksum = crc32fast::Hasher::new();
+        let mut line = Vec::new();
+        while let Some(is_short) = read_line(&mut reader, &mut line, &mut checksum, told)? {
+            self.lines += 1;
+            let read = if is_short { self.line(&line) } else { Err(format!("is longer than {LONGEST_LINE} bytes")) };
+            if let Err(problem) = read {
+                self.findings.add(format!("line {}: {problem}", self.lines));
+                self.sums = None;
+            }
+        }
+        let texts = self.contents.counts.texts;
+        if self.lines == texts {
+            self.check_sums();
+        } else {
+            self.findings.add(format!("has {} lines; expected {texts}, one for each text", self.lines));
+        }
+        check_crc32(checksum, self.contents.texts_crc32, TEXTS, &mut self.findings);
+        Ok(())
+    }
+
+    fn line(&mut self, line: &[u8]) -> Result<(), String> {
+        let expected = self.next_row;
+        self.next_row = expected.saturating_add(1);
+        let line: Line = serde_json::from_slice(line)
+            // Which line it is is said already.
+            .map_err(|error| error.to_string().replace(" at line 1 column ", " at column "))?;
+        let other = self.other_row.take();
+        if line.row != expected {
+            self.next_row = if other == Some(line.row) { line.row.saturating_add(1) } else { self.next_row };
+            if other != Some(line.row) {
+                self.other_row = line.row.checked_add(1); // if the next line has it, this one was right
+                return Err(format!("row is {}; expected {expected}", line.row));
+            }
+        }
+        let (tokens, before) = (line.n_tokens, line.n_tokens_before_truncation);
+        if tokens > before {
+            return Err(format!("n_tokens is {tokens}, and n_tokens_before_truncation {before}"));
+        }
+        if let Some(sums) = &mut self.sums {
+            sums.tokens = sums.tokens.saturating_add(tokens);
+            sums.empty_texts += u64::from(tokens == 0);
+            sums.truncated_texts += u64::from(before > tokens);
+            sums.truncated_tokens = sums.truncated_tokens.saturating_add(before - tokens);
+        }
+        if !self.contents.plan.wants_token_details() {
+            return Ok(());
+        }
+        let lists = line.lists()?;
+        let keeps = self.contents.plan.special_tokens == SpecialTokens::Keep;
+        if lists.tokens > tokens || (keeps && lists.tokens != tokens) {
+            return Err(format!("tokens has {} entries, and n_tokens is {tokens}", lists.tokens));
+        }
+        self.compare(line.row, lists);
+        Ok(())
+    }
+
+    /// Compares what a line says with the offsets.
+    fn compare(&mut self, row: u64, lists: Lists) {
+        let Some(text) = row.checked_sub(self.contents.first_row) else { return };
+        if text >= self.contents.counts.texts {
+            return;
+        }
+        for offsets in &mut self.offsets {
+            while offsets.texts < text {
+                let before = offsets.texts;
+                offsets.next_text();
+                if offsets.texts == before {
+                    break; // the file ends here
+                }
+            }
+            if offsets.texts != text {
+                continue;
+            }
+            let expected = if offsets.emit == Emit::Word { lists.words } else { lists.tokens };
+            if let Some(rows) = offsets.next_text().filter(|&rows| rows != expected) {
+                offsets.disagree(rows, expected);
+            }
+        }
+    }
+
+    fn check_sums(&mut self) {
+        let Some(sums) = &self.sums else { return };
+        let counts = &self.contents.counts;
+        let keeps = self.contents.plan.special_tokens == SpecialTokens::Keep;
+        for (key, sum, count) in [
+            ("tokens", sums.tokens, counts.tokens),
+            ("truncated_texts", sums.truncated_texts, counts.truncated_texts),
+            ("truncated_tokens", sums.truncated_tokens, counts.truncated_tokens),
+            // Without special tokens a text may have none left.
+            ("empty_texts", if keeps { sums.empty_texts } else { counts.empty_texts }, counts.empty_texts),
+        ] {
+            if sum != count {
+                let problem = format!("counts.{key} is {count}; the lines of {TEXTS} make {sum}");
+                self.findings.add_at(MANIFEST.to_owned(), problem);
+            }
+        }
+    }
+}
+
+/// Reads a line, without its end, into `line`. False when it is longer than lines are, and was skipped; `None` at the end
+/// of the file.
+fn read_line(
+    reader: &mut impl BufRead,
+    line: &mut Vec<u8>,
+    checksum: &mut crc32fast::Hasher,
+    told: &dyn Fn(u64),
+) -> io::Result<Option<bool>> {
+    let mut is_short = true;
+    for part in 0.. {
+        line.clear();
+        let read = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', line)?;
+        checksum.update(line);
+        told(read as u64);
+        if read == 0 && part == 0 {
+            return Ok(None);
+        }
+        if line.last() == Some(&b'\n') {
+            line.pop();
+            break;
+        }
+        if (read as u64) < LONGEST_LINE {
+            break;
+        }
+        is_short = false;
+    }
+    Ok(Some(is_short))
+}
