@@ -45,7 +45,7 @@ fn find(directory: &Path) -> Result<Checkpoint> {
 }
 
 /// Input in every format, compressed or not; the first byte chooses format and options.
-pub fn readers(data: &[u8]) {
+pub(crate) fn readers(data: &[u8]) {
     let Some((&options, content)) = data.split_first() else { return };
     let format = FORMATS[usize::from(options) % FORMATS.len()];
     let table = matches!(format, InputFormat::Csv | InputFormat::Tsv);
@@ -74,12 +74,12 @@ pub fn readers(data: &[u8]) {
 }
 
 /// `config.json`.
-pub fn config(data: &[u8]) {
+pub(crate) fn config(data: &[u8]) {
     let _ = Config::parse(data, Path::new("config.json"));
 }
 
 /// `tokenizer.json`, then a text of many kinds of characters through it.
-pub fn tokenizer(data: &[u8]) {
+pub(crate) fn tokenizer(data: &[u8]) {
     let directory = directory(&[("config.json", CONFIG), ("tokenizer.json", data)]);
     let load = || -> Result<()> {
         let checkpoint = find(directory.path())?;
@@ -92,7 +92,7 @@ pub fn tokenizer(data: &[u8]) {
 }
 
 /// `model.safetensors`, every tensor of it read.
-pub fn safetensors(data: &[u8]) {
+pub(crate) fn safetensors(data: &[u8]) {
     let directory = directory(&[("model.safetensors", data)]);
     let load = || -> Result<()> {
         let weights = Weights::from_safetensors(&[directory.path().join("model.safetensors")])?;
@@ -106,7 +106,7 @@ pub fn safetensors(data: &[u8]) {
 }
 
 /// `model.safetensors.index.json`, whose files may not lie elsewhere.
-pub fn index(data: &[u8]) {
+pub(crate) fn index(data: &[u8]) {
     let outside = directory(&[(
         "outside.safetensors",
         &[8, 0, 0, 0, 0, 0, 0, 0, b'{', b'}', b' ', b' ', b' ', b' ', b' ', b' '],
@@ -127,7 +127,7 @@ pub fn index(data: &[u8]) {
 }
 
 /// `unfinished.json`, with a job that would go on.
-pub fn journal(data: &[u8]) {
+pub(crate) fn journal(data: &[u8]) {
     let tokens = (".layerwise-tokens", &[0u8; 24][..]);
     let directory = directory(&[(journal::UNFINISHED, data), tokens, (".layerwise-texts.jsonl", b"{}\n")]);
     let _ = existing::examine(directory.path(), false);
@@ -138,7 +138,7 @@ pub fn journal(data: &[u8]) {
 }
 
 /// `manifest.json`: of a directory to verify, of one that is there already, of a shard to merge.
-pub fn manifest(data: &[u8]) {
+pub(crate) fn manifest(data: &[u8]) {
     let _ = Contents::parse(data);
     let directory = directory(&[("manifest.json", data), ("texts.jsonl", b"")]);
     let _ = existing::examine(directory.path(), false);
