@@ -258,18 +258,54 @@ fn check_checksums(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::sentence::SentenceRecipe;
+    use crate::spec::Pooling;
     use proptest::prelude::*;
+    use serde_json::json;
 
-    const MANIFEST: &[u8] = include_bytes!("manifest_for_tests.json");
+    /// A manifest as a job writes it.
+    fn manifest() -> String {
+        let digest = "0123456789abcdef".repeat(4);
+        let model = ModelIdentity {
+            id: "a model".to_owned(),
+            revision: None,
+            sha256: BTreeMap::from([("config.json".to_owned(), digest.clone())]),
+            num_hidden_layers: 4,
+            hidden_size: 128,
+        };
+        let poolings = vec![Pooling::Cls, Pooling::Mean];
+        let recipe = SentenceRecipe { poolings, normalize: false, max_seq_length: None, do_lower_case: false };
+        let plan = Plan {
+            layers: vec![0, 2],
+            emit: vec![Emit::Token, Emit::Sentence],
+            max_length: 3,
+            hidden_size: 128,
+            num_hidden_layers: 4,
+            sentence: Some(recipe),
+            ..Plan::default()
+        };
+        let counts = Counts { texts: 3, tokens: 8, token_rows: 8, words: 2, ..Counts::default() };
+        let mut manifest = manifest::manifest(&manifest::job(&model, &plan, None), &plan, &digest, &counts);
+        manifest["crc32"] = json!({
+            "texts.jsonl": "0fae29df",
+            "token/layer_00.npy": "c7b32527",
+            "token/layer_02.npy": "5d2d6b20",
+            "sentence.npy": "92c0c986",
+            "token/offsets.npy": "e8a83a26",
+        });
+        format!("{manifest:#}")
+    }
 
     #[test]
     fn a_manifest_tells_what_there_is() {
-        let (contents, damages) = Contents::parse(MANIFEST).expect("a manifest of ours");
+        let (contents, damages) = Contents::parse(manifest().as_bytes()).expect("a manifest of ours");
         assert_eq!(damages, []);
         let contents = contents.expect("contents");
         assert_eq!((contents.counts.texts, contents.first_row), (3, 0));
         let names: Vec<&str> = contents.files.iter().map(|file| file.name.as_str()).collect();
         assert_eq!(names, ["token/layer_00.npy", "token/layer_02.npy", "token/offsets.npy", "sentence.npy"]);
+        let sizes: Vec<u64> = contents.files.iter().map(|file| file.regions[0].bytes).collect();
+        assert_eq!(sizes, [8 * 128 * 4, 8 * 128 * 4, 4 * 8, 3 * 256 * 4]);
     }
 
     #[test]
@@ -285,7 +321,7 @@ mod tests {
 
     #[test]
     fn numbers_too_large_for_any_file_are_refused_before_anything_is_allocated() {
-        let text = std::str::from_utf8(MANIFEST).expect("UTF-8");
+        let text = manifest();
         for (from, to) in [
             ("\"hidden_size\": 128", "\"hidden_size\": 18446744073709551615"),
             ("\"hidden_size\": 128", "\"hidden_size\": 0"),
@@ -313,7 +349,7 @@ mod tests {
         fn a_manifest_with_any_part_replaced_is_taken_or_named(
             at in any::<prop::sample::Index>(), length in 0usize..12, part in "[-0-9a-z\"{}\\[\\],:. ]{0,12}",
         ) {
-            let mut bytes = MANIFEST.to_vec();
+            let mut bytes = manifest().into_bytes();
             let start = at.index(bytes.len());
             let end = (start + length).min(bytes.len());
             bytes.splice(start..end, part.bytes());
