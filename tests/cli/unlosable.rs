@@ -38,7 +38,6 @@ impl Random {
     }
 }
 
-#[allow(clippy::print_stderr, reason = "how often it was killed, for whoever asks with --nocapture")]
 /// Kills a job `kills` times, at any moment between its start and a while, then lets it end.
 #[allow(clippy::print_stderr, reason = "how often a run was killed is worth knowing, with --nocapture")]
 fn survives(desk: &Desk, job: &str, kills: usize, seed: u64) {
