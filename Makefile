@@ -5,7 +5,7 @@ VENV := .venv
 # Real texts and vocabularies for `parity` (tests/real/README.md says which); without them it makes up its own.
 DATA ?= $(wildcard ../shared/data)
 
-.PHONY: all lint test venv parity bits bench bench-kernels bench-peers goldens model model-card
+.PHONY: all lint test venv parity bits kills bounded fuzz bench bench-kernels bench-peers goldens model model-card
 
 all: lint test
 
@@ -38,6 +38,24 @@ bits:
 	cargo test --locked --test cli same_bytes
 	cargo test --locked --test cli instruction_sets
 	for isa in $(ISAS); do LAYERWISE_ISA=$$isa cargo test --locked --test goldens || exit 1; done
+
+# Jobs of every kind killed 200 times at random moments and started again: the bytes must be those of undisturbed ones.
+kills:
+	cargo test --locked --test cli -- --ignored --nocapture unlosable::two_hundred_kills
+
+# Memory and speed for 50,000 texts and for a hundred times as many: half an hour.
+BOUNDED_TEXTS ?= 5000000
+bounded:
+	cargo build --locked --release
+	$(PYTHON) benches/bounded.py --layerwise target/release/layerwise --texts $(BOUNDED_TEXTS)
+
+# Every fuzz target for a while (cargo install cargo-fuzz; needs a nightly toolchain).
+FUZZ_SECONDS ?= 1200
+FUZZ_TARGETS = readers config tokenizer safetensors index journal manifest
+fuzz:
+	for target in $(FUZZ_TARGETS); do \
+		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -print_final_stats=1 || exit 1; \
+	done
 
 # Everything in BENCHMARKS.md. Leave the machine alone meanwhile: about an hour and a half on two cores.
 bench: bench-kernels bench-peers

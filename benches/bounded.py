@@ -1,0 +1,73 @@
+"""Memory and speed whatever the size of the input: the bundled model's `mean` of 50,000 short texts, and of many more.
+
+    python benches/bounded.py --layerwise target/release/layerwise [--texts 5000000]
+
+Each is read from a file and once more from standard input. Prints peak memory, texts a second, and the time to the first
+encoded batch. The bar: memory within 10 % and 16 bytes a text, speed within 5 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+FEW = 50_000
+WORDS = "the a river bank house people make some good world again long night light of in on by and or with never old new".split()
+
+
+def write_texts(path: Path, count: int) -> None:
+    """Short texts, no two alike near each other."""
+    numbers = random.Random(7)
+    with path.open("w") as file:
+        for row in range(count):
+            file.write(" ".join(numbers.choices(WORDS, k=numbers.randint(3, 9))) + f" {row}\n")
+
+
+def run(layerwise: Path, texts: Path, work: Path, piped: bool) -> dict[str, float]:
+    """One job, watched: kilobytes at its peak, seconds, seconds until arrays begin to be filled."""
+    output = work / "out"
+    shutil.rmtree(output, ignore_errors=True)
+    command = [layerwise, "extract", "-q", "-m", "bundled", "-e", "mean", "-o", output]
+    begun, first = time.monotonic(), None
+    with texts.open("rb") as file:
+        job = subprocess.Popen(command if piped else [*command, "-i", texts], stdin=file if piped else subprocess.DEVNULL)
+        while True:
+            pid, status, usage = os.wait4(job.pid, os.WNOHANG)
+            if pid:
+                break
+            if first is None and (output / "mean").exists():
+                first = time.monotonic() - begun
+            time.sleep(0.01)
+    if status:
+        raise SystemExit(f"{command} failed")
+    return {"kilobytes": usage.ru_maxrss, "seconds": time.monotonic() - begun, "first": first or 0.0}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layerwise", type=Path, required=True)
+    parser.add_argument("--texts", type=int, default=5_000_000)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=".") as directory:
+        work = Path(directory)
+        print("| texts | from | peak memory, MiB | texts/s | time to first batch, s |\n|---|---|---|---|---|")
+        for count in [FEW, args.texts]:
+            texts = work / "texts.txt"
+            write_texts(texts, count)
+            for piped in [False, True]:
+                if piped and count > 1_000_000:
+                    continue  # as long again, for the same code
+                found = run(args.layerwise.resolve(), texts, work, piped)
+                source = "standard input" if piped else "a file"
+                speed = count / found["seconds"]
+                print(f"| {count:,} | {source} | {found['kilobytes'] / 1024:.1f} | {speed:,.0f} | {found['first']:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
