@@ -129,12 +129,26 @@ pub(crate) fn index(data: &[u8]) {
 /// `unfinished.json`, with a job that would go on.
 pub(crate) fn journal(data: &[u8]) {
     let tokens = (".layerwise-tokens", &[0u8; 24][..]);
-    let directory = directory(&[(journal::UNFINISHED, data), tokens, (".layerwise-texts.jsonl", b"{}\n")]);
-    let _ = existing::examine(directory.path(), false);
-    if let Ok(prepared) = Prepared::new(directory.path(), false) {
-        let job = serde_json::json!({ "format_version": 1 });
-        let _ = prepared.start(&job);
+    for journal in [data, &sealed(data)] {
+        let directory = directory(&[(journal::UNFINISHED, journal), tokens, (".layerwise-texts.jsonl", b"{}\n")]);
+        let _ = existing::examine(directory.path(), false);
+        if let Ok(prepared) = Prepared::new(directory.path(), false) {
+            let job = serde_json::json!({ "format_version": 1 });
+            let _ = prepared.start(&job);
+        }
     }
+}
+
+/// A journal with the checksum that it needs to be believed.
+fn sealed(data: &[u8]) -> Vec<u8> {
+    let Ok(serde_json::Value::Object(mut journal)) = serde_json::from_slice(data) else { return data.to_vec() };
+    journal.shift_remove("checksum");
+    if let Some(progress) = journal.shift_remove("progress") {
+        journal.insert("progress".to_owned(), progress);
+    }
+    let mut journal = serde_json::Value::Object(journal);
+    journal["checksum"] = format!("{:08x}", crc32fast::hash(journal.to_string().as_bytes())).into();
+    journal.to_string().into_bytes()
 }
 
 /// `manifest.json`: of a directory to verify, of one that is there already, of a shard to merge.

@@ -173,6 +173,10 @@ pub enum Error {
         unchecked: &'static str,
     },
 
+    /// An unfinished job that was begun with other input.
+    #[error(transparent)]
+    OtherInput(Box<Error>),
+
     /// Not enough room for the output.
     #[error("{}: the output needs {} and the disk has {} free, {} short; \
              choose another directory, fewer layers (--layers) or --dtype f16",

@@ -85,10 +85,27 @@ pub fn run(args: &MergeArgs, console: &Console) -> Result<()> {
     let mut merged = merged_manifest(&shards);
     let layouts = layouts(&shards[0]);
 
+    let place = |path: &Path| fs::canonicalize(path).ok();
+    if let Some(shard) =
+        shards.iter().find(|shard| place(&shard.path).is_some_and(|at| Some(at) == place(&args.output)))
+    {
+        return Err(Error::Usage(format!(
+            "{} is a shard and cannot be the output; name another directory",
+            shard.path.display()
+        )));
+    }
+    layouts.iter().try_for_each(|layout| shards.iter().try_for_each(|shard| layout.start(shard).map(drop)))?;
     let directory = Prepared::new(&args.output, args.overwrite)?;
     let bytes: u64 = layouts.iter().flat_map(|layout| layout.bytes(&shards)).sum();
     let texts: u64 = shards.iter().map(|shard| fs::metadata(shard.path.join(TEXTS)).map_or(0, |file| file.len())).sum();
-    if !directory.begin_merge(&merged, bytes + texts)? {
+    let is_to_be_done = match directory.begin_merge(&merged, bytes + texts) {
+        Ok(is_to_be_done) => is_to_be_done,
+        Err(error) => {
+            directory.abandon();
+            return Err(error);
+        }
+    };
+    if !is_to_be_done {
         console.summary(&format!("{} already holds this job; nothing to do", args.output.display()));
         return Ok(());
     }
@@ -125,9 +142,20 @@ impl Shard {
                 return Err(damaged(&format!("`{}` is not a file in its directory", path.display())));
             }
         }
+        manifest::counts(&manifest).map_err(|problem| damaged(&problem))?;
+        if facts.shard.is_some_and(|shard| !(1..=shard.of).contains(&shard.index)) {
+            return Err(damaged(&"shard: its index is not among its parts"));
+        }
+        let objects = manifest["arrays"].as_array().is_some_and(|arrays| arrays.iter().all(Value::is_object));
+        if !objects || !(manifest["shard"].is_object() || manifest["shard"].is_null()) {
+            return Err(damaged(&"arrays and shard are not objects"));
+        }
         // So that no sum of them overflows.
-        let is_possible = |array: &Array| array.shape[0].checked_mul(array.shape[1]).is_some_and(|n| n < MOST_NUMBERS);
-        if !facts.arrays.iter().all(is_possible) || facts.counts.texts >= MOST_NUMBERS {
+        let is_possible = |array: &Array| {
+            let [rows, columns] = array.shape;
+            rows < MOST_NUMBERS && rows.checked_mul(columns).is_some_and(|numbers| numbers < MOST_NUMBERS)
+        };
+        if !facts.arrays.iter().all(is_possible) {
             return Err(damaged(&"a shape is larger than any file"));
         }
         Ok(Self { path: path.to_owned(), manifest, facts })
@@ -340,15 +368,20 @@ impl Layout {
         safetensors::create(path, &entries)
     }
 
+    /// Where the data of a shard's file starts: what is not data is the header, at the beginning.
+    fn start(&self, shard: &Shard) -> Result<u64> {
+        let path = shard.path.join(&self.file);
+        let length = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+        let bytes = self.stretches.iter().map(|&stretch| shard.bytes(stretch)).sum();
+        length.checked_sub(bytes).ok_or_else(|| damaged(&path, "is too short"))
+    }
+
     /// Reads a stretch of a shard in pieces and compares its checksum with the manifest's.
     fn read(&self, shard: &Shard, stretch: Stretch, each: impl FnMut(&mut [u8]) -> Result<()>) -> Result<()> {
         let path = shard.path.join(&self.file);
-        let length = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
         let sizes: Vec<u64> = self.stretches.iter().map(|&stretch| shard.bytes(stretch)).collect();
         let place = self.stretches.iter().position(|other| *other == stretch).unwrap_or_default();
-        // What is not data is the header, at the beginning.
-        let header = length.checked_sub(sizes.iter().sum()).ok_or_else(|| damaged(&path, "is too short"))?;
-        let start = header + sizes[..place].iter().sum::<u64>();
+        let start = self.start(shard)? + sizes[..place].iter().sum::<u64>();
         let name = self.place(shard, stretch);
         read_checked(&path, start, sizes[place], shard.facts.crc32.get(&name), each)
     }

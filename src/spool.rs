@@ -76,6 +76,7 @@ pub struct Writer {
     file: BufWriter<Storage>,
     texts: u64,
     bytes: u64,
+    checksum: crc32fast::Hasher,
 }
 
 /// A spool being read, from its first text on.
@@ -124,16 +125,21 @@ impl Seek for Storage {
 impl Writer {
     /// A spool that goes with the process, in memory or in the system's temporary directory.
     pub fn temporary() -> Self {
-        Self::new(Storage::Temporary(tempfile::spooled_tempfile(IN_MEMORY)), 0, 0)
+        Self::new(Storage::Temporary(tempfile::spooled_tempfile(IN_MEMORY)), 0, 0, crc32fast::Hasher::new())
     }
 
-    /// A spool in a file that holds `texts` texts, `bytes` bytes, and is at its end.
-    pub fn in_file(file: Arc<File>, texts: u64, bytes: u64) -> Self {
-        Self::new(Storage::Named(file), texts, bytes)
+    /// A spool in a file that holds `texts` texts, `bytes` bytes with this checksum, and is at its end.
+    pub fn in_file(file: Arc<File>, texts: u64, bytes: u64, checksum: crc32fast::Hasher) -> Self {
+        Self::new(Storage::Named(file), texts, bytes, checksum)
     }
 
-    fn new(storage: Storage, texts: u64, bytes: u64) -> Self {
-        Self { file: BufWriter::with_capacity(1 << 16, storage), texts, bytes }
+    fn new(storage: Storage, texts: u64, bytes: u64, checksum: crc32fast::Hasher) -> Self {
+        Self { file: BufWriter::with_capacity(1 << 16, storage), texts, bytes, checksum }
+    }
+
+    /// The checksum of all bytes so far.
+    pub fn crc32(&self) -> u32 {
+        self.checksum.clone().finalize()
     }
 
     /// Appends a text.
@@ -141,9 +147,11 @@ impl Writer {
     /// # Errors
     /// Those of writing a file.
     pub fn write(&mut self, counts: TextCounts, tokens: &Tokens) -> io::Result<()> {
-        self.file.write_all(bytemuck::cast_slice(&counts.to_numbers()))?;
-        for numbers in [&tokens.input_ids, &tokens.token_type_ids, &tokens.words] {
-            self.file.write_all(bytemuck::cast_slice(numbers))?;
+        let counted = counts.to_numbers();
+        for numbers in [&counted[..], &tokens.input_ids, &tokens.token_type_ids, &tokens.words] {
+            let bytes = bytemuck::cast_slice(numbers);
+            self.checksum.update(bytes);
+            self.file.write_all(bytes)?;
         }
         self.texts += 1;
         self.bytes += counts.record_bytes();
@@ -275,7 +283,7 @@ mod tests {
         for count in [0, 3, texts.len()] {
             for named in [false, true] {
                 let mut writer = if named {
-                    Writer::in_file(Arc::new(tempfile::tempfile().unwrap()), 0, 0)
+                    Writer::in_file(Arc::new(tempfile::tempfile().unwrap()), 0, 0, crc32fast::Hasher::new())
                 } else {
                     Writer::temporary()
                 };
@@ -294,7 +302,7 @@ mod tests {
     fn texts_are_skipped_with_what_was_counted_of_them() {
         let texts = texts();
         let file = Arc::new(tempfile::tempfile().unwrap());
-        let mut writer = Writer::in_file(Arc::clone(&file), 0, 0);
+        let mut writer = Writer::in_file(Arc::clone(&file), 0, 0, crc32fast::Hasher::new());
         for (counts, tokens) in &texts {
             writer.write(*counts, tokens).unwrap();
         }

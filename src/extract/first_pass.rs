@@ -49,6 +49,7 @@ pub(super) struct Tokenized {
 }
 
 /// What the first pass works with.
+#[derive(Clone, Copy)]
 pub(super) struct FirstPass<'a> {
     pub(super) input: &'a Input,
     pub(super) tokenizer: &'a Tokenizer,
@@ -143,7 +144,7 @@ fn tokenize(first_pass: FirstPass<'_>, plan: &Plan, mut keep: Keep<'_>) -> Resul
     if let Keep::DigestOnly = keep {
         counts.texts = row;
     } else if row < counts.texts {
-        return Err(input.is_shorter_error(row, counts.texts));
+        return Err(Error::OtherInput(Box::new(input.is_shorter_error(row, counts.texts))));
     }
     if plan.overflow == Overflow::Error && counts.truncated_texts > 0 {
         return Err(Error::TooLong {

@@ -30,7 +30,7 @@ use crate::output::first_phase::Texts;
 use crate::output::journal::ArraysDone;
 use crate::output::jsonl::JsonLines;
 use crate::output::manifest::{self, MANIFEST, ModelIdentity};
-use crate::plan::{Counts, Plan};
+use crate::plan::Plan;
 use crate::shard::Part;
 use crate::spec::{DeviceKind, Emit};
 use crate::spool;
@@ -139,10 +139,31 @@ fn to_stdout(job: &Job<'_>, input: FirstPass<'_>, ahead: Ahead) -> Result<()> {
 }
 
 /// Arrays in a directory. A job that was stopped goes on from where it was.
-fn to_directory(path: &Path, model: &ModelIdentity, job: &Job<'_>, input: FirstPass<'_>, ahead: Ahead) -> Result<()> {
+fn to_directory(
+    path: &Path,
+    model: &ModelIdentity,
+    job: &Job<'_>,
+    input: FirstPass<'_>,
+    mut ahead: Ahead,
+) -> Result<()> {
     let FirstPass { interrupt, console, .. } = input;
-    let directory = Prepared::new(path, job.args.overwrite)?;
-    let ready = match make_ready(&directory, model, job, input, ahead) {
+    let mut directory = Prepared::new(path, job.args.overwrite)?;
+    let mut ready = make_ready(&directory, model, job, input, &mut ahead);
+    if let Err(Error::OtherInput(_)) = ready
+        && job.args.overwrite
+    {
+        // What is there is another job after all.
+        directory.give_up_unfinished()?;
+        ready = if input.input.can_be_read_again() {
+            make_ready(&directory, model, job, input, &mut ahead)
+        } else {
+            Err(Error::Output {
+                path: path.to_owned(),
+                problem: "held a job that was begun with other input, which is given up now; as standard input can be read once, run the same command again".to_owned(),
+            })
+        };
+    }
+    let ready = match ready {
         Ok(Some(ready)) => ready,
         nothing_or_error => {
             directory.abandon();
@@ -184,14 +205,16 @@ fn make_ready<'a>(
     model: &ModelIdentity,
     job: &Job<'a>,
     input: FirstPass<'_>,
-    ahead: Ahead,
+    ahead: &mut Ahead,
 ) -> Result<Option<Ready<'a>>> {
     let (path, plan, console) = (directory.path(), job.plan, input.console);
     let identity = manifest::job(model, plan, job.shard);
     let (mut phase, done, earlier) = match directory.start(&identity)? {
         Start::Complete(manifest) => {
             let read = input.tokenize(plan, Keep::DigestOnly)?;
-            return already_there(path, plan, &read, &manifest, console).map(|()| None);
+            already_there(path, plan, &read, &manifest, console)?;
+            directory.tidy()?;
+            return Ok(None);
         }
         Start::Texts(phase) => (phase, None, None),
         Start::Arrays(phase, done, manifest) => (phase, Some(done), Some(manifest)),
@@ -217,10 +240,10 @@ fn make_ready<'a>(
     }
     let differences = earlier.map_or_else(Vec::new, |earlier| manifest::differences(&manifest, &earlier));
     if !differences.is_empty() {
-        return Err(Error::another_job(path, &differences));
+        return Err(Error::OtherInput(Box::new(Error::another_job(path, &differences))));
     }
     // Damaged weights are found before the arrays are created.
-    let encoder = job.load(&part.counts, ahead)?;
+    let encoder = job.load(&part.counts, std::mem::take(ahead))?;
     Ok(Some(Ready { encoder, texts, part, manifest, done }))
 }
 
@@ -229,10 +252,14 @@ fn already_there(path: &Path, plan: &Plan, read: &Tokenized, manifest: &Value, c
     if manifest["input"]["sha256"] != read.input_sha256.as_str() {
         return Err(Error::another_job(path, &["the input".to_owned()]));
     }
-    let counts: Counts = serde_json::from_value(manifest["counts"].clone()).map_err(|error| Error::Output {
+    let damaged = |problem: String| Error::Output {
         path: path.join(MANIFEST),
-        problem: format!("is damaged: counts: {error}; do the job anew with --overwrite"),
-    })?;
+        problem: format!("is damaged: {problem}; do the job anew with --overwrite"),
+    };
+    let counts = manifest::counts(manifest).map_err(damaged)?;
+    if manifest["shard"].is_null() && counts.texts != read.counts.texts {
+        return Err(damaged(format!("counts: it has {} texts, the input {}", counts.texts, read.counts.texts)));
+    }
     if let Some(problem) = existing::lost(path, plan, &counts) {
         return Err(Error::Output {
             path: path.to_owned(),

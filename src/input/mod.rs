@@ -119,6 +119,11 @@ impl Input {
         Records::new(inputs.collect())
     }
 
+    /// Whether it can be read again.
+    pub fn can_be_read_again(&self) -> bool {
+        self.sources.iter().all(|(source, _)| *source != Source::Stdin)
+    }
+
     /// That it holds fewer records than a job has read of it before.
     pub fn is_shorter_error(&self, records: u64, before: u64) -> Error {
         let problem = format!(

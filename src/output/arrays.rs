@@ -54,18 +54,14 @@ impl Arrays {
         plan: &Plan,
         counts: &Counts,
         mut manifest: Value,
-        (texts, texts_crc32): (&Path, u32),
+        (texts, texts_crc32, tokens_crc32): (&Path, u32, u32),
         done: Option<(ArraysDone, Counts)>,
         lock: Lock,
     ) -> Result<Self> {
         let is_new = done.is_none();
         let (mut done, before) = done.unwrap_or_default();
         manifest["crc32"] = json!({ TEXTS: hex(texts_crc32) });
-        if is_new {
-            // What follows belongs to this job from here on; without checksums there are no arrays to trust.
-            let entry = Entry { job: manifest.clone(), progress: Progress::Arrays(ArraysDone::default()) };
-            manifest::write_json(path, UNFINISHED, &entry.to_json())?;
-        }
+        done.tokens_crc32 = tokens_crc32;
         let mut files =
             Files { path, plan, counts, before, done: &done, create: is_new, arrays: vec![], offsets: vec![] };
         for &emit in &plan.emit {

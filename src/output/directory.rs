@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::arrays::{self, Arrays};
 use super::existing::{Existing, TEXTS, examine, lost_arrays, occupied, outputs, remove, remove_leftovers};
-use super::first_phase::{FirstPhase, TEXTS_OF_PART, TEXTS_SO_FAR, TOKENS, Texts, copy_lines};
+use super::first_phase::{FirstPhase, TEXTS_OF_PART, TEXTS_SO_FAR, TOKENS, Texts, checksum_of, copy_lines};
 use super::journal::{ArraysDone, Entry, Progress, TextsDone, UNFINISHED};
 use super::lock::Lock;
 use super::manifest::{self, MANIFEST, RUN};
@@ -75,21 +75,17 @@ impl Prepared {
             return Err(Error::another_job(&self.path, &differences));
         }
         match &self.existing {
-            Existing::Complete(manifest) => {
-                remove_leftovers(&self.path, &[])?;
-                let _ = fs::remove_file(self.path.join(UNFINISHED)); // of a process that ended right after its manifest
-                return Ok(Start::Complete(manifest.clone()));
-            }
+            Existing::Complete(manifest) => return Ok(Start::Complete(manifest.clone())),
             Existing::Unfinished(entry) if differences.is_empty() => match &entry.progress {
-                Progress::Texts(done) => {
+                Progress::Texts(done) if done.texts > 0 => {
                     remove_leftovers(&self.path, &[TEXTS_SO_FAR, TOKENS])?;
                     if let Some(phase) = FirstPhase::resume(&self.path, job.clone(), done)? {
                         return Ok(Start::Texts(phase));
                     }
                 }
-                Progress::Merging => {}
+                Progress::Texts(_) | Progress::Merging => {}
                 Progress::Arrays(done) => {
-                    if let Some(earlier) = self.whole_first_phase(&entry.job) {
+                    if let Some(earlier) = self.whole_first_phase(&entry.job, done)? {
                         remove_leftovers(&self.path, &[TEXTS_SO_FAR, TOKENS])?;
                         let phase = FirstPhase::done(&self.path, earlier);
                         return Ok(Start::Arrays(phase, done.clone(), entry.job.clone()));
@@ -98,19 +94,38 @@ impl Prepared {
             },
             Existing::Unfinished(_) | Existing::Nothing | Existing::Replaceable => {}
         }
-        self.clear_work()?;
+        self.clear_work(job)?;
         FirstPhase::begin(&self.path, job.clone()).map(Start::Texts)
     }
 
-    /// Removes what another job, or a try at this one, left of its work.
-    fn clear_work(&self) -> Result<()> {
-        // The journal first: what it speaks of goes next.
-        match fs::remove_file(self.path.join(UNFINISHED)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("remove", self.path.join(UNFINISHED))(error));
-            }
-            _ => {}
+    /// Removes what another job, or a try at this one, left of its work. The directory never is without a journal meanwhile:
+    /// the new job's takes the place of the old one's.
+    fn clear_work(&self, job: &Value) -> Result<()> {
+        if self.path.join(UNFINISHED).exists() {
+            let entry = Entry { job: job.clone(), progress: Progress::Texts(TextsDone::default()) };
+            manifest::write_json(&self.path, UNFINISHED, &entry.to_json())?;
         }
+        remove_leftovers(&self.path, &[])
+    }
+
+    /// Gives up the unfinished job that is there, so that another one can begin.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when its files cannot be removed.
+    pub fn give_up_unfinished(&mut self) -> Result<()> {
+        if let Existing::Unfinished(entry) = &self.existing {
+            self.clear_work(&entry.job)?;
+            self.existing = Existing::Replaceable;
+        }
+        Ok(())
+    }
+
+    /// Removes what a process left that ended right after it had completed this directory.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the directory cannot be read.
+    pub fn tidy(&self) -> Result<()> {
+        let _ = fs::remove_file(self.path.join(UNFINISHED));
         remove_leftovers(&self.path, &[])
     }
 
@@ -129,9 +144,9 @@ impl Prepared {
             return Err(Error::another_job(&self.path, &differences));
         }
         if matches!(self.existing, Existing::Complete(_)) {
+            self.tidy()?;
             return Ok(false);
         }
-        self.clear_work()?;
         let old = outputs(&self.path);
         let free = fs4::available_space(&self.path).map_err(Error::io("read", &self.path))?;
         let free = free + old.iter().map(|file| occupied(file)).sum::<u64>();
@@ -140,6 +155,7 @@ impl Prepared {
         }
         let entry = Entry { job: manifest.clone(), progress: Progress::Merging };
         manifest::write_json(&self.path, UNFINISHED, &entry.to_json())?;
+        remove_leftovers(&self.path, &[])?;
         let old = old.into_iter().filter(|file| !file.ends_with(UNFINISHED)).collect();
         remove(&self.path, old)?;
         Ok(true)
@@ -156,13 +172,30 @@ impl Prepared {
         fs::remove_file(&unfinished).map_err(Error::io("remove", unfinished))
     }
 
-    /// What the first pass of a job left whose arrays were begun, if it is still there.
-    fn whole_first_phase(&self, manifest: &Value) -> Option<TextsDone> {
-        let has_texts = [TEXTS_SO_FAR, TEXTS].iter().any(|name| self.path.join(name).is_file());
-        let tokens_bytes = fs::metadata(self.path.join(TOKENS)).ok()?.len();
-        let input_sha256 = manifest["input"]["sha256"].as_str()?.to_owned();
-        let texts = manifest["shard"]["all_texts"].as_u64().or(manifest["counts"]["texts"].as_u64())?;
-        has_texts.then_some(TextsDone { texts, texts_bytes: 0, tokens_bytes, input_sha256 })
+    /// What the first pass of a job left whose arrays were begun, if it is still there and as it was.
+    fn whole_first_phase(&self, manifest: &Value, done: &ArraysDone) -> Result<Option<TextsDone>> {
+        let (tokens, so_far) = (self.path.join(TOKENS), self.path.join(TEXTS_SO_FAR));
+        let is_shard = !manifest["shard"].is_null();
+        // A shard's lines are cut out of all lines once more.
+        let is_to_be_cut = is_shard && so_far.is_file();
+        let texts = if so_far.is_file() { so_far } else { self.path.join(TEXTS) };
+        if !tokens.is_file() || !texts.is_file() || checksum_of(&tokens)?.finalize() != done.tokens_crc32 {
+            return Ok(None);
+        }
+        let texts_crc32 = checksum_of(&texts)?.finalize();
+        if !is_to_be_cut && manifest["crc32"][TEXTS] != format!("{texts_crc32:08x}") {
+            return Ok(None);
+        }
+        let count = manifest["shard"]["all_texts"].as_u64().or(manifest["counts"]["texts"].as_u64());
+        let (Some(texts), Some(input_sha256)) = (count, manifest["input"]["sha256"].as_str()) else { return Ok(None) };
+        Ok(Some(TextsDone {
+            texts,
+            texts_bytes: 0,
+            texts_crc32,
+            tokens_bytes: fs::metadata(&tokens).map_err(Error::io("read", &tokens))?.len(),
+            tokens_crc32: done.tokens_crc32,
+            input_sha256: input_sha256.to_owned(),
+        }))
     }
 
     /// Gives up. What is journaled stays for the next time; otherwise the file system is left as it was found.
@@ -213,8 +246,15 @@ impl Prepared {
             let checksum = copy_lines(&so_far, &part_of_it, part.first_row, counts.texts)?;
             (part_of_it, checksum)
         };
+        let checksum = checksum.finalize();
         if done.is_none() {
-            old.retain(|file| *file != lines);
+            // From here on what is there belongs to this job; without checksums there are no arrays to trust.
+            let mut job = manifest.clone();
+            job["crc32"] = json!({ TEXTS: format!("{checksum:08x}") });
+            let begun = ArraysDone { tokens_crc32: texts.tokens_crc32, ..ArraysDone::default() };
+            let entry = Entry { job, progress: Progress::Arrays(begun) };
+            manifest::write_json(&self.path, UNFINISHED, &entry.to_json())?;
+            old.retain(|file| *file != lines && !file.ends_with(UNFINISHED));
             remove(&self.path, old)?;
         }
         let mut spool = texts.spool;
@@ -226,7 +266,7 @@ impl Prepared {
             }
             Ok((done, before))
         });
-        let texts = (lines.as_path(), checksum.finalize());
+        let texts = (lines.as_path(), checksum, texts.tokens_crc32);
         let arrays = Arrays::open(&self.path, plan, counts, manifest, texts, done.transpose()?, self.lock)?;
         Ok((arrays, spool))
     }

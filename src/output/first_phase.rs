@@ -36,6 +36,7 @@ struct Writer {
     job: Value,
     texts: BufWriter<Arc<File>>,
     tokens: spool::Writer,
+    tokens_file: Arc<File>,
     done: TextsDone,
     checksum: crc32fast::Hasher,
     flusher: Flusher,
@@ -49,6 +50,8 @@ pub struct Texts {
     pub spool: spool::Reader,
     /// Checksum of the lines.
     pub(super) checksum: crc32fast::Hasher,
+    /// Checksum of the tokens.
+    pub(super) tokens_crc32: u32,
 }
 
 impl FirstPhase {
@@ -64,7 +67,7 @@ impl FirstPhase {
         Self::with(directory, job, texts, tokens, TextsDone::default(), checksum, false)
     }
 
-    /// Goes on after what a process before this one brought to the disk. `None` when the files do not hold it.
+    /// Goes on after what a process before this one brought to the disk. `None` when the files do not hold just that.
     pub(super) fn resume(directory: &Path, job: Value, earlier: &TextsDone) -> Result<Option<Self>> {
         let open = |name: &str, bytes: u64| -> io::Result<Arc<File>> {
             let mut file = OpenOptions::new().read(true).write(true).open(directory.join(name))?;
@@ -78,6 +81,10 @@ impl FirstPhase {
         let (texts, tokens) = (open(TEXTS_SO_FAR, earlier.texts_bytes), open(TOKENS, earlier.tokens_bytes));
         let (Ok(texts), Ok(tokens)) = (texts, tokens) else { return Ok(None) };
         let checksum = checksum_of(&directory.join(TEXTS_SO_FAR))?;
+        let of_tokens = checksum_of(&directory.join(TOKENS))?;
+        if checksum.clone().finalize() != earlier.texts_crc32 || of_tokens.finalize() != earlier.tokens_crc32 {
+            return Ok(None);
+        }
         Self::with(directory, job, texts, tokens, earlier.clone(), checksum, true).map(Some)
     }
 
@@ -99,7 +106,13 @@ impl FirstPhase {
         let writer = Writer {
             job,
             texts: BufWriter::with_capacity(1 << 16, texts),
-            tokens: spool::Writer::in_file(tokens, earlier.texts, earlier.tokens_bytes),
+            tokens: spool::Writer::in_file(
+                Arc::clone(&tokens),
+                earlier.texts,
+                earlier.tokens_bytes,
+                crc32fast::Hasher::new_with_initial_len(earlier.tokens_crc32, earlier.tokens_bytes),
+            ),
+            tokens_file: tokens,
             done: earlier.clone(),
             checksum,
             flusher,
@@ -143,7 +156,7 @@ impl FirstPhase {
     }
 
     fn other_input(&self) -> Error {
-        Error::another_job(&self.directory, &["the input".to_owned()])
+        Error::OtherInput(Box::new(Error::another_job(&self.directory, &["the input".to_owned()])))
     }
 
     /// Appends a text.
@@ -204,15 +217,24 @@ impl FirstPhase {
         let Some(mut writer) = self.writer.take() else {
             let so_far = self.directory.join(TEXTS_SO_FAR);
             let path = if so_far.exists() { so_far } else { self.directory.join(TEXTS) };
-            return Ok(Texts { spool: self.spool(self.earlier.texts)?, checksum: checksum_of(&path)? });
+            return Ok(Texts {
+                spool: self.spool(self.earlier.texts)?,
+                checksum: checksum_of(&path)?,
+                tokens_crc32: self.earlier.tokens_crc32,
+            });
         };
         if writer.journaled {
             writer.journal(&self.directory, input_sha256.to_owned())?;
         }
         writer.flush(&self.directory)?;
         writer.texts.get_ref().sync_all().map_err(Error::io("write", self.directory.join(TEXTS)))?;
+        writer.tokens_file.sync_all().map_err(Error::io("write", self.directory.join(TOKENS)))?;
         writer.flusher.finish()?;
-        Ok(Texts { spool: self.spool(writer.done.texts)?, checksum: writer.checksum })
+        Ok(Texts {
+            spool: self.spool(writer.done.texts)?,
+            tokens_crc32: writer.tokens.crc32(),
+            checksum: writer.checksum,
+        })
     }
 
     /// The file of tokens, opened anew as it is read while it is written.
@@ -233,6 +255,8 @@ impl Writer {
     fn journal(&mut self, directory: &Path, input_sha256: String) -> Result<()> {
         self.flush(directory)?;
         self.done.input_sha256 = input_sha256;
+        self.done.texts_crc32 = self.checksum.clone().finalize();
+        self.done.tokens_crc32 = self.tokens.crc32();
         let entry = Entry { job: self.job.clone(), progress: Progress::Texts(self.done.clone()) };
         self.due = Instant::now() + INTERVAL;
         self.journaled = true;

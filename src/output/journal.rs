@@ -41,8 +41,12 @@ pub struct TextsDone {
     pub texts: u64,
     /// Bytes of their lines.
     pub texts_bytes: u64,
+    /// Checksum of those.
+    pub texts_crc32: u32,
     /// Bytes of their tokens.
     pub tokens_bytes: u64,
+    /// Checksum of those.
+    pub tokens_crc32: u32,
     /// Of the input up to there.
     pub input_sha256: String,
 }
@@ -54,6 +58,8 @@ pub struct ArraysDone {
     pub texts: u64,
     /// Checksums of those rows, in the order of the arrays; offsets come after the arrays.
     pub crc32: Vec<u32>,
+    /// Checksum of the tokens of all texts.
+    pub tokens_crc32: u32,
 }
 
 impl Entry {
@@ -61,6 +67,7 @@ impl Entry {
     pub(super) fn to_json(&self) -> Value {
         let mut json = self.job.clone();
         json["progress"] = json!(self.progress);
+        json["checksum"] = json!(checksum(&json));
         json
     }
 
@@ -70,13 +77,22 @@ impl Entry {
     /// [`Error::Output`] when it is damaged or of another version, [`Error::Io`] when it cannot be read.
     pub fn read(directory: &Path) -> Result<Option<Self>> {
         let Some(mut job) = manifest::read(directory, UNFINISHED)? else { return Ok(None) };
-        let progress = job.as_object_mut().and_then(|job| job.shift_remove("progress")).unwrap_or_default();
-        match serde_json::from_value(progress) {
-            Ok(progress) => Ok(Some(Self { job, progress })),
-            Err(error) => Err(Error::Output {
-                path: directory.join(UNFINISHED),
-                problem: format!("is damaged: progress: {error}; start anew in its directory with --overwrite"),
-            }),
+        let damaged = |problem: String| Error::Output {
+            path: directory.join(UNFINISHED),
+            problem: format!("is damaged: {problem}; start anew in its directory with --overwrite"),
+        };
+        let mut take = |key: &str| job.as_object_mut().and_then(|job| job.shift_remove(key)).unwrap_or_default();
+        let (written, progress) = (take("checksum"), take("progress"));
+        let parsed = serde_json::from_value(progress).map_err(|error| damaged(format!("progress: {error}")))?;
+        let entry = Self { job, progress: parsed };
+        if entry.to_json()["checksum"] != written {
+            return Err(damaged("it does not have the checksum that it says".to_owned()));
         }
+        Ok(Some(entry))
     }
+}
+
+/// Of a journal without its checksum, in hexadecimal.
+fn checksum(json: &Value) -> String {
+    format!("{:08x}", crc32fast::hash(json.to_string().as_bytes()))
 }

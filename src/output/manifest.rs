@@ -98,6 +98,19 @@ pub fn describe(array: &ArrayPlan, plan: &Plan, counts: &Counts) -> Value {
     description
 }
 
+/// The counts of a manifest.
+///
+/// # Errors
+/// A message when they are not there, or so large that nobody has as much.
+pub fn counts(manifest: &Value) -> std::result::Result<Counts, String> {
+    const TOO_MANY: u64 = 1 << 48;
+    let counts = manifest["counts"].as_object().ok_or("counts: is missing")?;
+    if let Some((key, value)) = counts.iter().find(|(_, value)| value.as_u64().is_none_or(|count| count >= TOO_MANY)) {
+        return Err(format!("counts.{key}: {value} is not a number of things"));
+    }
+    serde_json::from_value(manifest["counts"].clone()).map_err(|error| format!("counts: {error}"))
+}
+
 /// In what two jobs differ, judged by their manifests: options, parts of the model, the input, the program.
 pub fn differences(ours: &Value, theirs: &Value) -> Vec<String> {
     let keys = |value: &Value| value.as_object().map(|map| map.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
@@ -194,9 +207,18 @@ pub fn write_json(directory: &Path, name: &str, value: &Value) -> Result<()> {
         file.write_all(b"\n")?;
         file.as_file().sync_all()?;
         file.persist(&path).map_err(|error| error.error)?;
-        Ok(())
+        sync_directory(directory)
     };
     write().map_err(Error::io("write", &path))
+}
+
+/// Brings the names in a directory to the disk, where the system needs to be told.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    fs::File::open(directory)?.sync_all()?;
+    #[cfg(not(unix))]
+    let _ = directory;
+    Ok(())
 }
 
 /// How the names of files begin that are not yet under their own.

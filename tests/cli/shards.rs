@@ -96,6 +96,9 @@ fn what_does_not_make_a_whole_is_refused() {
         desk.types(&format!("merge merged {shards}")).fails_as_wrong_usage().says(says);
         assert!(!desk.has("merged"), "{shards}");
     }
+    desk.types("merge part-2 part-1 part-2 part-3 --overwrite")
+        .fails_as_wrong_usage()
+        .says_all(&["part-2", "is a shard"]);
     desk.types("merge merged whole").fails().says_all(&["whole", "not a shard"]);
     desk.types("merge merged part-1 nowhere").fails().says_all(&["nowhere", "manifest.json"]);
     desk.types("merge whole part-1 part-2 part-3").succeeds().says("already holds this job");
@@ -124,6 +127,21 @@ fn a_damaged_shard_is_named_and_the_merge_can_be_done_again() {
     assert!(desk.job("merged") == desk.job("whole"));
     desk.put("part-2/manifest.json", "{\"format_version\": 1}");
     desk.types(&format!("merge again {names}")).fails().says_all(&["part-2", "manifest.json is damaged"]);
+    let manifest = desk.read("part-1/manifest.json");
+    let good: serde_json::Value = serde_json::from_slice(&manifest).expect("JSON");
+    let damages: [&dyn Fn(&mut serde_json::Value); 5] = [
+        &|manifest| manifest["shard"]["index"] = 0.into(),
+        &|manifest| manifest["counts"]["tokens"] = u64::MAX.into(),
+        &|manifest| manifest["arrays"][0]["shape"] = serde_json::json!([1u64 << 63, 0]),
+        &|manifest| manifest["arrays"][0] = serde_json::json!(["token/layer_00.npy", null, [1, 1], "f32", null]),
+        &|manifest| manifest["arrays"][0]["file"] = "../outside.npy".into(),
+    ];
+    for damage in damages {
+        let mut bad = good.clone();
+        damage(&mut bad);
+        desk.put("part-1/manifest.json", bad.to_string());
+        desk.types("merge again part-1").fails().says_all(&["part-1", "manifest.json is damaged"]);
+    }
 }
 
 #[test]

@@ -197,12 +197,50 @@ fn what_a_killed_job_left_and_somebody_damaged_is_not_trusted() {
         .fails()
         .says_all(&["unfinished.json", "damaged", "--overwrite"]);
     fs::remove_dir_all(desk.path("out")).expect("a directory");
+    let whole = desk.job("undisturbed");
+    let changed = |file: &str, at: usize| {
+        let mut content = desk.read(file);
+        content[at] ^= 1;
+        desk.put(file, content);
+    };
+    let damages: [&dyn Fn(); 4] = [
+        &|| changed("out/.layerwise-tokens", 0),
+        &|| changed("out/.layerwise-tokens", 40),
+        &|| changed("out/texts.jsonl", 8),
+        &|| desk.put("out/texts.jsonl", ""),
+    ];
+    for (number, damage) in damages.iter().enumerate() {
+        again(damage).succeeds().does_not_say("going on");
+        assert!(desk.job("out") == whole, "damage {number}");
+        fs::remove_dir_all(desk.path("out")).expect("a directory");
+    }
+    // Neither is a journal with another number in it.
     again(&|| {
-        let mut tokens = desk.read("out/.layerwise-tokens");
-        tokens[0] ^= 0xff;
-        desk.put("out/.layerwise-tokens", tokens);
+        let journal = String::from_utf8(desk.read("out/unfinished.json")).expect("UTF-8");
+        desk.put("out/unfinished.json", journal.replacen("\"texts\": ", "\"texts\": 1", 1));
     })
     .fails()
-    .says_all(&[".layerwise-tokens", "damaged", "--overwrite"]);
-    desk.types(&format!("{job} --overwrite")).fails().says_all(&[".layerwise-tokens", "damaged"]);
+    .says_all(&["unfinished.json", "damaged", "--overwrite"]);
+    desk.types(&format!("{job} --overwrite")).succeeds();
+    assert!(desk.job("out") == whole);
+}
+
+#[test]
+fn an_unfinished_job_can_be_overwritten_by_one_with_other_input() {
+    let desk = desk();
+    killed_half_way(&desk, JOBS[0]);
+    desk.put("other.txt", "the river bank\n".repeat(700));
+    let other = JOBS[0].replace("texts.txt", "other.txt");
+    desk.types(&format!("extract {other} -o out")).fails().says_all(&["the input", "--overwrite"]);
+    desk.types(&format!("extract {other} -o out --overwrite")).succeeds();
+    desk.types(&format!("extract {other} -o undisturbed")).succeeds();
+    assert!(desk.job("out") == desk.job("undisturbed"));
+    // Standard input is read once.
+    fs::remove_dir_all(desk.path("out")).expect("a directory");
+    killed_half_way(&desk, JOBS[0]);
+    let piped = JOBS[0].replace("-i texts.txt", "--overwrite");
+    let ran = desk.types_into(&format!("extract {piped} -o out"), "the river\n");
+    ran.fails().says_all(&["other input", "run the same command again"]);
+    desk.types_into(&format!("extract {piped} -o out"), "the river\n").succeeds();
+    assert_eq!(desk.json_lines("out/texts.jsonl").len(), 1);
 }
