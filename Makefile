@@ -5,7 +5,7 @@ VENV := .venv
 # Real texts and vocabularies for `parity` (tests/real/README.md says which); without them it makes up its own.
 DATA ?= $(wildcard ../shared/data)
 
-.PHONY: all lint test venv parity bits kills bounded fuzz bench bench-kernels bench-peers goldens model model-card
+.PHONY: all lint test venv parity probes bits kills bounded fuzz bench bench-kernels bench-peers goldens model model-card
 
 all: lint test
 
@@ -30,6 +30,12 @@ parity: venv
 	cargo build --locked --release
 	$(VENV)/bin/python tests/real/parity.py --layerwise target/release/layerwise $(if $(DATA),--data $(DATA))
 	$(VENV)/bin/python tests/real/bfloat16.py --layerwise target/release/layerwise $(if $(DATA),--data $(DATA))
+
+# Probes of three tasks against scikit-learn, entity scores against seqeval.
+probes: venv
+	cargo build --locked --release
+	$(VENV)/bin/python -m pip install --quiet scikit-learn==1.9.1 seqeval==1.2.2
+	$(VENV)/bin/python tests/real/probes.py --layerwise target/release/layerwise --data $(DATA)
 
 # The same bits in any company, order, number of threads and batch, on every instruction set of this machine.
 ISAS = $(shell LAYERWISE_ISA=? cargo run --quiet --locked -- extract x 2>&1 | sed -n 's/.*it has //p' | tr -d ,)

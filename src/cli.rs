@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::checkpoint::BUNDLED;
+use crate::probe::task::TaskChoice;
 use crate::shard::ShardSelection;
 use crate::spec::{
     Combine, Compute, DeviceSelection, Dtype, Emit, Format, InputFormat, LayerSelection, Overflow, SpecialTokens,
@@ -33,6 +34,12 @@ pub enum Command {
     /// Say how alike texts are, or a word in them, at every layer
     #[command(after_long_help = COMPARE_EXAMPLES)]
     Compare(CompareArgs),
+    /// Say which layer knows it: fit a linear classifier on each layer of labelled vectors
+    #[command(after_long_help = PROBE_EXAMPLES)]
+    Probe(ProbeArgs),
+    /// Label new texts with what probe has learned
+    #[command(after_long_help = PREDICT_EXAMPLES)]
+    Predict(PredictArgs),
     /// Join the directories of all shards of a job into the one that the job would have written
     #[command(after_long_help = MERGE_EXAMPLES)]
     Merge(MergeArgs),
@@ -70,6 +77,37 @@ Examples:
 
   # a vector for each given word, in safetensors files
   cat words.txt | layerwise extract --pretokenized -e word -o out --format safetensors";
+
+const PROBE_EXAMPLES: &str = "\
+Labels come with the texts: extract a table with a column `label`, or conll or
+conllu files, whose labels are a list for each text, one for each word. A label
+for each text is classification; a list is tagging, and entity tags (IOB1, IOB2,
+BIOES) are scored by entity as well.
+
+Examples:
+  # sentiment: which layer's mean vectors tell good from bad, by cross-validation
+  layerwise extract -i reviews.csv -o reviews
+  layerwise probe reviews
+
+  # named entities: learn from one directory, choose on a second, score on a third
+  layerwise extract -i train.conll -e word -o train
+  layerwise extract -i dev.conll -e word -o dev
+  layerwise extract -i test.conll -e word -o test
+  layerwise probe train --dev dev --test test -o entities
+
+  # and use it
+  layerwise predict entities \"Ada Lovelace was born in London.\"";
+
+const PREDICT_EXAMPLES: &str = "\
+Examples:
+  # a label for each text, by the best layer
+  layerwise predict report \"What a wonderful film.\"
+
+  # a file of texts, as JSON Lines
+  layerwise predict report -i texts.txt --json > labels.jsonl
+
+  # a lower layer: less to compute
+  layerwise predict report --layer 3 -i texts.txt";
 
 const MERGE_EXAMPLES: &str = "\
 Examples:
@@ -316,6 +354,151 @@ pub struct CompareArgs {
     /// Where on the hub, and whether at all
     #[command(flatten)]
     pub hub: ModelArgs,
+}
+
+/// Arguments of `probe`
+#[derive(Debug, Clone, Args)]
+pub struct ProbeArgs {
+    /// The directory to learn from, written by extract
+    #[arg(value_name = "TRAIN_DIR", value_hint = ValueHint::DirPath)]
+    pub train: PathBuf,
+
+    /// A directory to choose the strength of regularization on; without it, cross-validation chooses
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Data")]
+    pub dev: Option<PathBuf>,
+
+    /// A directory to score on, looked at once; without it, scores are by cross-validation
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Data")]
+    pub test: Option<PathBuf>,
+
+    /// The vectors to learn from [default: for a label per text the first sentence vector that TRAIN_DIR holds; else word]
+    #[arg(short, long, value_name = "E", value_enum, help_heading = "Data")]
+    pub emit: Option<Emit>,
+
+    /// Layers to probe: `all`, or numbers and ranges, as for extract [default: all that TRAIN_DIR holds]
+    #[arg(short, long, value_name = "S", allow_hyphen_values = true, help_heading = "Data")]
+    pub layers: Option<LayerSelection>,
+
+    /// The column of the label: `label`, or one that was carried [default: label]
+    #[arg(long, value_name = "NAME", help_heading = "Data")]
+    pub label: Option<String>,
+
+    /// What to learn
+    #[arg(long, value_name = "TASK", value_enum, default_value_t, help_heading = "Fit")]
+    pub task: TaskChoice,
+
+    /// Strengths to choose from, a list: C as scikit-learn has it, where smaller is stricter
+    #[arg(
+        long,
+        value_name = "C",
+        value_delimiter = ',',
+        default_value = "0.0001,0.0003,0.001,0.003,0.01,0.03,0.1,0.3,1",
+        value_parser = strength,
+        help_heading = "Fit"
+    )]
+    pub strength: Vec<f64>,
+
+    /// Folds of cross-validation
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..=100), help_heading = "Fit")]
+    pub folds: u16,
+
+    /// For folds, control labels and the bootstrap; the same seed gives the same report, byte for byte
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Fit")]
+    pub seed: u64,
+
+    /// Leave out the control task
+    #[arg(long, help_heading = "Fit")]
+    pub no_control: bool,
+
+    /// Leave out the mix of all layers
+    #[arg(long, help_heading = "Fit")]
+    pub no_mix: bool,
+
+    /// The directory of the report: report.json, report.svg, predictions.jsonl, confusion.csv, heads.safetensors
+    #[arg(short, long, value_name = "REPORT", value_hint = ValueHint::DirPath, help_heading = "Output")]
+    pub output: Option<PathBuf>,
+
+    /// Replace a report
+    #[arg(long, requires = "output", help_heading = "Output")]
+    pub overwrite: bool,
+
+    /// The report as JSON instead of a table
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+
+    /// CPU threads [default: all cores]; never changes a number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Speed")]
+    pub threads: Option<u16>,
+
+    /// Megabytes of vectors held in memory; what is beyond is read again when it is needed. Never changes a number
+    #[arg(long, value_name = "MB", default_value_t = 2048, help_heading = "Speed")]
+    pub memory: u32,
+}
+
+/// A strength of regularization.
+fn strength(text: &str) -> Result<f64, String> {
+    let number: f64 = text.trim().parse().map_err(|_| format!("`{text}` is not a number"))?;
+    if (1e-9..=1e9).contains(&number) { Ok(number) } else { Err("expected a number between 1e-9 and 1e9".to_owned()) }
+}
+
+/// Arguments of `predict`
+#[derive(Debug, Clone, Args)]
+pub struct PredictArgs {
+    /// A directory written by probe -o
+    #[arg(value_name = "REPORT", value_hint = ValueHint::DirPath)]
+    pub report: PathBuf,
+
+    /// Texts to label; without them and without -i, standard input
+    #[arg(value_name = "TEXT", conflicts_with = "input")]
+    pub texts: Vec<String>,
+
+    /// A file of texts, or - for standard input; several are read one after the other
+    #[arg(short, long, value_name = "F", value_hint = ValueHint::FilePath, help_heading = "Input")]
+    pub input: Vec<PathBuf>,
+
+    /// The input's format [default: by the file's extension, else text]
+    #[arg(long, value_name = "FORMAT", value_enum, help_heading = "Input")]
+    pub input_format: Option<InputFormat>,
+
+    /// The column of the text: its name, or its number from 1 where columns have none [default: text; conll: the first]
+    #[arg(long, value_name = "C", help_heading = "Input")]
+    pub text_column: Option<String>,
+
+    /// The column of a second text, which is encoded together with the first
+    #[arg(long, value_name = "C", help_heading = "Input")]
+    pub pair_column: Option<String>,
+
+    /// The column of an id; '' for none [default: id, if there is one]
+    #[arg(long, value_name = "C", help_heading = "Input")]
+    pub id_column: Option<String>,
+
+    /// The first line of a csv or tsv file is a record; its columns are numbers then, from 1
+    #[arg(long, help_heading = "Input")]
+    pub no_header: bool,
+
+    /// Texts are words separated by spaces, or lists of words in jsonl; conll and conllu always are
+    #[arg(long, help_heading = "Input")]
+    pub pretokenized: bool,
+
+    /// The layer to use [default: the report's best]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub layer: Option<LayerSelection>,
+
+    /// The model, where it is not found by the name the report has for it; it must be the same files
+    #[arg(short, long, value_name = "M", value_hint = ValueHint::DirPath, help_heading = "Model")]
+    pub model: Option<String>,
+
+    /// Where on the hub, and whether at all
+    #[command(flatten)]
+    pub hub: ModelArgs,
+
+    /// JSON Lines instead of a table
+    #[arg(long)]
+    pub json: bool,
+
+    /// CPU threads [default: all cores]; never changes a number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Speed")]
+    pub threads: Option<u16>,
 }
 
 /// Arguments of `merge`

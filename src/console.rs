@@ -80,6 +80,11 @@ impl Console {
         self.bar(Some(bytes), "{bar:30} {percent:>3}% {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}")
     }
 
+    /// A bar of layers to probe.
+    pub fn layers_bar(&self, layers: u64) -> ProgressBar {
+        self.bar(Some(layers), "{bar:30} {pos}/{len} layers, {elapsed}")
+    }
+
     /// A count of texts read, of which the number is not known yet.
     pub fn texts_spinner(&self) -> ProgressBar {
         self.bar(None, "{spinner} tokenizing: {human_pos} texts, {speed}")

@@ -177,6 +177,10 @@ pub enum Error {
     #[error(transparent)]
     OtherInput(Box<Error>),
 
+    /// A probe could not be fitted.
+    #[error("{0}")]
+    Probe(String),
+
     /// Not enough room for the output.
     #[error("{}: the output needs {} and the disk has {} free, {} short; \
              choose another directory, fewer layers (--layers) or --dtype f16",

@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser};
 use layerwise::cli::{Cli, Command};
 use layerwise::console::{self, Console};
 use layerwise::error::{Error, Result};
-use layerwise::{compare, extract, info, merge, verify};
+use layerwise::{compare, extract, info, merge, predict, probe, verify};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -43,6 +43,8 @@ fn run(command: &Command, console: &Console) -> Result<()> {
     match command {
         Command::Extract(args) => extract::run(args, console),
         Command::Compare(args) => compare::run(args, console),
+        Command::Probe(args) => probe::run(args, console),
+        Command::Predict(args) => predict::run(args, console),
         Command::Merge(args) => merge::run(args, console),
         Command::Info(args) => info::run(args, console),
         Command::Verify(args) => verify::run(args, console),

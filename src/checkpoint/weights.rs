@@ -19,6 +19,7 @@ use safetensors::tensor::Metadata;
 use super::foreign::without_panic;
 use super::names::canonical_names;
 use crate::error::{Error, Result};
+use crate::positional::read_exact_at;
 
 /// A safetensors header is a few hundred bytes a tensor; the format's own limit.
 const LARGEST_HEADER: u64 = 100_000_000;
@@ -223,27 +224,6 @@ fn first_not_finite(values: &[f32]) -> Option<usize> {
     let finite = |chunk: &[f32]| chunk.iter().fold(true, |finite, value| finite & value.is_finite());
     let chunk = values.chunks(1024).position(|chunk| !finite(chunk))? * 1024;
     values[chunk..].iter().position(|value| !value.is_finite()).map(|index| chunk + index)
-}
-
-/// Reads without moving a position that other threads use as well.
-#[cfg(unix)]
-fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
-}
-
-#[cfg(windows)]
-fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io::Result<()> {
-    use std::os::windows::fs::FileExt;
-    while !buffer.is_empty() {
-        match file.seek_read(buffer, offset)? {
-            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-            count => {
-                buffer = &mut buffer[count..];
-                offset += count as u64;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// What is wrong when a header and what it describes do not go together.

@@ -309,7 +309,7 @@ fn input(args: &ExtractArgs) -> Result<Input> {
 }
 
 /// Starts the threads that kernels and tokenization share; returns their number.
-fn start_threads(threads: Option<u16>) -> Result<usize> {
+pub(crate) fn start_threads(threads: Option<u16>) -> Result<usize> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads.map_or(0, usize::from))
         .build_global()

@@ -225,7 +225,7 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
 pub(crate) const TEMPORARY: &str = ".layerwise-";
 
 /// A file beside its later place.
-pub(super) fn temporary_file(directory: &Path) -> io::Result<NamedTempFile> {
+pub(crate) fn temporary_file(directory: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     // Temporary files are private by default; these become ordinary ones, as the user's umask has them.
     #[cfg(unix)]

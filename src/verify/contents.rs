@@ -22,6 +22,8 @@ pub struct Contents {
     pub counts: Counts,
     /// The row of the first text: not 0 in a shard.
     pub first_row: u64,
+    /// The arrays, as wide as they are.
+    pub planned: Vec<ArrayPlan>,
     /// Checksum of `texts.jsonl`.
     pub(super) texts_crc32: Option<u32>,
     /// The files of arrays.
@@ -45,6 +47,14 @@ impl Contents {
         }
         let contents = read(&manifest, &mut findings);
         Some((contents, findings.into_damages()))
+    }
+
+    /// The file that holds an array, and where in it the array begins.
+    pub(crate) fn find(&self, place: &str) -> Option<(&File, u64)> {
+        self.files.iter().find_map(|file| {
+            let region = file.regions.iter().find(|region| region.place == place)?;
+            Some((file, region.start))
+        })
     }
 
     /// Arrays, offsets included.
@@ -103,7 +113,7 @@ fn read(manifest: &Value, findings: &mut Findings) -> Option<Contents> {
     let checksums = check_checksums(checksums, &plan, &arrays, findings);
     let files = files(&plan, &counts, &arrays, &checksums);
     let files = files.map_err(|problem| findings.add(problem)).ok()?;
-    Some(Contents { texts_crc32: checksums.get(TEXTS).copied(), plan, counts, first_row, files })
+    Some(Contents { texts_crc32: checksums.get(TEXTS).copied(), plan, counts, first_row, planned: arrays, files })
 }
 
 /// The key `input`.

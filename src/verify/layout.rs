@@ -10,11 +10,11 @@ use crate::spec::{Dtype, Emit, Format, RowKind};
 
 /// A file of arrays.
 #[derive(Debug)]
-pub(super) struct File {
+pub(crate) struct File {
     /// Relative to the directory, with slashes.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its bytes in all.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
     pub(super) format: Format,
     /// What it begins with.
     pub(super) header: Vec<u8>,

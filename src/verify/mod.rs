@@ -70,7 +70,7 @@ pub fn run(args: &VerifyArgs, console: &Console) -> Result<()> {
 }
 
 /// The bytes of the manifest of a complete directory.
-fn read_manifest(directory: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read_manifest(directory: &Path) -> Result<Vec<u8>> {
     let refuse = |problem: &str| Err(Error::Output { path: directory.to_owned(), problem: problem.to_owned() });
     match fs::metadata(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

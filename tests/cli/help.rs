@@ -58,6 +58,18 @@ fn help_of_compare_is_as_it_was() {
 }
 
 #[test]
+fn help_of_probe_is_as_it_was() {
+    is_like_snapshot("probe -h", "probe-short.txt");
+    is_like_snapshot("probe --help", "probe.txt");
+}
+
+#[test]
+fn help_of_predict_is_as_it_was() {
+    is_like_snapshot("predict -h", "predict-short.txt");
+    is_like_snapshot("predict --help", "predict.txt");
+}
+
+#[test]
 fn help_of_info_is_as_it_was() {
     is_like_snapshot("info -h", "info-short.txt");
     is_like_snapshot("info --help", "info.txt");

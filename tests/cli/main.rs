@@ -33,6 +33,7 @@ mod compare;
 mod help;
 mod info;
 mod messages;
+mod probe;
 mod shards;
 #[cfg(unix)]
 mod signals;

@@ -1,0 +1,170 @@
+//! A text with its labels.
+
+use serde::Serialize;
+use serde::ser::SerializeMap;
+
+use super::text_of;
+use crate::batch::SPECIAL;
+use crate::input::Record;
+use crate::probe::heads::Head;
+use crate::probe::report::Report;
+use crate::probe::task::Task;
+use crate::tokens::Encoded;
+
+/// Applies a head.
+pub(super) struct Labels<'a> {
+    report: &'a Report,
+    head: &'a Head,
+}
+
+/// A text with what was predicted for it.
+#[derive(Debug, Serialize)]
+pub(super) struct Labelled<'a> {
+    pub(super) row: u64,
+    pub(super) id: Option<&'a str>,
+    pub(super) text: &'a str,
+    #[serde(flatten)]
+    pub(super) found: Found<'a>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Found<'a> {
+    /// A class.
+    Class { label: &'a str, probability: f32, probabilities: Probabilities<'a> },
+    /// A number.
+    Number { value: f32 },
+    /// Numbers, one for each word.
+    Numbers { values: Vec<f32> },
+    /// Tags.
+    Words {
+        words: Vec<Word<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        entities: Option<Vec<Span<'a>>>,
+    },
+}
+
+/// The probability of each class.
+#[derive(Debug)]
+pub(super) struct Probabilities<'a>(Vec<(&'a str, f32)>);
+
+impl Serialize for Probabilities<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        self.0.iter().try_for_each(|(name, probability)| map.serialize_entry(name, probability))?;
+        map.end()
+    }
+}
+
+/// A word: \[start, end) in Unicode characters of the text.
+#[derive(Debug, Serialize)]
+pub(super) struct Word<'a> {
+    pub(super) text: String,
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) label: &'a str,
+    pub(super) probability: f32,
+}
+
+/// An entity, likewise. Its probability is that of its least certain word.
+#[derive(Debug, Serialize)]
+pub(super) struct Span<'a> {
+    pub(super) label: &'a str,
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) text: String,
+    pub(super) probability: f32,
+}
+
+impl<'a> Labels<'a> {
+    pub(super) fn new(report: &'a Report, head: &'a Head) -> Self {
+        Self { report, head }
+    }
+
+    /// Labels a text by its vectors: one, or one for each word.
+    pub(super) fn label<'t>(&self, row: u64, record: &'t Record, encoded: &Encoded, vectors: &[f32]) -> Labelled<'t>
+    where
+        'a: 't,
+    {
+        let found = match self.report.task {
+            Task::Tagging { .. } => self.words(record, encoded, vectors),
+            Task::Regression => {
+                let mut values = vectors.chunks_exact(self.head.columns).map(|vector| self.head.scores(vector)[0]);
+                match (self.report.emit, values.next()) {
+                    (crate::spec::Emit::Word, first) => {
+                        Found::Numbers { values: first.into_iter().chain(values).collect() }
+                    }
+                    (_, first) => Found::Number { value: first.unwrap_or(0.0) },
+                }
+            }
+            Task::Classification => {
+                let probabilities = softmax(&self.head.scores(vectors));
+                let best = best(&probabilities);
+                let named = self.report.classes.iter().map(String::as_str).zip(probabilities.iter().copied());
+                Found::Class {
+                    label: &self.report.classes[best],
+                    probability: probabilities[best],
+                    probabilities: Probabilities(named.collect()),
+                }
+            }
+        };
+        Labelled { row, id: record.id.as_deref(), text: text_of(record), found }
+    }
+
+    fn words<'t>(&self, record: &Record, encoded: &Encoded, vectors: &[f32]) -> Found<'t>
+    where
+        'a: 't,
+    {
+        let characters: Vec<char> = text_of(record).chars().collect();
+        let slice = |start: usize, end: usize| {
+            characters[start.min(characters.len())..end.min(characters.len())].iter().collect::<String>()
+        };
+        // Where each word is; words without a token have no vector and get no label.
+        let mut places: Vec<Option<(usize, usize)>> = vec![None; encoded.tokens.word_count as usize];
+        for (&word, offsets) in encoded.tokens.words.iter().zip(&encoded.offsets) {
+            if let (Some((start, end)), true) = (*offsets, word != SPECIAL) {
+                let place = &mut places[word as usize];
+                *place = Some(place.map_or((start, end), |(first, last)| (first.min(start), last.max(end))));
+            }
+        }
+        let words: Vec<Word<'t>> = places
+            .iter()
+            .zip(vectors.chunks_exact(self.head.columns))
+            .filter_map(|(place, vector)| {
+                let (start, end) = (*place)?;
+                let probabilities = softmax(&self.head.scores(vector));
+                let best = best(&probabilities);
+                Some(Word {
+                    text: slice(start, end),
+                    start,
+                    end,
+                    label: &self.report.classes[best],
+                    probability: probabilities[best],
+                })
+            })
+            .collect();
+        let entities = self.report.task.scheme().map(|scheme| {
+            let tags: Vec<&'t str> = words.iter().map(|word| word.label).collect();
+            let spans = scheme.entities(&tags).into_iter().map(|entity| {
+                let of = &words[entity.start..entity.end];
+                let (start, end) = (of[0].start, of[of.len() - 1].end);
+                let probability = of.iter().map(|word| word.probability).fold(1.0, f32::min);
+                Span { label: entity.kind, start, end, text: slice(start, end), probability }
+            });
+            spans.collect()
+        });
+        Found::Words { words, entities }
+    }
+}
+
+fn softmax(scores: &[f32]) -> Vec<f32> {
+    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let shares: Vec<f64> = scores.iter().map(|score| f64::from(score - largest).exp()).collect();
+    let sum: f64 = shares.iter().sum();
+    shares.into_iter().map(|share| (share / sum) as f32).collect()
+}
+
+/// The first of the largest.
+fn best(values: &[f32]) -> usize {
+    (0..values.len()).fold(0, |best, index| if values[index] > values[best] { index } else { best })
+}

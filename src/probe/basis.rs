@@ -1,0 +1,80 @@
+//! Directions in which a linear model's loss is about equally curved, so that L-BFGS needs few steps.
+//!
+//! Columns of hidden states are strongly correlated: the loss is a narrow valley in them. Along the eigenvectors of their
+//! covariance, each scaled by its curvature, it is nearly round. This changes the way to the optimum, not the optimum.
+
+use nalgebra::{DMatrix, SymmetricEigen};
+use ndarray::{Array1, Array2, ArrayView2, linalg::general_mat_mul};
+use rayon::prelude::*;
+
+use super::features::Features;
+use crate::error::Result;
+
+/// Wider vectors are taken column by column: their eigenvectors would take longer than they save.
+const WIDEST: usize = 1100;
+/// Examples for each column that the covariance is taken from.
+const EXAMPLES_A_COLUMN: usize = 8;
+/// Examples taken together.
+const PIECE: usize = 256;
+
+/// Orthonormal directions and the variance of the features in each.
+#[derive(Debug)]
+pub struct Basis {
+    /// (columns, directions); `None` for the columns themselves.
+    directions: Option<Array2<f64>>,
+    /// (directions)
+    pub variances: Array1<f64>,
+}
+
+impl Basis {
+    /// From some of the examples, evenly spread.
+    ///
+    /// # Errors
+    /// Those of reading features.
+    pub fn of(features: &Features) -> Result<Self> {
+        let columns = features.columns();
+        if columns > WIDEST {
+            return Ok(Self { directions: None, variances: Array1::ones(columns) });
+        }
+        let pieces = features.examples().div_ceil(PIECE);
+        let step = (pieces / (EXAMPLES_A_COLUMN * columns).div_ceil(PIECE)).max(1);
+        let starts: Vec<usize> = (0..pieces).step_by(step).map(|piece| piece * PIECE).collect();
+        let products = starts.par_iter().map(|&start| {
+            let range = start..(start + PIECE).min(features.examples());
+            let (count, mut buffer) = (range.len(), Vec::new());
+            let rows = features.rows(range, &mut buffer)?;
+            let rows =
+                ArrayView2::from_shape((count, columns), rows).unwrap_or_else(|_| unreachable!("it has its rows"));
+            let mut product = Array2::<f32>::zeros((columns, columns));
+            general_mat_mul(1.0, &rows.t(), &rows, 0.0, &mut product);
+            Ok((count, product))
+        });
+        // A few at a time: each product is a matrix.
+        let (mut sum, mut count) = (Array2::<f64>::zeros((columns, columns)), 0);
+        for product in products.collect::<Result<Vec<_>>>()? {
+            count += product.0;
+            sum.zip_mut_with(&product.1, |sum, &value| *sum += f64::from(value));
+        }
+        let covariance = DMatrix::from_fn(columns, columns, |i, j| sum[(i, j)] / count as f64);
+        let eigen = SymmetricEigen::new(covariance);
+        let directions = Array2::from_shape_fn((columns, columns), |(i, j)| eigen.eigenvectors[(i, j)]);
+        let variances = eigen.eigenvalues.iter().map(|&value| value.max(0.0)).collect();
+        Ok(Self { directions: Some(directions), variances })
+    }
+
+    /// Weights (outputs, columns) from coordinates (outputs, directions).
+    pub fn weights(&self, coordinates: Array2<f64>) -> Array2<f64> {
+        match &self.directions {
+            Some(directions) => coordinates.dot(&directions.t()),
+            None => coordinates,
+        }
+    }
+
+    /// Coordinates (outputs, directions) from weights (outputs, columns). A gradient goes the same way.
+    pub fn coordinates(&self, weights: Array2<f64>) -> Array2<f64> {
+        match &self.directions {
+            Some(directions) => weights.dot(directions),
+            None => weights,
+        }
+    }
+}

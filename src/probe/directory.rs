@@ -1,0 +1,175 @@
+//! A directory that `extract` wrote, as the probe reads it: its manifest, and vectors by row.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::output::manifest::{MANIFEST, ModelIdentity};
+use crate::plan::{ArrayPlan, Counts, Plan};
+use crate::positional::read_exact_at;
+use crate::spec::Dtype;
+use crate::verify::contents::Contents;
+use crate::verify::read_manifest;
+
+/// A directory with its manifest read.
+#[derive(Debug)]
+pub struct Directory {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The model that made the vectors.
+    pub model: ModelIdentity,
+    /// How they were made.
+    pub plan: Plan,
+    /// How much there is of everything.
+    pub counts: Counts,
+    contents: Contents,
+    manifest: Value,
+}
+
+impl Directory {
+    /// Reads the manifest.
+    ///
+    /// # Errors
+    /// [`Error::Output`] when the directory is not there, not finished or its manifest is damaged.
+    pub fn open(path: &Path) -> Result<Self> {
+        let bytes = read_manifest(path)?;
+        let problem = |problem: String| Error::Output { path: path.join(MANIFEST), problem };
+        let not_ours = || {
+            problem("is not a manifest of layerwise; expected a directory that `layerwise extract` wrote".to_owned())
+        };
+        let (contents, damages) = Contents::parse(&bytes).ok_or_else(not_ours)?;
+        let contents = match (contents, damages.first()) {
+            (Some(contents), None) => contents,
+            (_, Some(damage)) => return Err(problem(format!("is damaged: {}; do its job anew", damage.problem))),
+            (None, None) => return Err(not_ours()),
+        };
+        let manifest: Value = serde_json::from_slice(&bytes).map_err(|error| problem(error.to_string()))?;
+        let model = serde_json::from_value(manifest["model"].clone()).map_err(|error| problem(error.to_string()))?;
+        let (plan, counts) = (contents.plan.clone(), contents.counts);
+        Ok(Self { path: path.to_owned(), model, plan, counts, contents, manifest })
+    }
+
+    /// An array of the directory.
+    ///
+    /// # Errors
+    /// [`Error::Output`] when its file is not there or not of the size that the manifest promises.
+    pub fn array(&self, array: &ArrayPlan) -> Result<Array> {
+        let place = array.place(self.plan.format);
+        let (file, start) = self
+            .contents
+            .find(&place)
+            .ok_or_else(|| Error::Output { path: self.path.clone(), problem: format!("holds no {place}") })?;
+        let path = self.path.join(&file.name);
+        let opened = File::open(&path).map_err(Error::io("read", &path))?;
+        let size = opened.metadata().map_err(Error::io("read", &path))?.len();
+        if size != file.bytes {
+            return Err(Error::Output {
+                path,
+                problem: format!("has {size} bytes; expected {}; see `layerwise verify`", file.bytes),
+            });
+        }
+        Ok(Array {
+            path,
+            file: opened,
+            start,
+            rows: self.counts.rows(array.emit),
+            columns: array.columns,
+            dtype: self.plan.dtype,
+        })
+    }
+
+    /// The file of a place, such as `word/offsets.npy`, and where in it the place begins.
+    pub fn find(&self, place: &str) -> Option<(PathBuf, u64)> {
+        let (file, start) = self.contents.find(place)?;
+        Some((self.path.join(&file.name), start))
+    }
+
+    /// The arrays of a kind of vector, one for each layer or one in all; `hidden_size` numbers wide but for combined ones.
+    pub fn arrays(&self) -> &[ArrayPlan] {
+        &self.contents.planned
+    }
+
+    /// In what the vectors of another directory were made differently.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let keys =
+            ["word_pooling", "special_tokens", "combine", "normalize", "max_length", "overflow", "stride", "compute"];
+        let ours = |directory: &Self, key: &str| directory.manifest["plan"][key].clone();
+        let options = keys
+            .into_iter()
+            .filter(|key| ours(self, key) != ours(other, key))
+            .map(|key| format!("--{} ({} and {})", key.replace('_', "-"), ours(self, key), ours(other, key)));
+        let model = (self.model.sha256 != other.model.sha256)
+            .then(|| format!("the model ({} and {})", self.model.id, other.model.id));
+        model.into_iter().chain(options).collect()
+    }
+
+    /// What decides how a text becomes vectors, for a report.
+    pub fn recipe(&self) -> Value {
+        json!(self.plan)
+    }
+}
+
+/// Vectors, (rows, columns), in a file.
+#[derive(Debug)]
+pub struct Array {
+    path: PathBuf,
+    file: File,
+    /// Where the first row begins in the file.
+    start: u64,
+    rows: u64,
+    /// Numbers of a row.
+    pub columns: usize,
+    dtype: Dtype,
+}
+
+impl Array {
+    /// Rows in all.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Reads rows that follow each other into `out`, which has room for just them.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and [`Error::Output`] for a number that is not finite, with its row.
+    pub fn read(&self, rows: Range<u64>, out: &mut [f32]) -> Result<()> {
+        let size = self.dtype.size();
+        let row_bytes = self.columns as u64 * size;
+        let at = self.start + rows.start * row_bytes;
+        let failed = Error::io("read", &self.path);
+        if self.dtype == Dtype::F32 && cfg!(target_endian = "little") {
+            read_exact_at(&self.file, bytemuck::cast_slice_mut(out), at).map_err(failed)?;
+        } else {
+            let mut bytes = vec![0; out.len() * size as usize];
+            read_exact_at(&self.file, &mut bytes, at).map_err(failed)?;
+            widen(self.dtype, &bytes, out);
+        }
+        match out.chunks(self.columns).position(|row| !row.iter().all(|value| value.is_finite())) {
+            None => Ok(()),
+            Some(row) => Err(Error::Output {
+                path: self.path.clone(),
+                problem: format!(
+                    "row {} holds a number that is not finite; do the job of its directory anew",
+                    rows.start + row as u64
+                ),
+            }),
+        }
+    }
+}
+
+/// Little-endian numbers as float32.
+fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
+    let halves = || bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    match dtype {
+        Dtype::F32 => {
+            for (out, four) in out.iter_mut().zip(bytes.chunks_exact(4)) {
+                *out = f32::from_le_bytes([four[0], four[1], four[2], four[3]]);
+            }
+        }
+        Dtype::F16 => out.iter_mut().zip(halves()).for_each(|(out, bits)| *out = half::f16::from_bits(bits).to_f32()),
+        Dtype::Bf16 => out.iter_mut().zip(halves()).for_each(|(out, bits)| *out = half::bf16::from_bits(bits).to_f32()),
+    }
+}

@@ -1,0 +1,354 @@
+//! One layer: the strength chosen, a probe fitted, and what it predicts for texts it has not seen.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use rayon::prelude::*;
+
+use super::basis::Basis;
+use super::control::Control;
+use super::directory::Directory;
+use super::features::{Features, Moments, Standard};
+use super::fit::{Fit, fit, head};
+use super::folds::Folds;
+use super::labels::{Labelled, check_rows};
+use super::objective::{Linear, Predicted, Sample};
+use super::scores::Judged;
+use super::task::{Classes, Targets, Task};
+use crate::error::Result;
+use crate::plan::ArrayPlan;
+
+/// Strengths that a search goes on for without finding a better one.
+const PATIENCE: usize = 2;
+
+/// A directory with its labels.
+#[derive(Debug)]
+pub struct Side<'a> {
+    /// Where the vectors are.
+    pub directory: &'a Directory,
+    /// What they are labelled with.
+    pub labels: &'a Labelled,
+    /// The labels as numbers, by example.
+    pub targets: Targets,
+    /// Labels of the control task, where it is wanted.
+    pub control: Option<Targets>,
+}
+
+impl<'a> Side<'a> {
+    /// With control labels, where a control task is wanted. `which` tells the sides apart.
+    pub fn new(
+        directory: &'a Directory,
+        labels: &'a Labelled,
+        targets: Targets,
+        control: Option<&Control>,
+        which: &str,
+    ) -> Self {
+        Self { directory, labels, targets, control: control.map(|control| control.labels(labels, which)) }
+    }
+}
+
+/// What is the same for all layers.
+#[derive(Debug)]
+pub struct Setup<'a> {
+    /// What is learned.
+    pub task: Task,
+    /// The label map.
+    pub classes: &'a Classes,
+    /// Learned from.
+    pub train: Side<'a>,
+    /// Strengths are chosen on it, where there is one.
+    pub dev: Option<Side<'a>>,
+    /// Scores are of it; where there is none, of the training texts by cross-validation.
+    pub test: Option<Side<'a>>,
+    /// The training texts in folds.
+    pub folds: Folds,
+    /// Strengths to choose from, ascending.
+    pub strengths: Vec<f64>,
+    /// Bytes of features held in memory.
+    pub budget: u64,
+}
+
+/// What came of one layer.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Of each text that is scored, in their order: the predictions of all examples.
+    pub predicted: Vec<Predicted>,
+    /// Those of the control task.
+    pub control: Option<Vec<Predicted>>,
+    /// The strength of the head; with cross-validation the median of those chosen for the folds.
+    pub strength: f64,
+    /// The strengths chosen for the folds.
+    pub strengths: Vec<f64>,
+    /// The probe fitted on all training texts.
+    pub fit: Fit,
+    /// The same, of vectors as they are in directories.
+    pub head: Linear,
+    /// What the vectors were standardized with.
+    pub standard: Standard,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl Setup<'_> {
+    /// The texts that are scored, and their labels.
+    pub fn scored(&self) -> &Side<'_> {
+        self.test.as_ref().unwrap_or(&self.train)
+    }
+
+    /// Predictions beside what is to be predicted.
+    pub fn judge<'a>(&'a self, gold: &'a Targets, predicted: &'a [Predicted]) -> Judged<'a> {
+        Judged::new(self.task, &self.classes.names, self.scored().labels.starts.clone(), gold, predicted)
+    }
+
+    /// The vectors of a side, in the order of its folds.
+    pub fn load(
+        &self,
+        side: &Side<'_>,
+        array: &ArrayPlan,
+        order: &[u32],
+        standard: Option<&Standard>,
+        budget: u64,
+    ) -> Result<Features> {
+        let array = side.directory.array(array)?;
+        check_rows(side.directory, side.labels, &array)?;
+        let rows = order.iter().map(|&example| side.labels.rows[example as usize]).collect();
+        Features::load(array, rows, standard, budget)
+    }
+
+    /// Goes through one layer.
+    ///
+    /// # Errors
+    /// Those of reading features.
+    pub fn evaluate(&self, array: &ArrayPlan) -> Result<Outcome> {
+        let begun = Instant::now();
+        let features = self.load(&self.train, array, &self.folds.order, None, self.budget)?;
+        let basis = Basis::of(&features)?;
+        let all: Vec<usize> = (0..self.folds.ranges.len()).collect();
+        let moments = all.iter().map(|&fold| features.moments(&self.folds.chunks(|of| of == fold)));
+        let training = Training {
+            setup: self,
+            features: &features,
+            basis: &basis,
+            moments: moments.collect::<Result<_>>()?,
+            targets: self.train.targets.select(&self.folds.order),
+            control: self.train.control.as_ref().map(|control| control.select(&self.folds.order)),
+        };
+        let other = |side: &Side<'_>| -> Result<(Features, Folds)> {
+            let folds = Folds::one(&side.labels.starts);
+            Ok((self.load(side, array, &folds.order, Some(features.standard()), self.budget)?, folds))
+        };
+        let on_dev = match &self.dev {
+            Some(dev) => Some(training.choose_on(dev, other(dev)?)?),
+            None => None,
+        };
+        let (strengths, predicted, control) = if let Some(test) = &self.test {
+            let strength = match on_dev {
+                Some(strength) => strength,
+                None => training.choose(&[vec![]])?[0],
+            };
+            (vec![strength], None, Some((test, other(test)?)))
+        } else {
+            let outer: Vec<Vec<usize>> = all.iter().map(|&fold| vec![fold]).collect();
+            let strengths = match on_dev {
+                Some(strength) => vec![strength; outer.len()],
+                None => training.choose(&outer)?,
+            };
+            (strengths.clone(), Some(training.predict_folds(&strengths)?), None)
+        };
+        let strength = median(&strengths);
+        let fitted = training.fit(&training.targets, &[], strength, None)?;
+        let (predicted, control) = match (predicted, control) {
+            (Some(both), _) => both,
+            (None, Some((test, (features, folds)))) => {
+                let sample = self.sample_of(&features, &test.targets, &folds);
+                let control = match &training.control {
+                    Some(control) => Some(sample.predict(&training.fit(control, &[], strength, None)?.linear)?),
+                    None => None,
+                };
+                (sample.predict(&fitted.linear)?, control)
+            }
+            (None, None) => (Vec::new(), None),
+        };
+        Ok(Outcome {
+            predicted,
+            control,
+            strength,
+            strengths,
+            head: head(&fitted.linear, features.standard(), self.classes.known),
+            fit: fitted,
+            standard: features.standard().clone(),
+            seconds: begun.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn sample_of<'s>(&self, features: &'s Features, targets: &'s Targets, folds: &Folds) -> Sample<'s> {
+        let chunks = folds.chunks(|_| true);
+        Sample { features, targets, chunks, standard: None, count: features.examples(), classes: self.classes.known }
+    }
+}
+
+/// The training texts of one layer.
+struct Training<'a> {
+    setup: &'a Setup<'a>,
+    features: &'a Features,
+    basis: &'a Basis,
+    /// Of each fold.
+    moments: Vec<Moments>,
+    /// In the order of the folds.
+    targets: Targets,
+    control: Option<Targets>,
+}
+
+impl Training<'_> {
+    /// All folds but some.
+    fn sample<'s>(&'s self, targets: &'s Targets, without: &[usize]) -> Sample<'s> {
+        let folds = &self.setup.folds;
+        let wanted = |fold: usize| !without.contains(&fold);
+        let standard = (!without.is_empty()).then(|| {
+            let moments = self.moments.iter().enumerate().filter(|(fold, _)| wanted(*fold));
+            moments.fold(Moments::new(self.features.columns()), |sum, (_, moments)| sum.plus(moments)).standard()
+        });
+        let (chunks, count) = (folds.chunks(wanted), folds.count(wanted));
+        Sample { features: self.features, targets, chunks, standard, count, classes: self.setup.classes.known }
+    }
+
+    fn fit(&self, targets: &Targets, without: &[usize], strength: f64, start: Option<&Linear>) -> Result<Fit> {
+        fit(&self.sample(targets, without), self.basis, strength, start)
+    }
+
+    /// What a probe that was fitted without some folds predicts for one of them.
+    fn predict(&self, fitted: &Fit, without: &[usize], fold: usize) -> Result<Vec<Predicted>> {
+        let mut sample = self.sample(&self.targets, without);
+        sample.chunks = self.setup.folds.chunks(|of| of == fold);
+        sample.predict(&fitted.linear)
+    }
+
+    /// The best strength for each of some sets of folds to be left out, by cross-validation on the other folds.
+    ///
+    /// A fit without folds f and g serves to judge g when f is left out, and f when g is.
+    fn choose(&self, left_out: &[Vec<usize>]) -> Result<Vec<f64>> {
+        let strengths = &self.setup.strengths;
+        if strengths.len() == 1 {
+            return Ok(vec![strengths[0]; left_out.len()]);
+        }
+        let folds = 0..self.setup.folds.ranges.len();
+        let with = |set: &[usize], fold: usize| {
+            let mut both = [set, &[fold]].concat();
+            both.sort_unstable();
+            both
+        };
+        let inner = |set: &[usize]| folds.clone().filter(|fold| !set.contains(fold)).collect::<Vec<_>>();
+        let mut fits: BTreeMap<Vec<usize>, Option<Fit>> = BTreeMap::new();
+        for set in left_out {
+            inner(set).into_iter().for_each(|fold| drop(fits.insert(with(set, fold), None)));
+        }
+        let mut search = Search::new(left_out.len());
+        for &strength in strengths {
+            let fitted = fits.par_iter().map(|(without, last)| {
+                let start = last.as_ref().map(|fit| &fit.linear);
+                Ok((without.clone(), Some(self.fit(&self.targets, without, strength, start)?)))
+            });
+            fits = fitted.collect::<Result<_>>()?;
+            let scores = left_out.par_iter().map(|set| {
+                let mut predicted = Vec::new();
+                for fold in inner(set) {
+                    let without = with(set, fold);
+                    if let Some(Some(fitted)) = fits.get(&without) {
+                        predicted.extend(self.predict(fitted, &without, fold)?);
+                    }
+                }
+                Ok(self.score(&inner(set), &predicted))
+            });
+            if search.is_over(strength, &scores.collect::<Result<Vec<f64>>>()?) {
+                break;
+            }
+        }
+        Ok(search.best())
+    }
+
+    /// The score of predictions for some folds.
+    fn score(&self, folds: &[usize], predicted: &[Predicted]) -> f64 {
+        let own = &self.setup.folds;
+        let examples: Vec<u32> =
+            folds.iter().flat_map(|&fold| own.ranges[fold].clone()).map(|place| place as u32).collect();
+        let gold = self.targets.select(&examples);
+        let judged = Judged::new(
+            self.setup.task,
+            &self.setup.classes.names,
+            own.starts(folds.iter().copied()),
+            &gold,
+            predicted,
+        );
+        judged.primary(&vec![1; judged.texts()])
+    }
+
+    /// The best strength by the score on other texts.
+    fn choose_on(&self, dev: &Side<'_>, (features, folds): (Features, Folds)) -> Result<f64> {
+        let strengths = &self.setup.strengths;
+        let sample = self.setup.sample_of(&features, &dev.targets, &folds);
+        let (mut search, mut last): (_, Option<Fit>) = (Search::new(1), None);
+        for &strength in strengths {
+            if strengths.len() == 1 {
+                return Ok(strength);
+            }
+            let fitted = self.fit(&self.targets, &[], strength, last.as_ref().map(|fit| &fit.linear))?;
+            let predicted = sample.predict(&fitted.linear)?;
+            let starts = dev.labels.starts.clone();
+            let judged = Judged::new(self.setup.task, &self.setup.classes.names, starts, &dev.targets, &predicted);
+            if search.is_over(strength, &[judged.primary(&vec![1; judged.texts()])]) {
+                break;
+            }
+            last = Some(fitted);
+        }
+        Ok(search.best()[0])
+    }
+
+    /// Predictions for each fold by probes that have not seen it, at a strength for each; those of the control task
+    /// likewise. In the order of the examples.
+    fn predict_folds(&self, strengths: &[f64]) -> Result<(Vec<Predicted>, Option<Vec<Predicted>>)> {
+        let in_order = |targets: &Targets| -> Result<Vec<Predicted>> {
+            let folds = strengths.par_iter().enumerate().map(|(fold, &strength)| {
+                let fitted = self.fit(targets, &[fold], strength, None)?;
+                self.predict(&fitted, &[fold], fold)
+            });
+            let folds = folds.collect::<Result<Vec<_>>>()?.concat();
+            let mut predicted = vec![Predicted { class: 0, value: 0.0 }; folds.len()];
+            for (&example, of) in self.setup.folds.order.iter().zip(folds) {
+                predicted[example as usize] = of;
+            }
+            Ok(predicted)
+        };
+        Ok((in_order(&self.targets)?, self.control.as_ref().map(in_order).transpose()?))
+    }
+}
+
+/// A search for the best strengths, from the strictest to the laxest.
+struct Search {
+    /// Score and strength of the best so far, and how many have come since.
+    best: Vec<(f64, f64, usize)>,
+}
+
+impl Search {
+    fn new(searches: usize) -> Self {
+        Self { best: vec![(f64::NEG_INFINITY, 1.0, 0); searches] }
+    }
+
+    /// Takes the scores of a strength. Of equal ones the stricter is better.
+    fn is_over(&mut self, strength: f64, scores: &[f64]) -> bool {
+        for (best, &score) in self.best.iter_mut().zip(scores) {
+            *best = if score > best.0 { (score, strength, 0) } else { (best.0, best.1, best.2 + 1) };
+        }
+        self.best.iter().all(|best| best.2 >= PATIENCE)
+    }
+
+    fn best(&self) -> Vec<f64> {
+        self.best.iter().map(|best| best.1).collect()
+    }
+}
+
+/// The lower of the two in the middle, where there are two.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[(sorted.len() - 1) / 2]
+}

@@ -1,0 +1,223 @@
+//! Vectors of examples, standardized: in memory where they fit, else read again whenever they are gone through.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::directory::Array;
+use crate::error::Result;
+
+/// Examples read together.
+const PIECE: usize = 512;
+
+/// Vectors of examples, (examples, columns), less `mean`, times `scale`.
+#[derive(Debug)]
+pub struct Features {
+    store: Store,
+    examples: usize,
+    columns: usize,
+    standard: Standard,
+}
+
+#[derive(Debug)]
+enum Store {
+    /// Standardized already.
+    Memory(Vec<f32>),
+    /// As they are, with the row of each example.
+    File(Array, Vec<u64>),
+}
+
+/// What makes every column's mean 0 and its standard deviation 1 over some examples. (columns) each.
+#[derive(Debug, Clone)]
+pub struct Standard {
+    /// Subtracted.
+    pub mean: Vec<f64>,
+    /// Multiplied with, after.
+    pub scale: Vec<f64>,
+}
+
+/// Sums over examples, (columns) each.
+#[derive(Debug, Clone)]
+pub struct Moments {
+    count: f64,
+    sum: Vec<f64>,
+    squares: Vec<f64>,
+}
+
+impl Features {
+    /// The vectors of examples, whose rows in `array` are `rows`. Where `standard` is given it is applied; else it is what
+    /// makes these examples' columns 0 in the mean and 1 in standard deviation. At most `budget` bytes are kept in memory.
+    ///
+    /// # Errors
+    /// Those of [`Array::read`].
+    pub fn load(array: Array, rows: Vec<u64>, standard: Option<&Standard>, budget: u64) -> Result<Self> {
+        let (examples, columns) = (rows.len(), array.columns);
+        let bytes = (examples * columns * 4) as u64;
+        let raw = Standard { mean: vec![0.0; columns], scale: vec![1.0; columns] };
+        let mut features = Self { store: Store::File(array, rows), examples, columns, standard: raw };
+        if bytes <= budget {
+            let mut numbers = vec![0.0; examples * columns];
+            numbers.par_chunks_mut(PIECE * columns).enumerate().try_for_each(|(piece, numbers)| {
+                let first = piece * PIECE;
+                features.read(first..first + numbers.len() / columns, numbers)
+            })?;
+            features.store = Store::Memory(numbers);
+        }
+        let standard = match standard {
+            Some(standard) => standard.clone(),
+            None => {
+                let pieces = features.pieces(0..examples);
+                // Twice, so that a large mean takes no digits from a small deviation.
+                let mean = features.moments(&pieces)?.standard().mean;
+                features.standard = Standard { mean: mean.clone(), scale: vec![1.0; columns] };
+                let centred = features.moments(&pieces)?.standard();
+                let rest = centred.mean.iter().zip(mean);
+                Standard { mean: rest.map(|(rest, mean)| rest + mean).collect(), scale: centred.scale }
+            }
+        };
+        features.standard = standard;
+        if let Store::Memory(numbers) = &mut features.store {
+            let standard = &features.standard;
+            numbers.par_chunks_mut(columns).for_each(|row| standard.apply(row));
+        }
+        Ok(features)
+    }
+
+    /// From numbers in memory, (examples, columns), standardized.
+    #[cfg(test)]
+    pub(super) fn of(mut numbers: Vec<f32>, columns: usize) -> Self {
+        let examples = numbers.len() / columns;
+        let raw = Standard { mean: vec![0.0; columns], scale: vec![1.0; columns] };
+        let features = |numbers, standard| Self { store: Store::Memory(numbers), examples, columns, standard };
+        let all = 0..examples;
+        let standard = features(numbers.clone(), raw).moments(&[all]).unwrap().standard();
+        numbers.chunks_exact_mut(columns).for_each(|row| standard.apply(row));
+        features(numbers, standard)
+    }
+
+    /// Examples.
+    pub fn examples(&self) -> usize {
+        self.examples
+    }
+
+    /// Numbers of a row.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// What the vectors are standardized with.
+    pub fn standard(&self) -> &Standard {
+        &self.standard
+    }
+
+    /// The standardized vectors of some examples; `buffer` may be needed to hold them.
+    ///
+    /// # Errors
+    /// Those of [`Array::read`].
+    pub fn rows<'a>(&'a self, examples: Range<usize>, buffer: &'a mut Vec<f32>) -> Result<&'a [f32]> {
+        let count = examples.len() * self.columns;
+        if let Store::Memory(numbers) = &self.store {
+            return Ok(&numbers[examples.start * self.columns..][..count]);
+        }
+        buffer.resize(count, 0.0);
+        self.read(examples, buffer)?;
+        buffer.chunks_exact_mut(self.columns).for_each(|row| self.standard.apply(row));
+        Ok(buffer)
+    }
+
+    /// Sums over some examples.
+    ///
+    /// # Errors
+    /// Those of [`Array::read`].
+    pub fn moments(&self, chunks: &[Range<usize>]) -> Result<Moments> {
+        let of_chunk = |chunk: &Range<usize>| {
+            let mut moments = Moments::new(self.columns);
+            for row in self.rows(chunk.clone(), &mut Vec::new())?.chunks_exact(self.columns) {
+                moments.count += 1.0;
+                for ((sum, square), &value) in moments.sum.iter_mut().zip(&mut moments.squares).zip(row) {
+                    *sum += f64::from(value);
+                    *square += f64::from(value) * f64::from(value);
+                }
+            }
+            Ok(moments)
+        };
+        // In their order, however many threads there are.
+        let all: Vec<Moments> = chunks.par_iter().map(of_chunk).collect::<Result<_>>()?;
+        Ok(all.iter().fold(Moments::new(self.columns), Moments::plus))
+    }
+
+    fn pieces(&self, examples: Range<usize>) -> Vec<Range<usize>> {
+        examples.clone().step_by(PIECE).map(|start| start..(start + PIECE).min(examples.end)).collect()
+    }
+
+    /// Reads examples as they are, those that follow each other in the file at once.
+    fn read(&self, examples: Range<usize>, out: &mut [f32]) -> Result<()> {
+        let Store::File(array, rows) = &self.store else { return Ok(()) };
+        let rows = &rows[examples];
+        let mut first = 0;
+        while first < rows.len() {
+            let follow = rows[first..].windows(2).take_while(|pair| pair[0] + 1 == pair[1]).count();
+            let end = first + follow + 1;
+            array.read(rows[first]..rows[end - 1] + 1, &mut out[first * self.columns..end * self.columns])?;
+            first = end;
+        }
+        Ok(())
+    }
+}
+
+impl Standard {
+    fn apply(&self, row: &mut [f32]) {
+        for ((value, mean), scale) in row.iter_mut().zip(&self.mean).zip(&self.scale) {
+            *value = ((f64::from(*value) - mean) * scale) as f32;
+        }
+    }
+}
+
+impl Moments {
+    /// Of nothing.
+    pub fn new(columns: usize) -> Self {
+        Self { count: 0.0, sum: vec![0.0; columns], squares: vec![0.0; columns] }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(mut self, other: &Self) -> Self {
+        self.count += other.count;
+        self.sum.iter_mut().zip(&other.sum).for_each(|(sum, other)| *sum += other);
+        self.squares.iter_mut().zip(&other.squares).for_each(|(sum, other)| *sum += other);
+        self
+    }
+
+    /// What makes the mean 0 and the standard deviation (over all examples, not their number less one) 1. A column that
+    /// is the same in all examples stays as it is, as scikit-learn's `StandardScaler` has it.
+    pub fn standard(&self) -> Standard {
+        let count = self.count.max(1.0);
+        let mean: Vec<f64> = self.sum.iter().map(|sum| sum / count).collect();
+        let scale = self.squares.iter().zip(&mean).map(|(squares, mean)| {
+            let variance = squares / count - mean * mean;
+            if variance > 1e-14 * (squares / count) { variance.sqrt().recip() } else { 1.0 }
+        });
+        Standard { scale: scale.collect(), mean }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_have_mean_0_and_deviation_1() {
+        let numbers: Vec<f32> = (0..300).flat_map(|i| [1000.0 + (i % 7) as f32, 5.0, -(i as f32)]).collect();
+        let features = Features::of(numbers, 3);
+        let standard = features.moments(&[0..100, 100..300]).unwrap().standard();
+        for column in [0, 2] {
+            assert!(standard.mean[column].abs() < 1e-5 && (standard.scale[column] - 1.0).abs() < 1e-5, "{standard:?}");
+        }
+        assert_eq!((features.standard().scale[1], features.standard().mean[1]), (1.0, 5.0), "a constant stays");
+        let half = features.moments(&[0..100, 100..150]).unwrap().standard();
+        assert!(
+            (half.mean[2] - 0.866).abs() < 0.01,
+            "the first half of a falling column lies above its mean: {half:?}"
+        );
+    }
+}

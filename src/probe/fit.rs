@@ -1,0 +1,362 @@
+//! Fitting a linear probe: L-BFGS (Liu & Nocedal 1989) with Moré-Thuente line search, in the coordinates of a [`Basis`].
+//!
+//! The optimum is scikit-learn's: mean loss + ‖weights‖² / (2 · C · examples), biases free. In these coordinates the loss
+//! is nearly round, so some ten steps suffice where hundreds would be needed along the columns.
+
+use std::sync::Mutex;
+
+use argmin::core::{CostFunction, Executor, Gradient, State};
+use argmin::solver::linesearch::MoreThuenteLineSearch;
+use argmin::solver::quasinewton::LBFGS;
+use ndarray::{Array1, Array2, Axis, s};
+
+use super::basis::Basis;
+use super::objective::{Linear, Sample};
+use super::task::Targets;
+use crate::error::{Error, Result};
+
+/// When the search for a probe ends. In these coordinates half the square of the gradient's length is about what the loss is
+/// above its minimum: some 1e-8.
+const EXACT: Patience = Patience { gradient: 1.5e-4, loss: 1e-10, steps: 500, rounds: 3 };
+/// Steps that L-BFGS remembers.
+const MEMORY: usize = 10;
+/// The least curvature that a class is taken to have, so that one with a single example has finite coordinates.
+const LEAST_CURVATURE: f64 = 1e-4;
+
+/// A fitted probe.
+#[derive(Debug, Clone)]
+pub struct Fit {
+    /// Of standardized vectors.
+    pub linear: Linear,
+    /// The mean loss with the penalty.
+    pub loss: f64,
+    /// Steps taken.
+    pub steps: u64,
+    /// Whether the gradient came down to where the optimum is.
+    pub converged: bool,
+}
+
+/// Minimizes a sample's loss at a strength C, from `start` or from zero.
+///
+/// # Errors
+/// Those of reading features.
+pub fn fit(sample: &Sample<'_>, basis: &Basis, strength: f64, start: Option<&Linear>) -> Result<Fit> {
+    let (outputs, columns) = (super::objective::outputs(sample.classes), sample.features.columns());
+    let penalty = 1.0 / (strength * sample.count as f64);
+    let scales = Scales::new(curvatures(sample, outputs), basis, penalty);
+    let problem = Problem { sample, basis, scales, penalty, last: Mutex::new(None), failure: Mutex::new(None) };
+    let zeros = Linear::zeros(outputs, columns);
+    let start = problem.flatten(start.unwrap_or(&zeros), true);
+    let solved = minimize(&problem, start, EXACT);
+    if let Some(error) = problem.failure.lock().ok().and_then(|mut failure| failure.take()) {
+        return Err(error);
+    }
+    let solved = solved.map_err(|error| Error::Probe(format!("a fit failed: {error}")))?;
+    Ok(Fit {
+        linear: problem.linear(&solved.best),
+        loss: solved.loss,
+        steps: solved.steps,
+        converged: solved.converged,
+    })
+}
+
+/// When a search ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// Length of the gradient.
+    pub(super) gradient: f64,
+    /// What a step gains.
+    pub(super) loss: f64,
+    /// Steps after which it ends anyway.
+    pub(super) steps: u64,
+    /// Searches, each from where the last one ended: one that can go no further by the last digits of its numbers may still
+    /// go on afresh.
+    pub(super) rounds: usize,
+}
+
+/// Where a search ended.
+pub(super) struct Solved {
+    pub(super) best: Vec<f64>,
+    pub(super) loss: f64,
+    pub(super) steps: u64,
+    pub(super) converged: bool,
+}
+
+/// Runs the search.
+pub(super) fn minimize<P>(
+    problem: &P,
+    start: Vec<f64>,
+    patience: Patience,
+) -> std::result::Result<Solved, argmin::core::Error>
+where
+    for<'a> &'a P: CostFunction<Param = Vec<f64>, Output = f64> + Gradient<Param = Vec<f64>, Gradient = Vec<f64>>,
+{
+    let (mut at, mut steps) = (start, 0);
+    for _ in 0..patience.rounds {
+        let solver = LBFGS::new(MoreThuenteLineSearch::new(), MEMORY)
+            .with_tolerance_grad(patience.gradient)?
+            .with_tolerance_cost(patience.loss)?;
+        let result = Executor::new(problem, solver)
+            .configure(|state| state.param(at.clone()).max_iters(patience.steps))
+            .ctrlc(false)
+            .run()?;
+        steps += result.state.get_iter();
+        at = result.state.get_best_param().cloned().unwrap_or(at);
+        let gradient = problem.gradient(&at)?;
+        let length = gradient.iter().map(|value| value * value).sum::<f64>().sqrt();
+        let converged = length < patience.gradient * 3.0;
+        if converged || steps >= patience.steps {
+            return Ok(Solved { loss: problem.cost(&at)?, best: at, steps, converged });
+        }
+    }
+    Ok(Solved { loss: problem.cost(&at)?, best: at, steps, converged: false })
+}
+
+/// How curved the loss is in each output: the variance of its class.
+fn curvatures(sample: &Sample<'_>, outputs: usize) -> Array1<f64> {
+    let Targets::Classes(classes) = sample.targets else { return Array1::ones(outputs) };
+    let mut counts = vec![0.0; sample.classes];
+    for example in sample.chunks.iter().cloned().flatten() {
+        counts[classes[example] as usize] += 1.0;
+    }
+    let variance = |count: f64| {
+        let share = count / sample.count as f64;
+        (share * (1.0 - share)).max(LEAST_CURVATURE)
+    };
+    counts.iter().rev().take(outputs).rev().map(|&count| variance(count)).collect()
+}
+
+/// What a coordinate of length 1 is of a weight in a direction, and of a bias.
+pub(super) struct Scales {
+    /// (outputs, directions)
+    weights: Array2<f64>,
+    /// (outputs)
+    bias: Array1<f64>,
+}
+
+impl Scales {
+    pub(super) fn new(curvatures: Array1<f64>, basis: &Basis, penalty: f64) -> Self {
+        let scale = |output: usize, direction: usize| {
+            (curvatures[output] * basis.variances[direction] + penalty).sqrt().recip()
+        };
+        Self {
+            weights: Array2::from_shape_fn((curvatures.len(), basis.variances.len()), |(o, d)| scale(o, d)),
+            bias: curvatures.mapv(|curvature| curvature.sqrt().recip()),
+        }
+    }
+
+    /// Linear function → coordinates, or its gradient → that along them.
+    pub(super) fn flatten(&self, linear: &Linear, basis: &Basis, is_function: bool) -> Vec<f64> {
+        let mut weights = basis.coordinates(linear.weights.clone());
+        let mut bias = linear.bias.clone();
+        if is_function {
+            weights /= &self.weights;
+            bias /= &self.bias;
+        } else {
+            weights *= &self.weights;
+            bias *= &self.bias;
+        }
+        weights.iter().chain(&bias).copied().collect()
+    }
+
+    /// Coordinates → linear function.
+    pub(super) fn linear(&self, coordinates: &[f64], basis: &Basis) -> Linear {
+        let weights = &self.weights;
+        let (first, last) = coordinates.split_at(weights.len());
+        let scaled = weights.iter().zip(first).map(|(scale, value)| scale * value).collect();
+        let scaled =
+            Array2::from_shape_vec(weights.dim(), scaled).unwrap_or_else(|_| unreachable!("of the same shape"));
+        Linear { weights: basis.weights(scaled), bias: Array1::from_iter(last.iter().copied()) * &self.bias }
+    }
+}
+
+/// A place with its loss and gradient.
+pub(super) type Evaluated = (Vec<f64>, f64, Vec<f64>);
+
+struct Problem<'a> {
+    sample: &'a Sample<'a>,
+    basis: &'a Basis,
+    scales: Scales,
+    penalty: f64,
+    /// The solver asks for loss and gradient one by one.
+    last: Mutex<Option<Evaluated>>,
+    failure: Mutex<Option<Error>>,
+}
+
+impl Problem<'_> {
+    fn flatten(&self, linear: &Linear, is_function: bool) -> Vec<f64> {
+        self.scales.flatten(linear, self.basis, is_function)
+    }
+
+    fn linear(&self, coordinates: &[f64]) -> Linear {
+        self.scales.linear(coordinates, self.basis)
+    }
+
+    fn evaluate(&self, at: &[f64]) -> Result<(f64, Vec<f64>)> {
+        let linear = self.linear(at);
+        let (loss, mut gradient) = self.sample.loss_and_gradient(&linear)?;
+        let squares: f64 = linear.weights.iter().map(|weight| weight * weight).sum();
+        gradient.weights.scaled_add(self.penalty, &linear.weights);
+        Ok((loss + 0.5 * self.penalty * squares, self.flatten(&gradient, false)))
+    }
+}
+
+/// Evaluates once for the solver's two questions about one place; keeps an error of ours for later.
+pub(super) fn evaluated<T>(
+    last: &Mutex<Option<Evaluated>>,
+    failure: &Mutex<Option<Error>>,
+    at: &[f64],
+    evaluate: impl FnOnce() -> Result<(f64, Vec<f64>)>,
+    take: impl FnOnce(&Evaluated) -> T,
+) -> std::result::Result<T, argmin::core::Error> {
+    let poisoned = || argmin::core::Error::msg("a fit was given up");
+    let mut last = last.lock().map_err(|_| poisoned())?;
+    if last.as_ref().is_none_or(|(place, ..)| place != at) {
+        match evaluate() {
+            Ok((loss, gradient)) => *last = Some((at.to_vec(), loss, gradient)),
+            Err(error) => {
+                *failure.lock().map_err(|_| poisoned())? = Some(error);
+                return Err(poisoned());
+            }
+        }
+    }
+    last.as_ref().map(take).ok_or_else(poisoned)
+}
+
+impl CostFunction for &Problem<'_> {
+    type Param = Vec<f64>;
+    type Output = f64;
+
+    fn cost(&self, at: &Vec<f64>) -> std::result::Result<f64, argmin::core::Error> {
+        evaluated(&self.last, &self.failure, at, || self.evaluate(at), |(_, loss, _)| *loss)
+    }
+}
+
+impl Gradient for &Problem<'_> {
+    type Param = Vec<f64>;
+    type Gradient = Vec<f64>;
+
+    fn gradient(&self, at: &Vec<f64>) -> std::result::Result<Vec<f64>, argmin::core::Error> {
+        evaluated(&self.last, &self.failure, at, || self.evaluate(at), |(.., gradient)| gradient.clone())
+    }
+}
+
+/// One linear function for each known class, of vectors as they are in the directory: `softmax(weights · x + bias)`; for
+/// regression the one there is.
+pub fn head(linear: &Linear, standard: &super::features::Standard, classes: usize) -> Linear {
+    let linear = linear.before(standard);
+    if classes != 2 {
+        return linear;
+    }
+    let mut both = Linear::zeros(2, linear.weights.ncols());
+    both.weights.slice_mut(s![1, ..]).assign(&linear.weights.index_axis(Axis(0), 0));
+    both.bias[1] = linear.bias[0];
+    both
+}
+
+#[cfg(test)]
+mod tests {
+    use nalgebra::{DMatrix, DVector};
+    use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
+
+    use super::*;
+    use crate::probe::features::Features;
+
+    const EXAMPLES: usize = 900;
+    const COLUMNS: usize = 6;
+
+    /// Strongly correlated columns, as hidden states have them.
+    fn features() -> Features {
+        let mut random = ChaCha8Rng::seed_from_u64(3);
+        let numbers = (0..EXAMPLES).flat_map(|_| {
+            let common: f32 = random.random_range(-3.0..3.0);
+            [0.0; COLUMNS].map(|_: f32| common + random.random_range(-0.3..0.3))
+        });
+        Features::of(numbers.collect(), COLUMNS)
+    }
+
+    fn sample<'a>(features: &'a Features, targets: &'a Targets, classes: usize) -> Sample<'a> {
+        Sample { features, targets, chunks: vec![0..400, 400..EXAMPLES], standard: None, count: EXAMPLES, classes }
+    }
+
+    fn classes_of(features: &Features, classes: u32) -> Targets {
+        let mut random = ChaCha8Rng::seed_from_u64(5);
+        let mut buffer = Vec::new();
+        let rows = features.rows(0..EXAMPLES, &mut buffer).unwrap();
+        let class = rows.chunks_exact(COLUMNS).map(|row| {
+            let noisy = row[0] - row[1] * 0.5 + random.random_range(-1.0..1.0);
+            ((noisy + 1.5).max(0.0) as u32).min(classes - 1)
+        });
+        Targets::Classes(class.collect())
+    }
+
+    #[test]
+    fn the_gradient_is_that_of_the_loss() {
+        let features = features();
+        for classes in [2, 4] {
+            let targets = classes_of(&features, classes);
+            let mut sample = sample(&features, &targets, classes as usize);
+            sample.standard = Some(features.moments(&[0..300, 300..500]).unwrap().standard());
+            let mut linear = Linear::zeros(crate::probe::objective::outputs(classes as usize), COLUMNS);
+            linear.weights.iter_mut().zip(1..).for_each(|(weight, i)| *weight = f64::from(i % 5) * 0.2 - 0.3);
+            let (_, gradient) = sample.loss_and_gradient(&linear).unwrap();
+            let step = 1e-2; // the loss is of float32 products
+            for output in 0..linear.bias.len() {
+                for column in 0..=COLUMNS {
+                    let at = |by: f64| {
+                        let mut moved = linear.clone();
+                        if column < COLUMNS {
+                            moved.weights[(output, column)] += by;
+                        } else {
+                            moved.bias[output] += by;
+                        }
+                        sample.loss_and_gradient(&moved).unwrap().0
+                    };
+                    let expected = (at(step) - at(-step)) / (2.0 * step);
+                    let found =
+                        if column < COLUMNS { gradient.weights[(output, column)] } else { gradient.bias[output] };
+                    assert!((found - expected).abs() < 2e-4, "{classes} {output} {column}: {found} {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_optimum_is_found_in_few_steps() {
+        let features = features();
+        let basis = Basis::of(&features).unwrap();
+        for (classes, strength) in [(2, 0.01), (2, 100.0), (4, 0.01), (4, 10.0)] {
+            let targets = classes_of(&features, classes);
+            let sample = sample(&features, &targets, classes as usize);
+            let fitted = fit(&sample, &basis, strength, None).unwrap();
+            let penalty = 1.0 / (strength * EXAMPLES as f64);
+            let (_, mut gradient) = sample.loss_and_gradient(&fitted.linear).unwrap();
+            gradient.weights.scaled_add(penalty, &fitted.linear.weights);
+            let largest =
+                gradient.weights.iter().chain(&gradient.bias).fold(0.0, |largest: f64, value| largest.max(value.abs()));
+            assert!(fitted.converged && largest < 2e-4, "{classes} {strength}: {largest}");
+            assert!(fitted.steps < 40, "{classes} {strength}: {} steps", fitted.steps);
+            let warm = fit(&sample, &basis, strength, Some(&fitted.linear)).unwrap();
+            assert!(warm.steps <= 2 && (warm.loss - fitted.loss).abs() < 1e-6, "{} steps", warm.steps);
+        }
+    }
+
+    #[test]
+    fn regression_is_ridge_regression() {
+        let features = features();
+        let mut buffer = Vec::new();
+        let rows = features.rows(0..EXAMPLES, &mut buffer).unwrap();
+        let x = DMatrix::from_fn(EXAMPLES, COLUMNS, |i, j| f64::from(rows[i * COLUMNS + j]));
+        let y: Vec<f64> = (0..EXAMPLES).map(|i| 3.0 + 2.0 * x[(i, 0)] - x[(i, 3)] + 0.1 * (i as f64).sin()).collect();
+        let targets = Targets::Numbers(y.clone());
+        let fitted = fit(&sample(&features, &targets, 0), &Basis::of(&features).unwrap(), 0.1, None).unwrap();
+        let mean = y.iter().sum::<f64>() / EXAMPLES as f64;
+        let centred = DVector::from_iterator(EXAMPLES, y.iter().map(|y| y - mean));
+        let ridge = x.transpose() * &x + DMatrix::identity(COLUMNS, COLUMNS) * 10.0;
+        let expected = ridge.lu().solve(&(x.transpose() * centred)).unwrap();
+        for (found, expected) in fitted.linear.weights.iter().zip(expected.iter()) {
+            assert!((found - expected).abs() < 1e-3, "{found} {expected}");
+        }
+        assert!((fitted.linear.bias[0] - mean).abs() < 1e-3);
+    }
+}

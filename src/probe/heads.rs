@@ -1,0 +1,115 @@
+//! Fitted probes in a safetensors file: `softmax(weight · x + bias)` of a vector as it is in a directory.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize as to_bytes};
+use serde_json::json;
+
+use super::evaluate::Outcome;
+pub use super::report::HEADS as FILE;
+use super::report::Report;
+use crate::error::{Error, Result};
+
+/// One layer's head.
+#[derive(Debug, Clone)]
+pub struct Head {
+    /// (classes, columns); one row for regression.
+    pub weight: Vec<f32>,
+    /// (classes)
+    pub bias: Vec<f32>,
+    /// Numbers of a vector.
+    pub columns: usize,
+}
+
+/// The file's bytes: tensors `NAME.weight` (classes, columns) and `NAME.bias` (classes) for each layer; label map, model
+/// and recipe in its metadata.
+///
+/// # Errors
+/// [`Error::Probe`] when the format cannot hold them.
+pub(super) fn serialize(report: &Report, outcomes: &[Outcome]) -> Result<Vec<u8>> {
+    let bytes = |numbers: &mut dyn Iterator<Item = f64>| {
+        numbers.flat_map(|number| (number as f32).to_le_bytes()).collect::<Vec<u8>>()
+    };
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = report
+        .layers
+        .iter()
+        .zip(outcomes)
+        .flat_map(|(layer, outcome)| {
+            let (weights, bias) = (&outcome.head.weights, &outcome.head.bias);
+            [
+                (
+                    format!("{}.weight", layer.name),
+                    vec![weights.nrows(), weights.ncols()],
+                    bytes(&mut weights.iter().copied()),
+                ),
+                (format!("{}.bias", layer.name), vec![bias.len()], bytes(&mut bias.iter().copied())),
+            ]
+        })
+        .collect();
+    let problem = |error: safetensors::SafeTensorError| Error::Probe(format!("{FILE}: {error}"));
+    let views = tensors
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(problem)?)));
+    let views = views.collect::<Result<Vec<_>>>()?;
+    // One entry: several would come in any order.
+    let about = json!({
+        "format_version": report.format_version,
+        "task": report.task,
+        "emit": report.emit,
+        "classes": report.classes,
+        "best": report.best,
+        "model": report.model,
+        "plan": report.plan,
+    });
+    to_bytes(views, Some(HashMap::from([("layerwise".to_owned(), about.to_string())]))).map_err(problem)
+}
+
+/// Reads a layer's head.
+///
+/// # Errors
+/// [`Error::Output`] when the file or the head is not there, or is not of the report's shape.
+pub fn read(directory: &Path, report: &Report, name: &str) -> Result<Head> {
+    let path = directory.join(FILE);
+    let problem = |problem: String| Error::Output { path: path.clone(), problem };
+    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|error| problem(format!("is damaged: {error}")))?;
+    let numbers = |part: &str| {
+        let name = format!("{name}.{part}");
+        let tensor = tensors
+            .tensor(&name)
+            .map_err(|_| problem(format!("holds no tensor `{name}`; expected what probe wrote beside it")))?;
+        if tensor.dtype() != Dtype::F32 {
+            return Err(problem(format!("tensor `{name}` is {:?}; expected F32", tensor.dtype())));
+        }
+        let numbers: Vec<f32> = tensor
+            .data()
+            .chunks_exact(4)
+            .map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]))
+            .collect();
+        if numbers.iter().any(|number| !number.is_finite()) {
+            return Err(problem(format!("tensor `{name}` holds a number that is not finite")));
+        }
+        Ok((tensor.shape().to_vec(), numbers))
+    };
+    let ((weight_shape, weight), (bias_shape, bias)) = (numbers("weight")?, numbers("bias")?);
+    let classes = report.classes.len().max(1);
+    if bias_shape != [classes] || weight_shape.len() != 2 || weight_shape[0] != classes {
+        return Err(problem(format!(
+            "the head of {name} has shapes {weight_shape:?} and {bias_shape:?}; expected a row for each of the report's {classes} classes"
+        )));
+    }
+    Ok(Head { weight, bias, columns: weight_shape[1] })
+}
+
+impl Head {
+    /// Scores of a vector, (classes).
+    pub fn scores(&self, vector: &[f32]) -> Vec<f32> {
+        let product = |row: &[f32]| row.iter().zip(vector).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        self.weight
+            .chunks_exact(self.columns)
+            .zip(&self.bias)
+            .map(|(row, &bias)| (product(row) + f64::from(bias)) as f32)
+            .collect()
+    }
+}

@@ -1,0 +1,327 @@
+//! Labels out of `texts.jsonl`: what is to be learned of each text or of each of its words.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+
+use serde_json::{Map, Value};
+
+use super::directory::{Array, Directory};
+use super::task::TaskChoice;
+use crate::error::{Error, Result};
+use crate::output::arrays::offsets_place;
+use crate::output::existing::TEXTS;
+use crate::positional::read_exact_at;
+use crate::spec::Emit;
+
+/// Rows an error message names before it only counts.
+const NAMED: usize = 5;
+
+/// The labelled texts of a directory.
+#[derive(Debug, Default)]
+pub struct Labelled {
+    /// Row and id of each text.
+    pub texts: Vec<(u64, Option<String>)>,
+    /// Examples of text i are `starts[i]..starts[i + 1]`: itself, or its words.
+    pub starts: Vec<usize>,
+    /// The row of each example among its kind of vectors.
+    pub rows: Vec<u64>,
+    /// The label of each example.
+    pub values: Values,
+    /// Whether labels are lists, one for each word.
+    pub of_words: bool,
+    /// Of labels that are lists: the word of each example, as an index into `vocabulary`.
+    pub words: Vec<u32>,
+    /// Words, each once.
+    pub vocabulary: Vec<String>,
+    /// Words that have no vector, as the text was cut before them or the tokenizer deletes them; they are left out.
+    pub without_vector: u64,
+    /// Texts that lost words so.
+    pub texts_cut: u64,
+}
+
+/// Labels.
+#[derive(Debug)]
+pub enum Values {
+    /// As they are spelled.
+    Names(Vec<u32>, Vec<String>),
+    /// For regression.
+    Numbers(Vec<f64>),
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        Self::Names(Vec::new(), Vec::new())
+    }
+}
+
+/// Reads the labels of a directory. Whether they are lists is found out here.
+///
+/// # Errors
+/// [`Error::Output`] for labels that are missing, do not match the words, or are not of one kind.
+pub fn read(directory: &Directory, name: &str, choice: TaskChoice) -> Result<Labelled> {
+    let path = directory.path.join(TEXTS);
+    let file = File::open(&path).map_err(Error::io("read", &path))?;
+    let mut reader = Reader {
+        directory,
+        name,
+        choice,
+        labels: Labelled { starts: vec![0], ..Labelled::default() },
+        names: Names::default(),
+        numbers: Vec::new(),
+        vocabulary: Names::default(),
+        offsets: None,
+        missing: Vec::new(),
+        missing_count: 0,
+        first_text: true,
+    };
+    let mut number = 0_u64;
+    for line in BufReader::with_capacity(1 << 16, file).lines() {
+        let line = line.map_err(Error::io("read", &path))?;
+        number += 1;
+        let of_line =
+            |problem: String| Error::Output { path: path.clone(), problem: format!("line {number}: {problem}") };
+        let line: Map<String, Value> = serde_json::from_str(&line).map_err(|error| of_line(error.to_string()))?;
+        reader.take(line).map_err(of_line)?;
+    }
+    if number != directory.counts.texts {
+        return Err(Error::Output {
+            path,
+            problem: format!("has {number} lines; expected {}; see `layerwise verify`", directory.counts.texts),
+        });
+    }
+    reader.finish()
+}
+
+/// Strings, each once.
+#[derive(Debug, Default)]
+struct Names {
+    index: HashMap<String, u32>,
+    names: Vec<String>,
+}
+
+impl Names {
+    fn index(&mut self, name: &str) -> u32 {
+        if let Some(&index) = self.index.get(name) {
+            return index;
+        }
+        let index = self.names.len() as u32;
+        self.index.insert(name.to_owned(), index);
+        self.names.push(name.to_owned());
+        index
+    }
+}
+
+struct Reader<'a> {
+    directory: &'a Directory,
+    name: &'a str,
+    choice: TaskChoice,
+    labels: Labelled,
+    names: Names,
+    numbers: Vec<f64>,
+    vocabulary: Names,
+    /// Where the words of each text start, once a list was seen.
+    offsets: Option<Vec<u64>>,
+    /// Rows of texts without a label, the first few.
+    missing: Vec<u64>,
+    missing_count: u64,
+    first_text: bool,
+}
+
+impl Reader<'_> {
+    fn take(&mut self, mut line: Map<String, Value>) -> std::result::Result<(), String> {
+        let row = line.get("row").and_then(Value::as_u64).ok_or("row is missing")?;
+        let id = line.get("id").and_then(Value::as_str).map(str::to_owned);
+        let text = self.labels.texts.len();
+        self.labels.texts.push((row, id));
+        let label = line.remove(self.name);
+        match label {
+            None | Some(Value::Null) => {
+                self.missing_count += 1;
+                if self.missing.len() < NAMED {
+                    self.missing.push(row);
+                }
+            }
+            Some(Value::Array(list)) => {
+                if self.first_text {
+                    self.offsets = Some(word_offsets(self.directory)?);
+                    self.labels.of_words = true;
+                }
+                let Some(offsets) = self.offsets.take() else {
+                    return Err(format!("{} of row {row} is a list, and those before are not", self.name));
+                };
+                let taken = self.take_words(&line, row, &list, offsets[text]..offsets[text + 1]);
+                self.offsets = Some(offsets);
+                taken?;
+            }
+            Some(value) => {
+                if self.offsets.is_some() {
+                    return Err(format!("{} of row {row} is no list, and those before are", self.name));
+                }
+                self.labels.rows.push(text as u64);
+                self.take_label(&value, row)?;
+            }
+        }
+        self.first_text = false;
+        self.labels.starts.push(self.labels.rows.len());
+        Ok(())
+    }
+
+    fn take_words(
+        &mut self,
+        line: &Map<String, Value>,
+        row: u64,
+        labels: &[Value],
+        rows: std::ops::Range<u64>,
+    ) -> std::result::Result<(), String> {
+        let words = (rows.end - rows.start) as usize;
+        let list = |key: &str| line.get(key).and_then(Value::as_array);
+        let word_ids = list("word_ids").ok_or("word_ids is missing")?;
+        let texts = Words::new(words, word_ids, list("words"), list("tokens"));
+        // Raw text that was cut has the words it was cut to; given words are all there.
+        let cut = line.get("n_tokens").and_then(Value::as_u64)
+            < line.get("n_tokens_before_truncation").and_then(Value::as_u64);
+        let is_short = list("words").is_none() && cut && labels.len() > words;
+        if labels.len() != words && !is_short {
+            return Err(format!(
+                "{} of row {row} has {} entries, and the text has {words} words; expected a label for each word",
+                self.name,
+                labels.len()
+            ));
+        }
+        let mut lost = (labels.len() - words) as u64;
+        for (word, label) in labels.iter().enumerate().take(words) {
+            let Some(text) = texts.with_vector(word) else {
+                lost += 1;
+                continue;
+            };
+            let index = self.vocabulary.index(&text);
+            self.labels.words.push(index);
+            self.labels.rows.push(rows.start + word as u64);
+            self.take_label(label, row)?;
+        }
+        self.labels.without_vector += lost;
+        self.labels.texts_cut += u64::from(lost > 0);
+        Ok(())
+    }
+
+    fn take_label(&mut self, value: &Value, row: u64) -> std::result::Result<(), String> {
+        let name = &self.name;
+        if self.choice == TaskChoice::Regression {
+            let number = match value {
+                Value::Number(number) => number.as_f64(),
+                Value::String(text) => text.trim().parse().ok(),
+                _ => None,
+            };
+            let number = number.filter(|number: &f64| number.is_finite());
+            self.numbers
+                .push(number.ok_or_else(|| format!("{name} of row {row} is {value}; regression needs numbers"))?);
+            return Ok(());
+        }
+        let label = match value {
+            Value::String(text) => self.names.index(text),
+            Value::Number(_) | Value::Bool(_) => self.names.index(&value.to_string()),
+            _ => {
+                return Err(format!(
+                    "{name} of row {row} has an entry {value}; expected a string, a number or true or false"
+                ));
+            }
+        };
+        self.push_name(label);
+        Ok(())
+    }
+
+    fn push_name(&mut self, label: u32) {
+        if let Values::Names(labels, _) = &mut self.labels.values {
+            labels.push(label);
+        }
+    }
+
+    fn finish(mut self) -> Result<Labelled> {
+        let path = &self.directory.path;
+        if self.missing_count > 0 {
+            let all = self.missing_count == self.labels.texts.len() as u64;
+            let rows: Vec<String> = self.missing.iter().map(u64::to_string).collect();
+            let problem = if all {
+                format!(
+                    "none of its texts has a {}; extract with --label-column, or name a column that was carried with --label",
+                    self.name
+                )
+            } else {
+                format!(
+                    "{} of {} texts have no {}, the first in rows {}; a text without one can be neither learned from nor scored, so leave them out of the input",
+                    self.missing_count,
+                    self.labels.texts.len(),
+                    self.name,
+                    rows.join(", ")
+                )
+            };
+            return Err(Error::Output { path: path.clone(), problem });
+        }
+        if self.choice == TaskChoice::Regression {
+            self.labels.values = Values::Numbers(self.numbers);
+        } else if let Values::Names(_, names) = &mut self.labels.values {
+            *names = self.names.names;
+        }
+        self.labels.vocabulary = self.vocabulary.names;
+        Ok(self.labels)
+    }
+}
+
+/// Which words have vectors, and what they are.
+struct Words<'a> {
+    given: Option<&'a Vec<Value>>,
+    /// The tokens of each word, one after the other; nothing where it has none.
+    joined: Vec<Option<String>>,
+}
+
+impl<'a> Words<'a> {
+    fn new(words: usize, word_ids: &[Value], given: Option<&'a Vec<Value>>, tokens: Option<&Vec<Value>>) -> Self {
+        let mut joined = vec![None; words];
+        for (index, word) in word_ids.iter().enumerate() {
+            let Some(word) = word.as_u64().and_then(|word| joined.get_mut(word as usize)) else { continue };
+            let token = tokens.and_then(|tokens| tokens.get(index)?.as_str()).unwrap_or_default();
+            word.get_or_insert_with(String::new).push_str(token.strip_prefix("##").unwrap_or(token));
+        }
+        Self { given, joined }
+    }
+
+    /// The text of a word that has a vector.
+    fn with_vector(&self, word: usize) -> Option<String> {
+        let joined = self.joined[word].as_ref()?;
+        let given = self.given.and_then(|words| words.get(word)?.as_str());
+        Some(given.unwrap_or(joined).to_owned())
+    }
+}
+
+/// Where the words of each text start, (texts + 1).
+fn word_offsets(directory: &Directory) -> std::result::Result<Vec<u64>, String> {
+    if !directory.plan.emits(Emit::Word) {
+        return Err("the labels are lists, one for each word, and the directory holds no word vectors; extract with --emit word".to_owned());
+    }
+    let place = offsets_place(Emit::Word, directory.plan.format);
+    let (file, start) = directory.find(&place).ok_or_else(|| format!("the directory holds no {place}"))?;
+    let mut bytes = vec![0; 8 * (directory.counts.texts as usize + 1)];
+    let read = File::open(&file).and_then(|file| read_exact_at(&file, &mut bytes, start));
+    read.map_err(|error| format!("cannot read {place}: {error}"))?;
+    let offsets: Vec<u64> = bytes
+        .chunks_exact(8)
+        .map(|eight| eight.iter().rev().fold(0, |sum, &byte| sum << 8 | u64::from(byte)))
+        .collect();
+    let sound = offsets.is_sorted() && offsets[0] == 0 && offsets.last() == Some(&directory.counts.words);
+    if sound { Ok(offsets) } else { Err(format!("{place} is damaged; see `layerwise verify`")) }
+}
+
+/// Checks that examples have rows in an array.
+///
+/// # Errors
+/// [`Error::Output`] when one does not.
+pub fn check_rows(directory: &Directory, labels: &Labelled, array: &Array) -> Result<()> {
+    match labels.rows.iter().find(|&&row| row >= array.rows()) {
+        None => Ok(()),
+        Some(row) => Err(Error::Output {
+            path: directory.path.clone(),
+            problem: format!("row {row} is beyond the {} rows of its vectors; see `layerwise verify`", array.rows()),
+        }),
+    }
+}

@@ -1,0 +1,335 @@
+//! `probe`: which layer knows it. Linear classifiers on the vectors of labelled directories, layer by layer.
+//!
+//! Data flows one way: [`directory`] and [`labels`] → [`task`] → [`folds`] → [`features`] → [`fit`] → [`scores`] →
+//! [`report`]. Nothing here touches the encoder.
+
+pub mod basis;
+pub mod bootstrap;
+pub mod control;
+pub mod directory;
+pub mod entities;
+pub mod evaluate;
+pub mod features;
+pub mod fit;
+pub mod folds;
+pub mod heads;
+pub mod labels;
+pub mod mix;
+pub mod objective;
+pub mod plot;
+pub mod report;
+pub mod scores;
+pub mod table;
+pub mod task;
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use self::control::Control;
+use self::directory::Directory;
+use self::evaluate::{Outcome, Setup, Side};
+use self::folds::Folds;
+use self::labels::Labelled;
+use self::mix::{Layers, Mix};
+use self::report::Report;
+use self::scores::Scores;
+use self::task::{Targets, Task};
+use crate::cli::ProbeArgs;
+use crate::console::Console;
+use crate::error::{Error, Result};
+use crate::extract::start_threads;
+use crate::plan::{ArrayPlan, Slot};
+use crate::spec::{Emit, RowKind};
+
+/// Fits, judges, reports.
+///
+/// # Errors
+/// [`Error::Output`] for directories that cannot be used, together or at all, and for labels that cannot be learned;
+/// [`Error::Usage`] for options that do not fit them.
+pub fn run(args: &ProbeArgs, console: &Console) -> Result<()> {
+    start_threads(args.threads)?;
+    let open = |path: &std::path::PathBuf| Directory::open(path);
+    let train = open(&args.train)?;
+    let dev = args.dev.as_ref().map(open).transpose()?;
+    let test = args.test.as_ref().map(open).transpose()?;
+    for other in [&dev, &test].into_iter().flatten() {
+        check_same_making(&train, other)?;
+    }
+    if let Some(output) = &args.output {
+        report::check_place(output, args.overwrite)?;
+    }
+    let name = args.label.as_deref().unwrap_or("label");
+    let read = |directory: &Directory| labels::read(directory, name, args.task);
+    let labels = read(&train)?;
+    let dev_labels = dev.as_ref().map(read).transpose()?;
+    let test_labels = test.as_ref().map(read).transpose()?;
+    let others: Vec<(&Directory, &Labelled)> = [(&dev, &dev_labels), (&test, &test_labels)]
+        .into_iter()
+        .filter_map(|(directory, labels)| directory.as_ref().zip(labels.as_ref()))
+        .collect();
+    say_what_is_left_out(&[(&train, &labels)], console);
+    say_what_is_left_out(&others, console);
+
+    let task = Task::of(&labels);
+    let (classes, targets, other_targets) = task::targets((&train, &labels), &others)?;
+    let arrays = arrays(args, &train, labels.of_words)?;
+    for (directory, _) in &others {
+        check_has_arrays(&train, directory, &arrays)?;
+    }
+    let folds = folds(args, &train, &labels, &targets, &classes.names)?;
+    let control = (!args.no_control).then(|| Control::new(&targets, args.seed));
+    let names = [("dev", dev.is_some()), ("test", test.is_some())].into_iter().filter(|(_, is_there)| *is_there);
+    let mut sides = names.zip(others.iter().zip(other_targets)).map(|((which, _), (&(directory, labels), targets))| {
+        Side::new(directory, labels, targets, control.as_ref(), which)
+    });
+    let dev_side = if dev.is_some() { sides.next() } else { None };
+    let test_side = sides.next();
+    drop(sides);
+    let mut strengths = args.strength.clone();
+    strengths.sort_by(f64::total_cmp);
+    strengths.dedup();
+    let setup = Setup {
+        task,
+        classes: &classes,
+        train: Side::new(&train, &labels, targets, control.as_ref(), "train"),
+        dev: dev_side,
+        test: test_side,
+        folds,
+        strengths,
+        budget: u64::from(args.memory) << 20,
+    };
+
+    let bar = console.layers_bar(arrays.len() as u64);
+    let mut outcomes = Vec::new();
+    for array in &arrays {
+        let outcome = setup.evaluate(array)?;
+        console.detail(&format!(
+            "{}: C {}, loss {:.6}, {} steps, {:.1} s",
+            array.name(),
+            outcome.strength,
+            outcome.fit.loss,
+            outcome.fit.steps,
+            outcome.seconds
+        ));
+        if !outcome.fit.converged {
+            console.warn(&format!("{}: the fit has not converged after {} steps", array.name(), outcome.fit.steps));
+        }
+        outcomes.push(outcome);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let mix = mixed(args, &setup, &arrays, &outcomes)?;
+    let report = Report::new(args, &setup, &arrays, &outcomes, mix)?;
+
+    if let Some(output) = &args.output {
+        report::write(output, &report, &setup, &outcomes)?;
+    }
+    let printed = if args.json { report.to_json()? } else { table::render(&report) };
+    io::stdout().write_all(printed.as_bytes()).map_err(Error::stdout)?;
+    if let Some(output) = &args.output {
+        console.summary(&format!("report → {}", output.display()));
+    }
+    Ok(())
+}
+
+fn check_same_making(train: &Directory, other: &Directory) -> Result<()> {
+    let differences = train.differences(other);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Output {
+        path: other.path.clone(),
+        problem: format!(
+            "its vectors were made otherwise than those of {}: {}; extract both with the same model and options",
+            train.path.display(),
+            differences.join(", ")
+        ),
+    })
+}
+
+fn say_what_is_left_out(directories: &[(&Directory, &Labelled)], console: &Console) {
+    for (directory, labels) in directories {
+        if labels.without_vector > 0 {
+            console.warn(&format!(
+                "{}: {} words of {} texts have no vector, as the text was cut before them or the tokenizer deletes them; they are left out of fits and scores",
+                directory.path.display(),
+                labels.without_vector,
+                labels.texts_cut
+            ));
+        }
+    }
+}
+
+/// The arrays to be probed, a layer each.
+fn arrays(args: &ProbeArgs, train: &Directory, of_words: bool) -> Result<Vec<ArrayPlan>> {
+    let held = |rows: RowKind| train.plan.emit.iter().copied().filter(move |emit| emit.rows() == rows);
+    let emit = match (args.emit, of_words) {
+        (None | Some(Emit::Word), true) => Emit::Word,
+        (Some(emit), true) => {
+            return Err(Error::Usage(format!(
+                "--emit {}: the labels are lists, one for each word, and go with word vectors",
+                emit.name()
+            )));
+        }
+        (Some(emit), false) if emit.rows() == RowKind::Text => emit,
+        (Some(emit), false) => {
+            return Err(Error::Usage(format!(
+                "--emit {}: there is one label for each text, which goes with a sentence vector such as mean",
+                emit.name()
+            )));
+        }
+        (None, false) => held(RowKind::Text).next().ok_or_else(|| Error::Output {
+            path: train.path.clone(),
+            problem: "holds no sentence vectors, and there is one label for each text; extract with --emit mean"
+                .to_owned(),
+        })?,
+    };
+    if !train.plan.emits(emit) {
+        let held: Vec<&str> = train.plan.emit.iter().map(|emit| emit.name()).collect();
+        return Err(Error::Output {
+            path: train.path.clone(),
+            problem: format!("holds no {} vectors; it has {}", emit.name(), held.join(", ")),
+        });
+    }
+    let arrays = train.arrays().iter().filter(|array| array.emit == emit).copied();
+    let Some(selection) = &args.layers else { return Ok(arrays.collect()) };
+    let wanted = selection
+        .resolve(train.model.num_hidden_layers)
+        .map_err(|problem| Error::Usage(format!("--layers: {problem}")))?;
+    let mut arrays: Vec<ArrayPlan> = arrays.collect();
+    for layer in &wanted {
+        if !arrays.iter().any(|array| array.slot == Slot::Layer(*layer)) {
+            let held: Vec<String> = arrays.iter().map(ArrayPlan::name).collect();
+            return Err(Error::Usage(format!(
+                "--layers: {} has no layer {layer}; it has {}",
+                train.path.display(),
+                held.join(", ")
+            )));
+        }
+    }
+    arrays.retain(|array| matches!(array.slot, Slot::Layer(layer) if wanted.contains(&layer)));
+    Ok(arrays)
+}
+
+fn check_has_arrays(train: &Directory, other: &Directory, arrays: &[ArrayPlan]) -> Result<()> {
+    match arrays.iter().find(|array| !other.arrays().contains(array)) {
+        None => Ok(()),
+        Some(array) => Err(Error::Output {
+            path: other.path.clone(),
+            problem: format!(
+                "has no {} of {} vectors, which {} has; extract both with the same --emit and --layers",
+                array.name(),
+                array.emit.name(),
+                train.path.display()
+            ),
+        }),
+    }
+}
+
+/// The training texts in folds; one where nothing is chosen or judged by cross-validation.
+fn folds(args: &ProbeArgs, train: &Directory, labels: &Labelled, targets: &Targets, names: &[String]) -> Result<Folds> {
+    let chooses = args.strength.len() > 1 && args.dev.is_none();
+    if args.test.is_some() && !chooses {
+        return Ok(Folds::one(&labels.starts));
+    }
+    let folds = usize::from(args.folds);
+    let way_out = "choose fewer with --folds, or give --test and --dev or a single --strength";
+    let problem = |problem: String| Err(Error::Output { path: train.path.clone(), problem });
+    // Where the score itself is by cross-validation, what is left when a fold is out is divided once more.
+    let least = if args.test.is_none() && chooses { 3 } else { 2 };
+    if folds < least {
+        return Err(Error::Usage(format!("--folds {folds}: cross-validation here needs at least {least}")));
+    }
+    if labels.texts.len() < folds {
+        return problem(format!(
+            "holds {} texts, fewer than the {folds} folds of cross-validation; {way_out}",
+            labels.texts.len()
+        ));
+    }
+    let Targets::Classes(classes) = targets else { return Ok(Folds::of_texts(&labels.starts, &[], folds, args.seed)) };
+    if labels.of_words {
+        return Ok(Folds::of_texts(&labels.starts, &[], folds, args.seed));
+    }
+    let mut counts = vec![0; names.len()];
+    classes.iter().for_each(|&class| counts[class as usize] += 1);
+    let few: Vec<String> = counts
+        .iter()
+        .zip(names)
+        .filter(|(count, _)| (1..folds).contains(*count))
+        .map(|(count, name)| format!("`{name}` ({count})"))
+        .collect();
+    if few.is_empty() {
+        return Ok(Folds::of_texts(&labels.starts, classes, folds, args.seed));
+    }
+    problem(format!(
+        "{} classes have fewer texts than the {folds} folds of cross-validation: {}; {way_out}",
+        few.len(),
+        few.iter().take(5).cloned().collect::<Vec<_>>().join(", ")
+    ))
+}
+
+/// The scalar mix over all layers, and its scores; `None` where there are no layers to mix.
+fn mixed(
+    args: &ProbeArgs,
+    setup: &Setup<'_>,
+    arrays: &[ArrayPlan],
+    outcomes: &[Outcome],
+) -> Result<Option<(Mix, f64, Scores)>> {
+    let layers: Vec<usize> = arrays
+        .iter()
+        .filter_map(|array| if let Slot::Layer(layer) = array.slot { Some(layer) } else { None })
+        .collect();
+    if args.no_mix || layers.len() < 2 {
+        return Ok(None);
+    }
+    let gold = &setup.scored().targets;
+    let primary = |outcome: &Outcome| {
+        let judged = setup.judge(gold, &outcome.predicted);
+        judged.primary(&vec![1; judged.texts()])
+    };
+    let best = outcomes.iter().max_by(|a, b| primary(a).total_cmp(&primary(b)));
+    let strength = best.map_or(1.0, |outcome| outcome.strength);
+    let budget = setup.budget / layers.len() as u64;
+    let load = |side: &Side<'_>, order: &[u32]| {
+        let each = arrays.iter().zip(outcomes);
+        each.map(|(array, outcome)| setup.load(side, array, order, Some(&outcome.standard), budget))
+            .collect::<Result<Vec<_>>>()
+    };
+    let features = load(&setup.train, &setup.folds.order)?;
+    let targets = setup.train.targets.select(&setup.folds.order);
+    let classes = setup.classes.known;
+    let basis = basis::Basis::of(&features[layers.len() / 2])?;
+    let training = |without: Option<usize>| Layers {
+        features: &features,
+        targets: &targets,
+        chunks: setup.folds.chunks(|fold| Some(fold) != without),
+        count: setup.folds.count(|fold| Some(fold) != without),
+        classes,
+    };
+    let fitted = training(None).fit(&basis, strength)?;
+    let predicted = if let Some(test) = &setup.test {
+        let folds = Folds::one(&test.labels.starts);
+        let features = load(test, &folds.order)?;
+        let count = features[0].examples();
+        Layers { features: &features, targets: &test.targets, chunks: folds.chunks(|_| true), count, classes }
+            .predict(&fitted)?
+    } else {
+        let mut in_order = vec![objective::Predicted { class: 0, value: 0.0 }; targets.count()];
+        for fold in 0..setup.folds.ranges.len() {
+            let fitted = training(Some(fold)).fit(&basis, strength)?;
+            let held_out = Layers { chunks: setup.folds.chunks(|of| of == fold), ..training(None) };
+            for (place, of) in setup.folds.ranges[fold].clone().zip(held_out.predict(&fitted)?) {
+                in_order[setup.folds.order[place] as usize] = of;
+            }
+        }
+        in_order
+    };
+    let judged = setup.judge(gold, &predicted);
+    let scores = judged.scores(&vec![1; judged.texts()]);
+    Ok(Some((Mix::new(fitted.weights, &layers), strength, scores)))
+}
+
+/// A path for messages and reports.
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

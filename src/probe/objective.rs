@@ -1,0 +1,252 @@
+//! What a linear probe minimizes, over all examples, exactly: the mean loss and its gradient.
+//!
+//! Multinomial logistic regression (two classes: binary), as scikit-learn's `LogisticRegression` has it, or least squares.
+//! Products are float32 within a chunk of examples; all sums over chunks are float64, in an order that does not depend on
+//! the number of threads.
+
+use std::ops::Range;
+
+use ndarray::linalg::{general_mat_mul, general_mat_vec_mul};
+use ndarray::{Array1, Array2, ArrayView2, Axis};
+use rayon::prelude::*;
+
+use super::features::{Features, Standard};
+use super::task::Targets;
+use crate::error::Result;
+
+/// Partial sums; fixed, so that sums come out the same with any number of threads.
+const PARTS: usize = 64;
+
+/// Examples to learn from, or to be judged.
+#[derive(Debug, Clone)]
+pub struct Sample<'a> {
+    /// All vectors.
+    pub features: &'a Features,
+    /// In the order of the vectors.
+    pub targets: &'a Targets,
+    /// The examples of the sample.
+    pub chunks: Vec<Range<usize>>,
+    /// Applied to the vectors: what standardizes the examples that are learned from, where these are not all.
+    pub standard: Option<Standard>,
+    /// Examples in the sample.
+    pub count: usize,
+    /// Classes that can be predicted; 0 for regression.
+    pub classes: usize,
+}
+
+/// A linear function of standardized vectors: `weights` · x + `bias`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Linear {
+    /// (outputs, columns)
+    pub weights: Array2<f64>,
+    /// (outputs)
+    pub bias: Array1<f64>,
+}
+
+/// A prediction: a class with its probability, or a number.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Predicted {
+    /// 0 for regression.
+    pub class: u32,
+    /// The class's probability, or the number.
+    pub value: f32,
+}
+
+/// Outputs of a linear function for so many classes: one for two, as for a number.
+pub fn outputs(classes: usize) -> usize {
+    if classes > 2 { classes } else { 1 }
+}
+
+impl Linear {
+    /// All zero.
+    pub fn zeros(outputs: usize, columns: usize) -> Self {
+        Self { weights: Array2::zeros((outputs, columns)), bias: Array1::zeros(outputs) }
+    }
+
+    /// The same function of vectors before `standard` is applied.
+    #[must_use]
+    pub fn before(&self, standard: &Standard) -> Self {
+        let (mut weights, mut bias) = (self.weights.clone(), self.bias.clone());
+        for (mut row, bias) in weights.rows_mut().into_iter().zip(&mut bias) {
+            for ((weight, scale), mean) in row.iter_mut().zip(&standard.scale).zip(&standard.mean) {
+                *weight *= scale;
+                *bias -= *weight * mean;
+            }
+        }
+        Self { weights, bias }
+    }
+}
+
+/// The float32 form of a linear function, for the products.
+struct Single {
+    weights: Array2<f32>,
+    bias: Vec<f32>,
+}
+
+impl Single {
+    fn of(linear: &Linear) -> Self {
+        Self {
+            weights: linear.weights.mapv(|weight| weight as f32),
+            bias: linear.bias.iter().map(|&bias| bias as f32).collect(),
+        }
+    }
+
+    /// (examples, outputs)
+    fn forward(&self, rows: &ArrayView2<'_, f32>) -> Array2<f32> {
+        let mut out = Array2::zeros((rows.nrows(), self.bias.len()));
+        if self.bias.len() == 1 {
+            general_mat_vec_mul(1.0, rows, &self.weights.row(0), 0.0, &mut out.column_mut(0));
+        } else {
+            general_mat_mul(1.0, rows, &self.weights.t(), 0.0, &mut out);
+        }
+        for mut row in out.rows_mut() {
+            row.iter_mut().zip(&self.bias).for_each(|(value, bias)| *value += bias);
+        }
+        out
+    }
+}
+
+/// Sums over examples: of losses, and of their gradient.
+struct Sums {
+    loss: f64,
+    weights: Array2<f64>,
+    bias: Array1<f64>,
+}
+
+impl Sample<'_> {
+    /// The mean loss of a linear function, and its gradient.
+    ///
+    /// # Errors
+    /// Those of reading features.
+    pub fn loss_and_gradient(&self, linear: &Linear) -> Result<(f64, Linear)> {
+        let (outputs, columns) = linear.weights.dim();
+        let function = self.standard.as_ref().map_or_else(|| linear.clone(), |standard| linear.before(standard));
+        let single = Single::of(&function);
+        let per_part = self.chunks.len().div_ceil(PARTS).max(1);
+        let of_part = |chunks: &[Range<usize>]| {
+            let mut sums = Sums { loss: 0.0, weights: Array2::zeros((outputs, columns)), bias: Array1::zeros(outputs) };
+            let (mut buffer, mut gradient) = (Vec::new(), Array2::<f32>::zeros((outputs, columns)));
+            for chunk in chunks {
+                let rows = view(self.features.rows(chunk.clone(), &mut buffer)?, columns);
+                let mut scores = single.forward(&rows);
+                sums.loss += self.differentiate(chunk, &mut scores);
+                if outputs == 1 {
+                    gradient.fill(0.0);
+                    for (row, &slope) in rows.rows().into_iter().zip(scores.column(0)) {
+                        gradient.row_mut(0).scaled_add(slope, &row);
+                    }
+                } else {
+                    general_mat_mul(1.0, &scores.t(), &rows, 0.0, &mut gradient);
+                }
+                sums.weights.zip_mut_with(&gradient, |sum, &value| *sum += f64::from(value));
+                for row in scores.axis_iter(Axis(0)) {
+                    sums.bias.zip_mut_with(&row, |sum, &value| *sum += f64::from(value));
+                }
+            }
+            Ok(sums)
+        };
+        let parts: Vec<Sums> = self.chunks.par_chunks(per_part).map(of_part).collect::<Result<_>>()?;
+        let mut sums = Sums { loss: 0.0, weights: Array2::zeros((outputs, columns)), bias: Array1::zeros(outputs) };
+        for part in &parts {
+            sums.loss += part.loss;
+            sums.weights += &part.weights;
+            sums.bias += &part.bias;
+        }
+        if let Some(standard) = &self.standard {
+            for (mut row, bias) in sums.weights.rows_mut().into_iter().zip(&sums.bias) {
+                for ((weight, scale), mean) in row.iter_mut().zip(&standard.scale).zip(&standard.mean) {
+                    *weight = (*weight - mean * bias) * scale;
+                }
+            }
+        }
+        let count = self.count as f64;
+        Ok((sums.loss / count, Linear { weights: sums.weights / count, bias: sums.bias / count }))
+    }
+
+    /// What a linear function predicts for the examples, in their order.
+    ///
+    /// # Errors
+    /// Those of reading features.
+    pub fn predict(&self, linear: &Linear) -> Result<Vec<Predicted>> {
+        let columns = linear.weights.ncols();
+        let function = self.standard.as_ref().map_or_else(|| linear.clone(), |standard| linear.before(standard));
+        let single = Single::of(&function);
+        let of_chunk = |chunk: &Range<usize>| {
+            let mut buffer = Vec::new();
+            let scores = single.forward(&view(self.features.rows(chunk.clone(), &mut buffer)?, columns));
+            let scores: Vec<f32> = scores.iter().copied().collect();
+            Ok(scores.chunks_exact(single.bias.len()).map(|scores| predict(scores, self.classes)).collect::<Vec<_>>())
+        };
+        let all: Vec<Vec<Predicted>> = self.chunks.par_iter().map(of_chunk).collect::<Result<_>>()?;
+        Ok(all.concat())
+    }
+
+    /// The loss of some examples by their scores (examples, outputs), which become the loss's slopes.
+    pub fn differentiate(&self, examples: &Range<usize>, scores: &mut Array2<f32>) -> f64 {
+        let mut loss = 0.0;
+        for (mut row, example) in scores.rows_mut().into_iter().zip(examples.clone()) {
+            match self.targets {
+                Targets::Numbers(numbers) => {
+                    let error = f64::from(row[0]) - numbers[example];
+                    loss += 0.5 * error * error;
+                    row[0] = error as f32;
+                }
+                Targets::Classes(classes) if self.classes == 2 => {
+                    let (score, is_second) = (row[0], classes[example] == 1);
+                    // log(1 + exp(-score)), written so that nothing overflows
+                    let signed = f64::from(if is_second { score } else { -score });
+                    loss += (-signed.abs()).exp().ln_1p() + (-signed).max(0.0);
+                    row[0] = probability(score) - f32::from(u8::from(is_second));
+                }
+                Targets::Classes(classes) => {
+                    let target = classes[example] as usize;
+                    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                    let own = row[target];
+                    row.mapv_inplace(|score| (score - largest).exp());
+                    let sum = row.sum();
+                    loss += f64::from(sum).ln() + f64::from(largest - own);
+                    row.mapv_inplace(|share| share / sum);
+                    row[target] -= 1.0;
+                }
+            }
+        }
+        loss
+    }
+}
+
+/// The probability of the second of two classes.
+fn probability(score: f32) -> f32 {
+    if score >= 0.0 {
+        1.0 / (1.0 + (-score).exp())
+    } else {
+        let odds = score.exp();
+        odds / (1.0 + odds)
+    }
+}
+
+/// What scores, (outputs), predict.
+pub fn predict(scores: &[f32], classes: usize) -> Predicted {
+    match classes {
+        0 => Predicted { class: 0, value: scores[0] },
+        2 => {
+            let second = probability(scores[0]);
+            if scores[0] > 0.0 {
+                Predicted { class: 1, value: second }
+            } else {
+                Predicted { class: 0, value: 1.0 - second }
+            }
+        }
+        _ => {
+            let class = scores
+                .iter()
+                .enumerate()
+                .fold(0, |best, (class, &score)| if score > scores[best] { class } else { best });
+            let sum: f32 = scores.iter().map(|score| (score - scores[class]).exp()).sum();
+            Predicted { class: class as u32, value: 1.0 / sum }
+        }
+    }
+}
+
+fn view(rows: &[f32], columns: usize) -> ArrayView2<'_, f32> {
+    ArrayView2::from_shape((rows.len() / columns, columns), rows).unwrap_or_else(|_| unreachable!("rows are whole"))
+}

@@ -1,0 +1,463 @@
+//! The report: scores by layer with their intervals, what is as good as the best, and files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::evaluate::{Outcome, Setup};
+use super::mix::Mix;
+use super::scores::{ClassScores, Judged, Scores};
+use super::task::{Targets, Task};
+use super::{bootstrap, heads, plot, shown};
+use crate::cli::ProbeArgs;
+use crate::error::{Error, Result};
+use crate::output::manifest::{ModelIdentity, temporary_file, write_json};
+use crate::plan::{ArrayPlan, Slot};
+use crate::spec::Emit;
+
+/// The report itself.
+pub const REPORT: &str = "report.json";
+/// The plot.
+pub const PLOT: &str = "report.svg";
+/// What was predicted for each text, by the best layer.
+pub const PREDICTIONS: &str = "predictions.jsonl";
+/// How often each label was taken for each, by the best layer.
+pub const CONFUSION: &str = "confusion.csv";
+/// The fitted probes.
+pub const HEADS: &str = "heads.safetensors";
+/// All of it.
+const FILES: [&str; 5] = [REPORT, PLOT, PREDICTIONS, CONFUSION, HEADS];
+
+/// The version of the report's layout.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// What `report.json` says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// Of the layout.
+    pub format_version: u32,
+    /// The program's version.
+    pub layerwise: String,
+    /// What was learned.
+    pub task: Task,
+    /// The score that layers are judged by.
+    pub primary: String,
+    /// The column of the labels.
+    pub label: String,
+    /// The kind of vectors.
+    pub emit: Emit,
+    /// The model that made the vectors.
+    pub model: ModelIdentity,
+    /// How it made them: the plan of the manifest.
+    pub plan: Value,
+    /// Learned from, chosen on, scored on.
+    pub directories: BTreeMap<String, DirectoryOf>,
+    /// `test`, or `cross-validation`.
+    pub scored_on: String,
+    /// Folds of cross-validation; 1 where there was none.
+    pub folds: usize,
+    /// Of everything random.
+    pub seed: u64,
+    /// Strengths to choose from: C as scikit-learn has it.
+    pub strengths: Vec<f64>,
+    /// The labels that can be predicted, in the order of the heads' rows.
+    pub classes: Vec<String>,
+    /// What predicting the most frequent label, or the mean, scores.
+    pub baseline: Baseline,
+    /// By layer.
+    pub layers: Vec<LayerReport>,
+    /// All layers together.
+    pub mix: Option<MixReport>,
+    /// The name of the best layer.
+    pub best: String,
+    /// Names of the layers that are as good as the best, within what chance explains; the best is one.
+    pub as_good: Vec<String>,
+    /// What follows.
+    pub advice: String,
+}
+
+/// A directory of a report.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DirectoryOf {
+    /// Where it was.
+    pub path: String,
+    /// Texts.
+    pub texts: usize,
+    /// Labels learned from or scored.
+    pub examples: usize,
+    /// Words left out, as they have no vector.
+    pub without_vector: u64,
+}
+
+/// What needs no vectors.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Baseline {
+    /// The most frequent label of the training texts.
+    pub label: Option<String>,
+    /// What it scores.
+    pub score: f64,
+    /// All scores.
+    pub scores: Scores,
+}
+
+/// One layer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LayerReport {
+    /// `layer_00`, `concat`, `pooler`.
+    pub name: String,
+    /// The layer's number, where it is one.
+    pub layer: Option<usize>,
+    /// The score that layers are judged by.
+    pub score: f64,
+    /// Its 95 % interval.
+    pub interval: [f64; 2],
+    /// All scores.
+    pub scores: Scores,
+    /// What the control task scores.
+    pub control: Option<f64>,
+    /// Score less control.
+    pub selectivity: Option<f64>,
+    /// Strength of the head.
+    pub strength: f64,
+    /// Strengths chosen for the folds.
+    pub fold_strengths: Vec<f64>,
+    /// Mean training loss with its penalty.
+    pub loss: f64,
+    /// Steps of the fit.
+    pub steps: u64,
+    /// Whether it came to its end.
+    pub converged: bool,
+    /// By class.
+    pub classes: Vec<ClassScores>,
+    /// By type of entity.
+    pub entities: Vec<ClassScores>,
+}
+
+/// The scalar mix.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MixReport {
+    /// Weights of the layers and where they balance.
+    #[serde(flatten)]
+    pub mix: Mix,
+    /// Strength of its probe: the best layer's.
+    pub strength: f64,
+    /// The score that layers are judged by.
+    pub score: f64,
+    /// All scores.
+    pub scores: Scores,
+}
+
+impl LayerReport {
+    /// As short as it can be said: `3`, `concat`.
+    pub fn label(&self) -> String {
+        self.layer.map_or_else(|| self.name.clone(), |layer| layer.to_string())
+    }
+}
+
+impl Report {
+    /// Judges all layers.
+    ///
+    /// # Errors
+    /// None yet; scores are of what is there.
+    pub(super) fn new(
+        args: &ProbeArgs,
+        setup: &Setup<'_>,
+        arrays: &[ArrayPlan],
+        outcomes: &[Outcome],
+        mix: Option<(Mix, f64, Scores)>,
+    ) -> Result<Self> {
+        let scored = setup.scored();
+        let mut layers = Vec::new();
+        let mut all_draws = Vec::new();
+        for (array, outcome) in arrays.iter().zip(outcomes) {
+            let judged = setup.judge(&scored.targets, &outcome.predicted);
+            let once = vec![1; judged.texts()];
+            let draws = bootstrap::draws(judged.texts(), args.seed, |weights| judged.primary(weights));
+            let score = judged.primary(&once);
+            let control = scored.control.as_ref().zip(outcome.control.as_ref()).map(|(gold, predicted)| {
+                let judged = setup.judge(gold, predicted);
+                judged.primary(&once)
+            });
+            layers.push(LayerReport {
+                name: array.name(),
+                layer: if let Slot::Layer(layer) = array.slot { Some(layer) } else { None },
+                score,
+                interval: bootstrap::interval(&draws),
+                scores: judged.scores(&once),
+                control,
+                selectivity: control.map(|control| score - control),
+                strength: outcome.strength,
+                fold_strengths: outcome.strengths.clone(),
+                loss: outcome.fit.loss,
+                steps: outcome.fit.steps,
+                converged: outcome.fit.converged,
+                classes: judged.classes(),
+                entities: judged.kinds(),
+            });
+            all_draws.push(draws);
+        }
+        let best = best(&layers);
+        let as_good: Vec<usize> =
+            (0..layers.len()).filter(|&other| !bootstrap::is_better(&all_draws[best], &all_draws[other])).collect();
+        let directories = [("train", Some(&setup.train)), ("dev", setup.dev.as_ref()), ("test", setup.test.as_ref())];
+        let directories = directories.into_iter().filter_map(|(name, side)| {
+            let side = side?;
+            let of = DirectoryOf {
+                path: shown(&side.directory.path),
+                texts: side.labels.texts.len(),
+                examples: side.labels.rows.len(),
+                without_vector: side.labels.without_vector,
+            };
+            Some((name.to_owned(), of))
+        });
+        let mix = mix.map(|(mix, strength, scores)| MixReport {
+            mix,
+            strength,
+            score: primary_of(setup.task, &scores),
+            scores,
+        });
+        let mut report = Self {
+            format_version: FORMAT_VERSION,
+            layerwise: env!("CARGO_PKG_VERSION").to_owned(),
+            task: setup.task,
+            primary: setup.task.primary().to_owned(),
+            label: args.label.clone().unwrap_or_else(|| "label".to_owned()),
+            emit: arrays[0].emit,
+            model: setup.train.directory.model.clone(),
+            plan: setup.train.directory.recipe(),
+            directories: directories.collect(),
+            scored_on: if setup.test.is_some() { "test" } else { "cross-validation" }.to_owned(),
+            folds: setup.folds.ranges.len(),
+            seed: args.seed,
+            strengths: setup.strengths.clone(),
+            classes: setup.classes.names[..setup.classes.known].to_vec(),
+            baseline: baseline(setup),
+            best: layers[best].name.clone(),
+            as_good: as_good.iter().map(|&layer| layers[layer].name.clone()).collect(),
+            layers,
+            mix,
+            advice: String::new(),
+        };
+        report.advice = advice(&report, setup.train.directory.model.num_hidden_layers);
+        Ok(report)
+    }
+
+    /// The best layer.
+    pub fn best_layer(&self) -> Option<&LayerReport> {
+        self.layers.iter().find(|layer| layer.name == self.best)
+    }
+
+    /// As `report.json` has it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be spelled.
+    pub fn to_json(&self) -> Result<String> {
+        let text = serde_json::to_string_pretty(self).map_err(|error| Error::stdout(error.into()))?;
+        Ok(text + "\n")
+    }
+}
+
+/// The score that layers are judged by.
+fn primary_of(task: Task, scores: &Scores) -> f64 {
+    match task {
+        Task::Tagging { scheme: Some(_) } => scores.entity_f1,
+        Task::Regression => scores.r2,
+        _ => scores.accuracy,
+    }
+    .unwrap_or(0.0)
+}
+
+/// The first with the highest score.
+fn best(layers: &[LayerReport]) -> usize {
+    (0..layers.len()).fold(0, |best, layer| if layers[layer].score > layers[best].score { layer } else { best })
+}
+
+fn baseline(setup: &Setup<'_>) -> Baseline {
+    use super::objective::Predicted;
+    let scored = setup.scored();
+    let (label, guess) = match &setup.train.targets {
+        Targets::Numbers(numbers) => {
+            let mean = numbers.iter().sum::<f64>() / numbers.len() as f64;
+            (None, Predicted { class: 0, value: mean as f32 })
+        }
+        Targets::Classes(classes) => {
+            let mut counts = vec![0_u64; setup.classes.known];
+            classes.iter().for_each(|&class| counts[class as usize] += 1);
+            let class =
+                (0..counts.len()).fold(0, |best, class| if counts[class] > counts[best] { class } else { best });
+            (Some(setup.classes.names[class].clone()), Predicted { class: class as u32, value: 1.0 })
+        }
+    };
+    let predicted = vec![guess; scored.targets.count()];
+    let judged = setup.judge(&scored.targets, &predicted);
+    let once = vec![1; judged.texts()];
+    Baseline { label, score: judged.primary(&once), scores: judged.scores(&once) }
+}
+
+/// Which layer, which others are as good, and what it costs to stop there.
+fn advice(report: &Report, num_hidden_layers: usize) -> String {
+    let Some(best) = report.best_layer() else { return String::new() };
+    let name = |layer: &LayerReport| layer.layer.map_or_else(|| layer.name.clone(), |layer| format!("layer {layer}"));
+    let mut text = format!("Best: {}, {} {:.3}.", name(best), score_name(&report.primary), best.score);
+    if best.interval[0] <= report.baseline.score {
+        text += " No layer is better than the majority beyond what chance explains.";
+    }
+    let others: Vec<String> = report
+        .layers
+        .iter()
+        .filter(|layer| layer.name != best.name && report.as_good.contains(&layer.name))
+        .map(LayerReport::label)
+        .collect();
+    match &others[..] {
+        [] if report.layers.len() > 1 => text += " No other layer is as good.",
+        [] => {}
+        [one] => text += &format!(" As good, within what chance explains: {one}."),
+        all => text += &format!(" As good, within what chance explains: {}.", all.join(", ")),
+    }
+    let lowest =
+        report.layers.iter().filter(|layer| report.as_good.contains(&layer.name)).filter_map(|layer| layer.layer).min();
+    if let Some(lowest) = lowest
+        && num_hidden_layers > 0
+    {
+        text += &match lowest {
+            0 => format!(" Layer 0 needs none of the {num_hidden_layers} encoder layers: extract with -l 0."),
+            all if all == num_hidden_layers => format!(" It needs all {all} encoder layers."),
+            layer => format!(
+                " To stop at layer {layer} takes {layer} of {num_hidden_layers} encoder layers, {:.0} % of the work: extract with -l {layer}.",
+                100.0 * layer as f64 / num_hidden_layers as f64
+            ),
+        };
+    }
+    text
+}
+
+/// A score's name for people.
+pub fn score_name(primary: &str) -> &str {
+    match primary {
+        "entity_f1" => "entity F1",
+        "r2" => "R²",
+        other => other,
+    }
+}
+
+/// Refuses a place that holds something else, before any work.
+///
+/// # Errors
+/// [`Error::Output`] for a file, and for a directory that holds a report, or anything, unless a report is to be replaced.
+pub(super) fn check_place(path: &Path, overwrite: bool) -> Result<()> {
+    let refuse = |problem: &str| Err(Error::Output { path: path.to_owned(), problem: problem.to_owned() });
+    if !path.exists() {
+        return Ok(());
+    }
+    if !path.is_dir() {
+        return refuse("is a file; expected a directory for the report, which is made if it is not there");
+    }
+    let mut entries = fs::read_dir(path).map_err(Error::io("read", path))?;
+    if path.join(REPORT).exists() {
+        return if overwrite {
+            Ok(())
+        } else {
+            refuse("holds a report; choose another directory, or replace it with --overwrite")
+        };
+    }
+    if entries.next().is_some() {
+        return refuse("holds something else than a report; choose another directory");
+    }
+    Ok(())
+}
+
+/// Writes all files of a report; `report.json` comes last.
+///
+/// # Errors
+/// [`Error::Io`] when that fails.
+pub(super) fn write(path: &Path, report: &Report, setup: &Setup<'_>, outcomes: &[Outcome]) -> Result<()> {
+    fs::create_dir_all(path).map_err(Error::io("create", path))?;
+    // Without it the rest is no report, should this be stopped in the middle.
+    for name in FILES {
+        match fs::remove_file(path.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("replace", path.join(name))(error));
+            }
+            _ => {}
+        }
+    }
+    let best = report.layers.iter().position(|layer| layer.name == report.best).unwrap_or(0);
+    let scored = setup.scored();
+    let judged = setup.judge(&scored.targets, &outcomes[best].predicted);
+    put(path, PLOT, plot::draw(report)?.as_bytes())?;
+    put(path, PREDICTIONS, &predictions(setup, &judged)?)?;
+    if setup.task != Task::Regression {
+        put(path, CONFUSION, &confusion(&judged)?)?;
+    }
+    put(path, HEADS, &heads::serialize(report, outcomes)?)?;
+    write_json(path, REPORT, &json!(report))
+}
+
+/// A file beside its place and then there.
+fn put(directory: &Path, name: &str, content: &[u8]) -> Result<()> {
+    let path = directory.join(name);
+    let write = || -> std::io::Result<()> {
+        let mut file = temporary_file(directory)?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        file.persist(&path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    write().map_err(Error::io("write", &path))
+}
+
+/// A line for each text that is scored.
+fn predictions(setup: &Setup<'_>, judged: &Judged<'_>) -> Result<Vec<u8>> {
+    let labels = setup.scored().labels;
+    let name = |class: u32| judged.names[class as usize].as_str();
+    let mut out = Vec::new();
+    for (text, (row, id)) in labels.texts.iter().enumerate() {
+        let examples = judged.starts[text]..judged.starts[text + 1];
+        let predicted = &judged.predicted[examples.clone()];
+        let mut line = json!({ "row": row, "id": id });
+        match (judged.gold, judged.task) {
+            (Targets::Classes(gold), Task::Tagging { .. }) => {
+                let words =
+                    labels.words[examples.clone()].iter().map(|&word| labels.vocabulary[word as usize].as_str());
+                line["words"] = words.collect();
+                line["labels"] = gold[examples].iter().map(|&class| name(class)).collect();
+                line["predicted"] = predicted.iter().map(|of| name(of.class)).collect();
+                line["probabilities"] = predicted.iter().map(|of| json!(of.value)).collect();
+            }
+            (Targets::Classes(gold), _) => {
+                line["label"] = json!(name(gold[examples.start]));
+                line["predicted"] = json!(name(predicted[0].class));
+                line["probability"] = json!(predicted[0].value);
+            }
+            (Targets::Numbers(gold), _) => {
+                line["label"] = gold[examples].iter().copied().collect();
+                line["predicted"] = predicted.iter().map(|of| json!(of.value)).collect();
+            }
+        }
+        serde_json::to_writer(&mut out, &line).map_err(|error| Error::io("write", PREDICTIONS)(error.into()))?;
+        out.push(b'\n');
+    }
+    Ok(out)
+}
+
+/// A table: a row for each label, a column for each prediction.
+fn confusion(judged: &Judged<'_>) -> Result<Vec<u8>> {
+    let mut out = String::new();
+    let cell = |text: &str| {
+        let quoted = text.contains([',', '"', '\n', '\r']);
+        if quoted { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+    };
+    out += "label \\ predicted";
+    judged.names.iter().for_each(|name| out += &format!(",{}", cell(name)));
+    out.push('\n');
+    for (name, counts) in judged.names.iter().zip(judged.confusion()) {
+        out += &cell(name);
+        counts.iter().for_each(|count| out += &format!(",{count}"));
+        out.push('\n');
+    }
+    Ok(out.into_bytes())
+}

@@ -1,0 +1,139 @@
+//! The report on a terminal.
+
+use std::fmt::Write as _;
+
+use super::report::{LayerReport, Report, score_name};
+use super::task::Task;
+
+/// Characters of the longest bar.
+const BAR: usize = 16;
+
+/// The report as lines of text.
+pub fn render(report: &Report) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "{} on {} vectors of {}", report.task.describe(), report.emit.name(), report.model.id);
+    for (which, directory) in
+        ["train", "dev", "test"].into_iter().filter_map(|which| Some((which, report.directories.get(which)?)))
+    {
+        let words = if matches!(report.task, Task::Tagging { .. }) {
+            format!(", {} words", directory.examples)
+        } else {
+            String::new()
+        };
+        let _ = writeln!(out, "{which:<9} {}: {} texts{words}", directory.path, directory.texts);
+    }
+    if !report.classes.is_empty() {
+        let _ = writeln!(out, "{:<9} {}: {}", "labels", report.classes.len(), shortened(&report.classes));
+    }
+    let how = match report.scored_on.as_str() {
+        "test" => "on test".to_owned(),
+        _ => format!("by {}-fold cross-validation", report.folds),
+    };
+    let _ = writeln!(out, "{:<9} {how}; intervals of 95 % from 1,000 draws of texts", "scored");
+    let _ = writeln!(out);
+    let name = score_name(&report.primary);
+    let second = match report.task {
+        Task::Regression => "Pearson",
+        Task::Tagging { scheme: Some(_) } => "accuracy",
+        _ => "macro F1",
+    };
+    let with_control = report.layers.iter().any(|layer| layer.control.is_some());
+    let control = if with_control { "  control  selectivity" } else { "" };
+    let _ = writeln!(out, "{:>9}  {name:>9}  {:>15}  {second:>8}{control}  {:>7}", "layer", "interval", "C");
+    let (low, high) = bounds(report);
+    for layer in &report.layers {
+        let scores = &layer.scores;
+        let other = match report.task {
+            Task::Regression => scores.pearson,
+            Task::Tagging { scheme: Some(_) } => scores.accuracy,
+            _ => scores.macro_f1,
+        };
+        let control = match (layer.control, layer.selectivity) {
+            (Some(control), Some(selectivity)) => format!("  {control:>7.3}  {selectivity:>11.3}"),
+            _ => String::new(),
+        };
+        let mark = if layer.name == report.best {
+            " best"
+        } else if report.as_good.contains(&layer.name) {
+            " as good"
+        } else {
+            ""
+        };
+        let _ = writeln!(
+            out,
+            "{:>9}  {:>9.3}  {:>7.3} – {:.3}  {:>8.3}{control}  {:>7}  {}{mark}",
+            layer.label(),
+            layer.score,
+            layer.interval[0],
+            layer.interval[1],
+            other.unwrap_or(0.0),
+            layer.strength,
+            bar((layer.score - low) / (high - low)),
+        );
+    }
+    let of = report.baseline.label.as_ref().map_or_else(|| "the mean".to_owned(), |label| format!("always `{label}`"));
+    let _ = writeln!(out, "{:>9}  {:>9.3}  {of}", "majority", report.baseline.score);
+    if let Some(mix) = &report.mix {
+        let weights: Vec<String> = mix.mix.weights.iter().map(|weight| format!("{weight:.2}")).collect();
+        let _ = writeln!(
+            out,
+            "{:>9}  {:>9.3}  all layers; weights {}; centre of gravity {:.2}",
+            "mix",
+            mix.score,
+            weights.join(" "),
+            mix.mix.centre_of_gravity
+        );
+    }
+    if let Some(best) = report.best_layer() {
+        details(&mut out, best);
+    }
+    let _ = writeln!(out, "\n{}", report.advice);
+    out
+}
+
+/// By type of entity, or by class where there are few.
+fn details(out: &mut String, best: &LayerReport) {
+    const MOST: usize = 20;
+    let (what, rows) = if best.entities.is_empty() { ("label", &best.classes) } else { ("entity", &best.entities) };
+    if rows.is_empty() || rows.len() > MOST {
+        return;
+    }
+    let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).max(what.len());
+    let _ = writeln!(
+        out,
+        "\n{} {}:\n{what:<width$}  precision  recall     F1  support",
+        if best.layer.is_some() { "layer" } else { "of" },
+        best.label()
+    );
+    for row in rows {
+        let _ = writeln!(
+            out,
+            "{:<width$}  {:>9.3}  {:>6.3}  {:>5.3}  {:>7}",
+            row.name, row.precision, row.recall, row.f1, row.support
+        );
+    }
+}
+
+/// What an empty and a full bar stand for: the majority, or the worst layer if that is worse, and the best layer.
+fn bounds(report: &Report) -> (f64, f64) {
+    let scores = || report.layers.iter().map(|layer| layer.score);
+    let low = scores().fold(report.baseline.score, f64::min);
+    let high = scores().fold(low, f64::max);
+    if high > low { (low, high) } else { (low - 1.0, low) }
+}
+
+/// A bar in eighths of a character.
+fn bar(share: f64) -> String {
+    let eighths = (share.clamp(0.0, 1.0) * (BAR * 8) as f64).round() as usize;
+    let mut bar = "█".repeat(eighths / 8);
+    bar.extend(["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"].get(eighths % 8).copied());
+    bar
+}
+
+fn shortened(names: &[String]) -> String {
+    const MOST: usize = 12;
+    let shown: Vec<&str> = names.iter().take(MOST).map(String::as_str).collect();
+    let rest = if names.len() > MOST { ", …" } else { "" };
+    format!("{}{rest}", shown.join(", "))
+}

@@ -1,0 +1,186 @@
+//! What is to be learned: classes of texts, tags of words, or numbers.
+
+use std::collections::BTreeMap;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::directory::Directory;
+use super::entities::Scheme;
+use super::labels::{Labelled, Values};
+use crate::error::{Error, Result};
+
+/// The task as it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum TaskChoice {
+    /// By the labels: a list for each text is tagging, anything else classification
+    #[default]
+    Auto,
+    /// Labels are numbers, and are predicted as such
+    Regression,
+}
+
+/// What the labels are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// A class for each text.
+    Classification,
+    /// A tag for each word.
+    Tagging {
+        /// Set where tags make entities.
+        scheme: Option<Scheme>,
+    },
+    /// A number for each text, or for each word.
+    Regression,
+}
+
+impl Task {
+    /// Which task the labels of the training texts make.
+    pub fn of(labels: &Labelled) -> Self {
+        let Values::Names(values, names) = &labels.values else { return Task::Regression };
+        if !labels.of_words {
+            return Task::Classification;
+        }
+        let texts = labels
+            .starts
+            .windows(2)
+            .map(|ends| values[ends[0]..ends[1]].iter().map(|&label| names[label as usize].as_str()));
+        Task::Tagging { scheme: Scheme::find(texts) }
+    }
+
+    /// The scheme of entity tags.
+    pub fn scheme(self) -> Option<Scheme> {
+        match self {
+            Task::Tagging { scheme } => scheme,
+            _ => None,
+        }
+    }
+
+    /// The score that layers are judged by.
+    pub fn primary(self) -> &'static str {
+        match self {
+            Task::Tagging { scheme: Some(_) } => "entity_f1",
+            Task::Regression => "r2",
+            _ => "accuracy",
+        }
+    }
+
+    /// For people.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Task::Classification => "classification of texts",
+            Task::Tagging { scheme: None } => "tagging of words",
+            Task::Tagging { scheme: Some(Scheme::Iob1) } => "named entities (IOB1 tags)",
+            Task::Tagging { scheme: Some(Scheme::Iob2) } => "named entities (IOB2 tags)",
+            Task::Tagging { scheme: Some(Scheme::Bioes) } => "named entities (BIOES tags)",
+            Task::Regression => "regression",
+        }
+    }
+}
+
+/// The labels of examples as numbers: classes of a label map, or values.
+#[derive(Debug, Clone)]
+pub enum Targets {
+    /// Classes; those beyond the label map are not in the training texts, and no prediction is ever one of them.
+    Classes(Vec<u32>),
+    /// Values.
+    Numbers(Vec<f64>),
+}
+
+impl Targets {
+    /// Examples.
+    pub fn count(&self) -> usize {
+        match self {
+            Targets::Classes(classes) => classes.len(),
+            Targets::Numbers(numbers) => numbers.len(),
+        }
+    }
+
+    /// Those of some examples, in their order.
+    pub fn select(&self, examples: &[u32]) -> Self {
+        match self {
+            Targets::Classes(classes) => Targets::Classes(examples.iter().map(|&i| classes[i as usize]).collect()),
+            Targets::Numbers(numbers) => Targets::Numbers(examples.iter().map(|&i| numbers[i as usize]).collect()),
+        }
+    }
+}
+
+/// The classes of a task: the labels of the training texts in order, then labels that only other texts have.
+#[derive(Debug, Clone, Default)]
+pub struct Classes {
+    /// All names.
+    pub names: Vec<String>,
+    /// How many of them can be predicted.
+    pub known: usize,
+}
+
+/// Makes numbers of labels.
+///
+/// # Errors
+/// [`Error::Output`] for training texts without examples, or all of one class; for directories of different tasks.
+pub fn targets(
+    training: (&Directory, &Labelled),
+    others: &[(&Directory, &Labelled)],
+) -> Result<(Classes, Targets, Vec<Targets>)> {
+    let path = |directory: &Directory| directory.path.clone();
+    for (directory, labels) in [training].into_iter().chain(others.iter().copied()) {
+        if labels.rows.is_empty() {
+            return Err(Error::Output { path: path(directory), problem: "holds no labelled text or word".to_owned() });
+        }
+        if labels.of_words != training.1.of_words {
+            let of = |labels: &Labelled| if labels.of_words { "lists" } else { "one for each text" };
+            return Err(Error::Output {
+                path: path(directory),
+                problem: format!(
+                    "its labels are {}, those of {} {}",
+                    of(labels),
+                    training.0.path.display(),
+                    of(training.1)
+                ),
+            });
+        }
+    }
+    let (Values::Names(values, names), directory) = (&training.1.values, training.0) else {
+        let numbers = |labels: &Labelled| match &labels.values {
+            Values::Numbers(numbers) => Targets::Numbers(numbers.clone()),
+            Values::Names(..) => Targets::Numbers(Vec::new()),
+        };
+        if let Values::Numbers(values) = &training.1.values
+            && values.iter().all(|value| *value == values[0])
+        {
+            let problem = format!("all its labels are {}; there is nothing to learn", values[0]);
+            return Err(Error::Output { path: path(training.0), problem });
+        }
+        return Ok((
+            Classes::default(),
+            numbers(training.1),
+            others.iter().map(|(_, labels)| numbers(labels)).collect(),
+        ));
+    };
+    let mut index: BTreeMap<&str, u32> = names.iter().map(|name| (name.as_str(), 0)).collect();
+    if index.len() < 2 {
+        let problem =
+            format!("all its labels are `{}`; a classifier needs two classes", names.first().map_or("", |name| name));
+        return Err(Error::Output { path: path(directory), problem });
+    }
+    let mut classes = Classes { known: index.len(), names: index.keys().map(|&name| name.to_owned()).collect() };
+    index.values_mut().zip(0..).for_each(|(index, number)| *index = number);
+    let training = values.iter().map(|&value| index[names[value as usize].as_str()]).collect();
+    let mut index: BTreeMap<String, u32> = index.into_iter().map(|(name, number)| (name.to_owned(), number)).collect();
+    let others = others.iter().map(|(_, labels)| {
+        let Values::Names(values, names) = &labels.values else { return Targets::Classes(Vec::new()) };
+        let numbers: Vec<u32> = names
+            .iter()
+            .map(|name| {
+                *index.entry(name.clone()).or_insert_with(|| {
+                    classes.names.push(name.clone());
+                    classes.names.len() as u32 - 1
+                })
+            })
+            .collect();
+        Targets::Classes(values.iter().map(|&value| numbers[value as usize]).collect())
+    });
+    let others = others.collect();
+    Ok((classes, Targets::Classes(training), others))
+}

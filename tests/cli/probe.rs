@@ -1,0 +1,320 @@
+//! `probe` and `predict`: from labelled texts to a report, and from the report to labels.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::desk::Desk;
+
+const GOOD: [&str; 10] =
+    ["wonderful", "great", "lovely", "excellent", "brilliant", "charming", "superb", "delightful", "fine", "moving"];
+const BAD: [&str; 10] = ["terrible", "awful", "dull", "bad", "boring", "dreadful", "stupid", "ugly", "poor", "tedious"];
+const THINGS: [&str; 8] = ["film", "book", "play", "song", "story", "meal", "hotel", "game"];
+const PEOPLE: [&str; 10] = ["Anna", "Peter", "Mary", "John", "Susan", "David", "Laura", "Paul", "Emma", "James"];
+const PLACES: [&str; 10] =
+    ["London", "Paris", "Berlin", "Rome", "Madrid", "Vienna", "Boston", "Dublin", "Tokyo", "Oslo"];
+
+/// Review sentences with labels, as JSON Lines: every thing with every word, from the words on.
+fn reviews(words: std::ops::Range<usize>) -> String {
+    let mut lines = String::new();
+    for index in words {
+        for thing in THINGS {
+            for (label, word) in [("good", GOOD[index]), ("bad", BAD[index])] {
+                writeln!(lines, r#"{{"text": "The {thing} was {word}.", "label": "{label}"}}"#).unwrap_or_default();
+            }
+        }
+    }
+    lines
+}
+
+/// Sentences with entity tags.
+fn entities(names: std::ops::Range<usize>) -> String {
+    let mut lines = String::new();
+    for index in names {
+        for other in 0..3 {
+            let (person, place) = (PEOPLE[index], PLACES[(index + other) % 10]);
+            let verb = ["lives in", "went to", "likes"][other];
+            let words = format!("{person} Smith {verb} {place} .");
+            for word in words.split(' ') {
+                let tag = match word {
+                    word if word == person => "B-PER",
+                    "Smith" => "I-PER",
+                    word if word == place => "B-LOC",
+                    _ => "O",
+                };
+                writeln!(lines, "{word}\t{tag}").unwrap_or_default();
+            }
+            lines.push('\n');
+        }
+    }
+    lines
+}
+
+fn desk_of_reviews() -> Desk {
+    let desk = Desk::new();
+    desk.put("train.jsonl", reviews(0..6));
+    desk.put("test.jsonl", reviews(6..10));
+    for part in ["train", "test"] {
+        desk.types(&format!("extract -q -i {part}.jsonl -o {part}")).succeeds();
+    }
+    desk
+}
+
+fn desk_of_entities() -> Desk {
+    let desk = Desk::new();
+    for (part, names) in [("train", 0..6), ("dev", 6..8), ("test", 8..10)] {
+        desk.put(&format!("{part}.conll"), entities(names));
+        desk.types(&format!("extract -q -i {part}.conll -e word -o {part}")).succeeds();
+    }
+    desk
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+fn best(report: &Value) -> &Value {
+    let layers = report["layers"].as_array().expect("a list");
+    layers.iter().find(|layer| layer["name"] == report["best"]).expect("the best layer")
+}
+
+#[test]
+fn a_text_classifier_by_cross_validation() {
+    let desk = desk_of_reviews();
+    let ran = desk.types("probe train -o report").succeeds();
+    ran.says("report → report").prints_all(&[
+        "classification of texts",
+        "accuracy",
+        "selectivity",
+        "majority",
+        "Best: layer",
+    ]);
+    let report = desk.json("report/report.json");
+    assert_eq!((&report["scored_on"], &report["folds"]), (&"cross-validation".into(), &5.into()));
+    assert_eq!(report["classes"], serde_json::json!(["bad", "good"]));
+    assert_eq!(report["layers"].as_array().map(Vec::len), Some(7));
+    let best = best(&report);
+    assert!(number(&best["score"]) > 0.9, "{best}");
+    assert!(number(&best["selectivity"]) > 0.2, "{best}");
+    assert_eq!(number(&report["baseline"]["score"]), 0.5);
+    let [low, high] = [0, 1].map(|end| number(&best["interval"][end]));
+    assert!(low <= number(&best["score"]) && number(&best["score"]) <= high && low > 0.8);
+    let weights: f64 = report["mix"]["weights"].as_array().expect("a list").iter().map(number).sum();
+    assert!((weights - 1.0).abs() < 1e-9);
+    assert_eq!(desk.json_lines("report/predictions.jsonl").len(), 96);
+    let confusion = String::from_utf8(desk.read("report/confusion.csv")).expect("UTF-8");
+    assert!(confusion.starts_with("label \\ predicted,bad,good\nbad,"), "{confusion}");
+    assert!(String::from_utf8(desk.read("report/report.svg")).expect("UTF-8").contains("majority"));
+    assert_eq!(
+        desk.file_names("report"),
+        ["confusion.csv", "heads.safetensors", "predictions.jsonl", "report.json", "report.svg"]
+    );
+}
+
+#[test]
+fn the_same_bytes_whatever_threads_and_memory() {
+    let desk = desk_of_reviews();
+    let first = desk.types("probe train --test test -o report").succeeds();
+    let printed = first.stdout();
+    for options in ["--threads 1", "--threads 3 --memory 0"] {
+        let again = desk.types(&format!("probe train --test test {options} -o report --overwrite")).succeeds();
+        assert_eq!(again.stdout(), printed, "{options}");
+    }
+    let files = desk.files("report");
+    desk.types("probe train --test test --memory 0 -o other").succeeds();
+    assert_eq!(desk.files("other"), files);
+    desk.types("probe train --test test --seed 1 -o third").succeeds();
+    assert_ne!(desk.files("third"), files, "another seed");
+}
+
+#[test]
+fn predict_labels_texts_as_the_probe_did() {
+    let desk = desk_of_reviews();
+    desk.types("probe -q train --test test -o report").succeeds();
+    let told = desk.json_lines("report/predictions.jsonl");
+    let predicted = desk.types("predict report -i test.jsonl --json").succeeds().says_nothing().json_lines();
+    assert_eq!(predicted.len(), told.len());
+    for (told, predicted) in told.iter().zip(&predicted) {
+        assert_eq!((&told["row"], &told["predicted"]), (&predicted["row"], &predicted["label"]));
+        let probability = number(&predicted["probability"]);
+        assert!((number(&told["probability"]) - probability).abs() < 1e-4, "{told} {predicted}");
+        let all: f64 = predicted["probabilities"].as_object().expect("an object").values().map(number).sum();
+        assert!((all - 1.0).abs() < 1e-5);
+    }
+    desk.types("predict report 'The film was brilliant.'").succeeds().prints("good\t");
+    desk.types_into("predict report", "The film was brilliant.\nThe film was dreadful.\n")
+        .succeeds()
+        .prints_all(&["good\t", "bad\t"]);
+    let low = desk.types("predict report --layer 1 --json 'The film was brilliant.'").succeeds().json_lines();
+    let high = desk.types("predict report --layer -1 --json 'The film was brilliant.'").succeeds().json_lines();
+    assert_ne!(low[0]["probability"], high[0]["probability"]);
+    desk.types("predict report --layer 1,2 x").fails_as_wrong_usage().says("expected one layer");
+    desk.types("predict report --layer 9 x").fails_as_wrong_usage().says("layer 9 does not exist");
+}
+
+#[test]
+fn named_entities_with_their_places() {
+    let desk = desk_of_entities();
+    desk.types("probe train --dev dev --test test -o report").succeeds().prints_all(&[
+        "named entities (IOB2 tags)",
+        "entity F1",
+        "scored    on test",
+        "precision",
+        "LOC",
+        "PER",
+    ]);
+    let report = desk.json("report/report.json");
+    assert_eq!((&report["primary"], &report["folds"]), (&"entity_f1".into(), &1.into()));
+    assert_eq!(report["task"], serde_json::json!({"tagging": {"scheme": "IOB2"}}));
+    let best = best(&report);
+    assert!(number(&best["score"]) > 0.9, "{best}");
+    assert_eq!(best["entities"][0]["support"], 6);
+    let told = &desk.json_lines("report/predictions.jsonl")[0];
+    assert_eq!(told["words"].as_array().map(Vec::len), told["labels"].as_array().map(Vec::len));
+
+    let text = "Émile: Mary Smith lives in London.";
+    let predicted = desk.runs(&["predict", "report", "--json", text], "").succeeds().json_lines();
+    let characters: Vec<char> = text.chars().collect();
+    for of in ["words", "entities"] {
+        for found in predicted[0][of].as_array().expect("a list") {
+            let place = |end: &str| found[end].as_u64().expect("a number") as usize;
+            let slice: String = characters[place("start")..place("end")].iter().collect();
+            assert_eq!(found["text"], slice.as_str());
+        }
+    }
+    let entities = predicted[0]["entities"].as_array().expect("a list");
+    let has =
+        |label: &str, text: &str| entities.iter().any(|entity| entity["label"] == label && entity["text"] == text);
+    assert!(has("LOC", "London") && has("PER", "Mary Smith"), "{entities:?}");
+    desk.runs(&["predict", "report", text], "").succeeds().prints_all(&["LOC", "London", "PER"]);
+}
+
+#[test]
+fn numbers_are_predicted_on_request() {
+    let desk = Desk::new();
+    let mut lines = String::new();
+    for (index, thing) in THINGS.iter().enumerate() {
+        for count in 1..=6 {
+            let (text, label) =
+                (format!("The {thing} was {}good.", "very ".repeat(count)), count as f64 + index as f64 / 100.0);
+            writeln!(lines, r#"{{"text": "{text}", "label": {label}}}"#).unwrap_or_default();
+        }
+    }
+    desk.put("texts.jsonl", lines);
+    desk.types("extract -q -i texts.jsonl -o out").succeeds();
+    desk.types("probe out --task regression -o report").succeeds().prints_all(&["regression", "R²", "Pearson"]);
+    assert!(number(&best(&desk.json("report/report.json"))["score"]) > 0.8);
+    let values = desk
+        .types("predict report --json 'The film was very good.' 'The film was very very very very very good.'")
+        .succeeds()
+        .json_lines();
+    assert!(number(&values[0]["value"]) + 1.0 < number(&values[1]["value"]), "{values:?}");
+    desk.types("probe out").fails().says("fewer texts than the 5 folds");
+}
+
+#[test]
+fn what_cannot_be_learned_is_refused() {
+    let desk = Desk::new();
+    let refuses = |lines: &str, options: &str, problem: &str| {
+        desk.put("texts.jsonl", lines);
+        desk.types("extract -q -i texts.jsonl -o out --overwrite").succeeds();
+        desk.types(&format!("probe out {options} -o report")).fails().says(problem);
+        assert!(!desk.has("report"), "nothing is written");
+    };
+    let texts = |labels: &[&str]| {
+        let lines =
+            labels.iter().enumerate().map(|(row, label)| format!("{{\"text\": \"text {row}\", \"label\": {label}}}\n"));
+        lines.collect::<String>()
+    };
+    refuses("{\"text\": \"a\"}\n", "", "none of its texts has a label");
+    refuses(&texts(&["\"a\"", "null", "\"b\""]), "", "1 of 3 texts have no label, the first in rows 1");
+    refuses(&texts(&["\"a\""; 6]), "", "all its labels are `a`; a classifier needs two classes");
+    refuses(&texts(&["\"a\"", "\"a\"", "\"a\"", "\"a\"", "\"a\"", "\"b\""]), "", "`b` (1)");
+    refuses(&texts(&["1", "2"]), "", "fewer than the 5 folds");
+    refuses(&texts(&["\"a\"", "2"]), "--task regression", "regression needs numbers");
+}
+
+#[test]
+fn lists_of_labels_match_the_words() {
+    let desk = Desk::new();
+    let first = r#"{"text": ["one", "two"], "label": ["A", "B"]}"#;
+    desk.put("texts.jsonl", format!("{first}\n{first}\n"));
+    desk.types("extract -q -i texts.jsonl --pretokenized -o means").succeeds();
+    desk.types("probe means").fails().says("extract with --emit word");
+    desk.types("extract -q -i texts.jsonl --pretokenized -e word -o words").succeeds();
+    let lines = String::from_utf8(desk.read("words/texts.jsonl")).expect("UTF-8");
+    let longer = lines.replacen(r#"["A","B"]"#, r#"["A","B","A"]"#, 1);
+    assert_ne!(lines, longer);
+    desk.put("words/texts.jsonl", longer);
+    desk.types("probe words").fails().says_all(&["line 1", "3 entries, and the text has 2 words"]);
+    desk.put("train.conll", entities(0..6));
+    desk.types("extract -q -i train.conll -e word,mean -o train").succeeds();
+    desk.types("probe train --emit mean").fails_as_wrong_usage().says("go with word vectors");
+    desk.types("probe train --layers 3,9").fails_as_wrong_usage().says("layer 9 does not exist");
+    // A text that is cut loses the vectors of its last words.
+    desk.types("extract -q -i train.conll -e word --max-length 5 -o short").succeeds();
+    desk.types("probe short --no-mix --layers 1").succeeds().says("have no vector");
+}
+
+#[test]
+fn directories_that_do_not_go_together_are_refused() {
+    let desk = desk_of_reviews();
+    desk.types("extract -q -i test.jsonl --special-tokens drop -o dropped").succeeds();
+    desk.types("extract -q -i test.jsonl -l 0..2 -o low").succeeds();
+    desk.types("extract -q -i test.jsonl -e cls -o cls").succeeds();
+    desk.types("probe train --test dropped").fails().says_all(&["--special-tokens", "extract both with the same"]);
+    desk.types("probe train --test low").fails().says("has no layer_03 of mean vectors");
+    desk.types("probe train --emit max").fails().says("holds no max vectors; it has mean");
+    desk.types("probe train --test nowhere").fails().says("does not exist");
+    desk.put("empty/file", "");
+    desk.types("probe empty").fails().says("has no manifest.json");
+    desk.put("full/file", "");
+    desk.types("probe train --test test -o full").fails().says("something else than a report");
+    desk.types("probe -q train --test test --layers 2 --no-mix -o report").succeeds();
+    let files = desk.files("report");
+    desk.types("probe train --test test -o report").fails().says("--overwrite");
+    assert_eq!(desk.files("report"), files);
+}
+
+#[test]
+fn a_number_that_is_none_is_named() {
+    let desk = desk_of_reviews();
+    let mut array = desk.read("train/mean/layer_02.npy");
+    let at = array.len() - 4;
+    array[at..].copy_from_slice(&f32::NAN.to_le_bytes());
+    desk.put("train/mean/layer_02.npy", array);
+    desk.types("probe train --test test").fails().says("row 95 holds a number that is not finite");
+    desk.types("probe train --test test --layers 3 --no-mix").succeeds();
+    desk.put("train/mean/layer_03.npy", "short");
+    desk.types("probe train --test test --layers 3").fails().says("has 5 bytes; expected");
+}
+
+#[test]
+fn a_report_belongs_to_its_model() {
+    let desk = desk_of_reviews();
+    desk.types("probe -q train --test test -o report").succeeds();
+    let mut report = desk.json("report/report.json");
+    desk.types("predict nowhere x").fails().says("has no report.json");
+    report["model"]["sha256"]["config.json"] = "0".repeat(64).into();
+    desk.put("report/report.json", report.to_string());
+    desk.types("predict report x").fails().says_all(&["of another model", "config.json"]);
+    desk.put("report/report.json", "{}");
+    desk.types("predict report x").fails().says("is not a report of layerwise");
+}
+
+#[test]
+fn other_vectors_and_other_files() {
+    let desk = Desk::new();
+    desk.put("texts.jsonl", reviews(0..6));
+    desk.types("extract -q -i texts.jsonl -e mean,sentence,pooler -f safetensors --dtype f16 -o plain").succeeds();
+    desk.types("extract -q -i texts.jsonl -e mean -l 2,4 --combine concat -o combined").succeeds();
+    for (from, emit) in [("plain", "mean"), ("plain", "pooler"), ("combined", "mean")] {
+        desk.types(&format!("probe {from} --emit {emit} --no-control -o report --overwrite"))
+            .succeeds()
+            .prints("Best:");
+        assert!(number(&best(&desk.json("report/report.json"))["score"]) > 0.8, "{from} {emit}");
+        desk.types("predict report 'The film was brilliant.' 'The film was dreadful.'")
+            .succeeds()
+            .prints_all(&["good\t", "bad\t"]);
+    }
+}
