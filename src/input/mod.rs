@@ -132,7 +132,8 @@ impl Input {
         Error::Input { source_name: self.names(), problem }
     }
 
-    fn names(&self) -> String {
+    /// The names of its sources, for messages.
+    pub fn names(&self) -> String {
         self.sources.iter().map(|(source, _)| source.name()).collect::<Vec<_>>().join(", ")
     }
 

@@ -21,6 +21,11 @@ pub enum Source {
 }
 
 impl Source {
+    /// What `-i` names: a file, or `-` for standard input.
+    pub fn of_path(path: &Path) -> Self {
+        if path.as_os_str() == "-" { Source::Stdin } else { Source::File(path.to_owned()) }
+    }
+
     /// The name in messages.
     pub fn name(&self) -> String {
         match self {

@@ -1,6 +1,6 @@
 //! Where vectors go: a directory of arrays, or JSON Lines.
 
-mod array;
+pub(crate) mod array;
 pub mod arrays;
 pub mod columns;
 pub mod directory;

@@ -22,10 +22,22 @@ pub struct Contents {
     pub counts: Counts,
     /// The row of the first text: not 0 in a shard.
     pub first_row: u64,
+    /// What it was made of and with.
+    pub(super) origin: Origin,
     /// Checksum of `texts.jsonl`.
     pub(super) texts_crc32: Option<u32>,
     /// The files of arrays.
     pub(super) files: Vec<File>,
+}
+
+/// What a directory was made of and with; whole where there is nothing wrong with the manifest.
+#[derive(Debug)]
+pub(super) struct Origin {
+    /// The version of the program.
+    pub(super) layerwise: String,
+    pub(super) instruction_set: String,
+    pub(super) input_sha256: String,
+    pub(super) model: ModelIdentity,
 }
 
 impl Contents {
@@ -65,12 +77,15 @@ fn read(manifest: &Value, findings: &mut Findings) -> Option<Contents> {
         findings.add(format!("format_version is {version}; this layerwise knows version {FORMAT_VERSION}"));
         return None; // the rest may have another meaning
     }
-    for key in ["layerwise", "instruction_set"] {
-        if keys::value::<String>(manifest, key, findings).is_some_and(|text| text.is_empty()) {
+    let [layerwise, instruction_set] = ["layerwise", "instruction_set"].map(|key| {
+        let text = keys::value::<String>(manifest, key, findings);
+        if text.as_ref().is_some_and(String::is_empty) {
             findings.add(format!("{key} is empty"));
         }
-    }
-    if let Some(input) = keys::object::<InputDigest>(manifest, "input", findings) {
+        text.unwrap_or_default()
+    });
+    let input = keys::object::<InputDigest>(manifest, "input", findings);
+    if let Some(input) = &input {
         check_sha256("input.sha256", &input.sha256, findings);
     }
     let model = keys::object::<ModelIdentity>(manifest, "model", findings);
@@ -103,7 +118,9 @@ fn read(manifest: &Value, findings: &mut Findings) -> Option<Contents> {
     let checksums = check_checksums(checksums, &plan, &arrays, findings);
     let files = files(&plan, &counts, &arrays, &checksums);
     let files = files.map_err(|problem| findings.add(problem)).ok()?;
-    Some(Contents { texts_crc32: checksums.get(TEXTS).copied(), plan, counts, first_row, files })
+    let input_sha256 = input.unwrap_or_default().sha256;
+    let origin = Origin { layerwise, instruction_set, input_sha256, model };
+    Some(Contents { texts_crc32: checksums.get(TEXTS).copied(), plan, counts, first_row, origin, files })
 }
 
 /// The key `input`.
