@@ -129,11 +129,12 @@ impl Prepared {
         remove_leftovers(&self.path, &[])
     }
 
-    /// Makes the directory ready for the files of a merged job, `bytes` bytes in all. False when it holds them already.
+    /// Makes the directory ready for the files of a merged job, `bytes` bytes in all. False when it holds them already. Before
+    /// another job that is there is given up, `check` says whether the new one can be done.
     ///
     /// # Errors
-    /// [`Error::Output`] when another job is there, [`Error::DiskFull`] when they do not fit, [`Error::Io`].
-    pub fn begin_merge(&self, manifest: &Value, bytes: u64) -> Result<bool> {
+    /// [`Error::Output`] when another job is there, [`Error::DiskFull`] when they do not fit, [`Error::Io`]; those of `check`.
+    pub fn begin_merge(&self, manifest: &Value, bytes: u64, check: impl FnOnce() -> Result<()>) -> Result<bool> {
         let there = match &self.existing {
             Existing::Complete(there) => Some(there),
             Existing::Unfinished(entry) => Some(&entry.job),
@@ -152,6 +153,12 @@ impl Prepared {
         let free = free + old.iter().map(|file| occupied(file)).sum::<u64>();
         if bytes > free {
             return Err(Error::DiskFull { path: self.path.clone(), needed: bytes, free });
+        }
+        match &self.existing {
+            Existing::Nothing => {}
+            // What it has copied is copied again in any case.
+            Existing::Unfinished(entry) if entry.progress == Progress::Merging => {}
+            Existing::Complete(_) | Existing::Unfinished(_) | Existing::Replaceable => check()?,
         }
         let entry = Entry { job: manifest.clone(), progress: Progress::Merging };
         manifest::write_json(&self.path, UNFINISHED, &entry.to_json())?;
