@@ -1,14 +1,16 @@
 //! The output directory: what is found there, what a job begins with, how it is given up.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::arrays::{self, Arrays};
-use super::existing::{Existing, TEXTS, examine, lost_arrays, occupied, outputs, remove, remove_leftovers};
+use super::existing::{Existing, TEXTS, examine, occupied, outputs, remove, remove_leftovers};
 use super::first_phase::{FirstPhase, TEXTS_OF_PART, TEXTS_SO_FAR, TOKENS, Texts, checksum_of, copy_lines};
 use super::journal::{ArraysDone, Entry, Progress, TextsDone, UNFINISHED};
+use super::layout;
 use super::lock::Lock;
 use super::manifest::{self, MANIFEST, RUN};
 use crate::error::{Error, Result};
@@ -179,6 +181,12 @@ impl Prepared {
         fs::remove_file(&unfinished).map_err(Error::io("remove", unfinished))
     }
 
+    /// Whether the files of all arrays are there, as they were created.
+    fn has_arrays(&self, plan: &Plan, counts: &Counts) -> bool {
+        let files = layout::files(plan, counts, &plan.arrays(), &BTreeMap::new());
+        files.is_ok_and(|files| files.iter().all(|file| file.is_there(&self.path)))
+    }
+
     /// What the first pass of a job left whose arrays were begun, if it is still there and as it was.
     fn whole_first_phase(&self, manifest: &Value, done: &ArraysDone) -> Result<Option<TextsDone>> {
         let (tokens, so_far) = (self.path.join(TOKENS), self.path.join(TEXTS_SO_FAR));
@@ -232,7 +240,7 @@ impl Prepared {
         let counts = &part.counts;
         let done = done.filter(|done| {
             let is_ours = done.texts <= counts.texts && done.crc32.len() == arrays::count(plan);
-            is_ours && lost_arrays(&self.path, plan, counts).is_none()
+            is_ours && self.has_arrays(plan, counts)
         });
         let mut old = outputs(&self.path);
         let free = fs4::available_space(&self.path).map_err(Error::io("read", &self.path))?;

@@ -9,6 +9,7 @@ pub mod first_phase;
 mod flush;
 pub mod journal;
 pub mod jsonl;
+pub(crate) mod layout;
 pub(crate) mod lock;
 pub mod manifest;
 pub(crate) mod npy;

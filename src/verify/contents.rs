@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::damage::{Damage, Findings};
 use super::keys;
-use super::layout::{File, files};
 use crate::output::arrays::offsets_place;
 use crate::output::existing::TEXTS;
+use crate::output::layout::{File, files};
 use crate::output::manifest::{self, FORMAT_VERSION, MANIFEST, ModelIdentity};
 use crate::plan::{ArrayPlan, Counts, Plan};
 use crate::spec::{Emit, RowKind, SpecialTokens};

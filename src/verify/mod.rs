@@ -9,7 +9,6 @@ pub mod damage;
 mod file;
 mod header;
 mod keys;
-mod layout;
 mod line;
 mod offsets;
 mod recompute;

@@ -203,11 +203,17 @@ fn what_a_killed_job_left_and_somebody_damaged_is_not_trusted() {
         content[at] ^= 1;
         desk.put(file, content);
     };
-    let damages: [&dyn Fn(); 4] = [
+    let damages: [&dyn Fn(); 7] = [
         &|| changed("out/.layerwise-tokens", 0),
         &|| changed("out/.layerwise-tokens", 40),
         &|| changed("out/texts.jsonl", 8),
         &|| desk.put("out/texts.jsonl", ""),
+        &|| changed("out/token/layer_01.npy", 70),
+        &|| changed("out/token/offsets.npy", 7),
+        &|| {
+            let longer = [desk.read("out/mean/layer_02.npy"), vec![0]].concat();
+            desk.put("out/mean/layer_02.npy", longer);
+        },
     ];
     for (number, damage) in damages.iter().enumerate() {
         again(damage).succeeds().does_not_say("going on");
@@ -223,6 +229,21 @@ fn what_a_killed_job_left_and_somebody_damaged_is_not_trusted() {
     .says_all(&["unfinished.json", "damaged", "--overwrite"]);
     desk.types(&format!("{job} --overwrite")).succeeds();
     assert!(desk.job("out") == whole);
+}
+
+#[test]
+fn so_is_a_header_of_tensors() {
+    let desk = desk();
+    desk.types(&format!("extract {} -o whole", JOBS[1])).succeeds();
+    for (file, at) in [("out/mean.safetensors", 0), ("out/mean.safetensors", 30), ("out/pooler.safetensors", 9)] {
+        killed_half_way(&desk, JOBS[1]);
+        let mut content = desk.read(file);
+        content[at] ^= 1;
+        desk.put(file, content);
+        desk.types(&format!("extract {} -o out", JOBS[1])).succeeds().does_not_say("going on");
+        assert!(desk.job("out") == desk.job("whole"), "{file}, byte {at}");
+        fs::remove_dir_all(desk.path("out")).expect("a directory");
+    }
 }
 
 #[test]
