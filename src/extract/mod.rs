@@ -141,10 +141,11 @@ fn to_directory(
         && job.args.overwrite
     {
         // What is there is another job after all.
-        directory.give_up_unfinished()?;
         ready = if input.input.can_be_read_again() {
+            directory.is_another();
             make_ready(&directory, model, job, input, &mut ahead)
         } else {
+            directory.give_up_unfinished()?;
             Err(Error::Output {
                 path: path.to_owned(),
                 problem: "held a job that was begun with other input, which is given up now; as standard input can be read once, run the same command again".to_owned(),

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use super::arrays::{self, Arrays};
 use super::existing::{Existing, TEXTS, examine, occupied, outputs, remove, remove_leftovers};
-use super::first_phase::{FirstPhase, TEXTS_OF_PART, TEXTS_SO_FAR, TOKENS, Texts, checksum_of, copy_lines};
+use super::first_phase::{
+    FirstPhase, Names, TEXTS_OF_PART, TEXTS_SO_FAR, TOKENS, Texts, checksum_of, checksum_of_lines, copy_lines,
+};
 use super::journal::{ArraysDone, Entry, Progress, TextsDone, UNFINISHED};
 use super::layout;
 use super::lock::Lock;
@@ -25,6 +27,8 @@ pub struct Prepared {
     /// The outermost directory that was created for it, to be removed again when nothing comes of the job.
     created: Option<PathBuf>,
     existing: Existing,
+    /// Whether the unfinished job that is there is known to be another one.
+    is_another: bool,
     lock: Lock,
 }
 
@@ -53,7 +57,7 @@ impl Prepared {
         let prepare = || -> Result<Self> {
             let lock = Lock::take(path)?;
             let existing = examine(path, overwrite)?; // again, now that nobody else can change it
-            Ok(Self { path: path.to_owned(), overwrite, created: created.clone(), existing, lock })
+            Ok(Self { path: path.to_owned(), overwrite, created: created.clone(), existing, is_another: false, lock })
         };
         prepare().inspect_err(|_| remove_if_empty(path, created.as_deref()))
     }
@@ -78,7 +82,18 @@ impl Prepared {
         }
         match &self.existing {
             Existing::Complete(manifest) => return Ok(Start::Complete(manifest.clone())),
-            Existing::Unfinished(entry) if differences.is_empty() => match &entry.progress {
+            Existing::Unfinished(entry) if self.is_another || !differences.is_empty() => {
+                let is_begun = match &entry.progress {
+                    Progress::Texts(done) => done.texts > 0,
+                    Progress::Arrays(_) => true,
+                    Progress::Merging => false,
+                };
+                if is_begun {
+                    remove_leftovers(&self.path, &[TEXTS_SO_FAR, TOKENS])?;
+                    return FirstPhase::begin(&self.path, job.clone(), Names::Beside).map(Start::Texts);
+                }
+            }
+            Existing::Unfinished(entry) => match &entry.progress {
                 Progress::Texts(done) if done.texts > 0 => {
                     remove_leftovers(&self.path, &[TEXTS_SO_FAR, TOKENS])?;
                     if let Some(phase) = FirstPhase::resume(&self.path, job.clone(), done)? {
@@ -94,10 +109,10 @@ impl Prepared {
                     }
                 }
             },
-            Existing::Unfinished(_) | Existing::Nothing | Existing::Replaceable => {}
+            Existing::Nothing | Existing::Replaceable => {}
         }
         self.clear_work(job)?;
-        FirstPhase::begin(&self.path, job.clone()).map(Start::Texts)
+        FirstPhase::begin(&self.path, job.clone(), Names::Own).map(Start::Texts)
     }
 
     /// Removes what another job, or a try at this one, left of its work. The directory never is without a journal meanwhile:
@@ -108,6 +123,11 @@ impl Prepared {
             manifest::write_json(&self.path, UNFINISHED, &entry.to_json())?;
         }
         remove_leftovers(&self.path, &[])
+    }
+
+    /// Says that the unfinished job that is there is another one. It stays until all texts of the new one are known.
+    pub fn is_another(&mut self) {
+        self.is_another = true;
     }
 
     /// Gives up the unfinished job that is there, so that another one can begin.
@@ -198,7 +218,14 @@ impl Prepared {
             return Ok(None);
         }
         let texts_crc32 = checksum_of(&texts)?.finalize();
-        if !is_to_be_cut && manifest["crc32"][TEXTS] != format!("{texts_crc32:08x}") {
+        let of_job = if is_to_be_cut {
+            let (first, count) = (manifest["shard"]["first_row"].as_u64(), manifest["counts"]["texts"].as_u64());
+            let (Some(first), Some(count)) = (first, count) else { return Ok(None) };
+            checksum_of_lines(&texts, first, count)?.finalize()
+        } else {
+            texts_crc32
+        };
+        if manifest["crc32"][TEXTS] != format!("{of_job:08x}") {
             return Ok(None);
         }
         let count = manifest["shard"]["all_texts"].as_u64().or(manifest["counts"]["texts"].as_u64());
@@ -216,6 +243,9 @@ impl Prepared {
     /// Gives up. What is journaled stays for the next time; otherwise the file system is left as it was found.
     pub fn abandon(self) {
         let Self { path, created, lock, .. } = self;
+        for name in [Names::Beside.texts(), Names::Beside.tokens()] {
+            let _ = fs::remove_file(path.join(name));
+        }
         if !path.join(UNFINISHED).exists() {
             let _ = fs::remove_file(path.join(TEXTS_SO_FAR));
             let _ = fs::remove_file(path.join(TOKENS));
@@ -251,11 +281,11 @@ impl Prepared {
             self.abandon();
             return Err(Error::DiskFull { path, needed, free });
         }
-        let so_far = self.path.join(TEXTS_SO_FAR);
-        let (lines, checksum) = if !so_far.exists() {
+        let so_far = self.path.join(texts.names.texts());
+        let (mut lines, checksum) = if !so_far.exists() {
             (self.path.join(TEXTS), texts.checksum) // of a process before this one
         } else if manifest["shard"].is_null() {
-            (so_far, texts.checksum)
+            (so_far.clone(), texts.checksum)
         } else {
             let part_of_it = self.path.join(TEXTS_OF_PART);
             let checksum = copy_lines(&so_far, &part_of_it, part.first_row, counts.texts)?;
@@ -269,6 +299,16 @@ impl Prepared {
             let begun = ArraysDone { tokens_crc32: texts.tokens_crc32, ..ArraysDone::default() };
             let entry = Entry { job, progress: Progress::Arrays(begun) };
             manifest::write_json(&self.path, UNFINISHED, &entry.to_json())?;
+            if texts.names == Names::Beside {
+                let own = [Names::Own.texts(), Names::Own.tokens()].map(|name| self.path.join(name));
+                let beside = [so_far.clone(), self.path.join(Names::Beside.tokens())];
+                for (from, to) in beside.iter().zip(&own) {
+                    fs::rename(from, to).map_err(Error::io("rename", from))?;
+                }
+                if lines == so_far {
+                    [lines, _] = own;
+                }
+            }
             old.retain(|file| *file != lines && !file.ends_with(UNFINISHED));
             remove(&self.path, old)?;
         }
