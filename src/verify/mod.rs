@@ -40,7 +40,7 @@ const LARGEST_MANIFEST: u64 = 16 << 20;
 /// Checks a directory and prints what is wrong with it.
 ///
 /// # Errors
-/// [`Error::Damaged`] when anything is, [`Error::Output`] when it holds no complete output; those of [`Recomputation`].
+/// [`Error::Damaged`] when anything is, [`Error::Output`] when it holds no complete output; those of recomputing.
 pub fn run(args: &VerifyArgs, console: &Console) -> Result<()> {
     let directory = args.directory.as_path();
     let manifest = read_manifest(directory)?;
