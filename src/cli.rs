@@ -130,7 +130,10 @@ Examples:
   layerwise verify out
 
   # as a list of {place, problem}, for programs
-  layerwise verify --json out";
+  layerwise verify --json out
+
+  # whether the vectors of 100 texts are those that the model gives, bit for bit
+  layerwise verify out --recompute 100 -i texts.txt";
 
 /// How much is said, and how
 #[derive(Debug, Clone, Args)]
@@ -543,4 +546,25 @@ pub struct VerifyArgs {
     /// As JSON: a list of {place, problem}
     #[arg(long)]
     pub json: bool,
+
+    /// Encode K texts again, spread over the input, and compare every bit of their vectors; all texts where there are fewer
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Recomputing")]
+    pub recompute: Option<u64>,
+
+    /// The input as extract was given it: a file, or - for standard input, which is also read without this option; several
+    /// in the same order
+    #[arg(short, long, value_name = "F", requires = "recompute", value_hint = ValueHint::FilePath, help_heading = "Recomputing")]
+    pub input: Vec<PathBuf>,
+
+    /// Where the model is now [default: the name or path that it had]
+    #[arg(short, long, value_name = "M", requires = "recompute", value_hint = ValueHint::DirPath, help_heading = "Recomputing")]
+    pub model: Option<String>,
+
+    /// Which texts: one seed always chooses the same ones
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "recompute", help_heading = "Recomputing")]
+    pub seed: u64,
+
+    /// Never touch the network; also HF_HUB_OFFLINE=1
+    #[arg(long, help_heading = "Recomputing")]
+    pub offline: bool,
 }

@@ -162,15 +162,15 @@ pub enum Error {
     },
 
     /// What `verify` found.
-    #[error("{} is damaged: {problems} problem{}{unchecked}; copy it again from where it is whole, or do its job anew with \
+    #[error("{} is damaged: {problems} problem{}{remark}; copy it again from where it is whole, or do its job anew with \
              extract --overwrite", path.display(), if *problems == 1 { "" } else { "s" })]
     Damaged {
         /// The directory.
         path: PathBuf,
         /// How many damages were printed.
         problems: usize,
-        /// What could not be checked because of them.
-        unchecked: &'static str,
+        /// What could not be checked because of them, or was recomputed.
+        remark: String,
     },
 
     /// An unfinished job that was begun with other input.

@@ -1,5 +1,6 @@
 //! `merge`: the directories of all shards of a job become the directory that the job would have written by itself, byte for
-//! byte. Everything is copied from file to file in pieces and checked on the way, in little memory.
+//! byte. Everything is copied from file to file in pieces and checked on the way, in little memory; and before as well, where
+//! something else is given up for it.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
@@ -98,7 +99,7 @@ pub fn run(args: &MergeArgs, console: &Console) -> Result<()> {
     let directory = Prepared::new(&args.output, args.overwrite)?;
     let bytes: u64 = layouts.iter().flat_map(|layout| layout.bytes(&shards)).sum();
     let texts: u64 = shards.iter().map(|shard| fs::metadata(shard.path.join(TEXTS)).map_or(0, |file| file.len())).sum();
-    let is_to_be_done = match directory.begin_merge(&merged, bytes + texts) {
+    let is_to_be_done = match directory.begin_merge(&merged, bytes + texts, || check(&shards, &layouts)) {
         Ok(is_to_be_done) => is_to_be_done,
         Err(error) => {
             directory.abandon();
@@ -387,6 +388,24 @@ impl Layout {
     }
 }
 
+/// Reads all that is copied of the shards and compares its checksums, without copying it.
+fn check(shards: &[Shard], layouts: &[Layout]) -> Result<()> {
+    for shard in shards {
+        read_texts(shard, |_| Ok(()))?;
+        for layout in layouts {
+            layout.stretches.iter().try_for_each(|&stretch| layout.read(shard, stretch, |_| Ok(())))?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads the `texts.jsonl` of a shard in pieces and compares its checksum with the manifest's.
+fn read_texts(shard: &Shard, each: impl FnMut(&mut [u8]) -> Result<()>) -> Result<()> {
+    let path = shard.path.join(TEXTS);
+    let bytes = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+    read_checked(&path, 0, bytes, shard.facts.crc32.get(TEXTS), each)
+}
+
 /// Reads a part of a file in pieces; the last of them has been given to `each` when a wrong checksum is found.
 fn read_checked(
     path: &Path,
@@ -424,9 +443,7 @@ fn copy_texts(shards: &[Shard], output: &Path) -> Result<(String, u32)> {
     let mut to = BufWriter::with_capacity(PIECE, file);
     let mut checksum = crc32fast::Hasher::new();
     for shard in shards {
-        let from = shard.path.join(TEXTS);
-        let bytes = fs::metadata(&from).map_err(Error::io("read", &from))?.len();
-        read_checked(&from, 0, bytes, shard.facts.crc32.get(TEXTS), |piece| {
+        read_texts(shard, |piece| {
             checksum.update(piece);
             to.write_all(piece).map_err(Error::io("write", &path))
         })?;

@@ -138,13 +138,6 @@ impl Plan {
         emit.sort_unstable();
         emit.dedup();
 
-        let limit = config.max_position_embeddings;
-        let max_length = args.max_length.unwrap_or(limit);
-        if max_length > limit {
-            return Err(Error::Usage(format!(
-                "--max-length {max_length} is beyond the model's limit of {limit} tokens"
-            )));
-        }
         if args.stride.is_some() && args.overflow != Overflow::Window {
             return Err(Error::Usage(
                 "--stride says how far windows overlap, and goes with --overflow window only".to_owned(),
@@ -161,18 +154,6 @@ impl Plan {
                 args.device
             )));
         }
-        if emit.contains(&Emit::Pooler) && !has_pooler {
-            return Err(Error::Usage(
-                "--emit pooler: this model's weights have no pooler; choose cls for the first token's vector"
-                    .to_owned(),
-            ));
-        }
-        if input.columns().pair_column.is_some() && config.type_vocab_size < 2 {
-            return Err(Error::Usage(
-                "--pair-column: this model knows one token type (type_vocab_size is 1), so it takes no pairs"
-                    .to_owned(),
-            ));
-        }
         let sentence = if emit.contains(&Emit::Sentence) {
             Some(sentence()?.ok_or_else(|| {
                 Error::Usage(
@@ -183,7 +164,7 @@ impl Plan {
         } else {
             None
         };
-        Ok(Self {
+        let plan = Self {
             layers: args
                 .layers
                 .resolve(config.num_hidden_layers)
@@ -193,7 +174,7 @@ impl Plan {
             special_tokens: args.special_tokens,
             combine: args.combine,
             normalize: args.normalize,
-            max_length,
+            max_length: args.max_length.unwrap_or(config.max_position_embeddings),
             overflow: args.overflow,
             stride: args.stride,
             input_format: input.formats(),
@@ -205,7 +186,35 @@ impl Plan {
             hidden_size: config.hidden_size,
             num_hidden_layers: config.num_hidden_layers,
             sentence,
-        })
+        };
+        plan.check_model(config, has_pooler)?;
+        Ok(plan)
+    }
+
+    /// Refuses a model that cannot do what is planned.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for texts longer than it takes, a pooler that it has not, and pairs of texts that it does not know.
+    pub fn check_model(&self, config: &Config, has_pooler: bool) -> Result<()> {
+        let (max_length, limit) = (self.max_length, config.max_position_embeddings);
+        if max_length > limit {
+            return Err(Error::Usage(format!(
+                "--max-length {max_length} is beyond the model's limit of {limit} tokens"
+            )));
+        }
+        if self.emits(Emit::Pooler) && !has_pooler {
+            return Err(Error::Usage(
+                "--emit pooler: this model's weights have no pooler; choose cls for the first token's vector"
+                    .to_owned(),
+            ));
+        }
+        if self.columns.pair_column.is_some() && config.type_vocab_size < 2 {
+            return Err(Error::Usage(
+                "--pair-column: this model knows one token type (type_vocab_size is 1), so it takes no pairs"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     /// The deepest layer that has to be computed.
@@ -294,8 +303,7 @@ impl Counts {
 
     /// Adds a text.
     pub fn add(&mut self, text: TextCounts, counting: Counting) {
-        let dropped = if counting.special_tokens == SpecialTokens::Keep { 0 } else { text.special_tokens };
-        let rows = text.tokens - dropped;
+        let rows = text.rows(RowKind::Token, counting.special_tokens);
         let windows = text.windows(counting.windowing);
         if windows.len() > 1 {
             self.windowed_texts += 1;

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use tempfile::SpooledTempFile;
 
 use crate::batch::{SPECIAL, Tokens};
+use crate::spec::{RowKind, SpecialTokens};
+use crate::tokens::Encoded;
 use crate::windows::{Windowing, Windows};
 
 /// Bytes up to which a spool stays in memory.
@@ -50,9 +52,33 @@ impl TextCounts {
         Self { tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, longer: [start, end] }
     }
 
+    /// Counts a text.
+    pub fn of(encoded: &Encoded) -> Self {
+        let tokens = encoded.tokens.input_ids.len();
+        Self {
+            tokens: tokens as u32,
+            special_tokens: encoded.tokens.words.iter().filter(|&&word| word == SPECIAL).count() as u32,
+            words: encoded.tokens.word_count,
+            tokens_cut: (encoded.length_before_truncation - tokens) as u32,
+            words_cut: encoded.words_truncated,
+            words_deleted: encoded.words_deleted,
+            longer: [encoded.tokens.longer.start as u32, encoded.tokens.longer.end as u32],
+        }
+    }
+
     /// [`Tokens::longer`].
     pub fn longer(self) -> Range<usize> {
         self.longer[0] as usize..self.longer[1] as usize
+    }
+
+    /// Rows that the text has of a kind.
+    pub fn rows(self, kind: RowKind, special_tokens: SpecialTokens) -> u32 {
+        match (kind, special_tokens) {
+            (RowKind::Text, _) => 1,
+            (RowKind::Word, _) => self.words,
+            (RowKind::Token, SpecialTokens::Keep) => self.tokens,
+            (RowKind::Token, SpecialTokens::Drop) => self.tokens - self.special_tokens,
+        }
     }
 
     /// The windows in which the text goes through the encoder: one, unless it is too long.
@@ -248,11 +274,6 @@ impl Iterator for Reader {
         self.remaining = self.remaining.checked_sub(1)?;
         Some(self.read())
     }
-}
-
-/// Special tokens of a text.
-pub fn special_tokens(tokens: &Tokens) -> u32 {
-    tokens.words.iter().filter(|&&word| word == SPECIAL).count() as u32
 }
 
 #[cfg(test)]

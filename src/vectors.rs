@@ -55,6 +55,11 @@ impl<'a> Vectors<'a> {
         Self { plan, arrays, rows, combined, sentence, first_token: all(Pooling::Cls) }
     }
 
+    /// What the vectors are made by.
+    pub fn plan(&self) -> &'a Plan {
+        self.plan
+    }
+
     /// Takes layer `layer` of a batch, (tokens, hidden_size). `first_row` is the row of the text that its first part
     /// belongs to.
     ///

@@ -113,7 +113,7 @@ fn tokenize(first_pass: FirstPass<'_>, plan: &Plan, mut keep: Keep<'_>) -> Resul
         for (record, encoded) in new.iter().zip(encoded) {
             let encoded = encoded?;
             record.digest_into(&mut digest);
-            let counts = counts(&encoded);
+            let counts = TextCounts::of(&encoded);
             tally.count(counts);
             match &mut keep {
                 Keep::Spool(spool, columns) => {
@@ -169,19 +169,6 @@ fn way_on(keep: &Keep<'_>) -> &'static str {
     match keep {
         Keep::Directory(phase) if phase.is_journaled() => Error::GO_ON,
         _ => Error::START_OVER,
-    }
-}
-
-fn counts(encoded: &Encoded) -> TextCounts {
-    let tokens = encoded.tokens.input_ids.len();
-    TextCounts {
-        tokens: tokens as u32,
-        special_tokens: spool::special_tokens(&encoded.tokens),
-        words: encoded.tokens.word_count,
-        tokens_cut: (encoded.length_before_truncation - tokens) as u32,
-        words_cut: encoded.words_truncated,
-        words_deleted: encoded.words_deleted,
-        longer: [encoded.tokens.longer.start as u32, encoded.tokens.longer.end as u32],
     }
 }
 

@@ -2,10 +2,10 @@
 
 mod dry_run;
 mod first_pass;
-mod second_pass;
+pub(crate) mod second_pass;
 
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
@@ -69,11 +69,7 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     // Reading tokenizer.json takes one thread tens of milliseconds, digests more: the others begin with the layers meanwhile.
     let is_ready = AtomicBool::new(args.dry_run);
     let get_ready = || {
-        let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, plan.max_length);
-        let tokenizer = tokenizer.and_then(|tokenizer| match plan.windowing() {
-            Some(windowing) => tokenizer.with_windows(windowing),
-            None => Ok(tokenizer),
-        });
+        let tokenizer = load_tokenizer(&checkpoint, &config, &plan);
         let identity = match &args.output {
             Some(_) if !args.dry_run && tokenizer.is_ok() => identity(&checkpoint, &config).map(Some),
             _ => Ok(None),
@@ -84,14 +80,6 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     let is_enough = || is_ready.load(Ordering::Relaxed);
     let ((tokenizer, model), ahead) = rayon::join(get_ready, || Ahead::load(&weights, &config, &settings, is_enough));
     let (tokenizer, model, ahead) = (tokenizer?, model?, ahead?);
-    if plan.sentence.as_ref().is_some_and(|recipe| recipe.do_lower_case) && !tokenizer.ignores_case() {
-        return Err(Error::Config {
-            path: checkpoint.path_of(SENTENCE_CONFIG),
-            key: "do_lower_case".to_owned(),
-            problem: "lower-casing before a tokenizer that tells the cases apart is not supported; choose another --emit than `sentence`, or lower-case the texts and set it to false"
-                .to_owned(),
-        });
-    }
     if args.model.is_none() {
         console.note(&checkpoint::note_of_bundled(&config));
     }
@@ -153,10 +141,11 @@ fn to_directory(
         && job.args.overwrite
     {
         // What is there is another job after all.
-        directory.give_up_unfinished()?;
         ready = if input.input.can_be_read_again() {
+            directory.is_another();
             make_ready(&directory, model, job, input, &mut ahead)
         } else {
+            directory.give_up_unfinished()?;
             Err(Error::Output {
                 path: path.to_owned(),
                 problem: "held a job that was begun with other input, which is given up now; as standard input can be read once, run the same command again".to_owned(),
@@ -270,6 +259,28 @@ fn already_there(path: &Path, plan: &Plan, read: &Tokenized, manifest: &Value, c
     Ok(())
 }
 
+/// The tokenizer of a plan's texts.
+///
+/// # Errors
+/// As [`Tokenizer::load`] and [`Tokenizer::with_windows`]; [`Error::Config`] where the model's sentence embedding wants texts
+/// in another case.
+pub(crate) fn load_tokenizer(checkpoint: &Checkpoint, config: &Config, plan: &Plan) -> Result<Tokenizer> {
+    let tokenizer = Tokenizer::load(checkpoint, config.vocab_size, plan.max_length)?;
+    let tokenizer = match plan.windowing() {
+        Some(windowing) => tokenizer.with_windows(windowing)?,
+        None => tokenizer,
+    };
+    if plan.sentence.as_ref().is_some_and(|recipe| recipe.do_lower_case) && !tokenizer.ignores_case() {
+        return Err(Error::Config {
+            path: checkpoint.path_of(SENTENCE_CONFIG),
+            key: "do_lower_case".to_owned(),
+            problem: "lower-casing before a tokenizer that tells the cases apart is not supported; choose another --emit than `sentence`, or lower-case the texts and set it to false"
+                .to_owned(),
+        });
+    }
+    Ok(tokenizer)
+}
+
 /// Which model it is, down to the bytes.
 fn identity(checkpoint: &Checkpoint, config: &Config) -> Result<ModelIdentity> {
     Ok(ModelIdentity {
@@ -283,7 +294,6 @@ fn identity(checkpoint: &Checkpoint, config: &Config) -> Result<ModelIdentity> {
 
 /// What is read, and how it is to be taken.
 fn input(args: &ExtractArgs) -> Result<Input> {
-    let file = |path: &PathBuf| if path.as_os_str() == "-" { Source::Stdin } else { Source::File(path.clone()) };
     let sources = match &args.input[..] {
         [] if !args.texts.is_empty() => vec![Source::Arguments(args.texts.clone())],
         [] if io::stdin().is_terminal() => {
@@ -293,7 +303,7 @@ fn input(args: &ExtractArgs) -> Result<Input> {
             ));
         }
         [] => vec![Source::Stdin],
-        paths => paths.iter().map(file).collect(),
+        paths => paths.iter().map(|path| Source::of_path(path)).collect(),
     };
     let columns = Columns {
         text_column: args.text_column.clone(),

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use candle_core::{Device, Tensor};
 
-use crate::batch::{Batches, Limits};
+use crate::batch::{Batch, Batches, Limits};
 use crate::checkpoint::config::Config;
 use crate::checkpoint::weights::Weights;
 use crate::cli::ExtractArgs;
@@ -55,20 +55,8 @@ impl<'a> Job<'a> {
         if one_batch && self.args.output.is_none() { Ok(encoder) } else { encoder.load_rest() }
     }
 
-    /// Tokens of a batch: as asked for, or fewer where all layers of a batch are held until they can be written. Texts
-    /// that are the same may have a few times as many, unless their rows are held.
     fn limits(&self) -> Limits {
-        const MOST_NUMBERS_HELD: usize = 16 << 20;
-        const MOST_ROWS_OF_A_TOKEN: usize = 4;
-        let asked = self.args.batch_tokens as usize;
-        let holds_all_layers = self.args.output.is_none() || self.plan.combine == Some(Combine::Concat);
-        if !holds_all_layers {
-            let times = if self.plan.combine.is_none() { MOST_ROWS_OF_A_TOKEN } else { 1 };
-            return Limits { tokens: asked, rows: asked * times };
-        }
-        let per_token = self.plan.arrays().iter().map(|array| array.columns).sum::<usize>();
-        let tokens = asked.min(MOST_NUMBERS_HELD / per_token.max(1)).max(1);
-        Limits { tokens, rows: tokens }
+        limits(self.plan, self.args.batch_tokens as usize, self.args.output.is_none())
     }
 
     /// The second pass: batch by batch through the encoder and into the sink. Says how it went.
@@ -93,29 +81,11 @@ impl<'a> Job<'a> {
         let mut encoding = Encoding::default();
         for batch in Batches::new(spool, self.plan.windowing(), self.limits()) {
             let batch = batch.map_err(Error::io("read", "back the temporary file of tokenized texts"))?;
-            encoder.visit_hidden_states(&batch, |layer, hidden_state| {
-                if let Some(signal) = interrupt.signal() {
-                    return Err(Error::Interrupted { signal, done, texts: counts.texts, way_on });
-                }
-                kernels::with_numbers(hidden_state, |numbers| {
-                    vectors.take_layer(layer, numbers, &batch, part.first_row + done, sink)?;
-                    if layer < self.plan.num_hidden_layers {
-                        return Ok(());
-                    }
-                    vectors.take_sentence(numbers, &batch, sink)?;
-                    let first_tokens = vectors.first_tokens(numbers, &batch);
-                    if first_tokens.is_empty() {
-                        return Ok(());
-                    }
-                    let width = self.plan.hidden_size;
-                    let first_tokens = Tensor::from_vec(first_tokens, ((), width), &Device::Cpu)?;
-                    match encoder.pooler_output(&first_tokens)? {
-                        Some(pooled) => vectors.take_pooler(pooled.flatten_all()?.to_vec1()?, &batch, sink),
-                        None => Ok(()),
-                    }
-                })?
-            })?;
-            sink.end_batch(&batch)?;
+            let uninterrupted = || match interrupt.signal() {
+                Some(signal) => Err(Error::Interrupted { signal, done, texts: counts.texts, way_on }),
+                None => Ok(()),
+            };
+            encode_batch(encoder, &batch, &mut vectors, part.first_row + done, sink, uninterrupted)?;
             done += batch.texts() as u64;
             encoding.tokens += batch.tokens() as u64;
             encoding.repeated_texts += batch.repeated_texts;
@@ -145,6 +115,57 @@ impl<'a> Job<'a> {
             notes.concat(),
         ));
     }
+}
+
+/// Tokens of a batch: as asked for, or fewer where all layers of a batch are held until they can be written. Texts that are
+/// the same may have a few times as many, unless their rows are held.
+pub(crate) fn limits(plan: &Plan, asked: usize, holds_rows: bool) -> Limits {
+    const MOST_NUMBERS_HELD: usize = 16 << 20;
+    const MOST_ROWS_OF_A_TOKEN: usize = 4;
+    let holds_all_layers = holds_rows || plan.combine == Some(Combine::Concat);
+    if !holds_all_layers {
+        let times = if plan.combine.is_none() { MOST_ROWS_OF_A_TOKEN } else { 1 };
+        return Limits { tokens: asked, rows: asked * times };
+    }
+    let per_token = plan.arrays().iter().map(|array| array.columns).sum::<usize>();
+    let tokens = asked.min(MOST_NUMBERS_HELD / per_token.max(1)).max(1);
+    Limits { tokens, rows: tokens }
+}
+
+/// Puts a batch through the encoder and all its vectors into the sink. `first_row` is the row of the text that its first part
+/// belongs to; `go_on` is asked before each layer.
+///
+/// # Errors
+/// Those of the encoder, of the sink and of `go_on`.
+pub(crate) fn encode_batch(
+    encoder: &Encoder<'_>,
+    batch: &Batch,
+    vectors: &mut Vectors<'_>,
+    first_row: u64,
+    sink: &mut dyn Sink,
+    go_on: impl Fn() -> Result<()> + Sync,
+) -> Result<()> {
+    let (width, last) = (vectors.plan().hidden_size, vectors.plan().num_hidden_layers);
+    encoder.visit_hidden_states(batch, |layer, hidden_state| {
+        go_on()?;
+        kernels::with_numbers(hidden_state, |numbers| {
+            vectors.take_layer(layer, numbers, batch, first_row, sink)?;
+            if layer < last {
+                return Ok(());
+            }
+            vectors.take_sentence(numbers, batch, sink)?;
+            let first_tokens = vectors.first_tokens(numbers, batch);
+            if first_tokens.is_empty() {
+                return Ok(());
+            }
+            let first_tokens = Tensor::from_vec(first_tokens, ((), width), &Device::Cpu)?;
+            match encoder.pooler_output(&first_tokens)? {
+                Some(pooled) => vectors.take_pooler(pooled.flatten_all()?.to_vec1()?, batch, sink),
+                None => Ok(()),
+            }
+        })?
+    })?;
+    sink.end_batch(batch)
 }
 
 /// `1 text`, `2 texts`.

@@ -13,6 +13,7 @@ mod sentences;
 mod source;
 mod table;
 mod text;
+mod watched;
 
 use std::io::{self, BufRead};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub use self::columns::Columns;
 use self::ids::{Ids, Place};
 pub use self::record::{Json, Record, Text};
 pub use self::source::Source;
+use self::watched::Watched;
 use crate::error::{Error, Result};
 use crate::spec::InputFormat;
 
@@ -132,7 +134,8 @@ impl Input {
         Error::Input { source_name: self.names(), problem }
     }
 
-    fn names(&self) -> String {
+    /// The names of its sources, for messages.
+    pub fn names(&self) -> String {
         self.sources.iter().map(|(source, _)| source.name()).collect::<Vec<_>>().join(", ")
     }
 
@@ -181,7 +184,10 @@ fn entries<'a>(reader: impl BufRead + Send + 'a, format: InputFormat, columns: A
 }
 
 fn open(source: Source, format: InputFormat, columns: Arc<Columns>) -> std::result::Result<Entries<'static>, Failed> {
-    let Source::Arguments(texts) = source else { return Ok(entries(source.open()?, format, columns)) };
+    let Source::Arguments(texts) = source else {
+        let (reader, watch) = source.open()?;
+        return Ok(Box::new(Watched { entries: entries(reader, format, columns), watch }));
+    };
     Ok(Box::new(texts.into_iter().zip(1..).map(move |(text, line)| {
         let text = Text::of_line(text, columns.pretokenized);
         Ok(Entry { line, record: Ok(Record::from(text)) })

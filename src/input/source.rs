@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::BUFFER;
 use super::compressed::{decompressed, uncompressed_name};
+use super::watched::Watch;
 use crate::error::{Error, Result};
 use crate::spec::InputFormat;
 
@@ -21,6 +22,11 @@ pub enum Source {
 }
 
 impl Source {
+    /// What `-i` names: a file, or `-` for standard input.
+    pub fn of_path(path: &Path) -> Self {
+        if path.as_os_str() == "-" { Source::Stdin } else { Source::File(path.to_owned()) }
+    }
+
     /// The name in messages.
     pub fn name(&self) -> String {
         match self {
@@ -62,12 +68,16 @@ impl Source {
         Ok(())
     }
 
-    /// What is in it, decompressed.
-    pub(super) fn open(&self) -> io::Result<Box<dyn BufRead + Send>> {
+    /// What is in it, decompressed; with what watches over it while it is read, where it is a regular file.
+    pub(super) fn open(&self) -> io::Result<(Box<dyn BufRead + Send>, Option<Watch>)> {
         match self {
-            Source::Arguments(texts) => Ok(Box::new(io::Cursor::new(texts.join("\n")))),
-            Source::File(path) => decompressed(BufReader::with_capacity(BUFFER, File::open(path)?), Some(path)),
-            Source::Stdin => decompressed(BufReader::with_capacity(BUFFER, io::stdin()), None),
+            Source::Arguments(texts) => Ok((Box::new(io::Cursor::new(texts.join("\n"))), None)),
+            Source::File(path) => {
+                let file = File::open(path)?;
+                let watch = Watch::new(path, &file)?;
+                Ok((decompressed(BufReader::with_capacity(BUFFER, file), Some(path))?, watch))
+            }
+            Source::Stdin => Ok((decompressed(BufReader::with_capacity(BUFFER, io::stdin()), None)?, None)),
         }
     }
 }

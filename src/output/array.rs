@@ -18,6 +18,23 @@ compile_error!("the file formats are little-endian, and numbers are written as t
 /// Bytes collected before they are written: a job has an array for each layer and kind, and all are open at once.
 const BUFFER: usize = 1 << 16;
 
+/// Calls `take` with numbers as they are stored, rounded to a type.
+pub(crate) fn with_stored<R>(numbers: &[f32], dtype: Dtype, take: impl FnOnce(&[u8]) -> R) -> R {
+    match dtype {
+        Dtype::F32 => take(bytemuck::cast_slice(numbers)),
+        Dtype::F16 => {
+            let mut rounded = vec![f16::ZERO; numbers.len()];
+            rounded.convert_from_f32_slice(numbers);
+            take(bytemuck::cast_slice(rounded.as_slice()))
+        }
+        Dtype::Bf16 => {
+            let mut rounded = vec![bf16::ZERO; numbers.len()];
+            rounded.convert_from_f32_slice(numbers);
+            take(bytemuck::cast_slice(rounded.as_slice()))
+        }
+    }
+}
+
 /// A region of a file that holds one array.
 pub(super) struct ArrayFile {
     file: BufWriter<Arc<File>>,
@@ -82,19 +99,7 @@ impl ArrayFile {
     /// Appends numbers, rounded to the array's type.
     pub(super) fn write(&mut self, numbers: &[f32]) -> Result<()> {
         check_fits(numbers, self.dtype, || format!("{} of {}", self.name, self.path.display()))?;
-        match self.dtype {
-            Dtype::F32 => self.write_bytes(bytemuck::cast_slice(numbers)),
-            Dtype::F16 => {
-                let mut rounded = vec![f16::ZERO; numbers.len()];
-                rounded.convert_from_f32_slice(numbers);
-                self.write_bytes(bytemuck::cast_slice(rounded.as_slice()))
-            }
-            Dtype::Bf16 => {
-                let mut rounded = vec![bf16::ZERO; numbers.len()];
-                rounded.convert_from_f32_slice(numbers);
-                self.write_bytes(bytemuck::cast_slice(rounded.as_slice()))
-            }
-        }
+        with_stored(numbers, self.dtype, |bytes| self.write_bytes(bytes))
     }
 
     /// Appends whole numbers, for offsets.

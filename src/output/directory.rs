@@ -1,14 +1,18 @@
 //! The output directory: what is found there, what a job begins with, how it is given up.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::arrays::{self, Arrays};
-use super::existing::{Existing, TEXTS, examine, lost_arrays, occupied, outputs, remove, remove_leftovers};
-use super::first_phase::{FirstPhase, TEXTS_OF_PART, TEXTS_SO_FAR, TOKENS, Texts, checksum_of, copy_lines};
+use super::existing::{Existing, TEXTS, examine, occupied, outputs, remove, remove_leftovers};
+use super::first_phase::{
+    FirstPhase, Names, TEXTS_OF_PART, TEXTS_SO_FAR, TOKENS, Texts, checksum_of, checksum_of_lines, copy_lines,
+};
 use super::journal::{ArraysDone, Entry, Progress, TextsDone, UNFINISHED};
+use super::layout;
 use super::lock::Lock;
 use super::manifest::{self, MANIFEST, RUN};
 use crate::error::{Error, Result};
@@ -23,6 +27,8 @@ pub struct Prepared {
     /// The outermost directory that was created for it, to be removed again when nothing comes of the job.
     created: Option<PathBuf>,
     existing: Existing,
+    /// Whether the unfinished job that is there is known to be another one.
+    is_another: bool,
     lock: Lock,
 }
 
@@ -51,7 +57,7 @@ impl Prepared {
         let prepare = || -> Result<Self> {
             let lock = Lock::take(path)?;
             let existing = examine(path, overwrite)?; // again, now that nobody else can change it
-            Ok(Self { path: path.to_owned(), overwrite, created: created.clone(), existing, lock })
+            Ok(Self { path: path.to_owned(), overwrite, created: created.clone(), existing, is_another: false, lock })
         };
         prepare().inspect_err(|_| remove_if_empty(path, created.as_deref()))
     }
@@ -76,7 +82,18 @@ impl Prepared {
         }
         match &self.existing {
             Existing::Complete(manifest) => return Ok(Start::Complete(manifest.clone())),
-            Existing::Unfinished(entry) if differences.is_empty() => match &entry.progress {
+            Existing::Unfinished(entry) if self.is_another || !differences.is_empty() => {
+                let is_begun = match &entry.progress {
+                    Progress::Texts(done) => done.texts > 0,
+                    Progress::Arrays(_) => true,
+                    Progress::Merging => false,
+                };
+                if is_begun {
+                    remove_leftovers(&self.path, &[TEXTS_SO_FAR, TOKENS])?;
+                    return FirstPhase::begin(&self.path, job.clone(), Names::Beside).map(Start::Texts);
+                }
+            }
+            Existing::Unfinished(entry) => match &entry.progress {
                 Progress::Texts(done) if done.texts > 0 => {
                     remove_leftovers(&self.path, &[TEXTS_SO_FAR, TOKENS])?;
                     if let Some(phase) = FirstPhase::resume(&self.path, job.clone(), done)? {
@@ -92,10 +109,10 @@ impl Prepared {
                     }
                 }
             },
-            Existing::Unfinished(_) | Existing::Nothing | Existing::Replaceable => {}
+            Existing::Nothing | Existing::Replaceable => {}
         }
         self.clear_work(job)?;
-        FirstPhase::begin(&self.path, job.clone()).map(Start::Texts)
+        FirstPhase::begin(&self.path, job.clone(), Names::Own).map(Start::Texts)
     }
 
     /// Removes what another job, or a try at this one, left of its work. The directory never is without a journal meanwhile:
@@ -106,6 +123,11 @@ impl Prepared {
             manifest::write_json(&self.path, UNFINISHED, &entry.to_json())?;
         }
         remove_leftovers(&self.path, &[])
+    }
+
+    /// Says that the unfinished job that is there is another one. It stays until all texts of the new one are known.
+    pub fn is_another(&mut self) {
+        self.is_another = true;
     }
 
     /// Gives up the unfinished job that is there, so that another one can begin.
@@ -129,11 +151,12 @@ impl Prepared {
         remove_leftovers(&self.path, &[])
     }
 
-    /// Makes the directory ready for the files of a merged job, `bytes` bytes in all. False when it holds them already.
+    /// Makes the directory ready for the files of a merged job, `bytes` bytes in all. False when it holds them already. Before
+    /// another job that is there is given up, `check` says whether the new one can be done.
     ///
     /// # Errors
-    /// [`Error::Output`] when another job is there, [`Error::DiskFull`] when they do not fit, [`Error::Io`].
-    pub fn begin_merge(&self, manifest: &Value, bytes: u64) -> Result<bool> {
+    /// [`Error::Output`] when another job is there, [`Error::DiskFull`] when they do not fit, [`Error::Io`]; those of `check`.
+    pub fn begin_merge(&self, manifest: &Value, bytes: u64, check: impl FnOnce() -> Result<()>) -> Result<bool> {
         let there = match &self.existing {
             Existing::Complete(there) => Some(there),
             Existing::Unfinished(entry) => Some(&entry.job),
@@ -152,6 +175,12 @@ impl Prepared {
         let free = free + old.iter().map(|file| occupied(file)).sum::<u64>();
         if bytes > free {
             return Err(Error::DiskFull { path: self.path.clone(), needed: bytes, free });
+        }
+        match &self.existing {
+            Existing::Nothing => {}
+            // What it has copied is copied again in any case.
+            Existing::Unfinished(entry) if entry.progress == Progress::Merging => {}
+            Existing::Complete(_) | Existing::Unfinished(_) | Existing::Replaceable => check()?,
         }
         let entry = Entry { job: manifest.clone(), progress: Progress::Merging };
         manifest::write_json(&self.path, UNFINISHED, &entry.to_json())?;
@@ -172,6 +201,12 @@ impl Prepared {
         fs::remove_file(&unfinished).map_err(Error::io("remove", unfinished))
     }
 
+    /// Whether the files of all arrays are there, as they were created.
+    fn has_arrays(&self, plan: &Plan, counts: &Counts) -> bool {
+        let files = layout::files(plan, counts, &plan.arrays(), &BTreeMap::new());
+        files.is_ok_and(|files| files.iter().all(|file| file.is_there(&self.path)))
+    }
+
     /// What the first pass of a job left whose arrays were begun, if it is still there and as it was.
     fn whole_first_phase(&self, manifest: &Value, done: &ArraysDone) -> Result<Option<TextsDone>> {
         let (tokens, so_far) = (self.path.join(TOKENS), self.path.join(TEXTS_SO_FAR));
@@ -183,7 +218,14 @@ impl Prepared {
             return Ok(None);
         }
         let texts_crc32 = checksum_of(&texts)?.finalize();
-        if !is_to_be_cut && manifest["crc32"][TEXTS] != format!("{texts_crc32:08x}") {
+        let of_job = if is_to_be_cut {
+            let (first, count) = (manifest["shard"]["first_row"].as_u64(), manifest["counts"]["texts"].as_u64());
+            let (Some(first), Some(count)) = (first, count) else { return Ok(None) };
+            checksum_of_lines(&texts, first, count)?.finalize()
+        } else {
+            texts_crc32
+        };
+        if manifest["crc32"][TEXTS] != format!("{of_job:08x}") {
             return Ok(None);
         }
         let count = manifest["shard"]["all_texts"].as_u64().or(manifest["counts"]["texts"].as_u64());
@@ -201,6 +243,9 @@ impl Prepared {
     /// Gives up. What is journaled stays for the next time; otherwise the file system is left as it was found.
     pub fn abandon(self) {
         let Self { path, created, lock, .. } = self;
+        for name in [Names::Beside.texts(), Names::Beside.tokens()] {
+            let _ = fs::remove_file(path.join(name));
+        }
         if !path.join(UNFINISHED).exists() {
             let _ = fs::remove_file(path.join(TEXTS_SO_FAR));
             let _ = fs::remove_file(path.join(TOKENS));
@@ -225,7 +270,7 @@ impl Prepared {
         let counts = &part.counts;
         let done = done.filter(|done| {
             let is_ours = done.texts <= counts.texts && done.crc32.len() == arrays::count(plan);
-            is_ours && lost_arrays(&self.path, plan, counts).is_none()
+            is_ours && self.has_arrays(plan, counts)
         });
         let mut old = outputs(&self.path);
         let free = fs4::available_space(&self.path).map_err(Error::io("read", &self.path))?;
@@ -236,11 +281,11 @@ impl Prepared {
             self.abandon();
             return Err(Error::DiskFull { path, needed, free });
         }
-        let so_far = self.path.join(TEXTS_SO_FAR);
-        let (lines, checksum) = if !so_far.exists() {
+        let so_far = self.path.join(texts.names.texts());
+        let (mut lines, checksum) = if !so_far.exists() {
             (self.path.join(TEXTS), texts.checksum) // of a process before this one
         } else if manifest["shard"].is_null() {
-            (so_far, texts.checksum)
+            (so_far.clone(), texts.checksum)
         } else {
             let part_of_it = self.path.join(TEXTS_OF_PART);
             let checksum = copy_lines(&so_far, &part_of_it, part.first_row, counts.texts)?;
@@ -254,6 +299,16 @@ impl Prepared {
             let begun = ArraysDone { tokens_crc32: texts.tokens_crc32, ..ArraysDone::default() };
             let entry = Entry { job, progress: Progress::Arrays(begun) };
             manifest::write_json(&self.path, UNFINISHED, &entry.to_json())?;
+            if texts.names == Names::Beside {
+                let own = [Names::Own.texts(), Names::Own.tokens()].map(|name| self.path.join(name));
+                let beside = [so_far.clone(), self.path.join(Names::Beside.tokens())];
+                for (from, to) in beside.iter().zip(&own) {
+                    fs::rename(from, to).map_err(Error::io("rename", from))?;
+                }
+                if lines == so_far {
+                    [lines, _] = own;
+                }
+            }
             old.retain(|file| *file != lines && !file.ends_with(UNFINISHED));
             remove(&self.path, old)?;
         }

@@ -24,9 +24,38 @@ pub(super) const TEXTS_OF_PART: &str = ".layerwise-part.jsonl";
 /// The spool, until the job is done.
 pub(super) const TOKENS: &str = ".layerwise-tokens";
 
+/// How the files of a first pass are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Names {
+    /// As those of the directory's job.
+    Own,
+    /// Otherwise: beside the work of another job, which stays until all texts of this one are known. The journal is that
+    /// job's meanwhile.
+    Beside,
+}
+
+impl Names {
+    /// The file of lines.
+    pub(super) fn texts(self) -> &'static str {
+        match self {
+            Names::Own => TEXTS_SO_FAR,
+            Names::Beside => ".layerwise-new-texts.jsonl",
+        }
+    }
+
+    /// The file of tokens.
+    pub(super) fn tokens(self) -> &'static str {
+        match self {
+            Names::Own => TOKENS,
+            Names::Beside => ".layerwise-new-tokens",
+        }
+    }
+}
+
 /// The first pass's files in a directory.
 pub struct FirstPhase {
     directory: PathBuf,
+    names: Names,
     earlier: TextsDone,
     /// `None` when a process before this one wrote all of it.
     writer: Option<Writer>,
@@ -48,6 +77,7 @@ struct Writer {
 pub struct Texts {
     /// The tokens, from the first text on.
     pub spool: spool::Reader,
+    pub(super) names: Names,
     /// Checksum of the lines.
     pub(super) checksum: crc32fast::Hasher,
     /// Checksum of the tokens.
@@ -56,15 +86,15 @@ pub struct Texts {
 
 impl FirstPhase {
     /// Begins from the first text.
-    pub(super) fn begin(directory: &Path, job: Value) -> Result<Self> {
+    pub(super) fn begin(directory: &Path, job: Value, names: Names) -> Result<Self> {
         let create = |name: &str| {
             let path = directory.join(name);
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
             file.map(Arc::new).map_err(Error::io("create", path))
         };
-        let (texts, tokens) = (create(TEXTS_SO_FAR)?, create(TOKENS)?);
+        let files = (create(names.texts())?, create(names.tokens())?);
         let checksum = crc32fast::Hasher::new();
-        Self::with(directory, job, texts, tokens, TextsDone::default(), checksum, false)
+        Self::with(directory, names, job, files, TextsDone::default(), checksum)
     }
 
     /// Goes on after what a process before this one brought to the disk. `None` when the files do not hold just that.
@@ -85,22 +115,21 @@ impl FirstPhase {
         if checksum.clone().finalize() != earlier.texts_crc32 || of_tokens.finalize() != earlier.tokens_crc32 {
             return Ok(None);
         }
-        Self::with(directory, job, texts, tokens, earlier.clone(), checksum, true).map(Some)
+        Self::with(directory, Names::Own, job, (texts, tokens), earlier.clone(), checksum).map(Some)
     }
 
     /// The first pass of a job whose arrays were begun: all of it is there.
     pub(super) fn done(directory: &Path, earlier: TextsDone) -> Self {
-        Self { directory: directory.to_owned(), earlier, writer: None }
+        Self { directory: directory.to_owned(), names: Names::Own, earlier, writer: None }
     }
 
     fn with(
         directory: &Path,
+        names: Names,
         job: Value,
-        texts: Arc<File>,
-        tokens: Arc<File>,
+        (texts, tokens): (Arc<File>, Arc<File>),
         earlier: TextsDone,
         checksum: crc32fast::Hasher,
-        journaled: bool,
     ) -> Result<Self> {
         let flusher = Flusher::start(directory, vec![Arc::clone(&texts), Arc::clone(&tokens)])?;
         let writer = Writer {
@@ -117,9 +146,9 @@ impl FirstPhase {
             checksum,
             flusher,
             due: Instant::now() + INTERVAL,
-            journaled,
+            journaled: earlier.texts > 0,
         };
-        Ok(Self { directory: directory.to_owned(), earlier, writer: Some(writer) })
+        Ok(Self { directory: directory.to_owned(), names, earlier, writer: Some(writer) })
     }
 
     /// What was counted of the texts that are there already, one after the other.
@@ -183,7 +212,9 @@ impl FirstPhase {
     /// Those of writing.
     pub fn end_piece(&mut self, input_sha256: impl FnOnce() -> String) -> Result<()> {
         match &mut self.writer {
-            Some(writer) if writer.due <= Instant::now() => writer.journal(&self.directory, input_sha256()),
+            Some(writer) if self.names == Names::Own && writer.due <= Instant::now() => {
+                writer.journal(&self.directory, input_sha256())
+            }
             _ => Ok(()),
         }
     }
@@ -195,9 +226,10 @@ impl FirstPhase {
 
     /// Ends a first pass of which nothing is to stay, unless it went on with what was there before.
     pub fn discard(self) {
-        let (directory, is_new) = (self.directory.clone(), self.writer.is_some() && self.earlier.texts == 0);
+        let (directory, names) = (self.directory.clone(), self.names);
+        let is_new = self.writer.is_some() && self.earlier.texts == 0;
         self.stop();
-        if is_new {
+        if is_new && names == Names::Own {
             let _ = fs::remove_file(directory.join(UNFINISHED));
         }
     }
@@ -219,6 +251,7 @@ impl FirstPhase {
             let path = if so_far.exists() { so_far } else { self.directory.join(TEXTS) };
             return Ok(Texts {
                 spool: self.spool(self.earlier.texts)?,
+                names: self.names,
                 checksum: checksum_of(&path)?,
                 tokens_crc32: self.earlier.tokens_crc32,
             });
@@ -232,6 +265,7 @@ impl FirstPhase {
         writer.flusher.finish()?;
         Ok(Texts {
             spool: self.spool(writer.done.texts)?,
+            names: self.names,
             tokens_crc32: writer.tokens.crc32(),
             checksum: writer.checksum,
         })
@@ -239,7 +273,7 @@ impl FirstPhase {
 
     /// The file of tokens, opened anew as it is read while it is written.
     fn spool(&self, texts: u64) -> Result<spool::Reader> {
-        let path = self.directory.join(TOKENS);
+        let path = self.directory.join(self.names.tokens());
         let file = File::open(&path).map_err(Error::io("read", &path))?;
         spool::Reader::of_file(Arc::new(file), texts).map_err(Error::io("read", &path))
     }
@@ -272,23 +306,42 @@ impl Writer {
 
 /// Copies `count` lines of a file, from line `first` on, to another; returns the copy's checksum.
 pub(super) fn copy_lines(from: &Path, to: &Path, first: u64, count: u64) -> Result<crc32fast::Hasher> {
-    let mut checksum = crc32fast::Hasher::new();
-    let mut copy = || -> io::Result<()> {
-        let mut from = BufReader::with_capacity(1 << 20, File::open(from)?);
-        for _ in 0..first {
-            from.skip_until(b'\n')?;
-        }
-        let mut to = BufWriter::with_capacity(1 << 20, File::create(to)?);
-        let mut line = Vec::new();
-        for _ in 0..count {
-            line.clear();
-            from.read_until(b'\n', &mut line)?;
-            checksum.update(&line);
-            to.write_all(&line)?;
-        }
-        to.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    let copy = || -> io::Result<crc32fast::Hasher> {
+        let mut file = BufWriter::with_capacity(1 << 20, File::create(to)?);
+        let checksum = each_line(from, first, count, |line| file.write_all(line))?;
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        Ok(checksum)
     };
-    copy().map_err(Error::io("write", to))?;
+    copy().map_err(Error::io("write", to))
+}
+
+/// The checksum that the copy would have.
+pub(super) fn checksum_of_lines(from: &Path, first: u64, count: u64) -> Result<crc32fast::Hasher> {
+    each_line(from, first, count, |_| Ok(())).map_err(Error::io("read", from))
+}
+
+fn each_line(
+    from: &Path,
+    first: u64,
+    count: u64,
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<crc32fast::Hasher> {
+    let mut checksum = crc32fast::Hasher::new();
+    let mut from = BufReader::with_capacity(1 << 20, File::open(from)?);
+    for _ in 0..first {
+        if from.skip_until(b'\n')? == 0 {
+            break;
+        }
+    }
+    let mut line = Vec::new();
+    for _ in 0..count {
+        line.clear();
+        if from.read_until(b'\n', &mut line)? == 0 {
+            break; // fewer than there should be, as their checksum says
+        }
+        checksum.update(&line);
+        take(&line)?;
+    }
     Ok(checksum)
 }
 

@@ -1,6 +1,6 @@
 //! Where vectors go: a directory of arrays, or JSON Lines.
 
-mod array;
+pub(crate) mod array;
 pub mod arrays;
 pub mod columns;
 pub mod directory;
@@ -9,6 +9,7 @@ pub mod first_phase;
 mod flush;
 pub mod journal;
 pub mod jsonl;
+pub(crate) mod layout;
 pub(crate) mod lock;
 pub mod manifest;
 pub(crate) mod npy;

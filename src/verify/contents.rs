@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::damage::{Damage, Findings};
 use super::keys;
-use super::layout::{File, files};
 use crate::output::arrays::offsets_place;
 use crate::output::existing::TEXTS;
+use crate::output::layout::{File, files};
 use crate::output::manifest::{self, FORMAT_VERSION, MANIFEST, ModelIdentity};
 use crate::plan::{ArrayPlan, Counts, Plan};
 use crate::spec::{Emit, RowKind, SpecialTokens};
@@ -24,10 +24,22 @@ pub struct Contents {
     pub first_row: u64,
     /// The arrays, as wide as they are.
     pub planned: Vec<ArrayPlan>,
+    /// What it was made of and with.
+    pub(super) origin: Origin,
     /// Checksum of `texts.jsonl`.
     pub(super) texts_crc32: Option<u32>,
     /// The files of arrays.
     pub(super) files: Vec<File>,
+}
+
+/// What a directory was made of and with; whole where there is nothing wrong with the manifest.
+#[derive(Debug)]
+pub(super) struct Origin {
+    /// The version of the program.
+    pub(super) layerwise: String,
+    pub(super) instruction_set: String,
+    pub(super) input_sha256: String,
+    pub(super) model: ModelIdentity,
 }
 
 impl Contents {
@@ -75,12 +87,15 @@ fn read(manifest: &Value, findings: &mut Findings) -> Option<Contents> {
         findings.add(format!("format_version is {version}; this layerwise knows version {FORMAT_VERSION}"));
         return None; // the rest may have another meaning
     }
-    for key in ["layerwise", "instruction_set"] {
-        if keys::value::<String>(manifest, key, findings).is_some_and(|text| text.is_empty()) {
+    let [layerwise, instruction_set] = ["layerwise", "instruction_set"].map(|key| {
+        let text = keys::value::<String>(manifest, key, findings);
+        if text.as_ref().is_some_and(String::is_empty) {
             findings.add(format!("{key} is empty"));
         }
-    }
-    if let Some(input) = keys::object::<InputDigest>(manifest, "input", findings) {
+        text.unwrap_or_default()
+    });
+    let input = keys::object::<InputDigest>(manifest, "input", findings);
+    if let Some(input) = &input {
         check_sha256("input.sha256", &input.sha256, findings);
     }
     let model = keys::object::<ModelIdentity>(manifest, "model", findings);
@@ -113,7 +128,9 @@ fn read(manifest: &Value, findings: &mut Findings) -> Option<Contents> {
     let checksums = check_checksums(checksums, &plan, &arrays, findings);
     let files = files(&plan, &counts, &arrays, &checksums);
     let files = files.map_err(|problem| findings.add(problem)).ok()?;
-    Some(Contents { texts_crc32: checksums.get(TEXTS).copied(), plan, counts, first_row, planned: arrays, files })
+    let input_sha256 = input.unwrap_or_default().sha256;
+    let origin = Origin { layerwise, instruction_set, input_sha256, model };
+    Some(Contents { texts_crc32: checksums.get(TEXTS).copied(), plan, counts, first_row, planned: arrays, origin, files })
 }
 
 /// The key `input`.

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::damage::{Damage, Findings};
 use super::header;
-use super::layout::{File, Holds};
 use super::region::{PIECE, check_vectors, read_full};
+use crate::output::layout::{File, Holds};
 
 /// Opens a file of a directory; what keeps it from being read is the problem.
 pub(super) fn open(path: &Path) -> Result<(fs::File, u64), String> {

@@ -6,7 +6,7 @@ use ndarray_npy::npy::header::Header;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::damage::Findings;
-use super::layout::File;
+use crate::output::layout::File;
 use crate::spec::Format;
 
 /// Compares the beginning of a file with the header that it should have. Nothing longer than that is ever parsed.

@@ -1,17 +1,19 @@
 //! `verify`: whether a directory still holds, byte for byte, what its manifest says.
 //!
 //! The manifest alone says what there should be ([`Contents`]), so no size or name that is found in a file is trusted. Every
-//! file is read once, from its beginning to its end.
+//! file is read once, from its beginning to its end. With `--recompute` some texts are then encoded again.
 
+mod comparison;
 pub mod contents;
 pub mod damage;
 mod file;
 mod header;
 mod keys;
-mod layout;
 mod line;
 mod offsets;
+mod recompute;
 mod region;
+mod sample;
 mod texts;
 
 use std::fs;
@@ -23,6 +25,7 @@ use rayon::prelude::*;
 
 use self::contents::Contents;
 use self::damage::{Damage, Findings};
+use self::recompute::Recomputation;
 use crate::cli::VerifyArgs;
 use crate::console::Console;
 use crate::error::{Error, Result, bytes};
@@ -37,36 +40,49 @@ const LARGEST_MANIFEST: u64 = 16 << 20;
 /// Checks a directory and prints what is wrong with it.
 ///
 /// # Errors
-/// [`Error::Damaged`] when anything is, [`Error::Output`] when it holds no complete output.
+/// [`Error::Damaged`] when anything is, [`Error::Output`] when it holds no complete output; those of recomputing.
 pub fn run(args: &VerifyArgs, console: &Console) -> Result<()> {
-    let started = Instant::now();
     let directory = args.directory.as_path();
     let manifest = read_manifest(directory)?;
     let (contents, mut damages) = Contents::parse(&manifest).ok_or_else(|| Error::Output {
         path: directory.join(MANIFEST),
         problem: "is not a manifest of layerwise; expected a directory that `layerwise extract` wrote".to_owned(),
     })?;
+    // What a damaged manifest says of the model and the input cannot be relied on. What is refused is refused before the
+    // files are read.
+    let recomputation = match (&contents, args.recompute) {
+        (Some(contents), Some(count)) if damages.is_empty() => {
+            Some(Recomputation::prepare(args, count, contents, console)?)
+        }
+        _ => None,
+    };
+    let mut remark = match (&contents, args.recompute, &recomputation) {
+        (None, ..) => ", and its files could not be checked by such a manifest".to_owned(),
+        (Some(_), Some(_), None) => ", and no text could be recomputed by such a manifest".to_owned(),
+        _ => String::new(),
+    };
+    let started = Instant::now();
     damages.extend(leftovers(directory, contents.as_ref())?);
     if let Some(contents) = &contents {
         damages.extend(check_files(directory, contents, console));
     }
-    print(&damages, args.json)?;
-    if damages.is_empty() {
-        let (arrays, size) = contents.map_or((0, 0), |contents| (contents.arrays(), contents.bytes()));
-        let seconds = started.elapsed().as_secs_f64();
-        let speed = bytes((size as f64 / seconds.max(1e-9)) as u64);
-        console.summary(&format!(
-            "{} is whole: {arrays} arrays, {} in {seconds:.1} s ({speed}/s)",
-            directory.display(),
-            bytes(size)
-        ));
-        return Ok(());
+    let seconds = started.elapsed().as_secs_f64();
+    if let (Some(contents), Some(recomputation)) = (&contents, recomputation) {
+        remark = format!(", {} of {} texts recomputed", recomputation.texts(), contents.counts.texts);
+        damages.extend(recomputation.compare(directory, contents, console)?);
     }
-    Err(Error::Damaged {
-        path: directory.to_owned(),
-        problems: damages.len(),
-        unchecked: if contents.is_some() { "" } else { ", and its files could not be checked by such a manifest" },
-    })
+    print(&damages, args.json)?;
+    if !damages.is_empty() {
+        return Err(Error::Damaged { path: directory.to_owned(), problems: damages.len(), remark });
+    }
+    let (arrays, size) = contents.map_or((0, 0), |contents| (contents.arrays(), contents.bytes()));
+    let speed = bytes((size as f64 / seconds.max(1e-9)) as u64);
+    console.summary(&format!(
+        "{} is whole: {arrays} arrays, {} in {seconds:.1} s ({speed}/s){remark}",
+        directory.display(),
+        bytes(size)
+    ));
+    Ok(())
 }
 
 /// The bytes of the manifest of a complete directory.

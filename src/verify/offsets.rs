@@ -5,8 +5,8 @@ use std::io;
 
 use super::damage::{Damage, Findings};
 use super::file::unreadable;
-use super::layout::{Holds, Region};
 use super::region::Pieces;
+use crate::output::layout::{Holds, Region};
 use crate::spec::Emit;
 
 /// Bytes read at once.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::damage::Findings;
-use super::layout::{Holds, Region};
+use crate::output::layout::{Holds, Region};
 use crate::spec::Dtype;
 
 /// Bytes read at once: whole numbers of any type.

@@ -145,6 +145,28 @@ fn a_damaged_shard_is_named_and_the_merge_can_be_done_again() {
 }
 
 #[test]
+fn what_is_to_be_replaced_stays_until_all_shards_are_known_to_be_whole() {
+    let desk = desk();
+    let names = parts(&desk, "-m width1 -i texts.txt -e token", 3);
+    desk.types("extract -m width1 'another job' -o out").succeeds();
+    let before = desk.files("out");
+    // The last thing that is copied, and the first.
+    for file in ["part-3/token/layer_02.npy", "part-3/texts.jsonl", "part-1/token/offsets.npy"] {
+        let good = desk.read(file);
+        let mut bad = good.clone();
+        let last = bad.len() - 5;
+        bad[last] ^= 1;
+        desk.put(file, &bad);
+        desk.types(&format!("merge out {names} --overwrite")).fails().says_all(&[file, "checksum", "anew"]);
+        assert!(desk.files("out") == before, "{file}");
+        desk.put(file, &good);
+    }
+    desk.types(&format!("merge out {names} --overwrite")).succeeds();
+    desk.types("extract -m width1 -i texts.txt -e token -o whole").succeeds();
+    assert!(desk.job("out") == desk.job("whole"));
+}
+
+#[test]
 fn a_scheduler_tells_the_shard() {
     let desk = desk();
     let auto = "extract -m width1 -i texts.txt -l 0";

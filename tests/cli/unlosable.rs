@@ -155,12 +155,82 @@ fn a_first_pass_that_was_interrupted_goes_on() {
     let texts = desk.json("out/unfinished.json")["progress"]["texts"].as_u64().expect("a number");
     assert!(texts > 0 && desk.json("out/unfinished.json")["progress"]["phase"] == "texts");
     let whole = half.clone() + &half;
+    // Nor does another job that comes to nothing spoil it.
+    let before = desk.files("out");
+    puts_failures(&desk);
+    for (job, says) in FAILURES.iter().filter(|(job, _)| job.contains("bad.txt") || job.contains("nowhere")) {
+        desk.types(&format!("extract {job} --overwrite -m width1 -o out")).fails().says(says);
+        assert!(desk.files("out") == before, "{job}");
+    }
     // Not with another beginning.
     desk.types_into("extract -m width1 -o out", whole.replacen("some", "many", 1))
         .fails()
         .says_all(&["input", "--overwrite"]);
     desk.types_into("extract -m width1 -o out", &whole).succeeds();
     desk.types_into("extract -m width1 -o undisturbed", &whole).succeeds();
+    assert!(desk.job("out") == desk.job("undisturbed"));
+}
+
+/// Commands that come to nothing, on a desk with `unfinished` work in `out`, each with what it says.
+const FAILURES: [(&str, &str); 6] = [
+    ("-i bad.txt -e token,mean", "line 2"),
+    ("-i bad.txt -e cls -f safetensors", "line 2"),
+    ("-i nowhere.txt -e cls", "nowhere.txt"),
+    ("-i texts.txt -e cls --overflow error --max-length 9", "longer than 9 tokens"),
+    ("-i texts.txt -e cls --shard 9/9 -m lacking", "lacking"),
+    ("-e cls", "holds no text"),
+];
+
+fn puts_failures(desk: &Desk) {
+    desk.put("bad.txt", b"hello world\n\xff\n");
+    desk.model_as("width1", "lacking").cut("model.safetensors", |size| size - 8);
+}
+
+#[test]
+fn unfinished_work_stays_until_what_is_to_replace_it_is_known_to_be_good() {
+    let desk = desk();
+    puts_failures(&desk);
+    killed_half_way(&desk, JOBS[0]);
+    desk.types("extract something else -o out").fails(); // takes the lock of the killed process away
+    let before = desk.files("out");
+    for (job, says) in FAILURES {
+        desk.types(&format!("extract {job} --overwrite -o out")).fails().says(says);
+        assert!(desk.files("out") == before, "{job}");
+    }
+    // One that is killed while it reads leaves its own files beside, which the old job removes.
+    let mut running: Running = desk.starts("extract -e cls --overwrite -o out");
+    wait_until("the new job has begun", || desk.has("out/.layerwise-new-tokens"));
+    running.gets_signal("KILL");
+    running.ends();
+    desk.types(&format!("extract {} -o out", JOBS[0])).succeeds().says("going on");
+    desk.types(&format!("extract {} -o undisturbed", JOBS[0])).succeeds();
+    assert!(desk.job("out") == desk.job("undisturbed"));
+}
+
+#[test]
+fn unfinished_work_is_replaced_by_every_other_job() {
+    let desk = desk();
+    desk.put("other.txt", "the river bank\n".repeat(700));
+    for (index, job) in JOBS.iter().enumerate() {
+        let other = JOBS[(index + 1) % JOBS.len()].replace("texts.txt", "other.txt");
+        killed_half_way(&desk, job);
+        desk.types(&format!("extract {other} --overwrite -o out")).succeeds().does_not_say("going on");
+        desk.types(&format!("extract {other} -o undisturbed")).succeeds();
+        assert!(desk.job("out") == desk.job("undisturbed"), "{job}, then {other}");
+        fs::remove_dir_all(desk.path("out")).expect("a directory");
+        fs::remove_dir_all(desk.path("undisturbed")).expect("a directory");
+    }
+}
+
+#[test]
+fn lines_that_are_not_those_of_a_shard_are_made_again() {
+    let desk = desk();
+    killed_half_way(&desk, JOBS[4]);
+    // As they would lie there if the process had been killed before it cut its own lines out of them.
+    let lines = (0..450).map(|row| format!("{{\"row\":{row}}}\n")).collect::<String>();
+    desk.put("out/.layerwise-texts.jsonl", lines);
+    desk.types(&format!("extract {} -o out", JOBS[4])).succeeds();
+    desk.types(&format!("extract {} -o undisturbed", JOBS[4])).succeeds();
     assert!(desk.job("out") == desk.job("undisturbed"));
 }
 
@@ -203,11 +273,17 @@ fn what_a_killed_job_left_and_somebody_damaged_is_not_trusted() {
         content[at] ^= 1;
         desk.put(file, content);
     };
-    let damages: [&dyn Fn(); 4] = [
+    let damages: [&dyn Fn(); 7] = [
         &|| changed("out/.layerwise-tokens", 0),
         &|| changed("out/.layerwise-tokens", 40),
         &|| changed("out/texts.jsonl", 8),
         &|| desk.put("out/texts.jsonl", ""),
+        &|| changed("out/token/layer_01.npy", 70),
+        &|| changed("out/token/offsets.npy", 7),
+        &|| {
+            let longer = [desk.read("out/mean/layer_02.npy"), vec![0]].concat();
+            desk.put("out/mean/layer_02.npy", longer);
+        },
     ];
     for (number, damage) in damages.iter().enumerate() {
         again(damage).succeeds().does_not_say("going on");
@@ -223,6 +299,21 @@ fn what_a_killed_job_left_and_somebody_damaged_is_not_trusted() {
     .says_all(&["unfinished.json", "damaged", "--overwrite"]);
     desk.types(&format!("{job} --overwrite")).succeeds();
     assert!(desk.job("out") == whole);
+}
+
+#[test]
+fn so_is_a_header_of_tensors() {
+    let desk = desk();
+    desk.types(&format!("extract {} -o whole", JOBS[1])).succeeds();
+    for (file, at) in [("out/mean.safetensors", 0), ("out/mean.safetensors", 30), ("out/pooler.safetensors", 9)] {
+        killed_half_way(&desk, JOBS[1]);
+        let mut content = desk.read(file);
+        content[at] ^= 1;
+        desk.put(file, content);
+        desk.types(&format!("extract {} -o out", JOBS[1])).succeeds().does_not_say("going on");
+        assert!(desk.job("out") == desk.job("whole"), "{file}, byte {at}");
+        fs::remove_dir_all(desk.path("out")).expect("a directory");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod files;
 mod manifest;
+mod recompute;
 mod texts;
 
 use std::fs;

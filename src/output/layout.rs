@@ -1,10 +1,12 @@
-//! Where each array lies in which file, byte for byte.
+//! Where each array lies in which file, byte for byte: what a directory is verified by, and a job that goes on.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
 
-use crate::output::arrays::offsets_place;
-use crate::output::{npy, safetensors};
+use super::arrays::offsets_place;
+use super::{npy, safetensors};
 use crate::plan::{ArrayPlan, Counts, Plan};
 use crate::spec::{Dtype, Emit, Format, RowKind};
 
@@ -15,27 +17,27 @@ pub(crate) struct File {
     pub(crate) name: String,
     /// Its bytes in all.
     pub(crate) bytes: u64,
-    pub(super) format: Format,
+    pub(crate) format: Format,
     /// What it begins with.
-    pub(super) header: Vec<u8>,
+    pub(crate) header: Vec<u8>,
     /// One after the other, behind the header.
-    pub(super) regions: Vec<Region>,
+    pub(crate) regions: Vec<Region>,
 }
 
 /// An array in a file.
 #[derive(Debug, Clone)]
-pub(super) struct Region {
+pub(crate) struct Region {
     /// As the manifest names it.
-    pub(super) place: String,
-    pub(super) start: u64,
-    pub(super) bytes: u64,
-    pub(super) crc32: Option<u32>,
-    pub(super) holds: Holds,
+    pub(crate) place: String,
+    pub(crate) start: u64,
+    pub(crate) bytes: u64,
+    pub(crate) crc32: Option<u32>,
+    pub(crate) holds: Holds,
 }
 
 /// What numbers an array holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Holds {
+pub(crate) enum Holds {
     /// Vectors.
     Vectors {
         /// The type of a number.
@@ -53,7 +55,7 @@ pub(super) enum Holds {
 }
 
 /// The files of a plan; the sizes that no file can have are the problem.
-pub(super) fn files(
+pub(crate) fn files(
     plan: &Plan,
     counts: &Counts,
     arrays: &[ArrayPlan],
@@ -71,6 +73,19 @@ pub(super) fn files(
         .map_err(|error| format!("{}: {error}", emit.name()))?;
     }
     Ok(files)
+}
+
+impl File {
+    /// Whether a directory has it, as long as it should be and with the header that it should have.
+    pub(crate) fn is_there(&self, directory: &Path) -> bool {
+        let read = || -> io::Result<bool> {
+            let mut file = fs::File::open(directory.join(&self.name))?;
+            let mut header = vec![0; self.header.len()];
+            file.read_exact(&mut header)?;
+            Ok(header == self.header && file.metadata()?.len() == self.bytes)
+        };
+        read().unwrap_or(false)
+    }
 }
 
 struct Layout<'a> {

@@ -1,0 +1,240 @@
+//! Vectors that were made again beside those of a directory, bit by bit.
+
+use std::fs;
+use std::io::{self, Seek, SeekFrom};
+use std::path::Path;
+
+use half::{bf16, f16};
+
+use super::contents::Contents;
+use super::damage::{Damage, Findings};
+use super::file::{open, unreadable};
+use super::region::read_full;
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use crate::output::Sink;
+use crate::output::array::with_stored;
+use crate::output::layout::{Holds, Region};
+use crate::plan::Plan;
+use crate::spec::{Dtype, Emit, RowKind, SpecialTokens};
+use crate::spool::TextCounts;
+
+/// A text that is made again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Chosen {
+    /// Its number among the texts of the directory.
+    pub(super) text: u64,
+    tokens: u32,
+    words: u32,
+}
+
+impl Chosen {
+    pub(super) fn new(text: u64, counts: TextCounts, special_tokens: SpecialTokens) -> Self {
+        let rows = |kind| counts.rows(kind, special_tokens);
+        Self { text, tokens: rows(RowKind::Token), words: rows(RowKind::Word) }
+    }
+
+    fn rows(&self, kind: RowKind) -> u64 {
+        match kind {
+            RowKind::Text => 1,
+            RowKind::Token => u64::from(self.tokens),
+            RowKind::Word => u64::from(self.words),
+        }
+    }
+}
+
+/// Takes the vectors of the chosen texts, one after the other, and finds those that the directory has otherwise.
+pub(super) struct Comparison<'a> {
+    texts: &'a [Chosen],
+    /// `None` where one cannot be opened, which is found where all of it is looked at.
+    files: Vec<Option<fs::File>>,
+    arrays: Vec<Array<'a>>,
+    offsets: Vec<Offsets>,
+    dtype: Dtype,
+    /// What is read of a file.
+    buffer: Vec<u8>,
+}
+
+/// An array and how far it is compared.
+struct Array<'a> {
+    region: &'a Region,
+    file: usize,
+    columns: usize,
+    kind: RowKind,
+    /// The text whose rows come next, among the chosen ones.
+    next: usize,
+    /// Rows of it that came.
+    rows: u64,
+    findings: Findings,
+}
+
+/// Where the rows of the chosen texts start.
+struct Offsets {
+    kind: RowKind,
+    /// `None` where the directory does not tell, or has another number of rows.
+    starts: Vec<Option<u64>>,
+    findings: Findings,
+}
+
+impl<'a> Comparison<'a> {
+    /// With the arrays of a directory. The plan's arrays are those of its contents.
+    pub(super) fn new(directory: &Path, contents: &'a Contents, plan: &Plan, texts: &'a [Chosen]) -> Self {
+        let mut emits = plan.arrays().into_iter().map(|array| array.emit);
+        let (mut files, mut arrays, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
+        for (file, described) in contents.files.iter().enumerate() {
+            let mut opened = open(&directory.join(&described.name)).ok().map(|(file, _)| file);
+            for region in &described.regions {
+                let findings = Findings::new(&region.place);
+                match region.holds {
+                    Holds::Vectors { columns, .. } => {
+                        let kind = emits.next().map_or(RowKind::Text, Emit::rows);
+                        arrays.push(Array { region, file, columns, kind, next: 0, rows: 0, findings });
+                    }
+                    Holds::Offsets { emit, .. } => offsets
+                        .extend(opened.as_mut().map(|file| Offsets::read(file, region, emit.rows(), texts, findings))),
+                }
+            }
+            files.push(opened);
+        }
+        Self { texts, files, arrays, offsets, dtype: plan.dtype, buffer: Vec::new() }
+    }
+
+    /// Compares the next rows of an array, as they would be stored.
+    fn take(&mut self, index: usize, mut bytes: &[u8]) -> Result<()> {
+        let array = &mut self.arrays[index];
+        let starts = self.offsets.iter().find(|offsets| offsets.kind == array.kind);
+        let row_bytes = array.columns * self.dtype.size() as usize;
+        while !bytes.is_empty() {
+            let Some(text) = self.texts.get(array.next) else { return Err(array.miscounted("more")) };
+            let left = text.rows(array.kind) - array.rows;
+            if left == 0 {
+                (array.next, array.rows) = (array.next + 1, 0);
+                continue;
+            }
+            let count = left.min((bytes.len() / row_bytes) as u64);
+            let (made, rest) = bytes.split_at(count as usize * row_bytes);
+            let start = match array.kind {
+                RowKind::Text => Some(text.text),
+                RowKind::Token | RowKind::Word => starts.and_then(|offsets| offsets.starts[array.next]),
+            };
+            if let (Some(start), Some(file)) = (start, &mut self.files[array.file]) {
+                self.buffer.resize(made.len(), 0);
+                let at = array.region.start + (start + array.rows) * row_bytes as u64;
+                match read_at(file, at, &mut self.buffer) {
+                    Ok(true) => array.compare(text.text, start + array.rows, &self.buffer, made, self.dtype),
+                    Ok(false) => {} // too short, which is told where its size is looked at
+                    Err(error) => array.findings.add(unreadable(&error)),
+                }
+            }
+            array.rows += count;
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    /// What was found.
+    ///
+    /// # Errors
+    /// [`Error::Output`] when not every row of the chosen texts came.
+    pub(super) fn finish(self) -> Result<Vec<Damage>> {
+        for array in &self.arrays {
+            let more = self.texts.iter().skip(array.next).map(|text| text.rows(array.kind)).sum::<u64>();
+            if more > array.rows {
+                return Err(array.miscounted("fewer"));
+            }
+        }
+        let findings = self.offsets.into_iter().map(|offsets| offsets.findings);
+        let findings = findings.chain(self.arrays.into_iter().map(|array| array.findings));
+        Ok(findings.flat_map(Findings::into_damages).collect())
+    }
+}
+
+impl Sink for Comparison<'_> {
+    fn write(&mut self, index: usize, rows: &[f32]) -> Result<()> {
+        let dtype = self.dtype;
+        with_stored(rows, dtype, |bytes| self.take(index, bytes))
+    }
+
+    fn end_batch(&mut self, _: &Batch) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Array<'_> {
+    /// Compares rows of a text; `first` is the first one's number in the array.
+    fn compare(&mut self, text: u64, first: u64, found: &[u8], made: &[u8], dtype: Dtype) {
+        if found == made {
+            return;
+        }
+        let size = dtype.size() as usize;
+        let rows = found.chunks_exact(self.columns * size).zip(made.chunks_exact(self.columns * size));
+        for (row, (found, made)) in rows.enumerate().filter(|(_, (found, made))| found != made) {
+            let numbers = found.chunks_exact(size).zip(made.chunks_exact(size)).enumerate();
+            let mut differing = numbers.filter(|(_, (found, made))| found != made);
+            let Some((column, (found, made))) = differing.next() else { continue };
+            let count = 1 + differing.count();
+            let part = match self.kind {
+                RowKind::Text => String::new(),
+                RowKind::Token => format!(" (token {} of text {text})", self.rows + row as u64),
+                RowKind::Word => format!(" (word {} of text {text})", self.rows + row as u64),
+            };
+            self.findings.add(format!(
+                "row {}{part} differs from what the model gives: {count} of {} numbers, the first in column {column}: {:?} instead of {:?}",
+                first + row as u64,
+                self.columns,
+                number(found, dtype),
+                number(made, dtype),
+            ));
+        }
+    }
+
+    fn miscounted(&self, how: &str) -> Error {
+        let problem = format!("was recomputed with {how} rows than the input has");
+        Error::Output { path: self.region.place.clone().into(), problem }
+    }
+}
+
+impl Offsets {
+    /// Looks the chosen texts up in a file of offsets.
+    fn read(file: &mut fs::File, region: &Region, kind: RowKind, texts: &[Chosen], mut findings: Findings) -> Self {
+        let mut look_up = |chosen: &Chosen| {
+            let mut bytes = [0; 16];
+            match read_at(file, region.start + 8 * chosen.text, &mut bytes) {
+                Ok(true) => {}
+                Ok(false) => return None, // told where all of it is looked at, as is what makes no sense
+                Err(error) => {
+                    findings.add(unreadable(&error));
+                    return None;
+                }
+            }
+            let [start, end] = [0, 8].map(|at| bytes[at..].first_chunk().map_or(0, |bytes| i64::from_le_bytes(*bytes)));
+            let Holds::Offsets { rows: all, .. } = region.holds else { return None };
+            let (start, end) = (u64::try_from(start).ok()?, u64::try_from(end).ok()?);
+            let found = end.checked_sub(start).filter(|_| end <= all)?;
+            let rows = chosen.rows(kind);
+            if found != rows {
+                findings.add(format!("text {} has {found} rows; what the tokenizer gives has {rows}", chosen.text));
+                return None;
+            }
+            Some(start)
+        };
+        let starts = texts.iter().map(&mut look_up).collect();
+        Self { kind, starts, findings }
+    }
+}
+
+/// Reads from a place in a file. False when the file ends before the buffer is full.
+fn read_at(file: &mut fs::File, at: u64, buffer: &mut [u8]) -> io::Result<bool> {
+    file.seek(SeekFrom::Start(at))?;
+    Ok(read_full(file, buffer)? == buffer.len())
+}
+
+/// A stored number, for messages; none of another width is asked for.
+fn number(bytes: &[u8], dtype: Dtype) -> f32 {
+    let pair = || bytes.first_chunk().copied().unwrap_or_default();
+    match dtype {
+        Dtype::F32 => f32::from_le_bytes(bytes.first_chunk().copied().unwrap_or_default()),
+        Dtype::F16 => f16::from_le_bytes(pair()).to_f32(),
+        Dtype::Bf16 => bf16::from_le_bytes(pair()).to_f32(),
+    }
+}
