@@ -8,22 +8,25 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use argmin::core::{CostFunction, Gradient};
-use ndarray::linalg::general_mat_mul;
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::Array1;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::basis::Basis;
 use super::features::Features;
 use super::fit::{Evaluated, Patience, Scales, evaluated, minimize};
-use super::objective::{Linear, Predicted, Sample, outputs, predict};
+use super::objective::{Linear, Predicted, Sample, Single, outputs, predict};
+use super::products;
 use super::task::Targets;
 use crate::error::{Error, Result};
 
 /// Partial sums, as for a probe of one layer.
 const PARTS: usize = 64;
-/// When the search ends: the third digit of the weights does not change any more.
-const PATIENCE: Patience = Patience { gradient: 1e-3, loss: 1e-6, steps: 100, rounds: 1 };
+/// When the search ends. The weights of neighbouring layers can stand in for each other at next to no loss, so they are sure
+/// to a few hundredths only, the centre of gravity to about a twentieth of a layer.
+const WEIGHTS: Patience = Patience { gradient: 2e-4, loss: 1e-8, steps: 200, rounds: 1 };
+/// When it ends where only what the mix predicts is wanted.
+const PREDICTIONS: Patience = Patience { gradient: 1e-3, loss: 1e-6, steps: 60, rounds: 1 };
 /// A scalar is this many times its coordinate: the loss is that much less curved along scalars than along the probe's
 /// coordinates.
 const SCALAR: f64 = 10.0;
@@ -60,11 +63,11 @@ pub struct Layers<'a> {
 }
 
 impl Layers<'_> {
-    /// Learns a mix and its probe at a strength.
+    /// Learns a mix and its probe at a strength; not as long if the weights of the layers are not to be looked at.
     ///
     /// # Errors
     /// Those of reading features.
-    pub fn fit(&self, basis: &Basis, strength: f64) -> Result<Fitted> {
+    pub fn fit(&self, basis: &Basis, strength: f64, for_weights: bool) -> Result<Fitted> {
         let (outputs, layers) = (outputs(self.classes), self.features.len());
         let penalty = 1.0 / (strength * self.count as f64);
         let curvatures = Array1::from_elem(outputs, 0.25);
@@ -72,7 +75,7 @@ impl Layers<'_> {
         let problem =
             Problem { layers: self, basis, scales, penalty, last: Mutex::new(None), failure: Mutex::new(None) };
         let start = vec![0.0; outputs * (self.features[0].columns() + 1) + layers];
-        let solved = minimize(&problem, start, PATIENCE);
+        let solved = minimize(&problem, start, if for_weights { WEIGHTS } else { PREDICTIONS });
         if let Some(error) = problem.failure.lock().ok().and_then(|mut failure| failure.take()) {
             return Err(error);
         }
@@ -86,21 +89,18 @@ impl Layers<'_> {
     /// # Errors
     /// Those of reading features.
     pub fn predict(&self, fitted: &Fitted) -> Result<Vec<Predicted>> {
+        let single = Single::of(&fitted.linear);
         let all = self.chunks.par_iter().map(|chunk| {
-            let scores = scores(&fitted.linear, &self.mixed(chunk, &fitted.weights)?);
-            let scores: Vec<f32> = scores.iter().copied().collect();
-            Ok(scores
-                .chunks_exact(fitted.linear.bias.len())
-                .map(|scores| predict(scores, self.classes))
-                .collect::<Vec<_>>())
+            let scores = single.forward(&self.mixed(chunk, &fitted.weights)?);
+            Ok(scores.chunks_exact(single.outputs()).map(|scores| predict(scores, self.classes)).collect::<Vec<_>>())
         });
         Ok(all.collect::<Result<Vec<_>>>()?.concat())
     }
 
     /// (examples, columns)
-    fn mixed(&self, chunk: &Range<usize>, weights: &[f64]) -> Result<Array2<f32>> {
+    fn mixed(&self, chunk: &Range<usize>, weights: &[f64]) -> Result<Vec<f32>> {
         let mut buffer = Vec::new();
-        let mut mixed = Array2::zeros((chunk.len(), self.features[0].columns()));
+        let mut mixed = vec![0.0; chunk.len() * self.features[0].columns()];
         for (features, &weight) in self.features.iter().zip(weights) {
             let rows = features.rows(chunk.clone(), &mut buffer)?;
             for (mixed, value) in mixed.iter_mut().zip(rows) {
@@ -120,34 +120,31 @@ impl Layers<'_> {
             count: self.count,
             classes: self.classes,
         };
-        let single = linear.weights.mapv(|weight| weight as f32);
+        let single = Single::of(linear);
         let dim = linear.weights.dim();
         let per_part = self.chunks.len().div_ceil(PARTS).max(1);
         let of_part = |chunks: &[Range<usize>]| {
             let mut loss = 0.0;
             let (mut sum, mut of_layers) = (Linear::zeros(dim.0, dim.1), vec![0.0; weights.len()]);
-            let (mut gradient, mut buffer) = (Array2::<f32>::zeros(dim), Vec::new());
+            let (mut gradient, mut buffer) = (vec![0.0_f32; dim.0 * dim.1], Vec::new());
             for chunk in chunks {
                 let mixed = self.mixed(chunk, weights)?;
-                let mut slopes = scores(linear, &mixed);
+                let mut slopes = single.forward(&mixed);
                 loss += sample.differentiate(chunk, &mut slopes);
-                general_mat_mul(1.0, &slopes.t(), &mixed, 0.0, &mut gradient);
-                sum.weights.zip_mut_with(&gradient, |sum, &value| *sum += f64::from(value));
-                for row in slopes.axis_iter(Axis(0)) {
-                    sum.bias.zip_mut_with(&row, |sum, &value| *sum += f64::from(value));
+                gradient.fill(0.0);
+                products::add_gradient(&slopes, &mixed, dim.1, &mut gradient);
+                sum.weights.iter_mut().zip(&gradient).for_each(|(sum, &value)| *sum += f64::from(value));
+                for slopes in slopes.chunks_exact(dim.0) {
+                    sum.bias.iter_mut().zip(slopes).for_each(|(sum, &slope)| *sum += f64::from(slope));
                 }
-                // How the loss changes with each mixed number.
-                let pull = slopes.dot(&single);
+                // How the loss changes with each mixed number, (examples, columns).
+                let of_outputs: Vec<f32> =
+                    (0..dim.0).flat_map(|output| slopes.iter().skip(output).step_by(dim.0).copied()).collect();
+                let mut pull = vec![0.0; mixed.len()];
+                products::add_gradient(&of_outputs, &single.weights, dim.1, &mut pull);
                 for (features, of_layer) in self.features.iter().zip(&mut of_layers) {
                     let rows = features.rows(chunk.clone(), &mut buffer)?;
-                    let rows =
-                        ArrayView2::from_shape(pull.dim(), rows).unwrap_or_else(|_| unreachable!("rows are whole"));
-                    *of_layer += pull
-                        .rows()
-                        .into_iter()
-                        .zip(rows.rows())
-                        .map(|(pull, row)| f64::from(pull.dot(&row)))
-                        .sum::<f64>();
+                    *of_layer += products::dot(&pull, rows);
                 }
             }
             Ok((loss, sum, of_layers))
@@ -164,15 +161,6 @@ impl Layers<'_> {
         of_layers.iter_mut().for_each(|sum| *sum /= count);
         Ok((loss / count, Linear { weights: sum.weights / count, bias: sum.bias / count }, of_layers))
     }
-}
-
-/// (examples, outputs)
-fn scores(linear: &Linear, rows: &Array2<f32>) -> Array2<f32> {
-    let mut scores = rows.dot(&linear.weights.mapv(|weight| weight as f32).t());
-    scores
-        .axis_iter_mut(Axis(0))
-        .for_each(|mut row| row.zip_mut_with(&linear.bias, |score, &bias| *score += bias as f32));
-    scores
 }
 
 struct Problem<'a> {

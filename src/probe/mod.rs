@@ -17,6 +17,7 @@ pub mod labels;
 pub mod mix;
 pub mod objective;
 pub mod plot;
+mod products;
 pub mod report;
 pub mod scores;
 pub mod table;
@@ -38,6 +39,7 @@ use crate::cli::ProbeArgs;
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::extract::start_threads;
+use crate::kernels;
 use crate::plan::{ArrayPlan, Slot};
 use crate::spec::{Emit, RowKind};
 
@@ -47,6 +49,7 @@ use crate::spec::{Emit, RowKind};
 /// [`Error::Output`] for directories that cannot be used, together or at all, and for labels that cannot be learned;
 /// [`Error::Usage`] for options that do not fit them.
 pub fn run(args: &ProbeArgs, console: &Console) -> Result<()> {
+    kernels::check_instruction_set()?;
     start_threads(args.threads)?;
     let open = |path: &std::path::PathBuf| Directory::open(path);
     let train = open(&args.train)?;
@@ -306,7 +309,7 @@ fn mixed(
         count: setup.folds.count(|fold| Some(fold) != without),
         classes,
     };
-    let fitted = training(None).fit(&basis, strength)?;
+    let fitted = training(None).fit(&basis, strength, true)?;
     let predicted = if let Some(test) = &setup.test {
         let folds = Folds::one(&test.labels.starts);
         let features = load(test, &folds.order)?;
@@ -316,7 +319,7 @@ fn mixed(
     } else {
         let mut in_order = vec![objective::Predicted { class: 0, value: 0.0 }; targets.count()];
         for fold in 0..setup.folds.ranges.len() {
-            let fitted = training(Some(fold)).fit(&basis, strength)?;
+            let fitted = training(Some(fold)).fit(&basis, strength, false)?;
             let held_out = Layers { chunks: setup.folds.chunks(|of| of == fold), ..training(None) };
             for (place, of) in setup.folds.ranges[fold].clone().zip(held_out.predict(&fitted)?) {
                 in_order[setup.folds.order[place] as usize] = of;

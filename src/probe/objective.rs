@@ -6,11 +6,11 @@
 
 use std::ops::Range;
 
-use ndarray::linalg::{general_mat_mul, general_mat_vec_mul};
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::{Array1, Array2};
 use rayon::prelude::*;
 
 use super::features::{Features, Standard};
+use super::products;
 use super::task::Targets;
 use crate::error::Result;
 
@@ -78,28 +78,31 @@ impl Linear {
 }
 
 /// The float32 form of a linear function, for the products.
-struct Single {
-    weights: Array2<f32>,
+pub(super) struct Single {
+    /// (outputs, columns)
+    pub(super) weights: Vec<f32>,
+    /// (outputs)
     bias: Vec<f32>,
+    columns: usize,
 }
 
 impl Single {
-    fn of(linear: &Linear) -> Self {
+    pub(super) fn of(linear: &Linear) -> Self {
         Self {
-            weights: linear.weights.mapv(|weight| weight as f32),
+            weights: linear.weights.iter().map(|&weight| weight as f32).collect(),
             bias: linear.bias.iter().map(|&bias| bias as f32).collect(),
+            columns: linear.weights.ncols(),
         }
     }
 
-    /// (examples, outputs)
-    fn forward(&self, rows: &ArrayView2<'_, f32>) -> Array2<f32> {
-        let mut out = Array2::zeros((rows.nrows(), self.bias.len()));
-        if self.bias.len() == 1 {
-            general_mat_vec_mul(1.0, rows, &self.weights.row(0), 0.0, &mut out.column_mut(0));
-        } else {
-            general_mat_mul(1.0, rows, &self.weights.t(), 0.0, &mut out);
-        }
-        for mut row in out.rows_mut() {
+    pub(super) fn outputs(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// `rows` (examples, columns) → (examples, outputs).
+    pub(super) fn forward(&self, rows: &[f32]) -> Vec<f32> {
+        let mut out = products::scores(rows, &self.weights, self.columns);
+        for row in out.chunks_exact_mut(self.bias.len()) {
             row.iter_mut().zip(&self.bias).for_each(|(value, bias)| *value += bias);
         }
         out
@@ -125,22 +128,16 @@ impl Sample<'_> {
         let per_part = self.chunks.len().div_ceil(PARTS).max(1);
         let of_part = |chunks: &[Range<usize>]| {
             let mut sums = Sums { loss: 0.0, weights: Array2::zeros((outputs, columns)), bias: Array1::zeros(outputs) };
-            let (mut buffer, mut gradient) = (Vec::new(), Array2::<f32>::zeros((outputs, columns)));
+            let (mut buffer, mut gradient) = (Vec::new(), vec![0.0_f32; outputs * columns]);
             for chunk in chunks {
-                let rows = view(self.features.rows(chunk.clone(), &mut buffer)?, columns);
-                let mut scores = single.forward(&rows);
-                sums.loss += self.differentiate(chunk, &mut scores);
-                if outputs == 1 {
-                    gradient.fill(0.0);
-                    for (row, &slope) in rows.rows().into_iter().zip(scores.column(0)) {
-                        gradient.row_mut(0).scaled_add(slope, &row);
-                    }
-                } else {
-                    general_mat_mul(1.0, &scores.t(), &rows, 0.0, &mut gradient);
-                }
-                sums.weights.zip_mut_with(&gradient, |sum, &value| *sum += f64::from(value));
-                for row in scores.axis_iter(Axis(0)) {
-                    sums.bias.zip_mut_with(&row, |sum, &value| *sum += f64::from(value));
+                let rows = self.features.rows(chunk.clone(), &mut buffer)?;
+                let mut slopes = single.forward(rows);
+                sums.loss += self.differentiate(chunk, &mut slopes);
+                gradient.fill(0.0);
+                products::add_gradient(&slopes, rows, columns, &mut gradient);
+                sums.weights.iter_mut().zip(&gradient).for_each(|(sum, &value)| *sum += f64::from(value));
+                for slopes in slopes.chunks_exact(outputs) {
+                    sums.bias.iter_mut().zip(slopes).for_each(|(sum, &slope)| *sum += f64::from(slope));
                 }
             }
             Ok(sums)
@@ -168,23 +165,21 @@ impl Sample<'_> {
     /// # Errors
     /// Those of reading features.
     pub fn predict(&self, linear: &Linear) -> Result<Vec<Predicted>> {
-        let columns = linear.weights.ncols();
         let function = self.standard.as_ref().map_or_else(|| linear.clone(), |standard| linear.before(standard));
         let single = Single::of(&function);
         let of_chunk = |chunk: &Range<usize>| {
             let mut buffer = Vec::new();
-            let scores = single.forward(&view(self.features.rows(chunk.clone(), &mut buffer)?, columns));
-            let scores: Vec<f32> = scores.iter().copied().collect();
-            Ok(scores.chunks_exact(single.bias.len()).map(|scores| predict(scores, self.classes)).collect::<Vec<_>>())
+            let scores = single.forward(self.features.rows(chunk.clone(), &mut buffer)?);
+            Ok(scores.chunks_exact(single.outputs()).map(|scores| predict(scores, self.classes)).collect::<Vec<_>>())
         };
         let all: Vec<Vec<Predicted>> = self.chunks.par_iter().map(of_chunk).collect::<Result<_>>()?;
         Ok(all.concat())
     }
 
     /// The loss of some examples by their scores (examples, outputs), which become the loss's slopes.
-    pub fn differentiate(&self, examples: &Range<usize>, scores: &mut Array2<f32>) -> f64 {
+    pub fn differentiate(&self, examples: &Range<usize>, scores: &mut [f32]) -> f64 {
         let mut loss = 0.0;
-        for (mut row, example) in scores.rows_mut().into_iter().zip(examples.clone()) {
+        for (row, example) in scores.chunks_exact_mut(outputs(self.classes)).zip(examples.clone()) {
             match self.targets {
                 Targets::Numbers(numbers) => {
                     let error = f64::from(row[0]) - numbers[example];
@@ -202,10 +197,10 @@ impl Sample<'_> {
                     let target = classes[example] as usize;
                     let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                     let own = row[target];
-                    row.mapv_inplace(|score| (score - largest).exp());
-                    let sum = row.sum();
+                    row.iter_mut().for_each(|score| *score = (*score - largest).exp());
+                    let sum: f32 = row.iter().sum();
                     loss += f64::from(sum).ln() + f64::from(largest - own);
-                    row.mapv_inplace(|share| share / sum);
+                    row.iter_mut().for_each(|share| *share /= sum);
                     row[target] -= 1.0;
                 }
             }
@@ -245,8 +240,4 @@ pub fn predict(scores: &[f32], classes: usize) -> Predicted {
             Predicted { class: class as u32, value: 1.0 / sum }
         }
     }
-}
-
-fn view(rows: &[f32], columns: usize) -> ArrayView2<'_, f32> {
-    ArrayView2::from_shape((rows.len() / columns, columns), rows).unwrap_or_else(|_| unreachable!("rows are whole"))
 }

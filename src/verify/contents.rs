@@ -130,7 +130,15 @@ fn read(manifest: &Value, findings: &mut Findings) -> Option<Contents> {
     let files = files.map_err(|problem| findings.add(problem)).ok()?;
     let input_sha256 = input.unwrap_or_default().sha256;
     let origin = Origin { layerwise, instruction_set, input_sha256, model };
-    Some(Contents { texts_crc32: checksums.get(TEXTS).copied(), plan, counts, first_row, planned: arrays, origin, files })
+    Some(Contents {
+        texts_crc32: checksums.get(TEXTS).copied(),
+        plan,
+        counts,
+        first_row,
+        planned: arrays,
+        origin,
+        files,
+    })
 }
 
 /// The key `input`.

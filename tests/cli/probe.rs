@@ -243,7 +243,7 @@ fn lists_of_labels_match_the_words() {
     desk.types("probe means").fails().says("extract with --emit word");
     desk.types("extract -q -i texts.jsonl --pretokenized -e word -o words").succeeds();
     let lines = String::from_utf8(desk.read("words/texts.jsonl")).expect("UTF-8");
-    let longer = lines.replacen(r#"["A","B"]"#, r#"["A","B","A"]"#, 1);
+    let longer = lines.replacen(r#"["A", "B"]"#, r#"["A", "B", "A"]"#, 1);
     assert_ne!(lines, longer);
     desk.put("words/texts.jsonl", longer);
     desk.types("probe words").fails().says_all(&["line 1", "3 entries, and the text has 2 words"]);
