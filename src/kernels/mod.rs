@@ -27,12 +27,6 @@ use crate::spec::{Activation, Compute};
 
 pub use self::isa::{check as check_instruction_set, instruction_set};
 
-/// Runs `work` compiled for the instruction set in use; see `Isa::run` for what `work` must be.
-#[inline(always)]
-pub(crate) fn run<W: pulp::WithSimd>(work: W) -> W::Output {
-    isa::isa().run(work)
-}
-
 /// A tensor's numbers, without a copy where it lies in the CPU's memory in order.
 fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let all = storage.as_slice::<f32>()?;

@@ -4,10 +4,11 @@
 //! covariance, each scaled by its curvature, it is nearly round. This changes the way to the optimum, not the optimum.
 
 use nalgebra::{DMatrix, SymmetricEigen};
-use ndarray::{Array1, Array2, ArrayView2, linalg::general_mat_mul};
+use ndarray::{Array1, Array2};
 use rayon::prelude::*;
 
 use super::features::Features;
+use super::products;
 use crate::error::Result;
 
 /// Wider vectors are taken column by column: their eigenvectors would take longer than they save.
@@ -43,10 +44,9 @@ impl Basis {
             let range = start..(start + PIECE).min(features.examples());
             let (count, mut buffer) = (range.len(), Vec::new());
             let rows = features.rows(range, &mut buffer)?;
-            let rows =
-                ArrayView2::from_shape((count, columns), rows).unwrap_or_else(|_| unreachable!("it has its rows"));
+            let rows = products::rows(rows, columns);
             let mut product = Array2::<f32>::zeros((columns, columns));
-            general_mat_mul(1.0, &rows.t(), &rows, 0.0, &mut product);
+            products::multiply(rows.t(), rows, product.view_mut(), false);
             Ok((count, product))
         });
         // A few at a time: each product is a matrix.

@@ -126,6 +126,17 @@ pub struct Array {
 }
 
 impl Array {
+    /// A file of float32 numbers, (rows, columns), that vanishes with the process.
+    #[cfg(test)]
+    pub(super) fn of(numbers: &[f32], columns: usize) -> Self {
+        use std::io::Write;
+
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytemuck::cast_slice(numbers)).unwrap();
+        let rows = (numbers.len() / columns) as u64;
+        Self { file, path: "test".into(), start: 0, rows, columns, dtype: Dtype::F32 }
+    }
+
     /// Rows in all.
     pub fn rows(&self) -> u64 {
         self.rows

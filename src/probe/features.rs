@@ -69,10 +69,8 @@ impl Features {
                 let pieces = features.pieces(0..examples);
                 // Twice, so that a large mean takes no digits from a small deviation.
                 let mean = features.moments(&pieces)?.standard().mean;
-                features.standard = Standard { mean: mean.clone(), scale: vec![1.0; columns] };
-                let centred = features.moments(&pieces)?.standard();
-                let rest = centred.mean.iter().zip(mean);
-                Standard { mean: rest.map(|(rest, mean)| rest + mean).collect(), scale: centred.scale }
+                let scale = features.moments_about(&mean, &pieces)?.standard().scale;
+                Standard { mean, scale }
             }
         };
         features.standard = standard;
@@ -83,16 +81,11 @@ impl Features {
         Ok(features)
     }
 
-    /// From numbers in memory, (examples, columns), standardized.
+    /// From numbers, (examples, columns), standardized.
     #[cfg(test)]
-    pub(super) fn of(mut numbers: Vec<f32>, columns: usize) -> Self {
-        let examples = numbers.len() / columns;
-        let raw = Standard { mean: vec![0.0; columns], scale: vec![1.0; columns] };
-        let features = |numbers, standard| Self { store: Store::Memory(numbers), examples, columns, standard };
-        let all = 0..examples;
-        let standard = features(numbers.clone(), raw).moments(&[all]).unwrap().standard();
-        numbers.chunks_exact_mut(columns).for_each(|row| standard.apply(row));
-        features(numbers, standard)
+    pub(super) fn of(numbers: &[f32], columns: usize) -> Self {
+        let rows = 0..(numbers.len() / columns) as u64;
+        Self::load(Array::of(numbers, columns), rows.collect(), None, u64::MAX).unwrap()
     }
 
     /// Examples.
@@ -130,13 +123,20 @@ impl Features {
     /// # Errors
     /// Those of [`Array::read`].
     pub fn moments(&self, chunks: &[Range<usize>]) -> Result<Moments> {
+        self.moments_about(&vec![0.0; self.columns], chunks)
+    }
+
+    /// Sums over some examples less `centre`.
+    fn moments_about(&self, centre: &[f64], chunks: &[Range<usize>]) -> Result<Moments> {
         let of_chunk = |chunk: &Range<usize>| {
             let mut moments = Moments::new(self.columns);
             for row in self.rows(chunk.clone(), &mut Vec::new())?.chunks_exact(self.columns) {
                 moments.count += 1.0;
-                for ((sum, square), &value) in moments.sum.iter_mut().zip(&mut moments.squares).zip(row) {
-                    *sum += f64::from(value);
-                    *square += f64::from(value) * f64::from(value);
+                let sums = moments.sum.iter_mut().zip(&mut moments.squares);
+                for ((sum, square), (&value, centre)) in sums.zip(row.iter().zip(centre)) {
+                    let value = f64::from(value) - centre;
+                    *sum += value;
+                    *square += value * value;
                 }
             }
             Ok(moments)
@@ -208,16 +208,23 @@ mod tests {
     #[test]
     fn columns_have_mean_0_and_deviation_1() {
         let numbers: Vec<f32> = (0..300).flat_map(|i| [1000.0 + (i % 7) as f32, 5.0, -(i as f32)]).collect();
-        let features = Features::of(numbers, 3);
-        let standard = features.moments(&[0..100, 100..300]).unwrap().standard();
-        for column in [0, 2] {
-            assert!(standard.mean[column].abs() < 1e-5 && (standard.scale[column] - 1.0).abs() < 1e-5, "{standard:?}");
+        let load = |budget| Features::load(Array::of(&numbers, 3), (0..300).collect(), None, budget).unwrap();
+        for features in [load(u64::MAX), load(0)] {
+            let standard = features.moments(&[0..100, 100..300]).unwrap().standard();
+            for column in [0, 2] {
+                assert!(
+                    standard.mean[column].abs() < 1e-5 && (standard.scale[column] - 1.0).abs() < 1e-5,
+                    "{standard:?}"
+                );
+            }
+            assert_eq!((features.standard().scale[1], features.standard().mean[1]), (1.0, 5.0), "a constant stays");
+            let half = features.moments(&[0..100, 100..150]).unwrap().standard();
+            assert!(
+                (half.mean[2] - 0.866).abs() < 0.01,
+                "the first half of a falling column lies above its mean: {half:?}"
+            );
         }
-        assert_eq!((features.standard().scale[1], features.standard().mean[1]), (1.0, 5.0), "a constant stays");
-        let half = features.moments(&[0..100, 100..150]).unwrap().standard();
-        assert!(
-            (half.mean[2] - 0.866).abs() < 0.01,
-            "the first half of a falling column lies above its mean: {half:?}"
-        );
+        let (mut kept, mut read) = (Vec::new(), Vec::new());
+        assert_eq!(load(u64::MAX).rows(3..200, &mut kept).unwrap(), load(0).rows(3..200, &mut read).unwrap());
     }
 }

@@ -126,9 +126,11 @@ impl Layers<'_> {
         let of_part = |chunks: &[Range<usize>]| {
             let mut loss = 0.0;
             let (mut sum, mut of_layers) = (Linear::zeros(dim.0, dim.1), vec![0.0; weights.len()]);
-            let (mut gradient, mut buffer) = (vec![0.0_f32; dim.0 * dim.1], Vec::new());
+            let mut gradient = vec![0.0_f32; dim.0 * dim.1];
+            let (mut pull, mut buffer) = (Vec::new(), Vec::new());
             for chunk in chunks {
                 let mixed = self.mixed(chunk, weights)?;
+                pull.resize(mixed.len(), 0.0);
                 let mut slopes = single.forward(&mixed);
                 loss += sample.differentiate(chunk, &mut slopes);
                 gradient.fill(0.0);
@@ -138,10 +140,13 @@ impl Layers<'_> {
                     sum.bias.iter_mut().zip(slopes).for_each(|(sum, &slope)| *sum += f64::from(slope));
                 }
                 // How the loss changes with each mixed number, (examples, columns).
-                let of_outputs: Vec<f32> =
-                    (0..dim.0).flat_map(|output| slopes.iter().skip(output).step_by(dim.0).copied()).collect();
-                let mut pull = vec![0.0; mixed.len()];
-                products::add_gradient(&of_outputs, &single.weights, dim.1, &mut pull);
+                let weights = products::rows(&single.weights, dim.1);
+                products::multiply(
+                    products::rows(&slopes, dim.0),
+                    weights,
+                    products::rows_mut(&mut pull, dim.1),
+                    false,
+                );
                 for (features, of_layer) in self.features.iter().zip(&mut of_layers) {
                     let rows = features.rows(chunk.clone(), &mut buffer)?;
                     *of_layer += products::dot(&pull, rows);
