@@ -9,6 +9,7 @@ use crate::input::Record;
 use crate::probe::heads::Head;
 use crate::probe::report::Report;
 use crate::probe::task::Task;
+use crate::spec::Emit;
 use crate::tokens::Encoded;
 
 /// Applies a head.
@@ -34,8 +35,8 @@ pub(super) enum Found<'a> {
     Class { label: &'a str, probability: f32, probabilities: Probabilities<'a> },
     /// A number.
     Number { value: f32 },
-    /// Numbers, one for each word.
-    Numbers { values: Vec<f32> },
+    /// Numbers of words.
+    Numbers { words: Vec<NumberOf> },
     /// Tags.
     Words {
         words: Vec<Word<'a>>,
@@ -66,6 +67,15 @@ pub(super) struct Word<'a> {
     pub(super) probability: f32,
 }
 
+/// A word with its number, likewise.
+#[derive(Debug, Serialize)]
+pub(super) struct NumberOf {
+    pub(super) text: String,
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) value: f32,
+}
+
 /// An entity, likewise. Its probability is that of its least certain word.
 #[derive(Debug, Serialize)]
 pub(super) struct Span<'a> {
@@ -88,15 +98,16 @@ impl<'a> Labels<'a> {
     {
         let found = match self.report.task {
             Task::Tagging { .. } => self.words(record, encoded, vectors),
-            Task::Regression => {
-                let mut values = vectors.chunks_exact(self.head.columns).map(|vector| self.head.scores(vector)[0]);
-                match (self.report.emit, values.next()) {
-                    (crate::spec::Emit::Word, first) => {
-                        Found::Numbers { values: first.into_iter().chain(values).collect() }
-                    }
-                    (_, first) => Found::Number { value: first.unwrap_or(0.0) },
-                }
+            Task::Regression if self.report.emit == Emit::Word => {
+                let text = Text::of(record);
+                let words = places(encoded).into_iter().zip(vectors.chunks_exact(self.head.columns));
+                let words = words.filter_map(|(place, vector)| {
+                    let (start, end) = place?;
+                    Some(NumberOf { text: text.slice(start, end), start, end, value: self.head.scores(vector)[0] })
+                });
+                Found::Numbers { words: words.collect() }
             }
+            Task::Regression => Found::Number { value: self.head.scores(vectors)[0] },
             Task::Classification => {
                 let probabilities = softmax(&self.head.scores(vectors));
                 let best = best(&probabilities);
@@ -115,27 +126,16 @@ impl<'a> Labels<'a> {
     where
         'a: 't,
     {
-        let characters: Vec<char> = text_of(record).chars().collect();
-        let slice = |start: usize, end: usize| {
-            characters[start.min(characters.len())..end.min(characters.len())].iter().collect::<String>()
-        };
-        // Where each word is; words without a token have no vector and get no label.
-        let mut places: Vec<Option<(usize, usize)>> = vec![None; encoded.tokens.word_count as usize];
-        for (&word, offsets) in encoded.tokens.words.iter().zip(&encoded.offsets) {
-            if let (Some((start, end)), true) = (*offsets, word != SPECIAL) {
-                let place = &mut places[word as usize];
-                *place = Some(place.map_or((start, end), |(first, last)| (first.min(start), last.max(end))));
-            }
-        }
-        let words: Vec<Word<'t>> = places
-            .iter()
+        let text = Text::of(record);
+        let words: Vec<Word<'t>> = places(encoded)
+            .into_iter()
             .zip(vectors.chunks_exact(self.head.columns))
             .filter_map(|(place, vector)| {
-                let (start, end) = (*place)?;
+                let (start, end) = place?;
                 let probabilities = softmax(&self.head.scores(vector));
                 let best = best(&probabilities);
                 Some(Word {
-                    text: slice(start, end),
+                    text: text.slice(start, end),
                     start,
                     end,
                     label: &self.report.classes[best],
@@ -149,12 +149,37 @@ impl<'a> Labels<'a> {
                 let of = &words[entity.start..entity.end];
                 let (start, end) = (of[0].start, of[of.len() - 1].end);
                 let probability = of.iter().map(|word| word.probability).fold(1.0, f32::min);
-                Span { label: entity.kind, start, end, text: slice(start, end), probability }
+                Span { label: entity.kind, start, end, text: text.slice(start, end), probability }
             });
             spans.collect()
         });
         Found::Words { words, entities }
     }
+}
+
+/// A text by its characters.
+struct Text(Vec<char>);
+
+impl Text {
+    fn of(record: &Record) -> Self {
+        Self(text_of(record).chars().collect())
+    }
+
+    fn slice(&self, start: usize, end: usize) -> String {
+        self.0[start.min(self.0.len())..end.min(self.0.len())].iter().collect()
+    }
+}
+
+/// Where each word is; a word without a token has no vector, and gets no label.
+fn places(encoded: &Encoded) -> Vec<Option<(usize, usize)>> {
+    let mut places: Vec<Option<(usize, usize)>> = vec![None; encoded.tokens.word_count as usize];
+    for (&word, offsets) in encoded.tokens.words.iter().zip(&encoded.offsets) {
+        if let (Some((start, end)), true) = (*offsets, word != SPECIAL) {
+            let place = &mut places[word as usize];
+            *place = Some(place.map_or((start, end), |(first, last)| (first.min(start), last.max(end))));
+        }
+    }
+    places
 }
 
 fn softmax(scores: &[f32]) -> Vec<f32> {

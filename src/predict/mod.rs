@@ -25,7 +25,6 @@ use crate::output::Sink;
 use crate::plan::Plan;
 use crate::probe::heads::{self, Head};
 use crate::probe::report::{FORMAT_VERSION, LayerReport, REPORT, Report};
-use crate::probe::task::Task;
 use crate::spec::{Emit, Overflow};
 use crate::tokens::{Encoded, Tokenizer};
 use crate::vectors::Vectors;
@@ -214,10 +213,13 @@ fn plan(
     if report.emit == Emit::Sentence {
         plan.sentence = checkpoint.sentence_recipe()?;
     }
-    if args.pair_column.is_some() && matches!(report.task, Task::Tagging { .. }) {
-        return Err(Error::Usage("--pair-column: words are tagged in single texts".to_owned()));
+    match (&plan.columns.pair_column, &args.pair_column) {
+        (None, Some(_)) => Err(Error::Usage("--pair-column: the report was learned from single texts".to_owned())),
+        (Some(column), None) => Err(Error::Usage(format!(
+            "the report was learned from pairs of texts: give pairs, in a table or JSON Lines, and name the column of the second text as --pair-column does (there it was `{column}`)"
+        ))),
+        _ => Ok(plan),
     }
-    Ok(plan)
 }
 
 fn check_width(directory: &Path, plan: &Plan, head: &Head) -> Result<()> {

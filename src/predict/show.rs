@@ -20,7 +20,11 @@ pub(super) fn text(labelled: &Labelled<'_>) -> String {
             writeln!(out, "{green}{label}{green:#}\t{probability:.3}\t{}", shown(labelled.text))
         }
         Found::Number { value } => writeln!(out, "{green}{value:.4}{green:#}\t{}", shown(labelled.text)),
-        Found::Numbers { values } => writeln!(out, "{}\t{values:.3?}", shown(labelled.text)),
+        Found::Numbers { words } => {
+            let numbers: Vec<String> =
+                words.iter().map(|word| format!("{}/{green}{:.3}{green:#}", word.text, word.value)).collect();
+            writeln!(out, "{}", numbers.join(" "))
+        }
         Found::Words { words, entities: None } => {
             let tagged: Vec<String> =
                 words.iter().map(|word| format!("{}/{green}{}{green:#}", word.text, word.label)).collect();

@@ -40,7 +40,7 @@ impl Basis {
         let pieces = features.examples().div_ceil(PIECE);
         let step = (pieces / (EXAMPLES_A_COLUMN * columns).div_ceil(PIECE)).max(1);
         let starts: Vec<usize> = (0..pieces).step_by(step).map(|piece| piece * PIECE).collect();
-        let products = starts.par_iter().map(|&start| {
+        let product = |&start: &usize| {
             let range = start..(start + PIECE).min(features.examples());
             let (count, mut buffer) = (range.len(), Vec::new());
             let rows = features.rows(range, &mut buffer)?;
@@ -48,12 +48,14 @@ impl Basis {
             let mut product = Array2::<f32>::zeros((columns, columns));
             products::multiply(rows.t(), rows, product.view_mut(), false);
             Ok((count, product))
-        });
-        // A few at a time: each product is a matrix.
+        };
         let (mut sum, mut count) = (Array2::<f64>::zeros((columns, columns)), 0);
-        for product in products.collect::<Result<Vec<_>>>()? {
-            count += product.0;
-            sum.zip_mut_with(&product.1, |sum, &value| *sum += f64::from(value));
+        // A few at a time: each product is a matrix.
+        for starts in starts.chunks(rayon::current_num_threads()) {
+            for product in starts.par_iter().map(product).collect::<Result<Vec<_>>>()? {
+                count += product.0;
+                sum.zip_mut_with(&product.1, |sum, &value| *sum += f64::from(value));
+            }
         }
         let covariance = DMatrix::from_fn(columns, columns, |i, j| sum[(i, j)] / count as f64);
         let eigen = SymmetricEigen::new(covariance);

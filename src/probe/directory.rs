@@ -101,9 +101,14 @@ impl Directory {
             .into_iter()
             .filter(|key| ours(self, key) != ours(other, key))
             .map(|key| format!("--{} ({} and {})", key.replace('_', "-"), ours(self, key), ours(other, key)));
+        let pairs = |directory: &Self| directory.plan.columns.pair_column.is_some();
+        let paired =
+            (pairs(self) != pairs(other)).then(|| "--pair-column (pairs of texts, and single texts)".to_owned());
+        let merged = (self.plan.combine.is_some() && self.plan.layers != other.plan.layers)
+            .then(|| format!("--layers ({:?} and {:?})", self.plan.layers, other.plan.layers));
         let model = (self.model.sha256 != other.model.sha256)
             .then(|| format!("the model ({} and {})", self.model.id, other.model.id));
-        model.into_iter().chain(options).collect()
+        model.into_iter().chain(options).chain(merged).chain(paired).collect()
     }
 
     /// What decides how a text becomes vectors, for a report.

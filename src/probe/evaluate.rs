@@ -1,5 +1,6 @@
 //! One layer: the strength chosen, a probe fitted, and what it predicts for texts it has not seen.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use super::basis::Basis;
 use super::control::Control;
 use super::directory::Directory;
 use super::features::{Features, Moments, Standard};
-use super::fit::{Fit, fit, head};
+use super::fit::{Fit, fit, fit_nearly, head};
 use super::folds::Folds;
 use super::labels::{Labelled, check_rows};
 use super::objective::{Linear, Predicted, Sample};
@@ -18,7 +19,8 @@ use super::task::{Classes, Targets, Task};
 use crate::error::Result;
 use crate::plan::ArrayPlan;
 
-/// Strengths that a search goes on for without finding a better one.
+/// Strengths worse than the best so far that end a search. Equal ones do not count: very strict probes all say what is most
+/// frequent.
 const PATIENCE: usize = 2;
 
 /// A directory with its labels.
@@ -135,7 +137,8 @@ impl Setup<'_> {
         };
         let other = |side: &Side<'_>| -> Result<(Features, Folds)> {
             let folds = Folds::one(&side.labels.starts);
-            Ok((self.load(side, array, &folds.order, Some(features.standard()), self.budget)?, folds))
+            let budget = self.budget.saturating_sub(features.bytes_held());
+            Ok((self.load(side, array, &folds.order, Some(features.standard()), budget)?, folds))
         };
         let on_dev = match &self.dev {
             Some(dev) => Some(training.choose_on(dev, other(dev)?)?),
@@ -156,13 +159,13 @@ impl Setup<'_> {
             (strengths.clone(), Some(training.predict_folds(&strengths)?), None)
         };
         let strength = median(&strengths);
-        let fitted = training.fit(&training.targets, &[], strength, None)?;
+        let fitted = training.fit(&training.targets, &[], strength)?;
         let (predicted, control) = match (predicted, control) {
             (Some(both), _) => both,
             (None, Some((test, (features, folds)))) => {
                 let sample = self.sample_of(&features, &test.targets, &folds);
                 let control = match &training.control {
-                    Some(control) => Some(sample.predict(&training.fit(control, &[], strength, None)?.linear)?),
+                    Some(control) => Some(sample.predict(&training.fit(control, &[], strength)?.linear)?),
                     None => None,
                 };
                 (sample.predict(&fitted.linear)?, control)
@@ -212,8 +215,12 @@ impl Training<'_> {
         Sample { features: self.features, targets, chunks, standard, count, classes: self.setup.classes.known }
     }
 
-    fn fit(&self, targets: &Targets, without: &[usize], strength: f64, start: Option<&Linear>) -> Result<Fit> {
-        fit(&self.sample(targets, without), self.basis, strength, start)
+    fn fit(&self, targets: &Targets, without: &[usize], strength: f64) -> Result<Fit> {
+        fit(&self.sample(targets, without), self.basis, strength)
+    }
+
+    fn fit_nearly(&self, without: &[usize], strength: f64, start: Option<&Fit>) -> Result<Fit> {
+        fit_nearly(&self.sample(&self.targets, without), self.basis, strength, start.map(|fit| &fit.linear))
     }
 
     /// What a probe that was fitted without some folds predicts for one of them.
@@ -244,10 +251,9 @@ impl Training<'_> {
         }
         let mut search = Search::new(left_out.len());
         for &strength in strengths {
-            let fitted = fits.par_iter().map(|(without, last)| {
-                let start = last.as_ref().map(|fit| &fit.linear);
-                Ok((without.clone(), Some(self.fit(&self.targets, without, strength, start)?)))
-            });
+            let fitted = fits
+                .par_iter()
+                .map(|(without, last)| Ok((without.clone(), Some(self.fit_nearly(without, strength, last.as_ref())?))));
             fits = fitted.collect::<Result<_>>()?;
             let scores = left_out.par_iter().map(|set| {
                 let mut predicted = Vec::new();
@@ -291,7 +297,7 @@ impl Training<'_> {
             if strengths.len() == 1 {
                 return Ok(strength);
             }
-            let fitted = self.fit(&self.targets, &[], strength, last.as_ref().map(|fit| &fit.linear))?;
+            let fitted = self.fit_nearly(&[], strength, last.as_ref())?;
             let predicted = sample.predict(&fitted.linear)?;
             let starts = dev.labels.starts.clone();
             let judged = Judged::new(self.setup.task, &self.setup.classes.names, starts, &dev.targets, &predicted);
@@ -308,7 +314,7 @@ impl Training<'_> {
     fn predict_folds(&self, strengths: &[f64]) -> Result<(Vec<Predicted>, Option<Vec<Predicted>>)> {
         let in_order = |targets: &Targets| -> Result<Vec<Predicted>> {
             let folds = strengths.par_iter().enumerate().map(|(fold, &strength)| {
-                let fitted = self.fit(targets, &[fold], strength, None)?;
+                let fitted = self.fit(targets, &[fold], strength)?;
                 self.predict(&fitted, &[fold], fold)
             });
             let folds = folds.collect::<Result<Vec<_>>>()?.concat();
@@ -324,7 +330,7 @@ impl Training<'_> {
 
 /// A search for the best strengths, from the strictest to the laxest.
 struct Search {
-    /// Score and strength of the best so far, and how many have come since.
+    /// Score and strength of the best so far, and how many worse ones have come since.
     best: Vec<(f64, f64, usize)>,
 }
 
@@ -336,7 +342,11 @@ impl Search {
     /// Takes the scores of a strength. Of equal ones the stricter is better.
     fn is_over(&mut self, strength: f64, scores: &[f64]) -> bool {
         for (best, &score) in self.best.iter_mut().zip(scores) {
-            *best = if score > best.0 { (score, strength, 0) } else { (best.0, best.1, best.2 + 1) };
+            *best = match score.total_cmp(&best.0) {
+                Ordering::Greater => (score, strength, 0),
+                Ordering::Equal => *best,
+                Ordering::Less => (best.0, best.1, best.2 + 1),
+            };
         }
         self.best.iter().all(|best| best.2 >= PATIENCE)
     }
@@ -347,8 +357,26 @@ impl Search {
 }
 
 /// The lower of the two in the middle, where there are two.
-fn median(values: &[f64]) -> f64 {
+pub(super) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted[(sorted.len() - 1) / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn search(scores: &[f64]) -> (f64, usize) {
+        let mut search = Search::new(1);
+        let ended = (0..scores.len()).find(|&i| search.is_over(i as f64, &scores[i..=i]));
+        (search.best()[0], ended.map_or(scores.len(), |last| last + 1))
+    }
+
+    #[test]
+    fn a_search_ends_when_it_gets_worse_and_not_before() {
+        assert_eq!(search(&[0.9, 0.9, 0.9, 0.9, 0.95, 0.94, 0.93, 0.99]), (4.0, 7), "strict ones that say the same");
+        assert_eq!(search(&[0.5, 0.7, 0.6, 0.7, 0.6, 0.8]), (1.0, 5), "the stricter of equals");
+        assert_eq!(search(&[0.0, 0.0, 0.0]), (0.0, 3));
+    }
 }

@@ -98,6 +98,11 @@ impl Features {
         self.columns
     }
 
+    /// Bytes of vectors in memory.
+    pub fn bytes_held(&self) -> u64 {
+        if let Store::Memory(numbers) = &self.store { 4 * numbers.len() as u64 } else { 0 }
+    }
+
     /// What the vectors are standardized with.
     pub fn standard(&self) -> &Standard {
         &self.standard

@@ -3,6 +3,7 @@
 //! The optimum is scikit-learn's: mean loss + ‖weights‖² / (2 · C · examples), biases free. In these coordinates the loss
 //! is nearly round, so some ten steps suffice where hundreds would be needed along the columns.
 
+use std::ops::Range;
 use std::sync::Mutex;
 
 use argmin::core::{CostFunction, Executor, Gradient, State};
@@ -11,13 +12,15 @@ use argmin::solver::quasinewton::LBFGS;
 use ndarray::{Array1, Array2, Axis, s};
 
 use super::basis::Basis;
-use super::objective::{Linear, Sample};
-use super::task::Targets;
+use super::objective::{Linear, Sample, outputs};
+use super::task::{Targets, Unit};
 use crate::error::{Error, Result};
 
 /// When the search for a probe ends. In these coordinates half the square of the gradient's length is about what the loss is
 /// above its minimum: some 1e-7.
 const EXACT: Patience = Patience { gradient: 4e-4, loss: 1e-10, steps: 500, rounds: 3 };
+/// When it ends where strengths are compared: some 1e-5 above the minimum, which no score on other texts can tell.
+const NEAR: Patience = Patience { gradient: 4e-3, loss: 1e-7, steps: 200, rounds: 1 };
 /// Steps that L-BFGS remembers.
 const MEMORY: usize = 10;
 /// The least variance that a class is taken to have, so that one with a single example has finite coordinates.
@@ -36,25 +39,45 @@ pub struct Fit {
     pub converged: bool,
 }
 
-/// Minimizes a sample's loss at a strength C, from `start` or from zero.
+/// Minimizes a sample's loss at a strength C.
 ///
 /// # Errors
 /// Those of reading features.
-pub fn fit(sample: &Sample<'_>, basis: &Basis, strength: f64, start: Option<&Linear>) -> Result<Fit> {
-    let (outputs, columns) = (super::objective::outputs(sample.classes), sample.features.columns());
+pub fn fit(sample: &Sample<'_>, basis: &Basis, strength: f64) -> Result<Fit> {
+    search(sample, basis, strength, None, EXACT)
+}
+
+/// As [`fit`], from `start` or from zero, and as near as comparing strengths needs.
+///
+/// # Errors
+/// Those of reading features.
+pub fn fit_nearly(sample: &Sample<'_>, basis: &Basis, strength: f64, start: Option<&Linear>) -> Result<Fit> {
+    search(sample, basis, strength, start, NEAR)
+}
+
+fn search(
+    sample: &Sample<'_>,
+    basis: &Basis,
+    strength: f64,
+    start: Option<&Linear>,
+    patience: Patience,
+) -> Result<Fit> {
+    let unit = Unit::of(sample.targets, &sample.chunks);
+    let targets = unit.apply(sample.targets);
+    let sample = &Sample { targets: &targets, ..sample.clone() };
     let penalty = 1.0 / (strength * sample.count as f64);
-    let scales = Scales::new(curvatures(sample, outputs), basis, penalty);
+    let scales = Scales::new(curvatures(sample.targets, &sample.chunks, sample.classes), basis, penalty);
     let problem = Problem { sample, basis, scales, penalty, last: Mutex::new(None), failure: Mutex::new(None) };
-    let zeros = Linear::zeros(outputs, columns);
-    let start = problem.flatten(start.unwrap_or(&zeros), true);
-    let solved = minimize(&problem, start, EXACT);
+    let zeros = || Linear::zeros(outputs(sample.classes), sample.features.columns());
+    let start = problem.flatten(&start.map_or_else(zeros, |start| unit.redo(start)), true);
+    let solved = minimize(&problem, start, patience);
     if let Some(error) = problem.failure.lock().ok().and_then(|mut failure| failure.take()) {
         return Err(error);
     }
     let solved = solved.map_err(|error| Error::Probe(format!("a fit failed: {error}")))?;
     Ok(Fit {
-        linear: problem.linear(&solved.best),
-        loss: solved.loss,
+        linear: unit.undo(&problem.linear(&solved.best)),
+        loss: unit.undo_square(solved.loss),
         steps: solved.steps,
         converged: solved.converged,
     })
@@ -117,14 +140,16 @@ where
 /// At the start it is the variance of the class, and for two classes little less at the end. Of many classes most are told
 /// apart better, frequent ones most of all: on parts of speech the curvature at the optimum is a tenth to a half of the
 /// variance. A tenth of its root takes half as many steps there as the variance itself, and as many as the true diagonal.
-fn curvatures(sample: &Sample<'_>, outputs: usize) -> Array1<f64> {
-    let Targets::Classes(classes) = sample.targets else { return Array1::ones(outputs) };
-    let mut counts = vec![0.0; sample.classes];
-    for example in sample.chunks.iter().cloned().flatten() {
-        counts[classes[example] as usize] += 1.0;
+pub(super) fn curvatures(targets: &Targets, chunks: &[Range<usize>], classes: usize) -> Array1<f64> {
+    let outputs = outputs(classes);
+    let Targets::Classes(targets) = targets else { return Array1::ones(outputs) };
+    let mut counts = vec![0.0; classes];
+    for example in chunks.iter().cloned().flatten() {
+        counts[targets[example] as usize] += 1.0;
     }
+    let all: f64 = counts.iter().sum();
     let curvature = |count: f64| {
-        let share = count / sample.count as f64;
+        let share = count / all;
         let variance = (share * (1.0 - share)).max(LEAST_VARIANCE);
         if outputs == 1 { variance } else { 0.1 * variance.sqrt() }
     };
@@ -218,6 +243,12 @@ pub(super) fn evaluated<T>(
     let mut last = last.lock().map_err(|_| poisoned())?;
     if last.as_ref().is_none_or(|(place, ..)| place != at) {
         match evaluate() {
+            // The search for a step would go on without end.
+            Ok((loss, _)) if !loss.is_finite() => {
+                *failure.lock().map_err(|_| poisoned())? =
+                    Some(Error::Probe(format!("a fit came to a loss of {loss}; choose smaller values of --strength")));
+                return Err(poisoned());
+            }
             Ok((loss, gradient)) => *last = Some((at.to_vec(), loss, gradient)),
             Err(error) => {
                 *failure.lock().map_err(|_| poisoned())? = Some(error);
@@ -333,7 +364,7 @@ mod tests {
         for (classes, strength) in [(2, 0.01), (2, 100.0), (4, 0.01), (4, 10.0)] {
             let targets = classes_of(&features, classes);
             let sample = sample(&features, &targets, classes as usize);
-            let fitted = fit(&sample, &basis, strength, None).unwrap();
+            let fitted = fit(&sample, &basis, strength).unwrap();
             let penalty = 1.0 / (strength * EXAMPLES as f64);
             let (_, mut gradient) = sample.loss_and_gradient(&fitted.linear).unwrap();
             gradient.weights.scaled_add(penalty, &fitted.linear.weights);
@@ -341,8 +372,10 @@ mod tests {
                 gradient.weights.iter().chain(&gradient.bias).fold(0.0, |largest: f64, value| largest.max(value.abs()));
             assert!(fitted.converged && largest < 2e-4, "{classes} {strength}: {largest}");
             assert!(fitted.steps < 40, "{classes} {strength}: {} steps", fitted.steps);
-            let warm = fit(&sample, &basis, strength, Some(&fitted.linear)).unwrap();
+            let warm = search(&sample, &basis, strength, Some(&fitted.linear), EXACT).unwrap();
             assert!(warm.steps <= 2 && (warm.loss - fitted.loss).abs() < 1e-6, "{} steps", warm.steps);
+            let near = fit_nearly(&sample, &basis, strength, None).unwrap();
+            assert!(near.steps <= fitted.steps && near.loss - fitted.loss < 1e-4, "{} {}", near.loss, fitted.loss);
         }
     }
 
@@ -354,7 +387,8 @@ mod tests {
         let x = DMatrix::from_fn(EXAMPLES, COLUMNS, |i, j| f64::from(rows[i * COLUMNS + j]));
         let y: Vec<f64> = (0..EXAMPLES).map(|i| 3.0 + 2.0 * x[(i, 0)] - x[(i, 3)] + 0.1 * (i as f64).sin()).collect();
         let targets = Targets::Numbers(y.clone());
-        let fitted = fit(&sample(&features, &targets, 0), &Basis::of(&features).unwrap(), 0.1, None).unwrap();
+        let basis = Basis::of(&features).unwrap();
+        let fitted = fit(&sample(&features, &targets, 0), &basis, 0.1).unwrap();
         let mean = y.iter().sum::<f64>() / EXAMPLES as f64;
         let centred = DVector::from_iterator(EXAMPLES, y.iter().map(|y| y - mean));
         let ridge = x.transpose() * &x + DMatrix::identity(COLUMNS, COLUMNS) * 10.0;
@@ -363,5 +397,15 @@ mod tests {
             assert!((found - expected).abs() < 1e-3, "{found} {expected}");
         }
         assert!((fitted.linear.bias[0] - mean).abs() < 1e-3);
+        // The same in another unit.
+        for unit in [1e-6, 1e6] {
+            let targets = Targets::Numbers(y.iter().map(|y| (y - 5.0) * unit).collect());
+            let scaled = fit(&sample(&features, &targets, 0), &basis, 0.1).unwrap();
+            assert!(scaled.converged && (scaled.loss / unit / unit - fitted.loss).abs() < 1e-4 * fitted.loss);
+            for (found, expected) in scaled.linear.weights.iter().zip(&fitted.linear.weights) {
+                assert!((found / unit - expected).abs() < 1e-3, "{found} {expected}");
+            }
+            assert!((scaled.linear.bias[0] / unit - mean + 5.0).abs() < 1e-3);
+        }
     }
 }

@@ -32,6 +32,8 @@ pub struct Labelled {
     pub of_words: bool,
     /// Of labels that are lists: the word of each example, as an index into `vocabulary`.
     pub words: Vec<u32>,
+    /// Likewise, the number of the word in its text.
+    pub word_ids: Vec<u32>,
     /// Words, each once.
     pub vocabulary: Vec<String>,
     /// Words that have no vector, as the text was cut before them or the tokenizer deletes them; they are left out.
@@ -73,22 +75,26 @@ pub fn read(directory: &Directory, name: &str, choice: TaskChoice) -> Result<Lab
         offsets: None,
         missing: Vec::new(),
         missing_count: 0,
-        first_text: true,
+        has_labels: false,
+    };
+    let of_count = |lines: String| Error::Output {
+        path: path.clone(),
+        problem: format!("has {lines} lines; expected {}; see `layerwise verify`", directory.counts.texts),
     };
     let mut number = 0_u64;
     for line in BufReader::with_capacity(1 << 16, file).lines() {
         let line = line.map_err(Error::io("read", &path))?;
         number += 1;
+        if number > directory.counts.texts {
+            return Err(of_count(format!("more than {}", directory.counts.texts)));
+        }
         let of_line =
             |problem: String| Error::Output { path: path.clone(), problem: format!("line {number}: {problem}") };
         let line: Map<String, Value> = serde_json::from_str(&line).map_err(|error| of_line(error.to_string()))?;
         reader.take(line).map_err(of_line)?;
     }
     if number != directory.counts.texts {
-        return Err(Error::Output {
-            path,
-            problem: format!("has {number} lines; expected {}; see `layerwise verify`", directory.counts.texts),
-        });
+        return Err(of_count(number.to_string()));
     }
     reader.finish()
 }
@@ -125,7 +131,8 @@ struct Reader<'a> {
     /// Rows of texts without a label, the first few.
     missing: Vec<u64>,
     missing_count: u64,
-    first_text: bool,
+    /// Whether a text with a label has been read.
+    has_labels: bool,
 }
 
 impl Reader<'_> {
@@ -143,26 +150,33 @@ impl Reader<'_> {
                 }
             }
             Some(Value::Array(list)) => {
-                if self.first_text {
+                if !self.has_labels {
                     self.offsets = Some(word_offsets(self.directory)?);
                     self.labels.of_words = true;
                 }
                 let Some(offsets) = self.offsets.take() else {
-                    return Err(format!("{} of row {row} is a list, and those before are not", self.name));
+                    return Err(format!(
+                        "{} of row {row} is a list, and those before are not; expected one label for each text, or a list of labels for the words of each",
+                        self.name
+                    ));
                 };
                 let taken = self.take_words(&line, row, &list, offsets[text]..offsets[text + 1]);
                 self.offsets = Some(offsets);
+                self.has_labels = true;
                 taken?;
             }
             Some(value) => {
                 if self.offsets.is_some() {
-                    return Err(format!("{} of row {row} is no list, and those before are", self.name));
+                    return Err(format!(
+                        "{} of row {row} is no list, and those before are; expected one label for each text, or a list of labels for the words of each",
+                        self.name
+                    ));
                 }
+                self.has_labels = true;
                 self.labels.rows.push(text as u64);
                 self.take_label(&value, row)?;
             }
         }
-        self.first_text = false;
         self.labels.starts.push(self.labels.rows.len());
         Ok(())
     }
@@ -197,6 +211,7 @@ impl Reader<'_> {
             };
             let index = self.vocabulary.index(&text);
             self.labels.words.push(index);
+            self.labels.word_ids.push(word as u32);
             self.labels.rows.push(rows.start + word as u64);
             self.take_label(label, row)?;
         }

@@ -8,25 +8,22 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use argmin::core::{CostFunction, Gradient};
-use ndarray::Array1;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::basis::Basis;
 use super::features::Features;
-use super::fit::{Evaluated, Patience, Scales, evaluated, minimize};
-use super::objective::{Linear, Predicted, Sample, Single, outputs, predict};
+use super::fit::{Evaluated, Patience, Scales, curvatures, evaluated, minimize};
+use super::objective::{Linear, Predicted, Sample, Single, outputs, parts, predict};
 use super::products;
-use super::task::Targets;
+use super::task::{Targets, Unit};
 use crate::error::{Error, Result};
 
-/// Partial sums, as for a probe of one layer.
-const PARTS: usize = 64;
 /// When the search ends. The weights of neighbouring layers can stand in for each other at next to no loss, so they are sure
 /// to a few hundredths only, the centre of gravity to about a twentieth of a layer.
 const WEIGHTS: Patience = Patience { gradient: 2e-4, loss: 1e-8, steps: 200, rounds: 1 };
 /// When it ends where only what the mix predicts is wanted.
-const PREDICTIONS: Patience = Patience { gradient: 1e-3, loss: 1e-6, steps: 60, rounds: 1 };
+const PREDICTIONS: Patience = Patience { gradient: 1e-3, loss: 1e-6, steps: 200, rounds: 1 };
 /// A scalar is this many times its coordinate: the loss is that much less curved along scalars than along the probe's
 /// coordinates.
 const SCALAR: f64 = 10.0;
@@ -46,6 +43,8 @@ pub struct Fitted {
     /// The weight of each layer.
     pub weights: Vec<f64>,
     linear: Linear,
+    /// Whether the gradient came down to where it was to.
+    pub converged: bool,
 }
 
 /// Examples with the vectors of every layer.
@@ -68,20 +67,20 @@ impl Layers<'_> {
     /// # Errors
     /// Those of reading features.
     pub fn fit(&self, basis: &Basis, strength: f64, for_weights: bool) -> Result<Fitted> {
-        let (outputs, layers) = (outputs(self.classes), self.features.len());
+        let unit = Unit::of(self.targets, &self.chunks);
+        let targets = unit.apply(self.targets);
+        let layers = &Layers { targets: &targets, chunks: self.chunks.clone(), ..*self };
         let penalty = 1.0 / (strength * self.count as f64);
-        let curvatures = Array1::from_elem(outputs, 0.25);
-        let scales = Scales::new(curvatures, basis, penalty);
-        let problem =
-            Problem { layers: self, basis, scales, penalty, last: Mutex::new(None), failure: Mutex::new(None) };
-        let start = vec![0.0; outputs * (self.features[0].columns() + 1) + layers];
+        let scales = Scales::new(curvatures(layers.targets, &layers.chunks, layers.classes), basis, penalty);
+        let problem = Problem { layers, basis, scales, penalty, last: Mutex::new(None), failure: Mutex::new(None) };
+        let start = vec![0.0; outputs(self.classes) * (self.features[0].columns() + 1) + self.features.len()];
         let solved = minimize(&problem, start, if for_weights { WEIGHTS } else { PREDICTIONS });
         if let Some(error) = problem.failure.lock().ok().and_then(|mut failure| failure.take()) {
             return Err(error);
         }
         let solved = solved.map_err(|error| Error::Probe(format!("the mix of layers failed: {error}")))?;
         let (linear, weights) = problem.parts(&solved.best);
-        Ok(Fitted { weights, linear })
+        Ok(Fitted { weights, linear: unit.undo(&linear), converged: solved.converged })
     }
 
     /// What a mix predicts for the examples.
@@ -122,7 +121,7 @@ impl Layers<'_> {
         };
         let single = Single::of(linear);
         let dim = linear.weights.dim();
-        let per_part = self.chunks.len().div_ceil(PARTS).max(1);
+        let per_part = self.chunks.len().div_ceil(parts(dim.0 * dim.1)).max(1);
         let of_part = |chunks: &[Range<usize>]| {
             let mut loss = 0.0;
             let (mut sum, mut of_layers) = (Linear::zeros(dim.0, dim.1), vec![0.0; weights.len()]);

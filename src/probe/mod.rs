@@ -28,7 +28,7 @@ use std::path::Path;
 
 use self::control::Control;
 use self::directory::Directory;
-use self::evaluate::{Outcome, Setup, Side};
+use self::evaluate::{Outcome, Setup, Side, median};
 use self::folds::Folds;
 use self::labels::Labelled;
 use self::mix::{Layers, Mix};
@@ -121,7 +121,7 @@ pub fn run(args: &ProbeArgs, console: &Console) -> Result<()> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let mix = mixed(args, &setup, &arrays, &outcomes)?;
+    let mix = mixed(args, &setup, &arrays, &outcomes, console)?;
     let report = Report::new(args, &setup, &arrays, &outcomes, mix)?;
 
     if let Some(output) = &args.output {
@@ -243,11 +243,10 @@ fn folds(args: &ProbeArgs, train: &Directory, labels: &Labelled, targets: &Targe
     if folds < least {
         return Err(Error::Usage(format!("--folds {folds}: cross-validation here needs at least {least}")));
     }
-    if labels.texts.len() < folds {
-        return problem(format!(
-            "holds {} texts, fewer than the {folds} folds of cross-validation; {way_out}",
-            labels.texts.len()
-        ));
+    let texts = labels.starts.windows(2).filter(|ends| ends[0] < ends[1]).count();
+    if texts < folds {
+        let what = if labels.of_words { "texts with labelled words" } else { "texts" };
+        return problem(format!("holds {texts} {what}, fewer than the {folds} folds of cross-validation; {way_out}"));
     }
     let Targets::Classes(classes) = targets else { return Ok(Folds::of_texts(&labels.starts, &[], folds, args.seed)) };
     if labels.of_words {
@@ -277,6 +276,7 @@ fn mixed(
     setup: &Setup<'_>,
     arrays: &[ArrayPlan],
     outcomes: &[Outcome],
+    console: &Console,
 ) -> Result<Option<(Mix, f64, Scores)>> {
     let layers: Vec<usize> = arrays
         .iter()
@@ -285,14 +285,10 @@ fn mixed(
     if args.no_mix || layers.len() < 2 {
         return Ok(None);
     }
-    let gold = &setup.scored().targets;
-    let primary = |outcome: &Outcome| {
-        let judged = setup.judge(gold, &outcome.predicted);
-        judged.primary(&vec![1; judged.texts()])
-    };
-    let best = outcomes.iter().max_by(|a, b| primary(a).total_cmp(&primary(b)));
-    let strength = best.map_or(1.0, |outcome| outcome.strength);
-    let budget = setup.budget / layers.len() as u64;
+    // Not that of the best layer, which is known from the texts that are scored.
+    let strength = median(&outcomes.iter().map(|outcome| outcome.strength).collect::<Vec<_>>());
+    let sides = 1 + u64::from(setup.test.is_some());
+    let budget = setup.budget / (layers.len() as u64 * sides);
     let load = |side: &Side<'_>, order: &[u32]| {
         let each = arrays.iter().zip(outcomes);
         each.map(|(array, outcome)| setup.load(side, array, order, Some(&outcome.standard), budget))
@@ -310,6 +306,7 @@ fn mixed(
         classes,
     };
     let fitted = training(None).fit(&basis, strength, true)?;
+    let mut converged = fitted.converged;
     let predicted = if let Some(test) = &setup.test {
         let folds = Folds::one(&test.labels.starts);
         let features = load(test, &folds.order)?;
@@ -320,6 +317,7 @@ fn mixed(
         let mut in_order = vec![objective::Predicted { class: 0, value: 0.0 }; targets.count()];
         for fold in 0..setup.folds.ranges.len() {
             let fitted = training(Some(fold)).fit(&basis, strength, false)?;
+            converged &= fitted.converged;
             let held_out = Layers { chunks: setup.folds.chunks(|of| of == fold), ..training(None) };
             for (place, of) in setup.folds.ranges[fold].clone().zip(held_out.predict(&fitted)?) {
                 in_order[setup.folds.order[place] as usize] = of;
@@ -327,7 +325,10 @@ fn mixed(
         }
         in_order
     };
-    let judged = setup.judge(gold, &predicted);
+    if !converged {
+        console.warn("the fit of the mix has not converged; its score may be higher");
+    }
+    let judged = setup.judge(&setup.scored().targets, &predicted);
     let scores = judged.scores(&vec![1; judged.texts()]);
     Ok(Some((Mix::new(fitted.weights, &layers), strength, scores)))
 }

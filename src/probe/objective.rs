@@ -14,8 +14,12 @@ use super::products;
 use super::task::Targets;
 use crate::error::Result;
 
-/// Partial sums; fixed, so that sums come out the same with any number of threads.
-const PARTS: usize = 64;
+/// How many partial sums of so many numbers there are: by their size alone, so that sums come out the same with any number of
+/// threads, and not much memory's worth.
+pub(super) fn parts(numbers: usize) -> usize {
+    const MOST_BYTES: usize = 32 << 20;
+    (MOST_BYTES / (8 * numbers.max(1))).clamp(4, 64)
+}
 
 /// Examples to learn from, or to be judged.
 #[derive(Debug, Clone)]
@@ -125,7 +129,7 @@ impl Sample<'_> {
         let (outputs, columns) = linear.weights.dim();
         let function = self.standard.as_ref().map_or_else(|| linear.clone(), |standard| linear.before(standard));
         let single = Single::of(&function);
-        let per_part = self.chunks.len().div_ceil(PARTS).max(1);
+        let per_part = self.chunks.len().div_ceil(parts(outputs * columns)).max(1);
         let of_part = |chunks: &[Range<usize>]| {
             let mut sums = Sums { loss: 0.0, weights: Array2::zeros((outputs, columns)), bias: Array1::zeros(outputs) };
             let (mut buffer, mut gradient) = (Vec::new(), vec![0.0_f32; outputs * columns]);

@@ -2,7 +2,7 @@
 
 use plotters::prelude::*;
 
-use super::report::{Report, score_name};
+use super::report::{LayerReport, Report, score_name};
 use crate::error::{Error, Result};
 
 /// Pixels.
@@ -77,7 +77,7 @@ fn drawn(report: &Report, svg: &mut String) -> std::result::Result<(), Box<dyn s
             .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], GREEN.stroke_width(2)));
     }
     let control: Vec<(f64, f64)> =
-        layers.iter().enumerate().filter_map(|(index, layer)| Some((at(index), layer.control?))).collect();
+        layers.iter().enumerate().filter_map(|(index, layer)| Some((at(index), control(report, layer)?))).collect();
     if !control.is_empty() {
         chart
             .draw_series(LineSeries::new(control.clone(), ORANGE.stroke_width(2)))?
@@ -105,10 +105,17 @@ fn drawn(report: &Report, svg: &mut String) -> std::result::Result<(), Box<dyn s
     Ok(())
 }
 
+/// What the control task scores, where that is of the same kind as the score.
+fn control(report: &Report, layer: &LayerReport) -> Option<f64> {
+    if report.task.scheme().is_some() { None } else { layer.control }
+}
+
 /// Everything that is drawn, and a little more.
 fn range(report: &Report) -> (f64, f64) {
-    let layers =
-        report.layers.iter().flat_map(|layer| [Some(layer.interval[0]), Some(layer.interval[1]), layer.control]);
+    let layers = report
+        .layers
+        .iter()
+        .flat_map(|layer| [Some(layer.interval[0]), Some(layer.interval[1]), control(report, layer)]);
     let others = [Some(report.baseline.score), report.mix.as_ref().map(|mix| mix.score)];
     let all = || layers.clone().chain(others).flatten();
     let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));

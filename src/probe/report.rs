@@ -117,9 +117,9 @@ pub struct LayerReport {
     pub interval: [f64; 2],
     /// All scores.
     pub scores: Scores,
-    /// What the control task scores.
+    /// What the control task scores; accuracy by tag where the score is by entity.
     pub control: Option<f64>,
-    /// Score less control.
+    /// Score less control; for entities, accuracy less control.
     pub selectivity: Option<f64>,
     /// Strength of the head.
     pub strength: f64,
@@ -143,7 +143,7 @@ pub struct MixReport {
     /// Weights of the layers and where they balance.
     #[serde(flatten)]
     pub mix: Mix,
-    /// Strength of its probe: the best layer's.
+    /// Strength of its probe: the median of the layers'.
     pub strength: f64,
     /// The score that layers are judged by.
     pub score: f64,
@@ -179,17 +179,22 @@ impl Report {
             let draws = bootstrap::draws(judged.texts(), args.seed, |weights| judged.primary(weights));
             let score = judged.primary(&once);
             let control = scored.control.as_ref().zip(outcome.control.as_ref()).map(|(gold, predicted)| {
-                let judged = setup.judge(gold, predicted);
-                judged.primary(&once)
+                // Tags at random make no entities, so it is by tag there.
+                let task =
+                    if let Task::Tagging { .. } = setup.task { Task::Tagging { scheme: None } } else { setup.task };
+                let names = &setup.classes.names;
+                Judged::new(task, names, scored.labels.starts.clone(), gold, predicted).primary(&once)
             });
+            let scores = judged.scores(&once);
+            let by_tag = setup.task.scheme().and(scores.accuracy).unwrap_or(score);
             layers.push(LayerReport {
                 name: array.name(),
                 layer: if let Slot::Layer(layer) = array.slot { Some(layer) } else { None },
                 score,
                 interval: bootstrap::interval(&draws),
-                scores: judged.scores(&once),
+                scores,
                 control,
-                selectivity: control.map(|control| score - control),
+                selectivity: control.map(|control| by_tag - control),
                 strength: outcome.strength,
                 fold_strengths: outcome.strengths.clone(),
                 loss: outcome.fit.loss,
@@ -201,6 +206,8 @@ impl Report {
             all_draws.push(draws);
         }
         let best = best(&layers);
+        let (baseline, of_baseline) = baseline(setup, args.seed);
+        let beats_majority = bootstrap::is_better(&all_draws[best], &of_baseline);
         let as_good: Vec<usize> =
             (0..layers.len()).filter(|&other| !bootstrap::is_better(&all_draws[best], &all_draws[other])).collect();
         let directories = [("train", Some(&setup.train)), ("dev", setup.dev.as_ref()), ("test", setup.test.as_ref())];
@@ -235,14 +242,14 @@ impl Report {
             seed: args.seed,
             strengths: setup.strengths.clone(),
             classes: setup.classes.names[..setup.classes.known].to_vec(),
-            baseline: baseline(setup),
+            baseline,
             best: layers[best].name.clone(),
             as_good: as_good.iter().map(|&layer| layers[layer].name.clone()).collect(),
             layers,
             mix,
             advice: String::new(),
         };
-        report.advice = advice(&report, setup.train.directory.model.num_hidden_layers);
+        report.advice = advice(&report, beats_majority, scored.labels.texts.len());
         Ok(report)
     }
 
@@ -276,7 +283,8 @@ fn best(layers: &[LayerReport]) -> usize {
     (0..layers.len()).fold(0, |best, layer| if layers[layer].score > layers[best].score { layer } else { best })
 }
 
-fn baseline(setup: &Setup<'_>) -> Baseline {
+/// With its score on each draw of texts.
+fn baseline(setup: &Setup<'_>, seed: u64) -> (Baseline, Vec<f64>) {
     use super::objective::Predicted;
     let scored = setup.scored();
     let (label, guess) = match &setup.train.targets {
@@ -295,15 +303,22 @@ fn baseline(setup: &Setup<'_>) -> Baseline {
     let predicted = vec![guess; scored.targets.count()];
     let judged = setup.judge(&scored.targets, &predicted);
     let once = vec![1; judged.texts()];
-    Baseline { label, score: judged.primary(&once), scores: judged.scores(&once) }
+    let draws = bootstrap::draws(judged.texts(), seed, |weights| judged.primary(weights));
+    (Baseline { label, score: judged.primary(&once), scores: judged.scores(&once) }, draws)
 }
 
 /// Which layer, which others are as good, and what it costs to stop there.
-fn advice(report: &Report, num_hidden_layers: usize) -> String {
+fn advice(report: &Report, beats_majority: bool, texts: usize) -> String {
+    /// Texts that make intervals worth looking at.
+    const ENOUGH: usize = 20;
+    let num_hidden_layers = report.model.num_hidden_layers;
     let Some(best) = report.best_layer() else { return String::new() };
     let name = |layer: &LayerReport| layer.layer.map_or_else(|| layer.name.clone(), |layer| format!("layer {layer}"));
     let mut text = format!("Best: {}, {} {:.3}.", name(best), score_name(&report.primary), best.score);
-    if best.interval[0] <= report.baseline.score {
+    if texts < ENOUGH {
+        text += &format!(" Scored on {texts} texts, which is too few for intervals and comparisons to mean much.");
+    }
+    if !beats_majority {
         text += " No layer is better than the majority beyond what chance explains.";
     }
     let others: Vec<String> = report
@@ -318,16 +333,25 @@ fn advice(report: &Report, num_hidden_layers: usize) -> String {
         [one] => text += &format!(" As good, within what chance explains: {one}."),
         all => text += &format!(" As good, within what chance explains: {}.", all.join(", ")),
     }
-    let lowest =
-        report.layers.iter().filter(|layer| report.as_good.contains(&layer.name)).filter_map(|layer| layer.layer).min();
-    if let Some(lowest) = lowest
+    let lowest = report
+        .layers
+        .iter()
+        .filter(|layer| report.as_good.contains(&layer.name))
+        .filter_map(|layer| Some((layer.layer?, layer)))
+        .min_by_key(|(number, _)| *number);
+    if let Some((lowest, layer)) = lowest
         && num_hidden_layers > 0
     {
+        let for_what = if layer.name == best.name {
+            String::new()
+        } else {
+            format!(", for {:.3} instead of {:.3}", layer.score, best.score)
+        };
         text += &match lowest {
-            0 => format!(" Layer 0 needs none of the {num_hidden_layers} encoder layers: extract with -l 0."),
+            0 => format!(" Layer 0 needs none of the {num_hidden_layers} encoder layers{for_what}: extract with -l 0."),
             all if all == num_hidden_layers => format!(" It needs all {all} encoder layers."),
             layer => format!(
-                " To stop at layer {layer} takes {layer} of {num_hidden_layers} encoder layers, {:.0} % of the work: extract with -l {layer}.",
+                " To stop at layer {layer} takes {layer} of {num_hidden_layers} encoder layers, {:.0} % of the work{for_what}: extract with -l {layer}.",
                 100.0 * layer as f64 / num_hidden_layers as f64
             ),
         };
@@ -375,8 +399,15 @@ pub(super) fn check_place(path: &Path, overwrite: bool) -> Result<()> {
 /// # Errors
 /// [`Error::Io`] when that fails.
 pub(super) fn write(path: &Path, report: &Report, setup: &Setup<'_>, outcomes: &[Outcome]) -> Result<()> {
+    let best = report.layers.iter().position(|layer| layer.name == report.best).unwrap_or(0);
+    let scored = setup.scored();
+    let judged = setup.judge(&scored.targets, &outcomes[best].predicted);
+    let plot = plot::draw(report)?;
+    let predictions = predictions(setup, &judged)?;
+    let confusion = (setup.task != Task::Regression).then(|| confusion(&judged));
+    let heads = heads::serialize(report, outcomes)?;
     fs::create_dir_all(path).map_err(Error::io("create", path))?;
-    // Without it the rest is no report, should this be stopped in the middle.
+    // An old report goes once the new one is made; without report.json, first and last, the rest is none.
     for name in FILES {
         match fs::remove_file(path.join(name)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -385,15 +416,12 @@ pub(super) fn write(path: &Path, report: &Report, setup: &Setup<'_>, outcomes: &
             _ => {}
         }
     }
-    let best = report.layers.iter().position(|layer| layer.name == report.best).unwrap_or(0);
-    let scored = setup.scored();
-    let judged = setup.judge(&scored.targets, &outcomes[best].predicted);
-    put(path, PLOT, plot::draw(report)?.as_bytes())?;
-    put(path, PREDICTIONS, &predictions(setup, &judged)?)?;
-    if setup.task != Task::Regression {
-        put(path, CONFUSION, &confusion(&judged)?)?;
+    put(path, PLOT, plot.as_bytes())?;
+    put(path, PREDICTIONS, &predictions)?;
+    if let Some(confusion) = confusion {
+        put(path, CONFUSION, &confusion)?;
     }
-    put(path, HEADS, &heads::serialize(report, outcomes)?)?;
+    put(path, HEADS, &heads)?;
     write_json(path, REPORT, &json!(report))
 }
 
@@ -419,11 +447,13 @@ fn predictions(setup: &Setup<'_>, judged: &Judged<'_>) -> Result<Vec<u8>> {
         let examples = judged.starts[text]..judged.starts[text + 1];
         let predicted = &judged.predicted[examples.clone()];
         let mut line = json!({ "row": row, "id": id });
+        if labels.of_words {
+            let words = labels.words[examples.clone()].iter().map(|&word| labels.vocabulary[word as usize].as_str());
+            line["word_ids"] = json!(labels.word_ids[examples.clone()]);
+            line["words"] = words.collect();
+        }
         match (judged.gold, judged.task) {
             (Targets::Classes(gold), Task::Tagging { .. }) => {
-                let words =
-                    labels.words[examples.clone()].iter().map(|&word| labels.vocabulary[word as usize].as_str());
-                line["words"] = words.collect();
                 line["labels"] = gold[examples].iter().map(|&class| name(class)).collect();
                 line["predicted"] = predicted.iter().map(|of| name(of.class)).collect();
                 line["probabilities"] = predicted.iter().map(|of| json!(of.value)).collect();
@@ -433,9 +463,13 @@ fn predictions(setup: &Setup<'_>, judged: &Judged<'_>) -> Result<Vec<u8>> {
                 line["predicted"] = json!(name(predicted[0].class));
                 line["probability"] = json!(predicted[0].value);
             }
-            (Targets::Numbers(gold), _) => {
-                line["label"] = gold[examples].iter().copied().collect();
+            (Targets::Numbers(gold), _) if labels.of_words => {
+                line["labels"] = gold[examples].iter().copied().collect();
                 line["predicted"] = predicted.iter().map(|of| json!(of.value)).collect();
+            }
+            (Targets::Numbers(gold), _) => {
+                line["label"] = json!(gold[examples.start]);
+                line["predicted"] = json!(predicted[0].value);
             }
         }
         serde_json::to_writer(&mut out, &line).map_err(|error| Error::io("write", PREDICTIONS)(error.into()))?;
@@ -445,7 +479,7 @@ fn predictions(setup: &Setup<'_>, judged: &Judged<'_>) -> Result<Vec<u8>> {
 }
 
 /// A table: a row for each label, a column for each prediction.
-fn confusion(judged: &Judged<'_>) -> Result<Vec<u8>> {
+fn confusion(judged: &Judged<'_>) -> Vec<u8> {
     let mut out = String::new();
     let cell = |text: &str| {
         let quoted = text.contains([',', '"', '\n', '\r']);
@@ -459,5 +493,5 @@ fn confusion(judged: &Judged<'_>) -> Result<Vec<u8>> {
         counts.iter().for_each(|count| out += &format!(",{count}"));
         out.push('\n');
     }
-    Ok(out.into_bytes())
+    out.into_bytes()
 }

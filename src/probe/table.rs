@@ -31,6 +31,9 @@ pub fn render(report: &Report) -> String {
         _ => format!("by {}-fold cross-validation", report.folds),
     };
     let _ = writeln!(out, "{:<9} {how}; intervals of 95 % from 1,000 draws of texts", "scored");
+    if report.task.scheme().is_some() && report.layers.iter().any(|layer| layer.control.is_some()) {
+        let _ = writeln!(out, "{:<9} control and selectivity are accuracies, by word", "");
+    }
     let _ = writeln!(out);
     let name = score_name(&report.primary);
     let second = match report.task {

@@ -213,6 +213,71 @@ fn numbers_are_predicted_on_request() {
 }
 
 #[test]
+fn numbers_of_words_come_with_their_places() {
+    let desk = Desk::new();
+    let mut lines = String::new();
+    for thing in THINGS {
+        for (verb, number) in [("was", 1.5), ("is", -2.5)] {
+            writeln!(lines, r#"{{"text": ["The", "{thing}", "{verb}"], "label": [0, 0, {number}]}}"#)
+                .unwrap_or_default();
+        }
+    }
+    desk.put("texts.jsonl", lines);
+    desk.types("extract -q -i texts.jsonl --pretokenized -e word -o out").succeeds();
+    desk.types("probe -q out --task regression -o report").succeeds();
+    let predictions = desk.json_lines("report/predictions.jsonl");
+    assert_eq!(predictions[1]["word_ids"], serde_json::json!([0, 1, 2]));
+    assert_eq!(predictions[1]["labels"], serde_json::json!([0.0, 0.0, -2.5]));
+    let found = desk.types("predict report --json 'The film was'").succeeds().json_lines();
+    let word = &found[0]["words"][2];
+    assert_eq!((&word["text"], &word["start"], &word["end"]), (&"was".into(), &9.into(), &12.into()), "{found:?}");
+    assert!((number(&word["value"]) - 1.5).abs() < 0.5, "{found:?}");
+}
+
+#[test]
+fn pairs_are_learned_from_and_labelled_as_pairs() {
+    let desk = Desk::new();
+    let mut lines = String::new();
+    for thing in THINGS {
+        for (label, word) in [("good", GOOD[0]), ("bad", BAD[0])] {
+            writeln!(lines, r#"{{"text": "The {thing}", "text_pair": "was {word}.", "label": "{label}"}}"#)
+                .unwrap_or_default();
+        }
+    }
+    desk.put("pairs.jsonl", &lines);
+    desk.put("single.jsonl", reviews(0..1));
+    desk.types("extract -q -i pairs.jsonl --pair-column text_pair -o pairs").succeeds();
+    desk.types("extract -q -i single.jsonl -o single").succeeds();
+    desk.types("probe pairs --test single").fails().says("--pair-column (pairs of texts, and single texts)");
+    desk.types("probe -q pairs -o report --strength 1").succeeds();
+    desk.types("predict report 'The film was wonderful.'").fails_as_wrong_usage().says("`text_pair`");
+    let labels = desk.types("predict report -i pairs.jsonl --pair-column text_pair --json").succeeds().json_lines();
+    assert_eq!(labels[0]["label"], "good");
+    desk.types("probe -q single -o alone --strength 1").succeeds();
+    desk.types("predict alone -i pairs.jsonl --pair-column text_pair").fails_as_wrong_usage().says("from single texts");
+}
+
+#[test]
+fn rare_classes_are_not_given_up_for_the_strictest_probe() {
+    let desk = Desk::new();
+    let mut lines = String::new();
+    for index in 0..10 {
+        for thing in THINGS {
+            writeln!(lines, r#"{{"text": "The {thing} was {}.", "label": "good"}}"#, GOOD[index]).unwrap_or_default();
+        }
+        writeln!(lines, r#"{{"text": "The {} was {}.", "label": "bad"}}"#, THINGS[index % 8], BAD[index])
+            .unwrap_or_default();
+    }
+    desk.put("texts.jsonl", lines);
+    desk.types("extract -q -i texts.jsonl -o out").succeeds();
+    let table = desk.types("probe out --no-control -o report");
+    table.succeeds().prints("Best:");
+    let report = desk.json("report/report.json");
+    assert!(number(&best(&report)["score"]) > 0.95, "more than the majority's {}", report["baseline"]["score"]);
+    assert!(!report["advice"].as_str().unwrap_or_default().contains("No layer is better"), "{}", report["advice"]);
+}
+
+#[test]
 fn what_cannot_be_learned_is_refused() {
     let desk = Desk::new();
     let refuses = |lines: &str, options: &str, problem: &str| {
@@ -252,6 +317,18 @@ fn lists_of_labels_match_the_words() {
     desk.types("probe train --emit mean").fails_as_wrong_usage().says("go with word vectors");
     desk.types("probe train --layers 3,9").fails_as_wrong_usage().says("layer 9 does not exist");
     // A text that is cut loses the vectors of its last words.
+    desk.put("first.jsonl", format!("{{\"text\": [\"a\"]}}\n{first}\n"));
+    desk.types("extract -q -i first.jsonl --pretokenized -e word -o first").succeeds();
+    desk.types("probe first").fails().says("1 of 2 texts have no label, the first in rows 0");
+    // Texts without words have nothing to learn from.
+    desk.put("empty.jsonl", format!("{first}\n{}{first}\n", "{\"text\": [], \"label\": []}\n".repeat(5)));
+    desk.types("extract -q -i empty.jsonl --pretokenized -e word -o empty").succeeds();
+    desk.types("probe empty").fails().says("holds 2 texts with labelled words, fewer than the 5 folds");
+    // A line too many.
+    let mut lines = desk.read("train/texts.jsonl");
+    lines.extend_from_within(..lines.iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1));
+    desk.put("train/texts.jsonl", lines);
+    desk.types("probe train").fails().says("has more than 18 lines; expected 18");
     desk.types("extract -q -i train.conll -e word --max-length 5 -o short").succeeds();
     desk.types("probe short --no-mix --layers 1").succeeds().says("have no vector");
 }
@@ -264,6 +341,9 @@ fn directories_that_do_not_go_together_are_refused() {
     desk.types("extract -q -i test.jsonl -e cls -o cls").succeeds();
     desk.types("probe train --test dropped").fails().says_all(&["--special-tokens", "extract both with the same"]);
     desk.types("probe train --test low").fails().says("has no layer_03 of mean vectors");
+    desk.types("extract -q -i train.jsonl -l 1,2 --combine mean -o merged").succeeds();
+    desk.types("extract -q -i test.jsonl -l 3,4 --combine mean -o higher").succeeds();
+    desk.types("probe merged --test higher").fails().says("--layers ([1, 2] and [3, 4])");
     desk.types("probe train --emit max").fails().says("holds no max vectors; it has mean");
     desk.types("probe train --test nowhere").fails().says("does not exist");
     desk.put("empty/file", "");
