@@ -108,12 +108,14 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="the folder of all-MiniLM-L6-v2")
     parser.add_argument("--work", type=Path, default=Path("target/which-layer"))
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--models", nargs="+", choices=["minilm", "bundled"], default=["minilm", "bundled"])
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     (DOCS / "plots").mkdir(exist_ok=True)
     for task in args.tasks:
         parts = TASKS[task](args.data, args.work)
-        for name, model in (("minilm", args.model), ("bundled", "bundled")):
+        for name in args.models:
+            model = {"minilm": args.model, "bundled": "bundled"}[name]
             places = {part: args.work / f"{name}-{task}-{part}" for part in parts}
             begun = time.time()
             for part, options in parts.items():

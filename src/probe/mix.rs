@@ -43,7 +43,7 @@ pub struct Fitted {
     /// The weight of each layer.
     pub weights: Vec<f64>,
     linear: Linear,
-    /// Whether the gradient came down to where it was to.
+    /// Whether the search ended by itself.
     pub converged: bool,
 }
 
@@ -74,13 +74,14 @@ impl Layers<'_> {
         let scales = Scales::new(curvatures(layers.targets, &layers.chunks, layers.classes), basis, penalty);
         let problem = Problem { layers, basis, scales, penalty, last: Mutex::new(None), failure: Mutex::new(None) };
         let start = vec![0.0; outputs(self.classes) * (self.features[0].columns() + 1) + self.features.len()];
-        let solved = minimize(&problem, start, if for_weights { WEIGHTS } else { PREDICTIONS });
+        let patience = if for_weights { WEIGHTS } else { PREDICTIONS };
+        let solved = minimize(&problem, start, patience);
         if let Some(error) = problem.failure.lock().ok().and_then(|mut failure| failure.take()) {
             return Err(error);
         }
         let solved = solved.map_err(|error| Error::Probe(format!("the mix of layers failed: {error}")))?;
         let (linear, weights) = problem.parts(&solved.best);
-        Ok(Fitted { weights, linear: unit.undo(&linear), converged: solved.converged })
+        Ok(Fitted { weights, linear: unit.undo(&linear), converged: solved.converged || solved.steps < patience.steps })
     }
 
     /// What a mix predicts for the examples.
