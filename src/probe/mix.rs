@@ -1,13 +1,15 @@
 //! The scalar mix: one probe on a weighted mean of all layers, the weights learned with it.
 //!
 //! Peters et al. 2018 (ELMo): `softmax(scalars)` over layers; Tenney et al. 2019: its centre of gravity Σ layer · weight
-//! says how deep a task is solved. The factor γ of the papers is left to the probe's own weights. Each layer is
-//! standardized, so that layers of small numbers count as much.
+//! says how deep a task is solved. Each layer is standardized, so that layers of small numbers count as much. The factor γ of
+//! the papers is what makes the mix's variance 1, as a layer's is: otherwise the penalty on the probe's weights would favour
+//! a single layer, as the mean of several that say different things has smaller numbers.
 
 use std::ops::Range;
 use std::sync::Mutex;
 
 use argmin::core::{CostFunction, Gradient};
+use ndarray::{Array1, Array2};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -72,7 +74,9 @@ impl Layers<'_> {
         let layers = &Layers { targets: &targets, chunks: self.chunks.clone(), ..*self };
         let penalty = 1.0 / (strength * self.count as f64);
         let scales = Scales::new(curvatures(layers.targets, &layers.chunks, layers.classes), basis, penalty);
-        let problem = Problem { layers, basis, scales, penalty, last: Mutex::new(None), failure: Mutex::new(None) };
+        let correlations = layers.correlations()?;
+        let (last, failure) = (Mutex::new(None), Mutex::new(None));
+        let problem = Problem { layers, basis, scales, penalty, correlations, last, failure };
         let start = vec![0.0; outputs(self.classes) * (self.features[0].columns() + 1) + self.features.len()];
         let patience = if for_weights { WEIGHTS } else { PREDICTIONS };
         let solved = minimize(&problem, start, patience);
@@ -95,6 +99,31 @@ impl Layers<'_> {
             Ok(scores.chunks_exact(single.outputs()).map(|scores| predict(scores, self.classes)).collect::<Vec<_>>())
         });
         Ok(all.collect::<Result<Vec<_>>>()?.concat())
+    }
+
+    /// How alike the numbers of two layers are, over all columns, (layers, layers); 1 on the diagonal.
+    fn correlations(&self) -> Result<Array2<f64>> {
+        let layers = self.features.len();
+        let of_chunk = |chunk: &Range<usize>| {
+            let mut buffers = vec![Vec::new(); layers];
+            let all =
+                self.features.iter().zip(&mut buffers).map(|(features, buffer)| features.rows(chunk.clone(), buffer));
+            let all = all.collect::<Result<Vec<_>>>()?;
+            Ok(Array2::from_shape_fn(
+                (layers, layers),
+                |(a, b)| if a < b { 0.0 } else { products::dot(all[a], all[b]) },
+            ))
+        };
+        let mut sum = Array2::<f64>::zeros((layers, layers));
+        for chunks in self.chunks.chunks(rayon::current_num_threads()) {
+            for product in chunks.par_iter().map(of_chunk).collect::<Result<Vec<_>>>()? {
+                sum += &product;
+            }
+        }
+        Ok(Array2::from_shape_fn((layers, layers), |(a, b)| {
+            let (a, b) = (a.max(b), a.min(b));
+            sum[(a, b)] / (sum[(a, a)] * sum[(b, b)]).sqrt()
+        }))
     }
 
     /// (examples, columns)
@@ -173,6 +202,8 @@ struct Problem<'a> {
     basis: &'a Basis,
     scales: Scales,
     penalty: f64,
+    /// (layers, layers)
+    correlations: Array2<f64>,
     last: Mutex<Option<Evaluated>>,
     failure: Mutex<Option<Error>>,
 }
@@ -191,11 +222,16 @@ impl Problem<'_> {
         let (linear, weights) = self.parts(at);
         let (loss, mut gradient, of_layers) = self.layers.loss_and_gradient(&linear, &weights)?;
         let squares: f64 = linear.weights.iter().map(|weight| weight * weight).sum();
-        gradient.weights.scaled_add(self.penalty, &linear.weights);
+        // What the penalty is of, is the probe of the mix at a variance of 1.
+        let of_weights = self.correlations.dot(&Array1::from_iter(weights.iter().copied()));
+        let variance: f64 = weights.iter().zip(&of_weights).map(|(weight, of)| weight * of).sum();
+        gradient.weights.scaled_add(self.penalty * variance, &linear.weights);
+        let pull = of_weights.iter().map(|of| self.penalty * squares * of);
+        let of_layers: Vec<f64> = of_layers.iter().zip(pull).map(|(slope, pull)| slope + pull).collect();
         let mut flat = self.scales.flatten(&gradient, self.basis, false);
         let mean: f64 = weights.iter().zip(&of_layers).map(|(weight, slope)| weight * slope).sum();
         flat.extend(weights.iter().zip(&of_layers).map(|(weight, slope)| SCALAR * weight * (slope - mean)));
-        Ok((loss + 0.5 * self.penalty * squares, flat))
+        Ok((loss + 0.5 * self.penalty * variance * squares, flat))
     }
 }
 
@@ -229,5 +265,62 @@ impl Mix {
     pub fn new(weights: Vec<f64>, layers: &[usize]) -> Self {
         let centre_of_gravity = layers.iter().zip(&weights).map(|(&layer, weight)| layer as f64 * weight).sum();
         Self { weights, centre_of_gravity }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLES: usize = 800;
+    const COLUMNS: usize = 5;
+
+    /// Three layers of which the second tells the class, and the third is much the same as it.
+    fn layers() -> (Vec<Features>, Targets) {
+        let noise = |i: usize, layer: usize| ((i * 7919 + layer * 104_729) % 1009) as f32 / 504.5 - 1.0;
+        let classes: Vec<u32> = (0..EXAMPLES).map(|i| (i % 3) as u32).collect();
+        let features = [0.0, 1.0, 0.5].into_iter().enumerate().map(|(layer, strength)| {
+            let number = |i: usize| {
+                let (example, column) = (i / COLUMNS, i % COLUMNS);
+                let class = (example % 3 == column) as u8 as f32;
+                strength * class + noise(i, if layer == 2 && column > 2 { 1 } else { layer })
+            };
+            Features::of(&(0..EXAMPLES * COLUMNS).map(number).collect::<Vec<_>>(), COLUMNS)
+        });
+        (features.collect(), Targets::Classes(classes))
+    }
+
+    #[test]
+    fn the_gradient_is_that_of_the_loss_and_the_telling_layer_weighs_most() {
+        let (features, targets) = layers();
+        let chunks = vec![0..300, 300..EXAMPLES];
+        let layers = Layers { features: &features, targets: &targets, chunks, count: EXAMPLES, classes: 3 };
+        let basis = Basis::of(&features[1]).unwrap();
+        let penalty = 1.0 / (0.05 * EXAMPLES as f64);
+        let problem = Problem {
+            layers: &layers,
+            basis: &basis,
+            scales: Scales::new(curvatures(&targets, &layers.chunks, 3), &basis, penalty),
+            penalty,
+            correlations: layers.correlations().unwrap(),
+            last: Mutex::new(None),
+            failure: Mutex::new(None),
+        };
+        let at: Vec<f64> = (0..3 * (COLUMNS + 1) + 3).map(|i| (i % 5) as f64 * 0.03 - 0.05).collect();
+        let (_, gradient) = problem.evaluate(&at).unwrap();
+        for (place, &found) in gradient.iter().enumerate() {
+            let loss = |by: f64| {
+                let mut moved = at.clone();
+                moved[place] += by;
+                problem.evaluate(&moved).unwrap().0
+            };
+            let expected = (loss(1e-3) - loss(-1e-3)) / 2e-3;
+            assert!((found - expected).abs() < 2e-4, "{place}: {found} {expected}");
+        }
+        for strength in [0.0003, 0.01, 1.0] {
+            let fitted = layers.fit(&basis, strength, true).unwrap();
+            let most = fitted.weights.iter().copied().fold(0.0, f64::max);
+            assert!(fitted.converged && fitted.weights[1] == most && most > 0.5, "{strength}: {:?}", fitted.weights);
+        }
     }
 }
