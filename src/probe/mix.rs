@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 
 /// When the search ends. The weights of neighbouring layers can stand in for each other at next to no loss, so they are sure
 /// to a few hundredths only, the centre of gravity to about a twentieth of a layer.
-const WEIGHTS: Patience = Patience { gradient: 2e-4, loss: 1e-8, steps: 200, rounds: 1 };
+const WEIGHTS: Patience = Patience { gradient: 2e-4, loss: 1e-8, steps: 500, rounds: 1 };
 /// When it ends where only what the mix predicts is wanted.
 const PREDICTIONS: Patience = Patience { gradient: 1e-3, loss: 1e-6, steps: 200, rounds: 1 };
 /// A scalar is this many times its coordinate: the loss is that much less curved along scalars than along the probe's
