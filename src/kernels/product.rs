@@ -1,9 +1,10 @@
 //! The matrix product: rows times packed columns, every output element one fixed sequence of operations.
 //!
-//! A tile of a few rows and a few strips sweeps the whole inner dimension with its sums in registers. Element (i, j) is
+//! A tile of a few rows and a few strips sweeps the inner dimension with its sums in registers. Element (i, j) is
 //! the same sequence whatever the tile, the batch, the number of threads or the instruction set, so a text's numbers
-//! cannot depend on its company. Nothing is blocked: strips stay in the second-level cache while all rows of a task
-//! pass them, and activations are used where they lie.
+//! cannot depend on its company. Strips stay in the second-level cache while all rows of a task pass them, and
+//! activations are used where they lie. Where the first-level cache is what holds the product up, all rows pass a block
+//! of a strip's lines before the next, and unfinished sums wait in the output: the same sequence still.
 
 use std::ops::Range;
 
@@ -97,22 +98,45 @@ impl<T: Number, M: Step<T>> By<'_, T, M> {
         }
     }
 
-    /// All rows, for NS strips.
+    /// All rows, for NS strips, block by block.
     #[inline(always)]
     fn column<S: Simd, const MR: usize, const NS: usize, const NV: usize>(&mut self, simd: S, strip: usize) {
+        let inner = self.product.b[strip].len();
+        // A strip that is not full has no room for unfinished sums.
+        let full = (strip + NS) * STRIP <= self.product.columns;
+        let length = if full { block_lines::<S>() } else { inner };
+        let mut first = 0usize;
+        loop {
+            let lines = first..inner.min(first.saturating_add(length));
+            first = lines.end;
+            self.block::<S, MR, NS, NV>(simd, strip, lines);
+            if first == inner {
+                break;
+            }
+        }
+    }
+
+    /// All rows, for some lines of NS strips.
+    #[inline(always)]
+    fn block<S: Simd, const MR: usize, const NS: usize, const NV: usize>(
+        &mut self,
+        simd: S,
+        strip: usize,
+        lines: Range<usize>,
+    ) {
         let (mut row, end) = (0, self.product.rows);
         while row + MR <= end {
-            self.tile::<S, MR, NS, NV>(simd, row, strip);
+            self.tile::<S, MR, NS, NV>(simd, row, strip, lines.clone());
             row += MR;
         }
         if MR > 4 && row + 4 <= end {
-            self.tile::<S, 4, NS, NV>(simd, row, strip);
+            self.tile::<S, 4, NS, NV>(simd, row, strip, lines.clone());
             row += 4;
         }
         match end - row {
-            3 => self.tile::<S, 3, NS, NV>(simd, row, strip),
-            2 => self.tile::<S, 2, NS, NV>(simd, row, strip),
-            1 => self.tile::<S, 1, NS, NV>(simd, row, strip),
+            3 => self.tile::<S, 3, NS, NV>(simd, row, strip, lines),
+            2 => self.tile::<S, 2, NS, NV>(simd, row, strip, lines),
+            1 => self.tile::<S, 1, NS, NV>(simd, row, strip, lines),
             _ => {}
         }
     }
@@ -122,7 +146,13 @@ impl<T: Number, M: Step<T>> By<'_, T, M> {
         clippy::needless_range_loop,
         reason = "indices are sure to be inlined, and so compiled for the instruction set"
     )]
-    fn tile<S: Simd, const MR: usize, const NS: usize, const NV: usize>(&mut self, simd: S, row: usize, strip: usize) {
+    fn tile<S: Simd, const MR: usize, const NS: usize, const NV: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        strip: usize,
+        block: Range<usize>,
+    ) {
         let Product { a, b, columns, bias, row_stride, strip_stride, .. } = self.product;
         let inner = b[strip].len();
         // Loops and no closures, here and below: a closure that is not inlined is not compiled for these instructions.
@@ -136,10 +166,22 @@ impl<T: Number, M: Step<T>> By<'_, T, M> {
         }
         let zero = simd.splat_f32s(0.0);
         let mut total = [[[zero; NV]; NS]; MR];
-        let (mut ahead, per_chain) = self.lines_ahead::<MR>(row, inner);
-        let mut first = 0;
-        while first < inner {
-            let end = inner.min(first.saturating_add(M::CHAIN));
+        // What the block before has left: the totals, or a chain that has not ended.
+        if block.start > 0 {
+            for r in 0..MR {
+                for s in 0..NS {
+                    let out = &self.product.out[(row + r) * row_stride + (strip + s) * strip_stride..][..STRIP];
+                    let (out, _) = S::as_simd_f32s(out);
+                    for v in 0..NV {
+                        total[r][s][v] = out[v];
+                    }
+                }
+            }
+        }
+        let (mut ahead, per_chain) = self.lines_ahead::<MR>(row, block.clone());
+        let mut first = block.start;
+        while first < block.end {
+            let end = block.end.min(first.saturating_add(M::CHAIN));
             let (mut a, mut lines) = (all_rows, all_lines);
             for row in &mut a {
                 *row = &row[first..end];
@@ -148,6 +190,9 @@ impl<T: Number, M: Step<T>> By<'_, T, M> {
                 *strip = &strip[first..end];
             }
             let mut sum = [[[zero; NV]; NS]; MR];
+            if M::CHAIN == usize::MAX {
+                std::mem::swap(&mut sum, &mut total);
+            }
             for k in 0..end - first {
                 let mut weights = [[M::load(simd, &lines[0][k].0, 0); NV]; NS];
                 for s in 0..NS {
@@ -179,7 +224,8 @@ impl<T: Number, M: Step<T>> By<'_, T, M> {
                 let first = (strip + s) * STRIP; // of the columns
                 let width = STRIP.min(columns - first);
                 let out = &mut self.product.out[(row + r) * row_stride + (strip + s) * strip_stride..][..width];
-                let bias = if bias.is_empty() { &[0.0; STRIP] } else { &bias[first..first + width] };
+                let bias =
+                    if bias.is_empty() || block.end < inner { &[0.0; STRIP] } else { &bias[first..first + width] };
                 if width == STRIP {
                     let (out, _) = S::as_mut_simd_f32s(out);
                     let (bias, _) = S::as_simd_f32s(bias);
@@ -203,10 +249,10 @@ impl<T: Number, M: Step<T>> By<'_, T, M> {
     ///
     /// Without it the first tile of new strips waits for memory: BERT-base, 64 rows, 98 instead of 110 GFLOP/s.
     #[inline(always)]
-    fn lines_ahead<const MR: usize>(&self, row: usize, inner: usize) -> (Range<usize>, usize) {
-        let rows = self.product.rows;
-        let lines = row * inner / rows..((row + MR) * inner / rows).min(inner);
-        let per_chain = lines.len().div_ceil(inner.div_ceil(M::CHAIN).max(1));
+    fn lines_ahead<const MR: usize>(&self, row: usize, block: Range<usize>) -> (Range<usize>, usize) {
+        let (rows, length) = (self.product.rows, block.len());
+        let lines = block.start + row * length / rows..block.start + ((row + MR) * length / rows).min(length);
+        let per_chain = lines.len().div_ceil(length.div_ceil(M::CHAIN).max(1));
         (lines, per_chain)
     }
 
@@ -223,6 +269,19 @@ impl<T: Number, M: Step<T>> By<'_, T, M> {
             }
         }
         lines.start = end;
+    }
+}
+
+/// Lines of a strip that all rows pass before the next lines: whole chains, and with AVX2 half of the first-level cache
+/// (16 KiB), so that lines are read from there and not from the second level. On Zen 3 products have 1.2 to 1.6 times the
+/// rate that they have without blocks.
+///
+/// With AVX-512 three strips at a time are read for as many multiply-adds, and Zen 4 has 98 % of its rate without.
+#[inline(always)]
+fn block_lines<S: Simd>() -> usize {
+    match S::F32_LANES {
+        8 => 256,
+        _ => usize::MAX,
     }
 }
 
@@ -320,7 +379,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn right_on_every_instruction_set(rows in 1usize..30, inner in 1usize..200, columns in 1usize..100, seed: u64) {
+        fn right_on_every_instruction_set(rows in 1usize..30, inner in 1usize..700, columns in 1usize..100, seed: u64) {
             let (a, weight) = (numbers(rows * inner, seed), numbers(columns * inner, seed ^ 1));
             let bias = numbers(columns, seed ^ 2);
             check(Compute::F32, &a, &weight, &bias, inner, 1e-5);
