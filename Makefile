@@ -5,7 +5,7 @@ VENV := .venv
 # Real texts and vocabularies for `parity` (tests/real/README.md says which); without them it makes up its own.
 DATA ?= $(wildcard ../shared/data)
 
-.PHONY: all lint test venv parity probes bits kills bounded fuzz bench bench-kernels bench-peers goldens model model-card
+.PHONY: all lint test venv parity device probes bits kills bounded fuzz bench bench-kernels bench-peers goldens model model-card
 
 all: lint test
 
@@ -30,6 +30,12 @@ parity: venv
 	cargo build --locked --release
 	$(VENV)/bin/python tests/real/parity.py --layerwise target/release/layerwise $(if $(DATA),--data $(DATA))
 	$(VENV)/bin/python tests/real/bfloat16.py --layerwise target/release/layerwise $(if $(DATA),--data $(DATA))
+
+# A GPU against the CPU's kernels.
+DEVICE ?= cuda
+device: venv
+	cargo build --locked --release --features $(DEVICE)
+	$(VENV)/bin/python tests/real/device.py --layerwise target/release/layerwise --device $(DEVICE) $(if $(DATA),--data $(DATA))
 
 # Probes of three tasks against scikit-learn, entity scores against seqeval.
 probes: venv

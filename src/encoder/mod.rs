@@ -57,7 +57,9 @@ impl Ops {
     pub fn open(selection: DeviceSelection) -> Result<Self> {
         let (device, feature) = match selection.kind {
             DeviceKind::Cpu => return Ok(Ops::Kernels),
-            DeviceKind::Cuda => (Device::new_cuda(selection.index), cfg!(feature = "cuda")),
+            // With a stream of its own: `new_cuda` takes each thread's, and what one thread has queued is then not in
+            // order with what another copies.
+            DeviceKind::Cuda => (Device::new_cuda_with_stream(selection.index), cfg!(feature = "cuda")),
             DeviceKind::Metal => (Device::new_metal(selection.index), cfg!(feature = "metal")),
         };
         let name = selection.kind.name();
@@ -150,11 +152,13 @@ impl<'a> Encoder<'a> {
                 Some(layer) => layer.forward(&hidden_state, &batch.bounds),
                 None => load_layer(weights, config, settings, index)?.forward(&hidden_state, &batch.bounds),
             };
-            let (next, visited) = rayon::join(next, || visit(index, &hidden_state.to_device(&Device::Cpu)?));
+            // Copied before the next layer is queued, as the copy would wait for that.
+            let copy = on_cpu(&hidden_state)?;
+            let (next, visited) = rayon::join(next, || visit(index, &copy));
             visited?;
             hidden_state = next?;
         }
-        visit(self.settings.deepest, &hidden_state.to_device(&Device::Cpu)?)
+        visit(self.settings.deepest, &on_cpu(&hidden_state)?)
     }
 
     /// `pooler_output` (texts, hidden_size) from `first_tokens` (texts, hidden_size), the first token of each text in
@@ -167,11 +171,20 @@ impl<'a> Encoder<'a> {
             return Ok(None);
         }
         let first_tokens = first_tokens.to_device(self.settings.ops.device())?;
-        match &self.pooler {
-            Some(pooler) => pooler.forward(&first_tokens).map(Some),
-            None => load_pooler(self.weights, self.config, &self.settings)?.forward(&first_tokens).map(Some),
-        }
+        let pooled = match &self.pooler {
+            Some(pooler) => pooler.forward(&first_tokens)?,
+            None => load_pooler(self.weights, self.config, &self.settings)?.forward(&first_tokens)?,
+        };
+        on_cpu(&pooled).map(Some)
     }
+}
+
+/// A tensor in the CPU's memory, where it may be already.
+fn on_cpu(tensor: &Tensor) -> Result<Tensor> {
+    let copy = tensor.to_device(&Device::Cpu)?;
+    // A device may still be at it.
+    tensor.device().synchronize()?;
+    Ok(copy)
 }
 
 /// Whether a checkpoint has the parameters of a pooler.
