@@ -13,7 +13,10 @@ sentence encoders (Reimers & Gurevych 2020):
                they give each text
     pooler     the cosines of pooler_output do, too
 
-A batch is 32 groups of 8 neighbouring texts. The rate of learning stays constant until a share of the steps is left, then
+With `--device cuda` the teacher computes along, and teacher.py is not needed: every text of WORK/texts is learned from, so let
+texts.py write more of them.
+
+A batch is some groups of 8 neighbouring texts. The rate of learning stays constant until a share of the steps is left, then
 falls to 0. WORK/state.pt is written every 250 steps, and the same command goes on from it; WORK/constant.pt is its copy from
 before the rate fell: in its place, it goes on for more steps.
 """
@@ -34,12 +37,12 @@ from scipy.stats import spearmanr
 from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerBase
 
 from start import Sample, fit, start_from
+from teacher import MAX_LENGTH, basis_of
 
 LAYERS = [0, 2, 4, 6]
 TOKEN_WEIGHTS = {0: 0.1, 2: 0.3, 4: 0.5, 6: 1.0}
 MEAN_WEIGHTS = {0: 0.1, 2: 0.3, 4: 1.0, 6: 1.0}
-GROUP, GROUPS = 8, 32
-CHUNKS = 8  # of a batch, of similar length each
+GROUP = 8
 TEMPERATURE = 0.05
 RATE, WARM_UP, FALL = 1e-3, 200, 0.35
 START_TEXTS = 2000  # of the first shards, for the start
@@ -58,23 +61,62 @@ CONFIG = BertConfig(
 
 
 class Data:
-    """The shards, in memory: text t is tokens bounds[t]..bounds[t + 1]."""
+    """Texts, one after the other: text t is tokens bounds[t]..bounds[t + 1]."""
+
+    input_ids: torch.Tensor
+    lengths: torch.Tensor  # here, and not on the device
+    bounds: torch.Tensor
+
+    def set_lengths(self, lengths: torch.Tensor) -> None:
+        self.lengths = lengths.long()
+        self.bounds = torch.cat([torch.zeros(1, dtype=torch.long), self.lengths.cumsum(0)])
+        print(f"{len(self.lengths)} texts, {self.bounds[-1]} tokens", flush=True)
+
+    def batches(self, epoch: int, groups_at_once: int) -> list[torch.Tensor]:
+        """Every group once, in an order of the epoch's own."""
+        groups = torch.randperm(len(self.lengths) // GROUP, generator=torch.Generator().manual_seed(epoch))
+        groups = groups[: len(groups) // groups_at_once * groups_at_once].view(-1, groups_at_once)
+        return list((groups[:, :, None] * GROUP + torch.arange(GROUP)).flatten(1))
+
+    def targets(
+        self, texts: torch.Tensor, index: torch.Tensor, input_ids: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[dict[int, torch.Tensor], torch.Tensor]:
+        """The teacher's hidden states (texts, places, 128) in its principal directions; its sentence embeddings."""
+        raise NotImplementedError
+
+
+class Stored(Data):
+    """With the targets that teacher.py has written, in memory."""
 
     def __init__(self, targets: Path) -> None:
         shards = [np.load(path) for path in sorted(targets.glob("[0-9]*.npz")) if ".part" not in path.name]
         gather = lambda key: torch.from_numpy(np.concatenate([shard[key] for shard in shards]))  # noqa: E731
         self.input_ids = gather("input_ids")
-        self.lengths = gather("lengths").long()
-        self.bounds = torch.cat([torch.zeros(1, dtype=torch.long), self.lengths.cumsum(0)])
+        self.set_lengths(gather("lengths"))
         self.sentence = gather("sentence")
         self.layers = {k: gather(f"layer_{k}") for k in LAYERS}
-        print(f"{len(shards)} shards, {len(self.lengths)} texts, {len(self.input_ids)} tokens", flush=True)
 
-    def batches(self, epoch: int) -> list[torch.Tensor]:
-        """Every group once, in an order of the epoch's own."""
-        groups = torch.randperm(len(self.lengths) // GROUP, generator=torch.Generator().manual_seed(epoch))
-        groups = groups[: len(groups) // GROUPS * GROUPS].view(-1, GROUPS)
-        return list((groups[:, :, None] * GROUP + torch.arange(GROUP)).flatten(1))
+    def targets(self, texts, index, input_ids, mask):
+        return {k: layer[index].float() for k, layer in self.layers.items()}, self.sentence[texts].float()
+
+
+class Live(Data):
+    """With a teacher that computes along, on the same device."""
+
+    def __init__(self, texts: list[str], tokenizer: PreTrainedTokenizerBase, folder: Path, basis, device: str) -> None:
+        encoded = tokenizer(texts, truncation=True, max_length=MAX_LENGTH)["input_ids"]
+        self.input_ids = torch.from_numpy(np.concatenate([np.array(ids, np.int32) for ids in encoded])).to(device)
+        self.set_lengths(torch.tensor([len(ids) for ids in encoded]))
+        self.teacher = BertModel.from_pretrained(folder, dtype=torch.float32, add_pooling_layer=False).eval().to(device)
+        self.basis = {
+            k: [torch.from_numpy(basis[f"{part}_{k}"]).to(device) for part in ["centre", "directions"]] for k in LAYERS
+        }
+
+    @torch.no_grad()
+    def targets(self, texts, index, input_ids, mask):
+        hidden_states = self.teacher(input_ids, mask, output_hidden_states=True).hidden_states
+        layers = {k: (hidden_states[k] - centre) @ directions for k, (centre, directions) in self.basis.items()}
+        return layers, (hidden_states[-1] * mask[:, :, None]).sum(1)  # its length does not matter
 
 
 class Student(torch.nn.Module):
@@ -84,45 +126,45 @@ class Student(torch.nn.Module):
         self.maps = torch.nn.ModuleDict({str(k): torch.nn.Linear(128, 128) for k in LAYERS})
 
     @torch.no_grad()
-    def start(self, folder: Path, tokenizer: PreTrainedTokenizerBase, work: Path) -> None:
+    def start(self, sample: Sample, teacher: BertModel, basis: dict[str, np.ndarray]) -> None:
         """Layers out of the teacher's; the maps by least squares, too."""
-        teacher = BertModel.from_pretrained(folder).eval()
-        texts = [line for path in sorted((work / "texts").glob("*.txt")) for line in path.read_text("utf-8").splitlines()]
-        sample = Sample(teacher, tokenizer, texts[:: len(texts) // START_TEXTS])
         streams = start_from(self.bert, teacher, sample)
-        basis = np.load(work / "targets/basis.npz")
         for k in LAYERS:
             centre, directions = (torch.from_numpy(basis[f"{part}_{k}"]) for part in ["centre", "directions"])
             weight, bias = fit(streams[k], (sample.rows[f"{k} hidden"] - centre) @ directions)
             self.maps[str(k)].weight.copy_(weight)
             self.maps[str(k)].bias.copy_(bias)
 
-    def loss(self, data: Data, texts: torch.Tensor) -> dict[str, torch.Tensor]:
+    def loss(self, data: Data, texts: torch.Tensor, chunks: int) -> dict[str, torch.Tensor]:
+        """The loss's parts for a batch, taken in chunks of similar length each."""
+        device = data.input_ids.device
         texts = texts[data.lengths[texts].argsort()]
-        rows, pooled = [], []
-        hidden, means, mean_targets = ({k: [] for k in LAYERS} for _ in range(3))
-        for chunk in texts.chunk(CHUNKS):
+        pooled, sentence = [], []
+        errors, means, mean_targets = ({k: [] for k in LAYERS} for _ in range(3))
+        for chunk in texts.chunk(chunks):
             lengths = data.lengths[chunk]
-            places = torch.arange(int(lengths.max()))
+            places = torch.arange(int(lengths.max()), device=device)
+            firsts, lengths, chunk = data.bounds[chunk].to(device), lengths.to(device), chunk.to(device)
             mask = places[None] < lengths[:, None]
-            index = (data.bounds[chunk][:, None] + places).clamp_max(len(data.input_ids) - 1)
-            input_ids = torch.where(mask, data.input_ids[index], 0)
-            output = self.bert(input_ids.long(), attention_mask=mask.long(), output_hidden_states=True)
-            rows.append(index[mask])
+            index = (firsts[:, None] + places).clamp_max(len(data.input_ids) - 1)
+            input_ids = torch.where(mask, data.input_ids[index], 0).long()
+            output = self.bert(input_ids, attention_mask=mask.long(), output_hidden_states=True)
+            targets, embeddings = data.targets(chunk, index, input_ids, mask.long())
             weight = mask[:, :, None] / lengths[:, None, None]
             for k in LAYERS:
-                hidden[k].append(output.hidden_states[k][mask])
+                error = (self.maps[str(k)](output.hidden_states[k]) - targets[k]).square().mean(2)
+                errors[k].append((error * mask).sum())
                 means[k].append((output.hidden_states[k] * weight).sum(1))
-                mean_targets[k].append((data.layers[k][index].float() * weight).sum(1))
+                mean_targets[k].append((targets[k] * weight).sum(1))
             pooled.append(output.pooler_output)
-        rows, pooled = torch.cat(rows), torch.cat(pooled)
+            sentence.append(embeddings)
+        pooled, tokens = torch.cat(pooled), int(data.lengths[texts].sum())
         losses = {}
         for k in LAYERS:
-            target = data.layers[k][rows].float()
-            losses[f"tokens {k}"] = TOKEN_WEIGHTS[k] * F.mse_loss(self.maps[str(k)](torch.cat(hidden[k])), target)
+            losses[f"tokens {k}"] = TOKEN_WEIGHTS[k] * sum(errors[k]) / tokens
             target, mean = torch.cat(mean_targets[k]), torch.cat(means[k])
             losses[f"means {k}"] = MEAN_WEIGHTS[k] * ((self.maps[str(k)](mean) - target) ** 2 / target.var(0)).mean()
-        sentence = F.normalize(data.sentence[texts].float())
+        sentence = F.normalize(torch.cat(sentence))
         theirs = sentence @ sentence.T
         losses |= {f"cosines {name}": loss for name, loss in cosine_losses(mean, theirs).items()}
         losses |= {f"pooler {name}": 0.3 * loss for name, loss in cosine_losses(pooled, theirs).items()}
@@ -132,12 +174,24 @@ class Student(torch.nn.Module):
 def cosine_losses(vectors: torch.Tensor, theirs: torch.Tensor) -> dict[str, torch.Tensor]:
     vectors = F.normalize(vectors)
     ours = vectors @ vectors.T
-    diagonal = torch.eye(len(ours), dtype=torch.bool)
+    diagonal = torch.eye(len(ours), dtype=torch.bool, device=ours.device)
     neighbours = (theirs / TEMPERATURE).masked_fill(diagonal, -1e4).softmax(1)
     return {
         "squared": 20 * F.mse_loss(ours, theirs),
         "neighbours": 0.5 * F.cross_entropy((ours / TEMPERATURE).masked_fill(diagonal, -1e4), neighbours),
     }
+
+
+def basis_of_sample(sample: Sample) -> dict[str, np.ndarray]:
+    """As teacher.py's, from a sample of texts."""
+    lengths = torch.cat([batch["attention_mask"].sum(1) for batch in sample.batches]).tolist()
+    last = sample.rows[f"{LAYERS[-1]} hidden"].split(lengths)
+    sentences = F.normalize(torch.stack([rows.mean(0) for rows in last])).numpy()
+    found = {}
+    for k in LAYERS:
+        basis = basis_of(sample.rows[f"{k} hidden"].numpy(), sentences if k == LAYERS[-1] else None)
+        found |= {f"{part}_{k}": value for part, value in basis.items()}
+    return found
 
 
 @torch.no_grad()
@@ -146,13 +200,14 @@ def validate(student: Student, tokenizer: PreTrainedTokenizerBase, work: Path) -
     texts = [line.split("\t")[1:] for line in (work / "validation/pairs.tsv").read_text("utf-8").splitlines()]
     theirs = np.load(work / "validation/teacher.npy").astype(np.float32)
     flat = [text for pair in texts for text in pair]
+    device = next(student.parameters()).device
     vectors = torch.empty(len(flat), 128)
     order = sorted(range(len(flat)), key=lambda i: len(flat[i]))
     for start in range(0, len(flat), 128):
         chunk = order[start : start + 128]
-        encoded = tokenizer([flat[i] for i in chunk], padding=True, truncation=True, max_length=256, return_tensors="pt")
+        encoded = tokenizer([flat[i] for i in chunk], padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="pt").to(device)
         mask = encoded["attention_mask"][:, :, None]
-        vectors[chunk] = (student.bert(**encoded).last_hidden_state * mask).sum(1) / mask.sum(1)
+        vectors[chunk] = ((student.bert(**encoded).last_hidden_state * mask).sum(1) / mask.sum(1)).cpu()
     vectors = F.normalize(vectors).view(-1, 2, 128)
     theirs = theirs / np.linalg.norm(theirs, axis=1, keepdims=True)
     theirs = theirs.reshape(len(texts), 2, -1)
@@ -192,37 +247,50 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=1800)
+    parser.add_argument("--intermediate-size", type=int, default=CONFIG.intermediate_size)
+    parser.add_argument("--groups", type=int, default=32, help="of 8 texts, in a batch")
+    parser.add_argument("--chunks", type=int, default=8, help="in which a batch is taken")
+    parser.add_argument("--device", default="cpu", help="cuda: the teacher computes along there")
     args = parser.parse_args()
+    CONFIG.intermediate_size = args.intermediate_size
     torch.manual_seed(20240)
+    torch.set_float32_matmul_precision("high")
     tokenizer = AutoTokenizer.from_pretrained(args.teacher, model_max_length=512)
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
-    student = Student()
+    student = Student().to(args.device)
     decayed = [p for name, p in student.named_parameters() if p.dim() == 2 and "embeddings" not in name]
     other = [p for name, p in student.named_parameters() if p.dim() != 2 or "embeddings" in name]
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": other, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98), fused=True)
     state_file, step = args.work / "state.pt", 0
     if state_file.exists():
-        state = torch.load(state_file)
+        state = torch.load(state_file, map_location=args.device)
         student.load_state_dict(state["student"])
         optimizer.load_state_dict(state["optimizer"])
         step = state["step"]
-    else:
-        student.start(args.teacher, tokenizer, args.work)
-    data = Data(args.work / "targets")
+    live = args.device != "cpu"
+    if live or not state_file.exists():
+        texts = [line for path in sorted((args.work / "texts").glob("*.txt")) for line in path.read_text("utf-8").splitlines()]
+        teacher = BertModel.from_pretrained(args.teacher, dtype=torch.float32).eval()
+        sample = Sample(teacher, tokenizer, texts[:: len(texts) // START_TEXTS])
+        basis = basis_of_sample(sample) if live else np.load(args.work / "targets/basis.npz")
+        if not state_file.exists():
+            student.cpu().start(sample, teacher, basis)
+            student.to(args.device)
+    data = Live(texts, tokenizer, args.teacher, basis, args.device) if live else Stored(args.work / "targets")
     epochs: dict[int, list[torch.Tensor]] = {}
     begun, tokens = time.time(), 0
     while step < args.steps:
-        per_epoch = len(data.lengths) // GROUP // GROUPS
+        per_epoch = len(data.lengths) // GROUP // args.groups
         epoch = step // per_epoch
         if epoch not in epochs:
-            epochs = {epoch: data.batches(epoch)}
+            epochs = {epoch: data.batches(epoch, args.groups)}
         texts = epochs[epoch][step % per_epoch]
         rate = RATE * min((step + 1) / WARM_UP, 1, (args.steps - step) / (FALL * args.steps))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        losses = student.loss(data, texts)
+        losses = student.loss(data, texts, args.chunks)
         optimizer.zero_grad(set_to_none=True)
         sum(losses.values()).backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
