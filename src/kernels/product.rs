@@ -144,6 +144,7 @@ impl<T: Number, M: Step<T>> By<'_, T, M> {
     #[inline(always)]
     #[allow(
         clippy::needless_range_loop,
+        clippy::manual_memcpy,
         reason = "indices are sure to be inlined, and so compiled for the instruction set"
     )]
     fn tile<S: Simd, const MR: usize, const NS: usize, const NV: usize>(
