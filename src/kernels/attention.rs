@@ -32,25 +32,32 @@ impl Heads {
 
     /// Strips of queries, keys and values of all heads.
     pub(super) fn all_strips(self) -> usize {
-        3 * self.count * self.strips()
+        self.count * self.strips_of_one()
     }
 
-    /// The parameters of queries, keys and values as those of one linear layer, with outputs of zero where a head is
-    /// filled up.
+    /// Strips of one head's queries, keys and values.
+    pub(super) fn strips_of_one(self) -> usize {
+        3 * self.strips()
+    }
+
+    /// The parameters of queries, keys and values as those of one linear layer, head after head, with outputs of zero where
+    /// a head is filled up.
     pub(super) fn side_by_side<'a, E: 'a>(self, parts: [Parameters<'a, E>; 3]) -> Parameters<'a, E> {
         let filled = self.strips() * STRIP;
         let inputs = parts[0].inputs;
         let mut bias = Vec::with_capacity(self.all_strips() * STRIP);
-        for head in parts.iter().flat_map(|part| part.bias.chunks_exact(self.width)) {
-            bias.extend_from_slice(head);
-            bias.resize(bias.len().next_multiple_of(filled), 0.0);
+        for head in 0..self.count {
+            for part in &parts {
+                bias.extend_from_slice(&part.bias[head * self.width..][..self.width]);
+                bias.resize(bias.len().next_multiple_of(filled), 0.0);
+            }
         }
         let read = move |rows: Range<usize>, out: &mut Vec<f32>| {
             rows.clone().step_by(STRIP).try_for_each(|first| {
-                let (head, i) = (first / filled, first % filled);
+                let (part, i) = (first / filled, first % filled);
                 let count = STRIP.min(self.width - i);
-                let row = head % self.count * self.width + i;
-                (parts[head / self.count].read)(row..row + count, out)?;
+                let row = part / 3 * self.width + i;
+                (parts[part % 3].read)(row..row + count, out)?;
                 out.resize(out.len() + (STRIP - count) * inputs, 0.0);
                 Ok(())
             })
@@ -59,21 +66,22 @@ impl Heads {
     }
 }
 
-/// Queries, keys and values of some tokens: (strips, tokens, 16), the strips being queries, keys and values, each of all
-/// heads. So a head's values lie as the product wants them, and its keys are near each other.
+/// A head's queries, keys and values of some tokens: (strips, tokens, 16), the strips being those of the queries, the keys
+/// and the values. So the values lie as the product wants them, and the keys are near each other.
 #[derive(Clone, Copy)]
 pub(super) struct QueryKeyValue<'a> {
     pub(super) lines: &'a [Line<f32>],
     pub(super) tokens: usize,
     pub(super) heads: Heads,
+    /// Which head.
+    pub(super) head: usize,
 }
 
 impl<'a> QueryKeyValue<'a> {
-    /// Strips of a head's queries, keys or values (part 0, 1, 2) for some tokens.
-    fn strips(self, part: usize, head: usize, tokens: Range<usize>) -> impl Iterator<Item = &'a [Line<f32>]> {
+    /// Strips of the queries, keys or values (part 0, 1, 2) for some tokens.
+    fn strips(self, part: usize, tokens: Range<usize>) -> impl Iterator<Item = &'a [Line<f32>]> {
         let count = self.heads.strips();
-        let first = (part * self.heads.count + head) * count;
-        (first..first + count)
+        (part * count..(part + 1) * count)
             .map(move |strip| &self.lines[strip * self.tokens + tokens.start..strip * self.tokens + tokens.end])
     }
 }
@@ -91,7 +99,8 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// `softmax(q · kᵀ / √width) · v` of all heads, for some queries of a text: `out` is (queries, hidden).
+    /// `softmax(q · kᵀ / √width) · v` of a head, for some queries of a text: into the head's columns of `out`, which is
+    /// (queries, hidden).
     ///
     /// `text` and `queries` are places among the tokens of `qkv`.
     pub(super) fn attend(
@@ -101,37 +110,26 @@ impl Scratch {
         queries: Range<usize>,
         out: &mut [f32],
     ) {
-        (0..qkv.heads.count).for_each(|head| self.one_head(qkv, head, text.clone(), queries.clone(), out));
-    }
-
-    fn one_head(
-        &mut self,
-        qkv: QueryKeyValue<'_>,
-        head: usize,
-        text: Range<usize>,
-        queries: Range<usize>,
-        out: &mut [f32],
-    ) {
         let Self { queries: query_rows, keys, scores, totals } = self;
-        let Heads { count: heads, width } = qkv.heads;
+        let (Heads { count: heads, width }, head) = (qkv.heads, qkv.head);
         let (hidden, inner, length) = (heads * width, qkv.heads.strips() * STRIP, text.len());
 
         keys.clear();
         for first in text.clone().step_by(STRIP) {
             let tokens = first..text.end.min(first + STRIP);
             let mut square = [Line([0.0; STRIP]); STRIP];
-            for lines in qkv.strips(1, head, tokens) {
+            for lines in qkv.strips(1, tokens) {
                 square[..lines.len()].copy_from_slice(lines);
                 push_transposed(&square, STRIP, keys);
             }
         }
         let keys: Vec<&[Line<f32>]> = keys.chunks_exact(inner).collect();
-        let values: Vec<&[Line<f32>]> = qkv.strips(2, head, text).collect();
+        let values: Vec<&[Line<f32>]> = qkv.strips(2, text).collect();
 
         for first in queries.clone().step_by(QUERIES_AT_ONCE) {
             let count = QUERIES_AT_ONCE.min(queries.end - first);
             query_rows.resize(QUERIES_AT_ONCE * inner, 0.0);
-            for (strip, lines) in qkv.strips(0, head, first..first + count).enumerate() {
+            for (strip, lines) in qkv.strips(0, first..first + count).enumerate() {
                 for (row, line) in query_rows.chunks_exact_mut(inner).zip(lines) {
                     row[strip * STRIP..][..STRIP].copy_from_slice(&line.0);
                 }
@@ -143,6 +141,7 @@ impl Scratch {
                 b: &keys,
                 columns: length,
                 bias: &[],
+                goes_on: false,
                 out: scores,
                 row_stride: length,
                 strip_stride: STRIP,
@@ -156,6 +155,7 @@ impl Scratch {
                 b: &values,
                 columns: width,
                 bias: &[],
+                goes_on: false,
                 out,
                 row_stride: hidden,
                 strip_stride: STRIP,
@@ -224,14 +224,14 @@ impl WithSimd for Divide<'_> {
 mod tests {
     use super::*;
 
-    /// (tokens, 3 · hidden) as strips.
+    /// (tokens, 3 · hidden) as strips, head after head.
     fn strips(qkv: &[f32], tokens: usize, heads: Heads) -> Vec<Line<f32>> {
         let mut lines = vec![Line([0.0; STRIP]); heads.all_strips() * tokens];
         for part in 0..3 {
             for head in 0..heads.count {
                 for token in 0..tokens {
                     for i in 0..heads.width {
-                        let strip = (part * heads.count + head) * heads.strips() + i / STRIP;
+                        let strip = (head * 3 + part) * heads.strips() + i / STRIP;
                         let from = ((token * 3 + part) * heads.count + head) * heads.width + i;
                         lines[strip * tokens + token].0[i % STRIP] = qkv[from];
                     }
@@ -275,8 +275,10 @@ mod tests {
                 let lines = strips(&qkv, tokens, heads);
                 let attend = |queries: Range<usize>| {
                     let mut out = vec![f32::NAN; queries.len() * hidden];
-                    let qkv = QueryKeyValue { lines: &lines, tokens, heads };
-                    Scratch::default().attend(qkv, 0..tokens, queries, &mut out);
+                    for (head, lines) in lines.chunks_exact(heads.strips_of_one() * tokens).enumerate() {
+                        let qkv = QueryKeyValue { lines, tokens, heads, head };
+                        Scratch::default().attend(qkv, 0..tokens, queries.clone(), &mut out);
+                    }
                     out
                 };
                 let found = attend(0..tokens);

@@ -10,10 +10,9 @@ use super::packed::{Line, Packed, STRIP, pack_transposed};
 use super::product::{Product, Rows};
 use crate::spec::{Activation, Compute};
 
-/// Rows of a task at most: enough that a strip is used often once it is in cache, few enough that what the task
-/// computes stays in the second-level cache; and whole tiles of 4, 6 or 8 rows. With 64 the MiniLM job takes 1.09 to 1.15
-/// times as long on Zen 3 (AVX2, 512 KiB), with 32 and 24 about as long; BERT-base shows no difference beyond noise.
-pub(super) const MOST_ROWS: usize = 48;
+/// Rows of a task at most: enough that a strip is used often once it is in cache, few enough that there are tasks for all
+/// threads; and whole tiles of 4, 6 or 8 rows.
+const MOST_ROWS: usize = 48;
 
 /// Rows of a task at least, where there are several. With fewer each thread would read all weights for little work;
 /// then the threads share the columns instead.
@@ -24,7 +23,7 @@ pub(super) fn rows_per_task(rows: usize) -> Option<usize> {
     let threads = rayon::current_num_threads();
     (threads == 1 || rows >= threads * FEWEST_ROWS).then(|| {
         // As many tasks for each thread, as equal as can be.
-        let tasks = rows.div_ceil(MOST_ROWS).next_multiple_of(threads);
+        let tasks = rows.max(1).div_ceil(MOST_ROWS).next_multiple_of(threads);
         rows.div_ceil(tasks).next_multiple_of(4).clamp(1, MOST_ROWS)
     })
 }
@@ -44,17 +43,45 @@ enum Weight {
     Rounded(Packed<Rounded>),
 }
 
+/// Rows to multiply, as the weight's numbers are.
+#[derive(Clone, Copy)]
+pub(super) enum Operand<'a> {
+    Float32(Rows<'a, f32>),
+    Pairs(Rows<'a, Pair>),
+    Rounded(Rows<'a, Rounded>),
+}
+
+impl<'a> Operand<'a> {
+    /// The rows from `row` on.
+    pub(super) fn rows_from(self, row: usize) -> Operand<'a> {
+        match self {
+            Self::Float32(rows) => Self::Float32(rows.rows_from(row)),
+            Self::Pairs(rows) => Self::Pairs(rows.rows_from(row)),
+            Self::Rounded(rows) => Self::Rounded(rows.rows_from(row)),
+        }
+    }
+}
+
+/// What is computed of a linear layer's output.
+pub(super) struct Part {
+    /// Rows of the operand, from its first on.
+    pub(super) rows: usize,
+    /// Strips of the output.
+    pub(super) strips: Range<usize>,
+    /// The inputs that the operand holds. Where they are not all, see [`Product`].
+    pub(super) inputs: Range<usize>,
+}
+
 /// Where a product goes: row i of strip s starts at `i * row_stride + s * strip_stride`.
-struct Out<'a> {
-    numbers: &'a mut [f32],
-    row_stride: usize,
-    strip_stride: usize,
+pub(super) struct Out<'a> {
+    pub(super) numbers: &'a mut [f32],
+    pub(super) row_stride: usize,
+    pub(super) strip_stride: usize,
 }
 
 /// Memory for operands converted, kept from one product to the next.
 #[derive(Default)]
 pub(super) struct Operands {
-    float32: Vec<f32>,
     pairs: Vec<Pair>,
     rounded: Vec<Rounded>,
 }
@@ -87,52 +114,58 @@ impl Dense {
         self.outputs().div_ceil(STRIP)
     }
 
-    /// Rows of `x` (rows, inputs) to `out` (rows, outputs), on this thread.
-    pub(super) fn rows(&self, x: &[f32], out: &mut [f32], operands: &mut Operands) {
-        let stride = self.outputs();
-        self.some(x, 0..self.strips(), Out { numbers: out, row_stride: stride, strip_stride: STRIP }, operands);
-    }
-
-    /// Rows of `x` to some strips of the output, (strips, rows, 16), on this thread.
-    pub(super) fn strips_of_rows(&self, x: &[f32], strips: Range<usize>, out: &mut [f32], operands: &mut Operands) {
-        let rows = x.len() / self.inputs;
-        self.some(x, strips, Out { numbers: out, row_stride: STRIP, strip_stride: rows * STRIP }, operands);
-    }
-
-    fn some(&self, x: &[f32], strips: Range<usize>, out: Out<'_>, operands: &mut Operands) {
-        match &self.weight {
-            Weight::Float32(weight) => self.some_as(weight, x, strips, out, &mut operands.float32),
-            Weight::Pairs(weight) => self.some_as(weight, x, strips, out, &mut operands.pairs),
-            Weight::Rounded(weight) => self.some_as(weight, x, strips, out, &mut operands.rounded),
+    /// Rows of `width` inputs as something to multiply; converted where need be, in `operands`.
+    pub(super) fn operand<'a>(&self, x: &'a [f32], width: usize, operands: &'a mut Operands) -> Operand<'a> {
+        let (rows, count) = (Rows { data: x, stride: width }, x.len() / width);
+        match self.weight {
+            Weight::Float32(_) => Operand::Float32(rows),
+            Weight::Pairs(_) => Operand::Pairs(Number::rows(rows, count, width, &mut operands.pairs)),
+            Weight::Rounded(_) => Operand::Rounded(Number::rows(rows, count, width, &mut operands.rounded)),
         }
     }
 
-    fn some_as<T: Number>(
-        &self,
-        weight: &Packed<T>,
-        x: &[f32],
-        strips: Range<usize>,
-        Out { numbers: out, row_stride, strip_stride }: Out<'_>,
-        operands: &mut Vec<T>,
-    ) {
-        let inputs = self.inputs;
-        let rows = x.len() / inputs;
-        let a = T::rows(Rows { data: x, stride: inputs }, rows, inputs, operands);
+    /// A part of the output, on this thread. With the last inputs come the bias, and the activation of all numbers of `out`.
+    pub(super) fn multiply(&self, operand: Operand<'_>, part: Part, out: Out<'_>) {
+        match (&self.weight, operand) {
+            (Weight::Float32(weight), Operand::Float32(rows)) => self.multiply_as(weight, rows, part, out),
+            (Weight::Pairs(weight), Operand::Pairs(rows)) => self.multiply_as(weight, rows, part, out),
+            (Weight::Rounded(weight), Operand::Rounded(rows)) => self.multiply_as(weight, rows, part, out),
+            _ => unreachable!("all weights of a model are held as the same kind of number"),
+        }
+    }
+
+    fn multiply_as<T: Number>(&self, weight: &Packed<T>, a: Rows<'_, T>, part: Part, out: Out<'_>) {
+        let Part { rows, strips, inputs } = part;
         let columns = strips.start * STRIP..(strips.end * STRIP).min(weight.columns());
+        let last = inputs.end == self.inputs;
+        debug_assert!(inputs.start.is_multiple_of(32), "parts are whole chains");
         Product {
             a,
             rows,
-            b: &weight.strips()[strips],
+            b: &weight.strips(strips, inputs.start / T::STEP..inputs.end.div_ceil(T::STEP)),
             columns: columns.len(),
-            bias: &self.bias[columns],
-            out,
-            row_stride,
-            strip_stride,
+            bias: if last { &self.bias[columns] } else { &[] },
+            goes_on: inputs.start > 0,
+            out: out.numbers,
+            row_stride: out.row_stride,
+            strip_stride: out.strip_stride,
         }
         .run();
-        if let Some(activation) = self.activation {
-            activation.apply(out);
+        if let Some(activation) = self.activation.filter(|_| last) {
+            activation.apply(out.numbers);
         }
+    }
+
+    /// Rows of `x` (rows, inputs) to `out` (rows, outputs), on this thread.
+    pub(super) fn rows(&self, x: &[f32], out: &mut [f32], operands: &mut Operands) {
+        let out = Out { numbers: out, row_stride: self.outputs(), strip_stride: STRIP };
+        self.strips_of_rows(x, 0..self.strips(), out, operands);
+    }
+
+    /// Rows of `x` (rows, inputs) to some strips of the output, on this thread.
+    pub(super) fn strips_of_rows(&self, x: &[f32], strips: Range<usize>, out: Out<'_>, operands: &mut Operands) {
+        let part = Part { rows: x.len() / self.inputs, strips, inputs: 0..self.inputs };
+        self.multiply(self.operand(x, self.inputs, operands), part, out);
     }
 
     /// As [`Dense::rows`], each thread computing some of the columns.
@@ -148,7 +181,7 @@ impl Dense {
                 let columns = first * STRIP..(strips.end * STRIP).min(outputs);
                 let mut piece = vec![0.0; rows * columns.len()];
                 let out = Out { numbers: &mut piece, row_stride: columns.len(), strip_stride: STRIP };
-                self.some(x, strips, out, operands);
+                self.strips_of_rows(x, strips, out, operands);
                 (columns, piece)
             })
             .collect();

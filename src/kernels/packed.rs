@@ -1,5 +1,7 @@
 //! Matrices as the product wants them: cut into strips of 16 columns, a strip's rows one after the other.
 
+use std::ops::Range;
+
 use bytemuck::{Pod, Zeroable};
 
 use super::number::{Number, Pair, Rounded};
@@ -38,9 +40,9 @@ impl<T: Number> Packed<T> {
         self.columns
     }
 
-    /// The rows of each strip.
-    pub(super) fn strips(&self) -> Vec<&[Line<T>]> {
-        self.strips.iter().map(Vec::as_slice).collect()
+    /// Some lines of some strips.
+    pub(super) fn strips(&self, strips: Range<usize>, lines: Range<usize>) -> Vec<&[Line<T>]> {
+        self.strips[strips].iter().map(|strip| &strip[lines.clone()]).collect()
     }
 }
 

@@ -26,9 +26,17 @@ impl<'a, T> Rows<'a, T> {
     pub(super) fn row(&self, index: usize, inner: usize) -> &'a [T] {
         &self.data[index * self.stride..][..inner]
     }
+
+    /// The rows from `row` on.
+    pub(super) fn rows_from(self, row: usize) -> Self {
+        Self { data: &self.data[row * self.stride..], stride: self.stride }
+    }
 }
 
 /// `out = a · b + bias`, on this thread.
+///
+/// It can be computed in parts of the inner dimension, one after the other, each of whole chains but for the last: `a` and `b`
+/// then hold the part, `bias` is empty but for the last, and all but the first go on. The bits are those of the whole.
 pub(super) struct Product<'a, T> {
     pub(super) a: Rows<'a, T>,
     /// Number of rows.
@@ -39,6 +47,8 @@ pub(super) struct Product<'a, T> {
     pub(super) columns: usize,
     /// One number a column; or none.
     pub(super) bias: &'a [f32],
+    /// Whether `out` holds the sums so far.
+    pub(super) goes_on: bool,
     /// Row i of strip s starts at `i * row_stride + s * strip_stride`.
     pub(super) out: &'a mut [f32],
     pub(super) row_stride: usize,
@@ -102,12 +112,9 @@ impl<T: Number, M: Step<T>> By<'_, T, M> {
     #[inline(always)]
     fn column<S: Simd, const MR: usize, const NS: usize, const NV: usize>(&mut self, simd: S, strip: usize) {
         let inner = self.product.b[strip].len();
-        // A strip that is not full has no room for unfinished sums.
-        let full = (strip + NS) * STRIP <= self.product.columns;
-        let length = if full { block_lines::<S>() } else { inner };
         let mut first = 0usize;
         loop {
-            let lines = first..inner.min(first.saturating_add(length));
+            let lines = first..inner.min(first.saturating_add(block_lines::<S>()));
             first = lines.end;
             self.block::<S, MR, NS, NV>(simd, strip, lines);
             if first == inner {
@@ -154,7 +161,7 @@ impl<T: Number, M: Step<T>> By<'_, T, M> {
         strip: usize,
         block: Range<usize>,
     ) {
-        let Product { a, b, columns, bias, row_stride, strip_stride, .. } = self.product;
+        let Product { a, b, columns, bias, goes_on, row_stride, strip_stride, .. } = self.product;
         let inner = b[strip].len();
         // Loops and no closures, here and below: a closure that is not inlined is not compiled for these instructions.
         let mut all_rows = [a.row(row, inner); MR];
@@ -167,11 +174,14 @@ impl<T: Number, M: Step<T>> By<'_, T, M> {
         }
         let zero = simd.splat_f32s(0.0);
         let mut total = [[[zero; NV]; NS]; MR];
-        // What the block before has left: the totals, or a chain that has not ended.
-        if block.start > 0 {
+        // What the block or the part before has left: the totals, or a chain that has not ended.
+        if block.start > 0 || goes_on {
             for r in 0..MR {
                 for s in 0..NS {
-                    let out = &self.product.out[(row + r) * row_stride + (strip + s) * strip_stride..][..STRIP];
+                    let width = STRIP.min(columns - (strip + s) * STRIP);
+                    let out = &self.product.out[(row + r) * row_stride + (strip + s) * strip_stride..][..width];
+                    let mut values = [0.0; STRIP];
+                    let out = if width == STRIP { out } else { filled_up(out, &mut values) };
                     let (out, _) = S::as_simd_f32s(out);
                     for v in 0..NV {
                         total[r][s][v] = out[v];
@@ -299,6 +309,14 @@ fn prefetch<T: Number>(line: &Line<T>) {
     let _ = line; // no stable way to ask
 }
 
+/// The numbers of a strip that is not full, with zeros after them.
+#[cold]
+#[inline(never)]
+fn filled_up<'a>(numbers: &[f32], values: &'a mut [f32; STRIP]) -> &'a [f32] {
+    values[..numbers.len()].copy_from_slice(numbers);
+    values
+}
+
 /// The store of a strip that is not full, out of the way of those that are.
 #[cold]
 #[inline(never)]
@@ -328,8 +346,9 @@ mod tests {
             .collect()
     }
 
-    /// `a` (rows, inner) times the transpose of `weight` (columns, inner), plus a bias.
-    fn product<T: Number>(isa: Isa, a: &[f32], weight: &[f32], bias: &[f32], inner: usize) -> Vec<f32> {
+    /// `a` (rows, inner) times the transpose of `weight` (columns, inner), plus a bias; in parts of so many of the inner
+    /// dimension.
+    fn product<T: Number>(isa: Isa, a: &[f32], weight: &[f32], bias: &[f32], inner: usize, part: usize) -> Vec<f32> {
         let (rows, columns) = (a.len() / inner, bias.len());
         let strips = weight.chunks(STRIP * inner).map(|weight| {
             let mut lines = Vec::new();
@@ -338,20 +357,42 @@ mod tests {
         });
         let packed = Packed::<T>::new(strips.collect(), columns);
         let mut out = vec![f32::NAN; rows * columns];
-        let (mut operands, b) = (Vec::new(), packed.strips());
-        let a = T::rows(Rows { data: a, stride: inner }, rows, inner, &mut operands);
-        let (row_stride, strip_stride) = (columns, STRIP);
-        T::multiply(isa, Product { a, rows, b: &b, columns, bias, out: &mut out, row_stride, strip_stride });
+        for first in (0..inner).step_by(part) {
+            let part = first..inner.min(first + part);
+            let lines = part.start / T::STEP..part.end.div_ceil(T::STEP);
+            let (mut operands, b) = (Vec::new(), packed.strips(0..columns.div_ceil(STRIP), lines));
+            let a = T::rows(Rows { data: &a[first..], stride: inner }, rows, part.len(), &mut operands);
+            let product = Product {
+                a,
+                rows,
+                b: &b,
+                columns,
+                bias: if part.end == inner { bias } else { &[] },
+                goes_on: first > 0,
+                out: &mut out,
+                row_stride: columns,
+                strip_stride: STRIP,
+            };
+            T::multiply(isa, product);
+        }
         out
     }
 
     /// A product in float32 or in bfloat16, the latter in what `isa` multiplies it as.
-    fn product_in(isa: Isa, compute: Compute, a: &[f32], weight: &[f32], bias: &[f32], inner: usize) -> Vec<f32> {
+    fn product_in(
+        isa: Isa,
+        compute: Compute,
+        a: &[f32],
+        weight: &[f32],
+        bias: &[f32],
+        inner: usize,
+        part: usize,
+    ) -> Vec<f32> {
         match (compute, isa) {
-            (Compute::F32, _) => product::<f32>(isa, a, weight, bias, inner),
+            (Compute::F32, _) => product::<f32>(isa, a, weight, bias, inner, part),
             #[cfg(target_arch = "x86_64")]
-            (Compute::Bf16, Isa::Avx512Bf16(..)) => product::<Pair>(isa, a, weight, bias, inner),
-            (Compute::Bf16, _) => product::<Rounded>(isa, a, weight, bias, inner),
+            (Compute::Bf16, Isa::Avx512Bf16(..)) => product::<Pair>(isa, a, weight, bias, inner, part),
+            (Compute::Bf16, _) => product::<Rounded>(isa, a, weight, bias, inner, part),
         }
     }
 
@@ -359,7 +400,7 @@ mod tests {
     /// same bits alone and in company.
     fn check(compute: Compute, a: &[f32], weight: &[f32], bias: &[f32], inner: usize, bound: f64) {
         let columns = bias.len();
-        let expected = product_in(Isa::Portable, compute, a, weight, bias, inner);
+        let expected = product_in(Isa::Portable, compute, a, weight, bias, inner, inner);
         for (i, row) in expected.chunks(columns).enumerate() {
             for (j, value) in row.iter().enumerate() {
                 let terms = a[i * inner..][..inner].iter().zip(&weight[j * inner..][..inner]);
@@ -368,9 +409,12 @@ mod tests {
             }
         }
         for isa in Isa::available() {
-            assert_eq!(product_in(isa, compute, a, weight, bias, inner), expected, "{}", isa.name());
+            for part in [inner, 32, 192] {
+                let found = product_in(isa, compute, a, weight, bias, inner, part);
+                assert_eq!(found, expected, "{}, in parts of {part}", isa.name());
+            }
             for (i, row) in expected.chunks(columns).enumerate() {
-                let alone = product_in(isa, compute, &a[i * inner..][..inner], weight, bias, inner);
+                let alone = product_in(isa, compute, &a[i * inner..][..inner], weight, bias, inner, inner);
                 assert_eq!(alone, row, "{}, row {i}", isa.name());
             }
         }
@@ -379,6 +423,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
+        /// In parts, too, whose unfinished sums are those of strips that are full or not.
         #[test]
         fn right_on_every_instruction_set(rows in 1usize..30, inner in 1usize..700, columns in 1usize..100, seed: u64) {
             let (a, weight) = (numbers(rows * inner, seed), numbers(columns * inner, seed ^ 1));
@@ -402,14 +447,14 @@ mod tests {
                 .collect()
         };
         let (a, weight) = (scaled(rows * inner, 5), scaled(columns * inner, 6));
-        let expected = product_in(Isa::Portable, Compute::Bf16, &a, &weight, &vec![0.0; columns], inner);
+        let expected = product_in(Isa::Portable, Compute::Bf16, &a, &weight, &vec![0.0; columns], inner, inner);
         for isa in Isa::available() {
-            let found = product_in(isa, Compute::Bf16, &a, &weight, &vec![0.0; columns], inner);
+            let found = product_in(isa, Compute::Bf16, &a, &weight, &vec![0.0; columns], inner, inner);
             let bits = |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(&found), bits(&expected), "{}", isa.name());
         }
         let tiny =
-            product_in(Isa::Portable, Compute::Bf16, &[2.0f32.powi(-55), 2.0f32.powi(-56)], &[1.0, 1.0], &[0.0], 2);
+            product_in(Isa::Portable, Compute::Bf16, &[2.0f32.powi(-55), 2.0f32.powi(-56)], &[1.0, 1.0], &[0.0], 2, 2);
         assert_eq!(tiny, [2.0f32.powi(-55)], "what is below 2⁻⁵⁵ counts as zero");
     }
 }

@@ -41,8 +41,11 @@ impl Attention {
 
     /// Computes it.
     pub fn run(&mut self) {
-        let qkv = QueryKeyValue { lines: &self.query_key_value, tokens: self.tokens, heads: self.heads };
-        self.scratch.attend(qkv, 0..self.tokens, 0..self.tokens, &mut self.out);
+        let strips = self.heads.strips_of_one();
+        for (head, lines) in self.query_key_value.chunks_exact(strips * self.tokens).enumerate() {
+            let qkv = QueryKeyValue { lines, tokens: self.tokens, heads: self.heads, head };
+            self.scratch.attend(qkv, 0..self.tokens, 0..self.tokens, &mut self.out);
+        }
     }
 }
 
