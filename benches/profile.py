@@ -21,7 +21,7 @@ FREQUENCY = 997
 # Step, and what names its functions; the first that matches counts.
 STEPS = [
     ("products of attention", r"product::.*\n(.*\n)*?.*kernels::attention"),
-    ("products of linear layers", r"product::"),
+    ("products of linear layers", r"product::|multiply_by_dot_products"),
     ("softmax", r"attention::(Exponentials|Divide)|kernels::rowwise::(largest|sum)"),
     ("attention, the rest", r"kernels::attention"),
     ("activation", r"rowwise::Apply"),
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="a local folder")
     parser.add_argument("--data", type=Path, required=True, help="texts, one a line, none twice")
     parser.add_argument("--emit", default="token")
-    parser.add_argument("--options", nargs="*", default=[], help="more of extract's, as in --options=--compute --options=bf16")
+    parser.add_argument("--options", action="append", default=[], help="more of extract's, as in --options=--compute=bf16")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=".") as directory:
         output, record = Path(directory, "out"), Path(directory, "perf.data")

@@ -10,6 +10,7 @@ use pulp::{Simd, WithSimd};
 use super::Parameters;
 use super::functions::exp;
 use super::packed::{Line, STRIP, push_transposed};
+use super::place::Strides;
 use super::product::{Product, Rows};
 use super::rowwise::{largest, sum};
 
@@ -93,7 +94,7 @@ pub(super) struct Scratch {
     queries: Vec<f32>,
     /// Strips of 16 tokens: (head, 16)
     keys: Vec<Line<f32>>,
-    /// (queries at once, tokens)
+    /// (queries at once, tokens, filled up to whole strips)
     scores: Vec<f32>,
     totals: [f64; QUERIES_AT_ONCE],
 }
@@ -113,6 +114,8 @@ impl Scratch {
         let Self { queries: query_rows, keys, scores, totals } = self;
         let (Heads { count: heads, width }, head) = (qkv.heads, qkv.head);
         let (hidden, inner, length) = (heads * width, qkv.heads.strips() * STRIP, text.len());
+        // Whole strips, so that nothing needs to be done number by number.
+        let stride = length.next_multiple_of(STRIP);
 
         keys.clear();
         for first in text.clone().step_by(STRIP) {
@@ -134,31 +137,30 @@ impl Scratch {
                     row[strip * STRIP..][..STRIP].copy_from_slice(&line.0);
                 }
             }
-            scores.resize(count * length, 0.0);
+            scores.resize(count * stride, 0.0);
             Product {
                 a: Rows { data: query_rows, stride: inner },
                 rows: count,
                 b: &keys,
-                columns: length,
+                columns: stride,
                 bias: &[],
                 goes_on: false,
                 out: scores,
-                row_stride: length,
-                strip_stride: STRIP,
+                strides: Strides::of_rows(stride),
             }
             .run();
-            super::isa::isa().run(Exponentials { scores, length, scale: 1.0 / (width as f64).sqrt(), totals });
+            let scale = 1.0 / (width as f64).sqrt();
+            super::isa::isa().run(Exponentials { scores, stride, length, scale, totals });
             let out = &mut out[(first - queries.start) * hidden + head * width..];
             Product {
-                a: Rows { data: scores, stride: length },
+                a: Rows { data: scores, stride },
                 rows: count,
                 b: &values,
                 columns: width,
                 bias: &[],
                 goes_on: false,
                 out,
-                row_stride: hidden,
-                strip_stride: STRIP,
+                strides: Strides::of_rows(hidden),
             }
             .run();
             super::isa::isa().run(Divide { out, hidden, width, totals: &totals[..count] });
@@ -167,9 +169,13 @@ impl Scratch {
 }
 
 /// Turns rows of scores into exp(scale · (score - the row's largest)), and finds each row's sum; softmax is one divided
-/// by the other.
+/// by the other. What fills up a row is zero then.
 struct Exponentials<'a> {
+    /// (rows, stride)
     scores: &'a mut [f32],
+    /// Of a row: whole strips.
+    stride: usize,
+    /// Scores of a row.
     length: usize,
     scale: f64,
     totals: &'a mut [f64],
@@ -180,20 +186,38 @@ impl WithSimd for Exponentials<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { scores, length, scale, totals } = self;
+        let Self { scores, stride, length, scale, totals } = self;
         // A product with the scale as float32 alone, rounded, would be off by 5e-7 at -10, and the weight with it:
         // more than all else in this step. What it lost goes into exp as well.
         let high = scale as f32;
         let low = (scale - f64::from(high)) as f32;
-        for (scores, total) in scores.chunks_exact_mut(length).zip(totals) {
+        for (scores, total) in scores.chunks_exact_mut(stride).zip(totals) {
+            fill_up(scores, length, scores[0]);
             let largest = largest(scores);
-            for score in scores.iter_mut() {
-                let distance = *score - largest;
-                let exponent = distance * high;
-                let lost = distance.mul_add(high, -exponent);
-                *score = exp(exponent, distance.mul_add(low, lost));
+            for strip in scores.as_chunks_mut::<STRIP>().0 {
+                for score in strip {
+                    let distance = *score - largest;
+                    let exponent = distance * high;
+                    let lost = distance.mul_add(high, -exponent);
+                    *score = exp(exponent, distance.mul_add(low, lost));
+                }
             }
+            fill_up(scores, length, 0.0);
             *total = sum(scores, f64::from);
+        }
+    }
+}
+
+/// Sets what is after `length` in the last strip.
+#[inline(always)]
+fn fill_up(scores: &mut [f32], length: usize, value: f32) {
+    let count = length % STRIP;
+    // Numbers chosen in a vector: a call of `memset` would take as long as a strip's exponentials.
+    if count > 0
+        && let Some(last) = scores.last_chunk_mut::<STRIP>()
+    {
+        for (i, score) in last.iter_mut().enumerate() {
+            *score = if i < count { *score } else { value };
         }
     }
 }

@@ -6,6 +6,7 @@
 //! from memory, pass by for many rows at once. Where there are too few groups for the threads, one short text above all, each
 //! step is spread over the threads by itself.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -16,6 +17,7 @@ use super::EncoderLayer;
 use super::attention::{self, QueryKeyValue};
 use super::linear::{Dense, Operands, Out, Part};
 use super::packed::{Line, STRIP};
+use super::place::Strides;
 use super::rowwise::Norm;
 
 /// Groups for each thread that make it worth while to give each task a group: fewer would end too unevenly.
@@ -56,12 +58,19 @@ pub(super) fn forward(layer: &EncoderLayer, hidden_state: &[f32], bounds: &[usiz
     let tasks = Mutex::new(tasks.into_iter());
     let next = || tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
     rayon::broadcast(|_| {
-        let mut scratch = Scratch::default();
-        while let Some((group, out)) = next() {
-            scratch.group(layer, hidden_state, &group, out);
-        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            while let Some((group, out)) = next() {
+                scratch.group(layer, hidden_state, &group, out);
+            }
+        });
     });
     out
+}
+
+thread_local! {
+    /// Kept from one layer to the next: new memory comes from the system full of zeros, page by page, which costs more than it
+    /// takes to use it.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 /// Texts that follow each other: `bounds` as of a batch, of these texts only.
@@ -107,7 +116,7 @@ fn rows_at_once(rows: usize) -> usize {
     rows.div_ceil(rows.div_ceil(MOST_TOKENS)).next_multiple_of(24)
 }
 
-/// Memory for a group on its way through a layer; kept from one group to the next.
+/// Memory for a group on its way through a layer.
 #[derive(Default)]
 struct Scratch {
     query_key_value: Vec<Line<f32>>,
@@ -146,7 +155,7 @@ impl Scratch {
                     inputs: 0..hidden,
                 };
                 let numbers = &mut cast_slice_mut(&mut self.query_key_value)[first * STRIP..];
-                let out = Out { numbers, row_stride: STRIP, strip_stride: tokens * STRIP };
+                let out = Out { numbers, strides: Strides { row: STRIP, strip: tokens * STRIP } };
                 layer.query_key_value.multiply(operand.rows_from(first), part, out);
             }
             let qkv = QueryKeyValue { lines: &self.query_key_value, tokens, heads, head };
@@ -192,12 +201,12 @@ impl RowScratch {
             layer.intermediate.multiply(
                 operand,
                 Part { rows, strips: first / STRIP..piece.end.div_ceil(STRIP), inputs: 0..hidden },
-                Out { numbers: intermediate, row_stride: piece.len(), strip_stride: STRIP },
+                Out { numbers: intermediate, strides: Strides::of_rows(piece.len()) },
             );
             layer.output.multiply(
                 layer.output.operand(intermediate, piece.len(), piece_operands),
                 Part { rows, strips: 0..layer.output.strips(), inputs: piece },
-                Out { numbers: dense, row_stride: hidden, strip_stride: STRIP },
+                Out { numbers: dense, strides: Strides::of_rows(hidden) },
             );
         }
     }
@@ -222,7 +231,7 @@ fn step_by_step(layer: &EncoderLayer, hidden_state: &[f32], groups: &[Group<'_>]
         let tokens = group.tokens();
         let x = &hidden_state[tokens.start * hidden..tokens.end * hidden];
         let strips = first..first + lines.len() / tokens.len();
-        let out = Out { numbers: cast_slice_mut(lines), row_stride: STRIP, strip_stride: tokens.len() * STRIP };
+        let out = Out { numbers: cast_slice_mut(lines), strides: Strides { row: STRIP, strip: tokens.len() * STRIP } };
         layer.query_key_value.strips_of_rows(x, strips, out, operands);
     });
 

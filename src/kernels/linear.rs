@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::Parameters;
 use super::number::{Number, Pair, Rounded, has_dot_products};
 use super::packed::{Line, Packed, STRIP, pack_transposed};
+use super::place::Strides;
 use super::product::{Product, Rows};
 use crate::spec::{Activation, Compute};
 
@@ -72,11 +73,10 @@ pub(super) struct Part {
     pub(super) inputs: Range<usize>,
 }
 
-/// Where a product goes: row i of strip s starts at `i * row_stride + s * strip_stride`.
+/// Where a product goes.
 pub(super) struct Out<'a> {
     pub(super) numbers: &'a mut [f32],
-    pub(super) row_stride: usize,
-    pub(super) strip_stride: usize,
+    pub(super) strides: Strides,
 }
 
 /// Memory for operands converted, kept from one product to the next.
@@ -147,8 +147,7 @@ impl Dense {
             bias: if last { &self.bias[columns] } else { &[] },
             goes_on: inputs.start > 0,
             out: out.numbers,
-            row_stride: out.row_stride,
-            strip_stride: out.strip_stride,
+            strides: out.strides,
         }
         .run();
         if let Some(activation) = self.activation.filter(|_| last) {
@@ -158,7 +157,7 @@ impl Dense {
 
     /// Rows of `x` (rows, inputs) to `out` (rows, outputs), on this thread.
     pub(super) fn rows(&self, x: &[f32], out: &mut [f32], operands: &mut Operands) {
-        let out = Out { numbers: out, row_stride: self.outputs(), strip_stride: STRIP };
+        let out = Out { numbers: out, strides: Strides::of_rows(self.outputs()) };
         self.strips_of_rows(x, 0..self.strips(), out, operands);
     }
 
@@ -180,7 +179,7 @@ impl Dense {
                 let strips = first..(first + strips_per_task).min(self.strips());
                 let columns = first * STRIP..(strips.end * STRIP).min(outputs);
                 let mut piece = vec![0.0; rows * columns.len()];
-                let out = Out { numbers: &mut piece, row_stride: columns.len(), strip_stride: STRIP };
+                let out = Out { numbers: &mut piece, strides: Strides::of_rows(columns.len()) };
                 self.strips_of_rows(x, strips, out, operands);
                 (columns, piece)
             })

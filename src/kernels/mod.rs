@@ -3,6 +3,7 @@
 //! Everything here is (tokens, width), tokens of all texts one after the other. No step lets a token see the tokens
 //! of another text, and every number is computed by a fixed sequence of operations: see the module `product`.
 
+mod ahead;
 mod attention;
 mod functions;
 mod isa;
@@ -10,6 +11,7 @@ mod layer;
 mod linear;
 mod number;
 mod packed;
+mod place;
 mod product;
 mod rowwise;
 #[doc(hidden)]

@@ -20,6 +20,24 @@ pub(super) trait Number: Pod + Default + Send + Sync {
         place * Self::STEP
     }
 
+    /// A row of float32 as this, on the instruction set of the caller.
+    #[inline(always)]
+    fn convert(row: &[f32], out: &mut [Self]) {
+        // Of a fixed length, so that the compiler makes vectors of them; it is even, so places of a pair stay together.
+        let (chunks, rest) = row.as_chunks::<STRIP>();
+        let (whole, last) = out.split_at_mut(chunks.len() * STRIP / Self::STEP);
+        for (out, chunk) in whole.chunks_exact_mut(STRIP / Self::STEP).zip(chunks) {
+            for (place, out) in out.iter_mut().enumerate() {
+                let first = Self::first(place, STRIP);
+                *out = Self::new([chunk[first], chunk[(first + Self::STEP - 1) % STRIP]]);
+            }
+        }
+        for (place, out) in last.iter_mut().enumerate() {
+            let first = Self::first(place, rest.len());
+            *out = Self::new([rest[first], rest.get(first + Self::STEP - 1).copied().unwrap_or(0.0)]);
+        }
+    }
+
     /// Rows of `inner` float32 as this, converted into `buffer` where need be.
     fn rows<'a>(rows: Rows<'a, f32>, count: usize, inner: usize, buffer: &'a mut Vec<Self>) -> Rows<'a, Self> {
         let stride = inner.div_ceil(Self::STEP);
@@ -135,6 +153,16 @@ impl Number for Pair {
         Pair(bfloat16(values[0]) | bfloat16(values[1]) << 16)
     }
 
+    /// In memory the halves of pairs are just one number after the other, on the little-endian machines that have them.
+    #[inline(always)]
+    fn convert(row: &[f32], out: &mut [Pair]) {
+        let (halves, filling) = bytemuck::cast_slice_mut::<Pair, u16>(out).split_at_mut(row.len());
+        for (half, value) in halves.iter_mut().zip(row) {
+            *half = bfloat16(*value) as u16;
+        }
+        filling.fill(0);
+    }
+
     fn multiply(isa: Isa, product: Product<'_, Pair>) {
         match isa {
             #[cfg(target_arch = "x86_64")]
@@ -195,19 +223,7 @@ impl<T: Number> WithSimd for Convert<'_, T> {
     fn with_simd<S: Simd>(self, _: S) {
         let Self { rows, inner, buffer } = self;
         for (index, out) in buffer.chunks_exact_mut(inner.div_ceil(T::STEP)).enumerate() {
-            // Of a fixed length, so that the compiler makes vectors of them; it is even, so places of a pair stay together.
-            let (chunks, rest) = rows.row(index, inner).as_chunks::<STRIP>();
-            let (whole, last) = out.split_at_mut(chunks.len() * STRIP / T::STEP);
-            for (out, chunk) in whole.chunks_exact_mut(STRIP / T::STEP).zip(chunks) {
-                for (place, out) in out.iter_mut().enumerate() {
-                    let first = T::first(place, STRIP);
-                    *out = T::new([chunk[first], chunk[(first + T::STEP - 1) % STRIP]]);
-                }
-            }
-            for (place, out) in last.iter_mut().enumerate() {
-                let first = T::first(place, rest.len());
-                *out = T::new([rest[first], rest.get(first + T::STEP - 1).copied().unwrap_or(0.0)]);
-            }
+            T::convert(rows.row(index, inner), out);
         }
     }
 }

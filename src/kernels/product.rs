@@ -10,9 +10,11 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
+use super::ahead::Ahead;
 use super::isa::isa;
 use super::number::{Number, Step};
 use super::packed::{Line, STRIP};
+use super::place::{Beside, Place, Strides};
 
 /// Rows of the left-hand matrix: row `i` is the numbers from `i * stride` on.
 #[derive(Clone, Copy)]
@@ -49,10 +51,8 @@ pub(super) struct Product<'a, T> {
     pub(super) bias: &'a [f32],
     /// Whether `out` holds the sums so far.
     pub(super) goes_on: bool,
-    /// Row i of strip s starts at `i * row_stride + s * strip_stride`.
     pub(super) out: &'a mut [f32],
-    pub(super) row_stride: usize,
-    pub(super) strip_stride: usize,
+    pub(super) strides: Strides,
 }
 
 impl<'a, T: Number> Product<'a, T> {
@@ -132,18 +132,19 @@ impl<T: Number, M: Step<T>> By<'_, T, M> {
         lines: Range<usize>,
     ) {
         let (mut row, end) = (0, self.product.rows);
+        let ahead = Ahead::new(end, lines.len(), M::CHAIN, MR);
         while row + MR <= end {
-            self.tile::<S, MR, NS, NV>(simd, row, strip, lines.clone());
+            self.tile::<S, MR, NS, NV>(simd, row, strip, &lines, ahead);
             row += MR;
         }
         if MR > 4 && row + 4 <= end {
-            self.tile::<S, 4, NS, NV>(simd, row, strip, lines.clone());
+            self.tile::<S, 4, NS, NV>(simd, row, strip, &lines, ahead);
             row += 4;
         }
         match end - row {
-            3 => self.tile::<S, 3, NS, NV>(simd, row, strip, lines),
-            2 => self.tile::<S, 2, NS, NV>(simd, row, strip, lines),
-            1 => self.tile::<S, 1, NS, NV>(simd, row, strip, lines),
+            3 => self.tile::<S, 3, NS, NV>(simd, row, strip, &lines, ahead),
+            2 => self.tile::<S, 2, NS, NV>(simd, row, strip, &lines, ahead),
+            1 => self.tile::<S, 1, NS, NV>(simd, row, strip, &lines, ahead),
             _ => {}
         }
     }
@@ -159,10 +160,16 @@ impl<T: Number, M: Step<T>> By<'_, T, M> {
         simd: S,
         row: usize,
         strip: usize,
-        block: Range<usize>,
+        block: &Range<usize>,
+        ahead: Ahead,
     ) {
-        let Product { a, b, columns, bias, goes_on, row_stride, strip_stride, .. } = self.product;
+        let Product { a, b, columns, bias, goes_on, strides, .. } = self.product;
+        let out = &mut self.product.out[row * strides.row + strip * strides.strip..];
         let inner = b[strip].len();
+        let columns = strip * STRIP..columns.min((strip + NS) * STRIP);
+        let goes_on = goes_on || block.start > 0;
+        let bias = if block.end < inner { &[] } else { bias };
+
         // Loops and no closures, here and below: a closure that is not inlined is not compiled for these instructions.
         let mut all_rows = [a.row(row, inner); MR];
         let mut all_lines = [&b[strip][..inner]; NS];
@@ -172,24 +179,30 @@ impl<T: Number, M: Step<T>> By<'_, T, M> {
         for s in 1..NS {
             all_lines[s] = &b[strip + s][..inner];
         }
+        let mut beside = None;
+        let mut place = if columns.len() == NS * STRIP {
+            Place::<MR, NS>::new(out, strides)
+        } else {
+            let beside = beside.insert(Beside::ZEROS);
+            if goes_on {
+                beside.take(out, strides, MR, columns.len());
+            }
+            beside.place()
+        };
         let zero = simd.splat_f32s(0.0);
         let mut total = [[[zero; NV]; NS]; MR];
         // What the block or the part before has left: the totals, or a chain that has not ended.
-        if block.start > 0 || goes_on {
+        if goes_on {
             for r in 0..MR {
                 for s in 0..NS {
-                    let width = STRIP.min(columns - (strip + s) * STRIP);
-                    let out = &self.product.out[(row + r) * row_stride + (strip + s) * strip_stride..][..width];
-                    let mut values = [0.0; STRIP];
-                    let out = if width == STRIP { out } else { filled_up(out, &mut values) };
-                    let (out, _) = S::as_simd_f32s(out);
+                    let (out, _) = S::as_simd_f32s(place.strip(r, s));
                     for v in 0..NV {
                         total[r][s][v] = out[v];
                     }
                 }
             }
         }
-        let (mut ahead, per_chain) = self.lines_ahead::<MR>(row, block.clone());
+        let mut lines_ahead = ahead.lines(row..row + MR, block);
         let mut first = block.start;
         while first < block.end {
             let end = block.end.min(first.saturating_add(M::CHAIN));
@@ -200,10 +213,7 @@ impl<T: Number, M: Step<T>> By<'_, T, M> {
             for strip in &mut lines {
                 *strip = &strip[first..end];
             }
-            let mut sum = [[[zero; NV]; NS]; MR];
-            if M::CHAIN == usize::MAX {
-                std::mem::swap(&mut sum, &mut total);
-            }
+            let mut sum = if M::CHAIN == usize::MAX { total } else { [[[zero; NV]; NS]; MR] };
             for k in 0..end - first {
                 let mut weights = [[M::load(simd, &lines[0][k].0, 0); NV]; NS];
                 for s in 0..NS {
@@ -220,66 +230,44 @@ impl<T: Number, M: Step<T>> By<'_, T, M> {
                     }
                 }
             }
-            self.fetch_ahead::<NS>(strip, &mut ahead, per_chain);
+            ahead.ask(&b[b.len().min(strip + NS)..b.len().min(strip + 2 * NS)], &mut lines_ahead);
             for r in 0..MR {
                 for s in 0..NS {
                     for v in 0..NV {
-                        total[r][s][v] = simd.add_f32s(total[r][s][v], sum[r][s][v]);
+                        let chain = sum[r][s][v];
+                        total[r][s][v] =
+                            if M::CHAIN == usize::MAX { chain } else { simd.add_f32s(total[r][s][v], chain) };
                     }
                 }
             }
             first = end;
         }
-        for (r, total) in total.iter().enumerate() {
-            for (s, total) in total.iter().enumerate() {
-                let first = (strip + s) * STRIP; // of the columns
-                let width = STRIP.min(columns - first);
-                let out = &mut self.product.out[(row + r) * row_stride + (strip + s) * strip_stride..][..width];
-                let bias =
-                    if bias.is_empty() || block.end < inner { &[0.0; STRIP] } else { &bias[first..first + width] };
-                if width == STRIP {
-                    let (out, _) = S::as_mut_simd_f32s(out);
-                    let (bias, _) = S::as_simd_f32s(bias);
+        if !bias.is_empty() {
+            let mut filled_up = None;
+            let bias = match bias.get(columns.start..columns.start + NS * STRIP) {
+                Some(bias) => bias,
+                None => filled_up.insert(last_bias(&bias[columns.clone()])).as_flattened(),
+            };
+            for s in 0..NS {
+                let (bias, _) = S::as_simd_f32s(&bias[s * STRIP..][..STRIP]);
+                for r in 0..MR {
                     for v in 0..NV {
-                        out[v] = simd.add_f32s(total[v], bias[v]);
+                        total[r][s][v] = simd.add_f32s(total[r][s][v], bias[v]);
                     }
-                } else {
-                    let mut values = [0.0; STRIP];
-                    let (vectors, _) = S::as_mut_simd_f32s(&mut values);
-                    vectors.copy_from_slice(total);
-                    store_part(&values, bias, out);
                 }
             }
         }
-    }
-}
-
-impl<T: Number, M: Step<T>> By<'_, T, M> {
-    /// Which lines of the next strips the tile at `row` asks for, and how many of them after each chain: so that all are in
-    /// the second-level cache when the rows of this task have passed the current strips, and none comes in a burst.
-    ///
-    /// Without it the first tile of new strips waits for memory: BERT-base, 64 rows, 98 instead of 110 GFLOP/s.
-    #[inline(always)]
-    fn lines_ahead<const MR: usize>(&self, row: usize, block: Range<usize>) -> (Range<usize>, usize) {
-        let (rows, length) = (self.product.rows, block.len());
-        let lines = block.start + row * length / rows..block.start + ((row + MR) * length / rows).min(length);
-        let per_chain = lines.len().div_ceil(length.div_ceil(M::CHAIN).max(1));
-        (lines, per_chain)
-    }
-
-    /// Asks for up to `count` lines of each of the next strips.
-    #[inline(always)]
-    fn fetch_ahead<const NS: usize>(&self, strip: usize, lines: &mut Range<usize>, count: usize) {
-        let end = lines.end.min(lines.start + count);
-        for s in 0..NS {
-            if let Some(next) = self.product.b.get(strip + NS + s) {
-                // All strips of a matrix have as many lines.
-                for line in &next[lines.start..end] {
-                    prefetch(line);
+        for r in 0..MR {
+            for s in 0..NS {
+                let (out, _) = S::as_mut_simd_f32s(place.strip(r, s));
+                for v in 0..NV {
+                    out[v] = total[r][s][v];
                 }
             }
         }
-        lines.start = end;
+        if let Some(beside) = beside {
+            beside.put(out, strides, MR, columns.len());
+        }
     }
 }
 
@@ -296,34 +284,13 @@ fn block_lines<S: Simd>() -> usize {
     }
 }
 
-/// Asks for a cache line.
-#[inline(always)]
-fn prefetch<T: Number>(line: &Line<T>) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: SSE, which every x86_64 has; and a prefetch reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(line).cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = line; // no stable way to ask
-}
-
-/// The numbers of a strip that is not full, with zeros after them.
+/// The bias of strips of which the last one is not full, with zeros after it.
 #[cold]
 #[inline(never)]
-fn filled_up<'a>(numbers: &[f32], values: &'a mut [f32; STRIP]) -> &'a [f32] {
-    values[..numbers.len()].copy_from_slice(numbers);
-    values
-}
-
-/// The store of a strip that is not full, out of the way of those that are.
-#[cold]
-#[inline(never)]
-fn store_part(values: &[f32; STRIP], bias: &[f32], out: &mut [f32]) {
-    for ((out, value), bias) in out.iter_mut().zip(values).zip(bias) {
-        *out = value + bias;
-    }
+fn last_bias(bias: &[f32]) -> [[f32; STRIP]; 3] {
+    let mut filled_up = [[0.0; STRIP]; 3];
+    filled_up.as_flattened_mut()[..bias.len()].copy_from_slice(bias);
+    filled_up
 }
 
 #[cfg(test)]
@@ -370,8 +337,7 @@ mod tests {
                 bias: if part.end == inner { bias } else { &[] },
                 goes_on: first > 0,
                 out: &mut out,
-                row_stride: columns,
-                strip_stride: STRIP,
+                strides: Strides::of_rows(columns),
             };
             T::multiply(isa, product);
         }

@@ -38,6 +38,11 @@ pub trait Sink: Send {
 
 /// Refuses numbers that the stored type cannot hold; `what` names the array.
 fn check_fits(numbers: &[f32], dtype: Dtype, what: impl Fn() -> String) -> Result<()> {
+    // No early exit inside a chunk: so it is done in vectors.
+    let finite = |chunk: &[f32]| chunk.iter().fold(true, |finite, number| finite & number.is_finite());
+    if dtype == Dtype::F32 && numbers.chunks(1024).all(finite) {
+        return Ok(());
+    }
     match numbers.iter().find(|&&number| !dtype.round(number).is_finite()) {
         None => Ok(()),
         Some(&value) => Err(Error::DoesNotFit {
