@@ -4,6 +4,8 @@ use std::sync::OnceLock;
 
 use pulp::{Arch, WithSimd};
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::amx::Amx;
 use crate::error::{Error, Result};
 
 /// The environment variable that forces an instruction set, for tests and comparisons.
@@ -12,6 +14,9 @@ pub(super) const VARIABLE: &str = "LAYERWISE_ISA";
 /// An instruction set that this machine has: the tokens inside are proof of it.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Isa {
+    /// The same, with tiles of bfloat16.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Amx(pulp::x86::V4, pulp::core_arch::x86::Avx512bf16, Amx),
     /// AVX-512 with dot products of bfloat16.
     #[cfg(target_arch = "x86_64")]
     Avx512Bf16(pulp::x86::V4, pulp::core_arch::x86::Avx512bf16),
@@ -34,6 +39,8 @@ impl Isa {
         {
             let v4 = pulp::x86::V4::try_new();
             if let (Some(v4), Some(bf16)) = (v4, pulp::core_arch::x86::Avx512bf16::try_new()) {
+                #[cfg(target_os = "linux")]
+                all.extend(Amx::try_new().map(|amx| Isa::Amx(v4, bf16, amx)));
                 all.push(Isa::Avx512Bf16(v4, bf16));
             }
             all.extend(v4.map(Isa::Avx512));
@@ -45,9 +52,17 @@ impl Isa {
         all
     }
 
+    /// Whether it sums products of bfloat16 in tiles.
+    #[cfg(test)]
+    pub(super) fn has_tiles(self) -> bool {
+        self.name() == "amx"
+    }
+
     /// Its name, as `LAYERWISE_ISA` and the manifest have it.
     pub(super) fn name(self) -> &'static str {
         match self {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Isa::Amx(..) => "amx",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Bf16(..) => "avx512bf16",
             #[cfg(target_arch = "x86_64")]
@@ -67,6 +82,8 @@ impl Isa {
     #[inline(always)]
     pub(super) fn run<W: WithSimd>(self, work: W) -> W::Output {
         match self {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Isa::Amx(v4, ..) => Arch::V4(v4).dispatch(work),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Bf16(v4, _) | Isa::Avx512(v4) => Arch::V4(v4).dispatch(work),
             #[cfg(target_arch = "x86_64")]

@@ -4,6 +4,8 @@
 //! of another text, and every number is computed by a fixed sequence of operations: see the module `product`.
 
 mod ahead;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 mod attention;
 mod functions;
 mod isa;
@@ -16,6 +18,8 @@ mod product;
 mod rowwise;
 #[doc(hidden)]
 pub mod single;
+#[cfg(any(test, all(target_arch = "x86_64", target_os = "linux")))]
+mod tiles;
 
 use std::ops::Range;
 

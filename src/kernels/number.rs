@@ -6,6 +6,8 @@ use pulp::{Simd, WithSimd};
 use super::isa::{Isa, isa};
 use super::packed::STRIP;
 use super::product::{Product, Rows};
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::tiles::InTiles;
 
 /// What operands are held as. One of them covers `STEP` places of the inner dimension.
 pub(super) trait Number: Pod + Default + Send + Sync {
@@ -133,6 +135,8 @@ fn bfloat16(value: f32) -> u32 {
 /// Whether this machine multiplies bfloat16 as [`Pair`]s, or else as [`Rounded`] numbers.
 pub(super) fn has_dot_products() -> bool {
     match isa() {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        Isa::Amx(..) => true,
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Bf16(..) => true,
         _ => false,
@@ -165,6 +169,8 @@ impl Number for Pair {
 
     fn multiply(isa: Isa, product: Product<'_, Pair>) {
         match isa {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Isa::Amx(_, _, amx) => isa.run(InTiles { tiles: amx.tiles(), product }),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Bf16(v4, _) => {
                 // SAFETY: `Isa::Avx512Bf16` holds proof that the machine has AVX-512 with bfloat16 dot products.

@@ -61,7 +61,12 @@ impl Beside {
     /// A place in it.
     #[inline(always)]
     pub(super) fn place<const MR: usize, const NS: usize>(&mut self) -> Place<'_, MR, NS> {
-        Place::new(self.0.as_flattened_mut(), Strides { row: NS * STRIP, strip: STRIP })
+        Place::new(self.numbers_mut(), Strides { row: NS * STRIP, strip: STRIP })
+    }
+
+    /// Row by row, the strips of a row one after the other.
+    pub(super) fn numbers_mut(&mut self) -> &mut [f32] {
+        self.0.as_flattened_mut()
     }
 
     /// Takes `rows` × `columns` numbers of the output.

@@ -1,0 +1,189 @@
+//! Tiles as Intel processors have them since Sapphire Rapids: AMX, by its assembly instructions, as Rust has no stable
+//! functions for them.
+
+use std::arch::asm;
+use std::arch::x86_64::__cpuid_count;
+use std::sync::OnceLock;
+
+use super::tiles::{Model, TILE, Tiles, rows_of};
+
+/// Proof that this machine has tiles for bfloat16, and that the system lets this process use them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Amx(());
+
+impl Amx {
+    /// Asks the processor, then Linux, which gives the registers to processes that want them; then sees whether they compute
+    /// what the manual says, to the bit. There are emulators and hypervisors between.
+    pub(super) fn try_new() -> Option<Amx> {
+        static FOUND: OnceLock<bool> = OnceLock::new();
+        let found = || has_tiles() && is_permitted() && trial(Amx(()).tiles()) == trial(Model::new());
+        FOUND.get_or_init(found).then_some(Amx(()))
+    }
+
+    /// Tiles to multiply with, for one product on one thread.
+    pub(super) fn tiles(self) -> Registers {
+        Registers { rows: [0; 2], _proof: self }
+    }
+}
+
+/// `amx-tile` and `amx-bf16`.
+fn has_tiles() -> bool {
+    const TILE_AND_BF16: u32 = 1 << 24 | 1 << 22;
+    std::arch::is_x86_feature_detected!("avx512f") && __cpuid_count(7, 0).edx & TILE_AND_BF16 == TILE_AND_BF16
+}
+
+/// Linux, since 5.16, gives the permission for all threads of a process; older ones do not know the request.
+fn is_permitted() -> bool {
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+    const XFEATURE_XTILEDATA: libc::c_long = 18;
+    // SAFETY: a system call that takes two numbers and touches no memory of ours.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
+}
+
+/// What some tiles come to, of 16 and of 5 rows: every sum twice, from numbers with all their digits on.
+fn trial(mut tiles: impl Tiles) -> Vec<u32> {
+    let mut state = 1u32;
+    let mut bits = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state >> 8
+    };
+    // bfloat16 between 0.5 and 2, of both signs, and float32 likewise.
+    let mut pair = || bits() & 0x80ff_80ff | 0x3f00_3f00;
+    let pairs: Vec<u32> = (0..4 * TILE * TILE).map(|_| pair()).collect();
+    let mut sums: Vec<u32> = pairs.iter().map(|pair| pair ^ 0x0012_3456).collect();
+    let (pairs, _) = pairs.as_chunks::<{ TILE * TILE }>();
+    tiles.configure([TILE, 5]);
+    {
+        let (sums, _) = sums.as_chunks::<{ TILE * TILE }>();
+        tiles.load::<0>(&sums[0], TILE);
+        tiles.load::<1>(&sums[1], TILE);
+        tiles.load::<2>(&sums[2], TILE);
+        tiles.zero::<3>();
+    }
+    tiles.load::<4>(&pairs[0], TILE);
+    tiles.load::<5>(&pairs[1], TILE);
+    tiles.load::<6>(&pairs[2], TILE);
+    tiles.load::<7>(&pairs[3], TILE);
+    for _ in 0..2 {
+        tiles.multiply::<0, 4, 6>();
+        tiles.multiply::<1, 4, 7>();
+        tiles.multiply::<2, 5, 6>();
+        tiles.multiply::<3, 5, 7>();
+    }
+    let (four, _) = sums.as_chunks_mut::<{ TILE * TILE }>();
+    tiles.store::<0>(&mut four[0], TILE);
+    tiles.store::<1>(&mut four[1], TILE);
+    tiles.store::<2>(&mut four[2], TILE);
+    tiles.store::<3>(&mut four[3], TILE);
+    tiles.release();
+    sums
+}
+
+/// This thread's tile registers. The compiler never uses them.
+pub(super) struct Registers {
+    /// As configured; zeros before.
+    rows: [usize; 2],
+    _proof: Amx,
+}
+
+/// What `ldtilecfg` reads.
+#[repr(C, align(64))]
+struct Configuration {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    /// Bytes of a row of each tile; there are eight.
+    bytes: [u16; 16],
+    /// Rows of each tile.
+    rows: [u8; 16],
+}
+
+const _: () = assert!(size_of::<Configuration>() == 64);
+
+impl Registers {
+    /// Numbers that a tile's rows reach over in memory.
+    #[inline(always)]
+    fn reach<const T: usize>(&self, stride: usize) -> usize {
+        let rows = rows_of(T, self.rows);
+        assert!(rows > 0, "tiles are configured before they are used");
+        (rows - 1).saturating_mul(stride).saturating_add(TILE)
+    }
+}
+
+impl Tiles for Registers {
+    #[inline(always)]
+    fn configure(&mut self, rows: [usize; 2]) {
+        assert!(rows.iter().all(|rows| (1..=TILE).contains(rows)));
+        let mut configuration =
+            Configuration { palette: 1, start_row: 0, reserved: [0; 14], bytes: [0; 16], rows: [0; 16] };
+        for tile in 0..8 {
+            configuration.bytes[tile] = 64;
+            configuration.rows[tile] = rows_of(tile, rows) as u8;
+        }
+        self.rows = rows;
+        // SAFETY: `Amx` is proof of the instruction and the permission. It reads 64 bytes, a valid configuration: palette 1 has
+        // eight tiles of at most 16 rows of 64 bytes, and everything else is zero.
+        unsafe {
+            asm!("ldtilecfg [{}]", in(reg) &raw const configuration, options(nostack, preserves_flags, readonly));
+        }
+    }
+
+    #[inline(always)]
+    fn load<const T: usize>(&mut self, numbers: &[u32], stride: usize) {
+        assert!(self.reach::<T>(stride) <= numbers.len());
+        // SAFETY: tile T is configured with `rows_of(T)` rows of 64 bytes, `stride` numbers apart in memory, and by the line
+        // above the last of them ends within `numbers`.
+        unsafe {
+            asm!(
+                "tileloadd tmm{tile}, [{start} + {stride}*1]",
+                tile = const T,
+                start = in(reg) numbers.as_ptr(),
+                stride = in(reg) stride * size_of::<u32>(),
+                options(nostack, preserves_flags, readonly)
+            );
+        }
+    }
+
+    #[inline(always)]
+    fn zero<const T: usize>(&mut self) {
+        // SAFETY: `Amx` is proof of the instruction; it touches a register that the compiler does not use.
+        unsafe { asm!("tilezero tmm{tile}", tile = const T, options(nostack, preserves_flags, nomem)) };
+    }
+
+    #[inline(always)]
+    fn store<const T: usize>(&mut self, numbers: &mut [u32], stride: usize) {
+        assert!(self.reach::<T>(stride) <= numbers.len());
+        // SAFETY: as in `load`.
+        unsafe {
+            asm!(
+                "tilestored [{start} + {stride}*1], tmm{tile}",
+                tile = const T,
+                start = in(reg) numbers.as_mut_ptr(),
+                stride = in(reg) stride * size_of::<u32>(),
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+
+    #[inline(always)]
+    fn multiply<const C: usize, const A: usize, const B: usize>(&mut self) {
+        assert!(rows_of(C, self.rows) == rows_of(A, self.rows) && rows_of(B, self.rows) == TILE);
+        // SAFETY: `Amx` is proof of the instruction. The tiles' shapes fit, by the line above and as all rows have 64 bytes.
+        unsafe {
+            asm!(
+                "tdpbf16ps tmm{c}, tmm{a}, tmm{b}",
+                c = const C,
+                a = const A,
+                b = const B,
+                options(nostack, preserves_flags, nomem)
+            );
+        }
+    }
+
+    #[inline(always)]
+    fn release(&mut self) {
+        self.rows = [0; 2];
+        // SAFETY: `Amx` is proof of the instruction; it makes all tiles as they were before.
+        unsafe { asm!("tilerelease", options(nostack, preserves_flags, nomem)) };
+    }
+}
