@@ -48,7 +48,7 @@ fn norm(hidden: usize) -> LayerNorm {
 }
 
 fn benchmarks(criterion: &mut Criterion) {
-    kernels::check_instruction_set().expect("LAYERWISE_ISA");
+    kernels::choose_instruction_set(Compute::Bf16).expect("LAYERWISE_ISA");
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("one thread");
     let mut group = criterion.benchmark_group("limit");
     let steps = 1 << 16;

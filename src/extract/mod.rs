@@ -44,7 +44,7 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     let started = SystemTime::now();
     let input = input(args)?;
     let shard = args.shard.map(|shard| shard.resolve(|name| std::env::var(name).ok())).transpose()?;
-    kernels::check_instruction_set()?;
+    kernels::choose_instruction_set(args.compute)?;
     let threads = start_threads(args.threads)?;
 
     let checkpoint = Checkpoint::find(&checkpoint::Request {

@@ -21,7 +21,7 @@ impl Ahead {
         let rows = rows.max(1);
         Self {
             lines_per_row: ((lines as u64) << 16).div_ceil(rows as u64),
-            lines_per_chain: (chain.min(lines) * tile_rows).div_ceil(rows),
+            lines_per_chain: (chain.min(lines) * tile_rows.min(rows)).div_ceil(rows),
         }
     }
 

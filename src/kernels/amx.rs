@@ -3,6 +3,7 @@
 
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
+use std::marker::PhantomData;
 use std::sync::OnceLock;
 
 use super::tiles::{Model, TILE, Tiles, rows_of};
@@ -16,13 +17,19 @@ impl Amx {
     /// what the manual says, to the bit. There are emulators and hypervisors between.
     pub(super) fn try_new() -> Option<Amx> {
         static FOUND: OnceLock<bool> = OnceLock::new();
-        let found = || has_tiles() && is_permitted() && trial(Amx(()).tiles()) == trial(Model::new());
+        // SAFETY: nothing else uses tiles while the trial runs.
+        let registers = || unsafe { Amx(()).tiles() };
+        let found = || has_tiles() && is_permitted() && trial(registers()) == trial(Model::new());
         FOUND.get_or_init(found).then_some(Amx(()))
     }
 
-    /// Tiles to multiply with, for one product on one thread.
-    pub(super) fn tiles(self) -> Registers {
-        Registers { rows: [0; 2], _proof: self }
+    /// This thread's tiles, to multiply with.
+    ///
+    /// # Safety
+    /// Until they are released, nothing else on this thread may configure tiles: bounds are checked by the configuration that
+    /// was made through this value.
+    pub(super) unsafe fn tiles(self) -> Registers {
+        Registers { rows: [0; 2], _this_thread: PhantomData, _proof: self }
     }
 }
 
@@ -48,7 +55,7 @@ fn trial(mut tiles: impl Tiles) -> Vec<u32> {
         state >> 8
     };
     // bfloat16 between 0.5 and 2, of both signs, and float32 likewise.
-    let mut pair = || bits() & 0x80ff_80ff | 0x3f00_3f00;
+    let mut pair = || (bits() << 8 ^ bits()) & 0x80ff_80ff | 0x3f00_3f00;
     let pairs: Vec<u32> = (0..4 * TILE * TILE).map(|_| pair()).collect();
     let mut sums: Vec<u32> = pairs.iter().map(|pair| pair ^ 0x0012_3456).collect();
     let (pairs, _) = pairs.as_chunks::<{ TILE * TILE }>();
@@ -79,10 +86,14 @@ fn trial(mut tiles: impl Tiles) -> Vec<u32> {
     sums
 }
 
-/// This thread's tile registers. The compiler never uses them.
+/// This thread's tile registers.
+///
+/// They keep their numbers from one piece of assembly to the next, and through the calls of functions between. The compiler
+/// does not know of them, but nor does it use them: it does only where AMX's own functions are called.
 pub(super) struct Registers {
     /// As configured; zeros before.
     rows: [usize; 2],
+    _this_thread: PhantomData<*mut ()>,
     _proof: Amx,
 }
 
@@ -146,7 +157,9 @@ impl Tiles for Registers {
 
     #[inline(always)]
     fn zero<const T: usize>(&mut self) {
-        // SAFETY: `Amx` is proof of the instruction; it touches a register that the compiler does not use.
+        assert!(self.reach::<T>(0) > 0);
+        // SAFETY: `Amx` is proof of the instruction, and the tile is configured by the line above. It touches a register that
+        // the compiler does not use.
         unsafe { asm!("tilezero tmm{tile}", tile = const T, options(nostack, preserves_flags, nomem)) };
     }
 
@@ -167,8 +180,9 @@ impl Tiles for Registers {
 
     #[inline(always)]
     fn multiply<const C: usize, const A: usize, const B: usize>(&mut self) {
-        assert!(rows_of(C, self.rows) == rows_of(A, self.rows) && rows_of(B, self.rows) == TILE);
-        // SAFETY: `Amx` is proof of the instruction. The tiles' shapes fit, by the line above and as all rows have 64 bytes.
+        assert!(self.reach::<C>(TILE) == self.reach::<A>(TILE) && rows_of(B, self.rows) == TILE);
+        // SAFETY: `Amx` is proof of the instruction. The tiles are configured and their shapes fit, by the line above and as
+        // all rows have 64 bytes.
         unsafe {
             asm!(
                 "tdpbf16ps tmm{c}, tmm{a}, tmm{b}",

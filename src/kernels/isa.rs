@@ -7,6 +7,7 @@ use pulp::{Arch, WithSimd};
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use super::amx::Amx;
 use crate::error::{Error, Result};
+use crate::spec::Compute;
 
 /// The environment variable that forces an instruction set, for tests and comparisons.
 pub(super) const VARIABLE: &str = "LAYERWISE_ISA";
@@ -14,7 +15,7 @@ pub(super) const VARIABLE: &str = "LAYERWISE_ISA";
 /// An instruction set that this machine has: the tokens inside are proof of it.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Isa {
-    /// The same, with tiles of bfloat16.
+    /// AVX-512 with dot products of bfloat16, and tiles of it.
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     Amx(pulp::x86::V4, pulp::core_arch::x86::Avx512bf16, Amx),
     /// AVX-512 with dot products of bfloat16.
@@ -35,12 +36,21 @@ impl Isa {
     /// All that this machine has, the best first.
     pub(super) fn available() -> Vec<Isa> {
         let mut all = Vec::new();
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if let (Some(v4), Some(bf16)) = (pulp::x86::V4::try_new(), pulp::core_arch::x86::Avx512bf16::try_new()) {
+            all.extend(Amx::try_new().map(|amx| Isa::Amx(v4, bf16, amx)));
+        }
+        all.extend(Self::without_tiles());
+        all
+    }
+
+    /// The same without tiles, which are not even tried.
+    fn without_tiles() -> Vec<Isa> {
+        let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
             let v4 = pulp::x86::V4::try_new();
             if let (Some(v4), Some(bf16)) = (v4, pulp::core_arch::x86::Avx512bf16::try_new()) {
-                #[cfg(target_os = "linux")]
-                all.extend(Amx::try_new().map(|amx| Isa::Amx(v4, bf16, amx)));
                 all.push(Isa::Avx512Bf16(v4, bf16));
             }
             all.extend(v4.map(Isa::Avx512));
@@ -99,33 +109,40 @@ static CHOSEN: OnceLock<Isa> = OnceLock::new();
 
 /// The instruction set in use.
 pub(super) fn isa() -> Isa {
-    *CHOSEN.get_or_init(|| wanted().unwrap_or_else(|_| Isa::available()[0]))
+    *CHOSEN.get_or_init(|| wanted(Compute::Bf16).unwrap_or_else(|_| Isa::available()[0]))
 }
 
-/// Checks the instruction set that `LAYERWISE_ISA` names, if it names one.
+/// Chooses the instruction set of this process, before any kernel runs: the one that `LAYERWISE_ISA` names, or else the best
+/// for `compute`. Tiles have nothing for float32.
 ///
 /// # Errors
-/// [`Error::Usage`] when this machine does not have it.
-pub fn check() -> Result<()> {
-    wanted().map(drop)
+/// [`Error::Usage`] when this machine does not have what is named.
+pub fn choose(compute: Compute) -> Result<()> {
+    let _ = CHOSEN.set(wanted(compute)?); // kernels that ran before have chosen already
+    Ok(())
 }
 
-fn wanted() -> Result<Isa> {
-    let available = Isa::available();
+fn wanted(compute: Compute) -> Result<Isa> {
+    let without_tiles = Isa::without_tiles();
     let Some(wanted) = std::env::var_os(VARIABLE).filter(|wanted| !wanted.is_empty()) else {
-        return Ok(available[0]);
+        return Ok(match compute {
+            Compute::F32 => without_tiles[0],
+            Compute::Bf16 => Isa::available()[0],
+        });
     };
-    match available.iter().find(|isa| wanted == isa.name()) {
-        Some(isa) => Ok(*isa),
-        None => {
-            let names: Vec<&str> = available.iter().map(|isa| isa.name()).collect();
-            Err(Error::Usage(format!(
-                "{VARIABLE}={} is not an instruction set of this machine; it has {}",
-                wanted.display(),
-                names.join(", ")
-            )))
-        }
+    let is_wanted = |isa: &Isa| wanted == isa.name();
+    if let Some(isa) = without_tiles.into_iter().find(is_wanted) {
+        return Ok(isa);
     }
+    let available = Isa::available();
+    let names: Vec<&str> = available.iter().map(|isa| isa.name()).collect();
+    available.iter().copied().find(is_wanted).ok_or_else(|| {
+        Error::Usage(format!(
+            "{VARIABLE}={} is not an instruction set of this machine; it has {}",
+            wanted.display(),
+            names.join(", ")
+        ))
+    })
 }
 
 /// The name of the instruction set in use, for the manifest.

@@ -31,7 +31,7 @@ use self::linear::{Dense, rows_per_task};
 use self::rowwise::Norm;
 use crate::spec::{Activation, Compute};
 
-pub use self::isa::{check as check_instruction_set, instruction_set};
+pub use self::isa::{choose as choose_instruction_set, instruction_set};
 
 /// A tensor's numbers, without a copy where it lies in the CPU's memory in order.
 fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {

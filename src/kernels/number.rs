@@ -170,13 +170,17 @@ impl Number for Pair {
     fn multiply(isa: Isa, product: Product<'_, Pair>) {
         match isa {
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            Isa::Amx(_, _, amx) => isa.run(InTiles { tiles: amx.tiles(), product }),
+            Isa::Amx(_, _, amx) => {
+                // SAFETY: the product is multiplied on this thread from beginning to end, with nothing else between.
+                let tiles = unsafe { amx.tiles() };
+                isa.run(InTiles { tiles, product });
+            }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Bf16(v4, _) => {
                 // SAFETY: `Isa::Avx512Bf16` holds proof that the machine has AVX-512 with bfloat16 dot products.
                 unsafe { multiply_by_dot_products(v4, product) }
             }
-            isa => unreachable!("pairs are made only where there are dot products, not on {}", isa.name()),
+            isa => unreachable!("{} has no dot products for {} rows of pairs", isa.name(), product.rows),
         }
     }
 }

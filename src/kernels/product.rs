@@ -316,7 +316,7 @@ pub(in crate::kernels) mod tests {
     /// `a` (rows, inner) times the transpose of `weight` (columns, inner), plus a bias; in parts of so many of the inner
     /// dimension, each by `multiply`.
     pub(in crate::kernels) fn product_by<T: Number>(
-        multiply: impl Fn(Product<'_, T>),
+        mut multiply: impl FnMut(Product<'_, T>),
         a: &[f32],
         weight: &[f32],
         bias: &[f32],

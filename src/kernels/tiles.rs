@@ -386,4 +386,24 @@ mod tests {
             }
         }
     }
+
+    /// As queries, keys and values are written: strip after strip.
+    #[test]
+    fn output_in_strips() {
+        let (rows, inner, columns) = (37, 40, 3 * STRIP);
+        let (a, weight) = (numbers(rows * inner, 1), numbers(columns * inner, 2));
+        let expected = by_model(&a, &weight, &vec![0.0; columns], inner, inner);
+        let mut out = vec![f32::NAN; rows * columns];
+        let multiply = |product: Product<'_, Pair>| {
+            let strides = Strides { row: STRIP, strip: rows * STRIP };
+            let product = Product { out: &mut out, strides, ..product };
+            InTiles { tiles: Model::new(), product }.with_simd(pulp::Scalar::new());
+        };
+        product_by::<Pair>(multiply, &a, &weight, &vec![0.0; columns], inner, inner);
+        for (i, row) in expected.chunks(columns).enumerate() {
+            for (s, strip) in row.chunks(STRIP).enumerate() {
+                assert_eq!(out[(s * rows + i) * STRIP..][..STRIP], *strip);
+            }
+        }
+    }
 }

@@ -41,7 +41,6 @@ pub fn run(args: &PredictArgs, console: &Console) -> Result<()> {
     let layer = choose_layer(args, &report)?;
     let head = heads::read(&args.report, &report, &layer.name)?;
     let input = input(args)?;
-    kernels::check_instruction_set()?;
     start_threads(args.threads)?;
 
     let id = args.model.as_deref().unwrap_or(&report.model.id);
@@ -55,6 +54,7 @@ pub fn run(args: &PredictArgs, console: &Console) -> Result<()> {
     check_model(&args.report, &report, &checkpoint)?;
     let (config, weights) = (checkpoint.config()?, checkpoint.weights()?);
     let plan = plan(args, &report, layer, &checkpoint, &config)?;
+    kernels::choose_instruction_set(plan.compute)?;
     check_width(&args.report, &plan, &head)?;
     encoder::check(&weights, &config, plan.deepest(), plan.emits(Emit::Pooler))?;
     let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, plan.max_length)?;

@@ -41,7 +41,7 @@ use crate::error::{Error, Result};
 use crate::extract::start_threads;
 use crate::kernels;
 use crate::plan::{ArrayPlan, Slot};
-use crate::spec::{Emit, RowKind};
+use crate::spec::{Compute, Emit, RowKind};
 
 /// Fits, judges, reports.
 ///
@@ -49,7 +49,7 @@ use crate::spec::{Emit, RowKind};
 /// [`Error::Output`] for directories that cannot be used, together or at all, and for labels that cannot be learned;
 /// [`Error::Usage`] for options that do not fit them.
 pub fn run(args: &ProbeArgs, console: &Console) -> Result<()> {
-    kernels::check_instruction_set()?;
+    kernels::choose_instruction_set(Compute::F32)?;
     start_threads(args.threads)?;
     let open = |path: &std::path::PathBuf| Directory::open(path);
     let train = open(&args.train)?;

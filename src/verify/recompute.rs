@@ -54,7 +54,7 @@ impl Recomputation {
     /// What is not the program, the model or the input that the directory was made with, and those of reading these.
     pub(super) fn prepare(args: &VerifyArgs, count: u64, contents: &Contents, console: &Console) -> Result<Self> {
         let directory = args.directory.as_path();
-        kernels::check_instruction_set()?;
+        kernels::choose_instruction_set(contents.plan.compute)?;
         check_program(directory, contents)?;
         let input = open_input(args, &contents.plan)?;
         let checkpoint = find_model(args, &contents.origin, console)?;
