@@ -107,6 +107,8 @@ impl Console {
             let _ = write!(out, "{}/s", HumanCount(state.per_sec() as u64));
         };
         bar.set_style(style.with_key("speed", speed));
+        // At once: the thread that draws it from then on may come too late for a short job.
+        bar.tick();
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
     }
