@@ -69,7 +69,7 @@ fuzz:
 		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -print_final_stats=1 || exit 1; \
 	done
 
-# Everything in BENCHMARKS.md. Leave the machine alone meanwhile: about an hour and a half on two cores.
+# Everything in BENCHMARKS.md. Leave the machine alone meanwhile: about two hours on two cores.
 bench: bench-kernels bench-peers
 
 bench-kernels:
@@ -102,7 +102,7 @@ goldens: venv
 	$(VENV)/bin/python -m pip install --quiet sentence-transformers==6.2.0
 	$(VENV)/bin/python tests/golden/make.py
 
-# The model in the binary, trained anew from a folder of text (models/bert-6x128/README.md): an hour and a half on two cores.
+# The model in the binary, trained anew from a folder of text (models/bert-4x160/README.md): two hours on two cores.
 # It goes on where it was stopped.
 CORPUS ?= ../shared/corpus
 TRAINING ?= target/distill
@@ -112,10 +112,10 @@ model: venv
 	$(VENV)/bin/python -m pip install --quiet --requirement models/distill/requirements.txt
 	test -d $(TRAINING)/texts || $(VENV)/bin/python models/distill/texts.py $(CORPUS) $(TRAINING)
 	$(VENV)/bin/python models/distill/teacher.py $(TRAINING) --teacher $(TEACHER) --layerwise target/release/layerwise
-	$(VENV)/bin/python models/distill/train.py $(TRAINING) --teacher $(TEACHER) --output models/bert-6x128
+	$(VENV)/bin/python models/distill/train.py $(TRAINING) --teacher $(TEACHER) --output models/bert-4x160
 
 # The tables of its card.
 model-card: venv
 	cargo build --locked --release
 	$(VENV)/bin/python models/distill/evaluate.py $(TRAINING) --teacher $(TEACHER) --layerwise target/release/layerwise \
-		--student models/bert-6x128 --data $(DATA)
+		--student models/bert-4x160 --data $(DATA)

@@ -94,7 +94,7 @@ fn model_facts(args: &InfoArgs, console: &Console) -> Result<Map<String, Value>>
 
 /// What the model in the binary is.
 const BUNDLED_DESCRIPTION: &str =
-    "a small model distilled from all-MiniLM-L6-v2, in the binary itself (models/bert-6x128 has its card)";
+    "a small model distilled from all-MiniLM-L6-v2, in the binary itself (models/bert-4x160 has its card)";
 
 fn describe_model(facts: &Map<String, Value>) -> String {
     let get = |key: &str| match &facts[key] {

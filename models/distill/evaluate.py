@@ -1,6 +1,6 @@
 """What the model is worth, layer by layer, beside its teacher and the teacher's static vectors: the card's tables.
 
-    python evaluate.py WORK --layerwise BIN --teacher all-MiniLM-L6-v2/ --student ../bert-6x128 --data ../../../shared/data
+    python evaluate.py WORK --layerwise BIN --teacher all-MiniLM-L6-v2/ --student ../bert-4x160 --data ../../../shared/data
 
 WORK holds the validation texts that texts.py kept out; DATA the sets that tests/real/README.md names. Everything that is
 measured comes out of `layerwise extract`. Classifiers are logistic regression on standardized vectors, at scikit-learn's
@@ -42,7 +42,8 @@ def table(title: str, scores: dict[str, list[float]]) -> None:
     width = max(len(row) for row in scores.values())
     print(f"\n{title}\n\n| | {' | '.join(f'layer {k}' for k in range(width))} |\n|---|{'---|' * width}")
     for name, row in scores.items():
-        print(f"| {name} | {' | '.join(f'{score:.3f}' for score in row)} |", flush=True)
+        cells = [f"{score:.3f}" for score in row] + [""] * (width - len(row))
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 def models() -> dict[str, Path]:

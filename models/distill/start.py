@@ -1,7 +1,7 @@
 """Where the student starts: its layers cut out of the teacher's, in closed form.
 
-The student's residual stream is the teacher's on 128 directions, the same ones at every layer, so that it has as many layers
-as the teacher. Of a layer's heads and inner features the ones that move that stream most are kept; what reads the stream
+The student's residual stream is the teacher's on 160 directions, the same ones at every layer; its layers are some of the
+teacher's. Words are coded by what says most of the teacher's deeper text means (word_code). Of a layer's heads and inner features the ones that move that stream most are kept; what reads the stream
 (queries, keys, values, first linear map) is the teacher's, projected. What writes to it is fitted by least squares to what
 the teacher writes there, from what the student has by then, a layer after the other; LayerNorm's weights and biases, too.
 
@@ -81,6 +81,17 @@ def strongest(contributions: torch.Tensor, count: int) -> torch.Tensor:
     return torch.tensor(sorted(chosen))
 
 
+def word_code(static: torch.Tensor, deeper: torch.Tensor, width: int) -> torch.Tensor:
+    """Directions (teacher's width, width) of layer 0 that say most of the deeper layers' text means, of every direction of
+    theirs alike: reduced-rank regression (Izenman 1975) of `deeper` on `static`, a row a text."""
+    x, y = static.double() - static.double().mean(0), deeper.double() - deeper.double().mean(0)
+    square = x.T @ x
+    ridge = 1e-4 * square.diagonal().mean() * torch.eye(len(square))
+    weight = torch.linalg.solve(square + ridge, x.T @ (y / y.std(0)))
+    strongest = torch.linalg.eigh(weight.T @ square @ weight).eigenvectors.flip(1)[:, :width]
+    return (weight @ strongest).float()
+
+
 def fit(features: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Weight and bias of the linear map from (rows, n) to (rows, m), by least squares with a little ridge."""
     centre, middle = features.double().mean(0), target.double().mean(0)
@@ -105,19 +116,33 @@ def explained(ours: torch.Tensor, target: torch.Tensor) -> float:
 
 
 @torch.no_grad()
-def start_from(student: BertModel, teacher: BertModel, sample: Sample) -> list[torch.Tensor]:
-    """Sets all but the pooler; returns the student's hidden states on the sample, a tensor of all rows for each layer."""
+def start_from(
+    student: BertModel, teacher: BertModel, sample: Sample, sources: list[int], code: torch.Tensor
+) -> list[torch.Tensor]:
+    """Sets all but the pooler; returns the student's hidden states on the sample, a tensor of all rows for each layer.
+
+    `sources` has the teacher's layer that each of the student's is cut out of, `code` is word_code's.
+    """
     config = student.config
     heads, width = config.num_attention_heads, config.hidden_size
     head = width // heads
     rows = sample.rows
-    to = directions(sample, config.num_hidden_layers, width)
+    to = directions(sample, teacher.config.num_hidden_layers, width)
     masks = [batch["attention_mask"].bool() for batch in sample.batches]
     counts = [int(mask.sum()) for mask in masks]
 
     ours, theirs = student.embeddings, teacher.embeddings
-    for name in ["word_embeddings", "position_embeddings", "token_type_embeddings"]:
-        getattr(ours, name).weight.copy_(getattr(theirs, name).weight @ to)
+    # A word as the teacher's LayerNorm has it at a usual place, through the code; places and types to first order.
+    weight, bias = fit(rows["0 hidden"] @ code, rows["0 hidden"] @ to)
+    into = code @ weight.T
+    words, places, types = (
+        getattr(theirs, f"{name}_embeddings").weight for name in ["word", "position", "token_type"]
+    )
+    usual = words + places[1:40].mean(0) + types[0]
+    slope = theirs.LayerNorm.weight / usual.std(1).mean()
+    ours.word_embeddings.weight.copy_(theirs.LayerNorm(usual) @ into + bias)
+    ours.position_embeddings.weight.copy_((places - places[1:40].mean(0)) * slope @ into)
+    ours.token_type_embeddings.weight.copy_((types - types[0]) * slope @ into)
     summed = [
         ours.word_embeddings(batch["input_ids"])
         + ours.position_embeddings.weight[: batch["input_ids"].shape[1]]
@@ -129,7 +154,8 @@ def start_from(student: BertModel, teacher: BertModel, sample: Sample) -> list[t
     streams = [stream]
     print(f"layer 0  explained {explained(stream, rows['0 hidden'] @ to):.3f}", flush=True)
 
-    for i, (layer, source) in enumerate(zip(student.encoder.layer, teacher.encoder.layer, strict=True)):
+    for i, layer in zip(sources, student.encoder.layer, strict=True):
+        source = teacher.encoder.layer[i]
         # The variance that the directions leave out is lost, its mean goes to the biases.
         hidden = rows[f"{i} hidden"]
         lost = hidden.mean(0) - to @ (to.T @ hidden.mean(0))

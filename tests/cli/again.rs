@@ -83,7 +83,7 @@ fn overwrite_replaces_the_job_and_nothing_else() {
     expected.extend(ours.map(str::to_owned));
     expected.sort();
     assert_eq!(desk.file_names("out"), expected);
-    assert_eq!(desk.npy("out/mean/layer_00.npy").shape, [1, 128]);
+    assert_eq!(desk.npy("out/mean/layer_00.npy").shape, [1, 160]);
 }
 
 #[test]

@@ -15,14 +15,14 @@ fn the_bundled_model_is_what_info_describes_by_default() {
     for (key, value) in [
         ("model", json!("bundled")),
         ("revision", Value::Null),
-        ("num_hidden_layers", json!(6)),
-        ("hidden_size", json!(128)),
-        ("num_attention_heads", json!(4)),
+        ("num_hidden_layers", json!(4)),
+        ("hidden_size", json!(160)),
+        ("num_attention_heads", json!(5)),
         ("max_position_embeddings", json!(512)),
         ("vocab_size", json!(30522)),
         ("pooler", json!(true)),
         ("sentence", json!(true)),
-        ("bytes_per_token", json!(7 * 128 * 4)),
+        ("bytes_per_token", json!(5 * 160 * 4)),
         ("weights_dtype", json!("f16")),
     ] {
         assert_eq!(facts[key], value, "{key}");

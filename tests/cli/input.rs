@@ -118,7 +118,7 @@ fn a_folder_may_be_called_bundled() {
     desk.types("extract -m ./bundled hello -o folder").succeeds();
     desk.types("extract -m bundled hello -o built-in").succeeds();
     assert_eq!(desk.json("folder/manifest.json")["model"]["hidden_size"], 7);
-    assert_eq!(desk.json("built-in/manifest.json")["model"]["hidden_size"], 128);
+    assert_eq!(desk.json("built-in/manifest.json")["model"]["hidden_size"], 160);
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn which_model_answered_is_said_once_to_those_who_chose_none() {
     let desk = Desk::with("width1");
     let ran = desk.types("extract hello world").succeeds();
     assert_eq!(ran.stderr().matches("bundled").count(), 1, "{}", ran.stderr());
-    ran.says_all(&["note", "bundled", "6 layers of width 128", "-m google-bert/bert-base-uncased"]);
+    ran.says_all(&["note", "bundled", "4 layers of width 160", "-m google-bert/bert-base-uncased"]);
     desk.types("extract -q hello").succeeds().says_nothing();
     for model in ["width1", "bundled"] {
         desk.types(&format!("extract -m {model} hello")).succeeds().does_not_say("bert-base-uncased");

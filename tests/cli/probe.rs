@@ -92,7 +92,7 @@ fn a_text_classifier_by_cross_validation() {
     let report = desk.json("report/report.json");
     assert_eq!((&report["scored_on"], &report["folds"]), (&"cross-validation".into(), &5.into()));
     assert_eq!(report["classes"], serde_json::json!(["bad", "good"]));
-    assert_eq!(report["layers"].as_array().map(Vec::len), Some(7));
+    assert_eq!(report["layers"].as_array().map(Vec::len), Some(5));
     let best = best(&report);
     assert!(number(&best["score"]) > 0.9, "{best}");
     assert!(number(&best["selectivity"]) > 0.2, "{best}");

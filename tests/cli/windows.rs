@@ -61,7 +61,7 @@ fn each_token_is_that_of_the_window_in_which_it_has_most_context() {
         let alone: String = windows.iter().map(|&(start, end)| words[start..end].join(" ") + "\n").collect();
         desk.types_into(&format!("{job} --overflow error -o alone"), alone).succeeds();
         let owners = best(&windows, length);
-        for layer in 0..=6 {
+        for layer in 0..=4 {
             let file = format!("token/layer_0{layer}.npy");
             let (found, alone) = (desk.npy(&format!("whole/{file}")).rows(), desk.npy(&format!("alone/{file}")).rows());
             assert_eq!(found.len(), length + 2);
@@ -107,7 +107,7 @@ fn nothing_is_cut_and_what_was_done_is_counted() {
     // The third text and the first window of the last are the first window of the second, which is there already.
     assert_eq!(desk.json("out/run.json")["tokens_encoded"], 72 + 37 - 2 * 10);
     let plan = desk.types(&format!("{job} -o dry --dry-run")).succeeds();
-    plan.prints_all(&["tokens    72 (0 cut off", "windows   9 of 2 texts, 37 tokens to encode", "(72, 128)"]);
+    plan.prints_all(&["tokens    72 (0 cut off", "windows   9 of 2 texts, 37 tokens to encode", "(72, 160)"]);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn half_of_a_windows_text_is_shared_where_nothing_is_said() {
     desk.types(&format!("{job} -o usual")).succeeds();
     desk.types(&format!("{job} --stride 4 -o four")).succeeds();
     desk.types(&format!("{job} --stride 0 -o none")).succeeds();
-    let layer = |out: &str| desk.read(&format!("{out}/token/layer_06.npy"));
+    let layer = |out: &str| desk.read(&format!("{out}/token/layer_04.npy"));
     assert!(layer("usual") == layer("four") && layer("usual") != layer("none"));
     assert!(desk.json("usual/manifest.json")["plan"]["stride"].is_null());
     desk.types(&format!("{job} --stride 4 -o usual")).fails().says("--stride");
@@ -198,12 +198,12 @@ fn json_lines_of_windows_hold_the_numbers_of_npy() {
     let desk = Desk::new();
     desk.put("texts.txt", [text(3), text(60), text(4)].join("\n") + "\n");
     let job =
-        "extract -i texts.txt -l 0,6 -e token,word,mean,pooler --max-length 9 --overflow window --batch-tokens 20";
+        "extract -i texts.txt -l 0,4 -e token,word,mean,pooler --max-length 9 --overflow window --batch-tokens 20";
     desk.types(&format!("{job} -o out")).succeeds();
     let printed = desk.types(job).succeeds().stdout();
     assert_eq!(printed.lines().count(), 3);
     for (row, line) in printed.lines().enumerate() {
-        for (place, layer) in [0, 6].into_iter().enumerate() {
+        for (place, layer) in [0, 4].into_iter().enumerate() {
             for kind in ["token", "word"] {
                 assert!(numbers_after(line, kind, place) == rows_of(&desk, "out", kind, layer, row).concat(), "{kind}");
             }
@@ -272,7 +272,7 @@ fn shards_have_the_rows_of_the_whole() {
         desk.types(&format!("{job} --shard {part}/3 -o {part}")).succeeds();
     }
     for kind in ["token", "mean"] {
-        let file = format!("{kind}/layer_06.npy");
+        let file = format!("{kind}/layer_04.npy");
         let parts: Vec<Vec<f32>> = (1..=3).flat_map(|part| desk.npy(&format!("{part}/{file}")).rows()).collect();
         assert!(parts == desk.npy(&format!("whole/{file}")).rows(), "{kind}");
     }

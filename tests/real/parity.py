@@ -34,7 +34,7 @@ from texts import HELLO, collect, lines
 
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy")
 MINILM = "all-MiniLM-L6-v2"
-BUNDLED = Path(__file__).parents[2] / "models/bert-6x128"
+BUNDLED = Path(__file__).parents[2] / "models/bert-4x160"
 BATCH = 32
 COPIES = ("cls", "max", "lasttoken")
 # Of PyTorch's largest error, for what has one vector a text. The largest of so few numbers is chance: PyTorch's own settings
