@@ -37,9 +37,9 @@ MINILM = "all-MiniLM-L6-v2"
 BUNDLED = Path(__file__).parents[2] / "models/bert-4x160"
 BATCH = 32
 COPIES = ("cls", "max", "lasttoken")
-# Of PyTorch's largest error, for what has one vector a text. The largest of so few numbers is chance: PyTorch's own settings
-# differ by more than this from each other, and each of them between processors. Token vectors have no margin, nor has any
-# root mean square.
+# Of PyTorch's largest error at its best, for what has one vector a text; or no more than PyTorch's in another of its settings.
+# The largest of so few numbers is chance: these settings differ by more than this from each other, and each of them between
+# processors. Token vectors have no margin, nor has any root mean square.
 ALLOWED = 1.25
 HELLO_SENTENCE = [-0.034478, 0.03102, 0.00673, 0.02611, -0.039362]  # published, rounded to five or six decimals
 HELLO_TOLERANCE = 5.5e-6  # the rounding, and float32
@@ -193,17 +193,18 @@ def check_numbers(report: Report, name: str, model: Model, ids: list[list[int]],
     }
     for kind in ("token", *POOLINGS, *model.last_layer_kinds):
         errors = {who: kinds[kind] for who, kinds in total.items()}
-        allowed = 1 if kind == "token" else ALLOWED
-        check_kind(report, name, kind, "largest error", {who: e.largest for who, e in errors.items()}, allowed)
+        check_kind(report, name, kind, "largest error", {who: e.largest for who, e in errors.items()}, kind != "token")
         rows = sum(map(len, ids)) if kind == "token" else len(ids)
         roots = {who: np.sqrt(e.squares / rows / model.hidden) for who, e in errors.items()}
-        check_kind(report, name, kind, "root mean square error", roots, 1)
+        check_kind(report, name, kind, "root mean square error", roots, False)
     check_copies(report, name, ours)
 
 
-def check_kind(report: Report, name: str, kind: str, what: str, errors: dict[str, np.ndarray], allowed: float) -> None:
-    """Print a table of one kind of vector and check each of its layers."""
-    best = np.min([error for who, error in errors.items() if who != "layerwise"], axis=0)
+def check_kind(report: Report, name: str, kind: str, what: str, errors: dict[str, np.ndarray], few: bool) -> None:
+    """Print a table of one kind of vector and check each of its layers; `few`: one vector a text, by the wider limit."""
+    pytorch = [error for who, error in errors.items() if who != "layerwise"]
+    best = np.min(pytorch, axis=0)
+    allowed = np.maximum(ALLOWED, np.max(pytorch, axis=0) / best) if few else np.ones_like(best)
     ratios = errors["layerwise"] / best
     print(f"\n{kind}: {what} against float64; ratio of layerwise to PyTorch's best")
     print(f"{'layer':>6}" + "".join(f"{who:>14}" for who in errors) + f"{'ratio':>8}")
@@ -211,7 +212,8 @@ def check_kind(report: Report, name: str, kind: str, what: str, errors: dict[str
         label = layer if len(ratios) > 1 else "last"
         print(f"{label:>6}" + "".join(f"{error[layer]:14.3e}" for error in errors.values()) + f"{ratio:8.2f}")
     passed = bool((ratios <= allowed).all())
-    report.check(f"{name}: {kind}: {what}", passed, f"largest ratio {ratios.max():.2f}, allowed {allowed}")
+    worst = int((ratios / allowed).argmax())
+    report.check(f"{name}: {kind}: {what}", passed, f"ratio {ratios[worst]:.2f}, allowed {allowed[worst]:.2f}")
 
 
 def check_copies(report: Report, name: str, ours: Ours) -> None:
