@@ -6,6 +6,9 @@ use std::arch::x86_64::__cpuid_count;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
+#[cfg(test)]
+mod interpreted;
+
 use super::tiles::{Model, TILE, Tiles, rows_of};
 
 /// Proof that this machine has tiles for bfloat16, and that the system lets this process use them.
@@ -199,5 +202,58 @@ impl Tiles for Registers {
         self.rows = [0; 2];
         // SAFETY: `Amx` is proof of the instruction; it makes all tiles as they were before.
         unsafe { asm!("tilerelease", options(nostack, preserves_flags, nomem)) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::number::Pair;
+    use super::super::product::Product;
+    use super::super::product::tests::{numbers, product_by};
+    use super::super::tiles::InTiles;
+    use super::*;
+
+    /// The processor's, or the interpreter's where it has none; none where the system keeps them for itself.
+    fn amx() -> Option<Amx> {
+        if has_tiles() {
+            return Amx::try_new();
+        }
+        interpreted::install();
+        Some(Amx(()))
+    }
+
+    #[test]
+    fn the_trial_comes_to_what_the_model_says() {
+        let Some(amx) = amx() else { return };
+        // SAFETY: nothing else uses tiles while the trial runs.
+        assert_eq!(trial(unsafe { amx.tiles() }), trial(Model::new()));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn products_are_the_models(
+            rows in 1usize..80,
+            inner in 1usize..300,
+            columns in 1usize..70,
+            part in prop_oneof![Just(32usize), Just(192), Just(300)],
+            seed: u64,
+        ) {
+            let Some(amx) = amx() else { return Ok(()) };
+            let (a, weight) = (numbers(rows * inner, seed), numbers(columns * inner, seed ^ 1));
+            let bias = numbers(columns, seed ^ 2);
+            let by_registers = |product: Product<'_, Pair>| {
+                // SAFETY: the product is multiplied on this thread from beginning to end, with nothing else between.
+                let tiles = unsafe { amx.tiles() };
+                pulp::Arch::new().dispatch(InTiles { tiles, product });
+            };
+            let by_model = |product: Product<'_, Pair>| pulp::Arch::new().dispatch(InTiles { tiles: Model::new(), product });
+            let found = product_by::<Pair>(by_registers, &a, &weight, &bias, inner, part);
+            let expected = product_by::<Pair>(by_model, &a, &weight, &bias, inner, part);
+            prop_assert!(found.iter().zip(&expected).all(|(found, expected)| found.to_bits() == expected.to_bits()));
+        }
     }
 }
