@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 VENV := .venv
-# Real texts and vocabularies for `parity` (tests/real/README.md says which); without them it makes up its own.
+# Real texts and vocabularies (tests/real/README.md says which). Without them `parity` makes up texts and leaves the
+# vocabularies out; `probes`, `model-card`, `bench-peers` and `profile` need them.
 DATA ?= $(wildcard ../shared/data)
 
 .PHONY: all lint test venv parity device probes bits kills bounded fuzz bench bench-kernels bench-peers profile goldens model model-card
@@ -69,7 +70,7 @@ fuzz:
 		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -print_final_stats=1 || exit 1; \
 	done
 
-# Everything in BENCHMARKS.md. Leave the machine alone meanwhile: about two hours on two cores.
+# BENCHMARKS.md's kernels, peers, cold starts and bits. Leave the machine alone meanwhile: about two hours on two cores.
 bench: bench-kernels bench-peers
 
 bench-kernels:
@@ -102,7 +103,7 @@ goldens: venv
 	$(VENV)/bin/python -m pip install --quiet sentence-transformers==6.2.0
 	$(VENV)/bin/python tests/golden/make.py
 
-# The model in the binary, trained anew from a folder of text (models/bert-4x160/README.md): two hours on two cores.
+# The model in the binary, trained anew from a folder of text (models/bert-4x160/README.md): three and a half hours on two cores.
 # It goes on where it was stopped.
 CORPUS ?= ../shared/corpus
 TRAINING ?= target/distill

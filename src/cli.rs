@@ -246,7 +246,7 @@ pub struct ExtractArgs {
     #[arg(long, help_heading = "Input")]
     pub pretokenized: bool,
 
-    /// Layers to write: `all`, or numbers and ranges such as 0,6,-1 or 1..4 (both ends) or -4..
+    /// Layers to write: `all`, or numbers and ranges such as 0,3,-1 or 1..4 (both ends) or -4..
     #[arg(short, long, value_name = "S", default_value = "all", allow_hyphen_values = true, help_heading = "Vectors")]
     pub layers: LayerSelection,
 
@@ -401,7 +401,7 @@ pub struct ProbeArgs {
     )]
     pub strength: Vec<f64>,
 
-    /// Folds of cross-validation
+    /// Folds of cross-validation; at least 3 where it both chooses the strength and gives the score
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..=100), help_heading = "Fit")]
     pub folds: u16,
 
@@ -496,7 +496,7 @@ pub struct PredictArgs {
     pub hub: ModelArgs,
 
     /// JSON Lines instead of a table
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub json: bool,
 
     /// CPU threads [default: all cores]; never changes a number
@@ -532,7 +532,7 @@ pub struct InfoArgs {
     pub hub: ModelArgs,
 
     /// As JSON
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub json: bool,
 }
 

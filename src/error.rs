@@ -130,7 +130,7 @@ pub enum Error {
 
     /// The forward pass left the range of numbers.
     #[error(
-        "layer {layer} of row {row} holds a number that is not finite: the activations of this model overflow float32 on this text"
+        "layer {layer} of row {row} holds a number that is not finite: the activations of this model overflow float32 on this text; leave it out, or use another model"
     )]
     NotFinite {
         /// The layer.

@@ -199,7 +199,7 @@ impl Plan {
         let (max_length, limit) = (self.max_length, config.max_position_embeddings);
         if max_length > limit {
             return Err(Error::Usage(format!(
-                "--max-length {max_length} is beyond the model's limit of {limit} tokens"
+                "--max-length {max_length} is beyond the model's limit of {limit} tokens; longer texts can be taken with --overflow window"
             )));
         }
         if self.emits(Emit::Pooler) && !has_pooler {

@@ -64,7 +64,7 @@ impl FromStr for LayerSelection {
         let number = |part: &str| -> Result<i64, String> {
             // Far beyond any model, and small enough that counting from the end cannot overflow.
             part.trim().parse::<i32>().map(i64::from).map_err(|_| {
-                format!("`{part}` is not a layer: expected `all`, or numbers and ranges such as `0,6,-1`, `1..4` (both ends included) or `-4..`")
+                format!("`{part}` is not a layer: expected `all`, or numbers and ranges such as `0,3,-1`, `1..4` (both ends included) or `-4..`")
             })
         };
         let end = |part: &str| if part.trim().is_empty() { Ok(None) } else { number(part).map(Some) };

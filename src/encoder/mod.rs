@@ -66,7 +66,7 @@ impl Ops {
         match device {
             Ok(device) => Ok(Ops::Tensors(device)),
             Err(_) if !feature => Err(Error::Usage(format!(
-                "--device {selection}: this build cannot use it; build one that can with `cargo install --features {name}`, or leave the option out"
+                "--device {selection}: this build cannot use it; build one that can with `cargo install --path . --features {name}`, or leave the option out"
             ))),
             Err(error) => Err(Error::Usage(format!("--device {selection} cannot be opened: {error}"))),
         }

@@ -44,7 +44,7 @@ impl Columns {
             InputFormat::Text => match named.first() {
                 Some((option, _)) => wrong(
                     option,
-                    "is plain text, a text a line; columns are for jsonl, csv, tsv and conll, see --input-format",
+                    "is plain text, a text a line; columns are for jsonl, csv, tsv, conll and conllu, see --input-format",
                 ),
                 None if self.no_header => {
                     wrong("--no-header", "is plain text; headers are for csv and tsv, see --input-format")

@@ -128,6 +128,12 @@ pub fn differences(ours: &Value, theirs: &Value) -> Vec<String> {
     let rest = rest.into_iter().filter(|key| differ(key)).map(|key| match key {
         "input" => "the input".to_owned(),
         "layerwise" => "layerwise's version".to_owned(),
+        "instruction_set" => match theirs[key].as_str() {
+            Some(name) => {
+                format!("the instruction set (LAYERWISE_ISA={name} chooses that one, on a machine that has it)")
+            }
+            None => "the instruction set".to_owned(),
+        },
         key => key.replace('_', " "),
     });
     options.chain(shard).chain(model).chain(rest).collect()

@@ -241,7 +241,9 @@ fn folds(args: &ProbeArgs, train: &Directory, labels: &Labelled, targets: &Targe
     // Where the score itself is by cross-validation, what is left when a fold is out is divided once more.
     let least = if args.test.is_none() && chooses { 3 } else { 2 };
     if folds < least {
-        return Err(Error::Usage(format!("--folds {folds}: cross-validation here needs at least {least}")));
+        return Err(Error::Usage(format!(
+            "--folds {folds}: cross-validation needs at least {least} here, where it both chooses the strength and gives the score; choose more, or give --test, --dev or a single --strength"
+        )));
     }
     let texts = labels.starts.windows(2).filter(|ends| ends[0] < ends[1]).count();
     if texts < folds {

@@ -69,3 +69,13 @@ fn another_arithmetic_is_another_job() {
     desk.types("extract hello -o out").succeeds();
     desk.types("extract hello -o out --compute bf16").fails().says("--compute");
 }
+
+#[test]
+fn a_job_of_another_instruction_set_says_how_to_go_on() {
+    let desk = Desk::new();
+    for isa in available(&desk).iter().filter(|&isa| isa != "portable") {
+        desk.types_with(VARIABLE, isa, &format!("extract hello -o {isa}")).succeeds();
+        let ran = desk.types_with(VARIABLE, "portable", &format!("extract hello -o {isa}")).fails();
+        ran.says_all(&["instruction set", &format!("{VARIABLE}={isa}"), "--overwrite"]);
+    }
+}
