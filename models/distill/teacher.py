@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--teacher", type=Path, required=True)
     parser.add_argument("--layerwise", type=Path, required=True)
-    parser.add_argument("--shards", type=int, default=20, help="of texts.py's, the first so many")
+    parser.add_argument("--shards", type=int, default=32, help="of texts.py's, the first so many; 0: only the validation pairs")
     args = parser.parse_args()
     targets = args.work / "targets"
     targets.mkdir(exist_ok=True)

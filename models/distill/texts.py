@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--shards", type=int, default=20, help="files of 16,384 texts, some 400,000 tokens each")
+    parser.add_argument("--shards", type=int, default=32, help="files of 16,384 texts, some 400,000 tokens each")
     args = parser.parse_args()
     rng = random.Random(20240)
 
