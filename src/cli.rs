@@ -246,9 +246,9 @@ pub struct ExtractArgs {
     #[arg(long, help_heading = "Input")]
     pub pretokenized: bool,
 
-    /// Layers to write: `all`, or numbers and ranges such as 0,3,-1 or 1..4 (both ends) or -4..
-    #[arg(short, long, value_name = "S", default_value = "all", allow_hyphen_values = true, help_heading = "Vectors")]
-    pub layers: LayerSelection,
+    /// Layers to write: `all`, or numbers and ranges such as 0,3,-1 or 1..4 (both ends) or -4.. [default: all]
+    #[arg(short, long, value_name = "S", allow_hyphen_values = true, help_heading = "Vectors")]
+    pub layers: Option<LayerSelection>,
 
     /// What to write, a list
     #[arg(
@@ -277,6 +277,24 @@ pub struct ExtractArgs {
     /// L2-normalize sentence vectors
     #[arg(long, help_heading = "Vectors")]
     pub normalize: bool,
+
+    /// A prompt to put before each text, '' for none [default: with -e sentence the model's own, else none]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        allow_hyphen_values = true,
+        conflicts_with = "prompt_name",
+        help_heading = "Vectors"
+    )]
+    pub prompt: Option<String>,
+
+    /// The same by the name that the model has for it (config_sentence_transformers.json)
+    #[arg(long, value_name = "NAME", help_heading = "Vectors")]
+    pub prompt_name: Option<String>,
+
+    /// With -e sentence: numbers of the vector to keep, from the first on (Matryoshka) [default: the model's own, else all]
+    #[arg(long, value_name = "N", value_parser = dimensions, help_heading = "Vectors")]
+    pub truncate_dim: Option<usize>,
 
     /// Longest text in tokens, special tokens included [default and upper bound: the model's limit]
     #[arg(long, value_name = "N", help_heading = "Vectors")]
@@ -436,6 +454,11 @@ pub struct ProbeArgs {
     /// Megabytes of vectors held in memory; what is beyond is read again when it is needed. Never changes a number
     #[arg(long, value_name = "MB", default_value_t = 2048, help_heading = "Speed")]
     pub memory: u32,
+}
+
+/// A number of dimensions.
+fn dimensions(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&count| count > 0).ok_or_else(|| "expected a number of dimensions, from 1".to_owned())
 }
 
 /// A strength of regularization.

@@ -15,6 +15,7 @@ use crate::input::Text;
 use crate::kernels;
 use crate::pooling::{Sentences, Words};
 use crate::spec::{Compute, Pooling, SpecialTokens, WordPooling};
+use crate::tokens::unknown::UnknownPieces;
 use crate::tokens::{Encoded, Tokenizer};
 
 /// Cosines of all vectors with each other, (vectors, vectors).
@@ -36,6 +37,7 @@ pub fn run(args: &CompareArgs, console: &Console) -> Result<()> {
     let (config, weights) = (checkpoint.config()?, checkpoint.weights()?);
     encoder::check(&weights, &config, config.num_hidden_layers, false)?;
     let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings)?;
+    tokenizer.notes().iter().for_each(|note| console.note(note));
     if args.model.is_none() {
         console.note(&checkpoint::note_of_bundled(&config));
     }
@@ -43,17 +45,25 @@ pub fn run(args: &CompareArgs, console: &Console) -> Result<()> {
     let mut batch = Batch::new();
     let mut rows = Vec::new();
     let mut words_before = 0;
+    let (mut unknown, mut unknown_tokens, mut tokens) = (UnknownPieces::default(), 0, 0);
     for (index, text) in args.texts.iter().enumerate() {
         let encoded = tokenizer.encode(index as u64, &Text { text: text.clone(), words: None }, None)?;
         if encoded.length_before_truncation > encoded.tokens.input_ids.len() {
             let limit = config.max_position_embeddings;
-            console.warn(&format!("text {} is longer than {limit} tokens; what lies beyond is cut off", index + 1));
+            let end = if tokenizer.cuts_the_beginning() { "its beginning" } else { "what lies beyond" };
+            console.warn(&format!("text {} is longer than {limit} tokens; {end} is cut off", index + 1));
         }
+        tokens += encoded.tokens.input_ids.len() as u64;
+        unknown_tokens += u64::from(encoded.unknown);
+        unknown.extend(tokenizer.unknown_pieces(&encoded, &Text { text: text.clone(), words: None }));
         if let Some(word) = &args.word {
             rows.push(words_before + find_word(word, index, text, &encoded)?);
             words_before += encoded.tokens.word_count as usize;
         }
         batch.push(&encoded.tokens);
+    }
+    if let Some(warning) = unknown.warning(unknown_tokens, tokens, &tokenizer) {
+        console.warn(&warning);
     }
 
     let settings =

@@ -49,6 +49,11 @@ impl Console {
         self.say(AnsiColor::Yellow, "warning", message);
     }
 
+    /// Whether what is going on is said.
+    pub fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
     /// What is going on, for those who asked.
     pub fn detail(&self, message: &str) {
         if self.verbose {

@@ -60,11 +60,20 @@ fn model_facts(args: &InfoArgs, console: &Console) -> Result<Map<String, Value>>
     let config = checkpoint.config()?;
     let weights = checkpoint.weights()?;
     let sentence = match checkpoint.sentence_recipe() {
-        Ok(recipe) => recipe.is_some(),
+        Ok(_) => true,
         Err(Error::Config { .. } | Error::Model { .. }) => false, // there, but not one that `extract` can make
         Err(error) => return Err(error),
     };
     let parameters = encoder::parameter_count(&weights, &config);
+    if console.is_verbose() {
+        let beyond = checkpoint.beyond_the_table()?;
+        for line in &beyond {
+            console.detail(&format!("beyond what is known of published models: {line}"));
+        }
+        if beyond.is_empty() {
+            console.detail("every file and key of this model is known (docs/published-models.md)");
+        }
+    }
     let layers = config.num_hidden_layers + 1;
     let facts = json!({
         "model": checkpoint.id,

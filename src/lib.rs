@@ -66,4 +66,5 @@ pub mod kernels;
 
 pub mod output;
 pub mod pooling;
+pub mod sentence;
 pub mod vectors;

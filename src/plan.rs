@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::config::Config;
-use crate::checkpoint::sentence::SentenceRecipe;
+use crate::checkpoint::sentence::{DEFAULTS, SentenceDefaults, SentenceRecipe};
 use crate::cli::ExtractArgs;
 use crate::error::{Error, Result};
 use crate::input::{Columns, Input};
 use crate::spec::{
-    Combine, Compute, DeviceKind, Dtype, Emit, Format, InputFormat, Overflow, Pooling, RowKind, SpecialTokens,
+    Combine, Compute, DeviceKind, Dtype, Emit, Format, InputFormat, LayerSelection, Overflow, RowKind, SpecialTokens,
     WordPooling,
 };
 use crate::spool::TextCounts;
@@ -31,6 +31,12 @@ pub struct Plan {
     pub combine: Option<Combine>,
     /// Whether sentence vectors are normalized.
     pub normalize: bool,
+    /// What is put before each text.
+    #[serde(default)]
+    pub prompt: Option<String>,
+    /// How many numbers of a sentence vector are kept; all where it is not given.
+    #[serde(default)]
+    pub truncate_dim: Option<usize>,
     /// Longest text in tokens.
     pub max_length: usize,
     /// What happens to longer texts.
@@ -59,6 +65,9 @@ pub struct Plan {
     /// The model's own sentence embedding, when it is asked for.
     #[serde(skip)]
     pub sentence: Option<SentenceRecipe>,
+    /// Tokens of the prompt, the special token before it included; known once there is a tokenizer.
+    #[serde(skip)]
+    pub prompt_tokens: usize,
 }
 
 /// What an array holds of the layers.
@@ -110,6 +119,9 @@ pub struct Counts {
     pub deleted_words: u64,
     /// Texts without a token that takes part in pooling: rows of zeros.
     pub empty_texts: u64,
+    /// Tokens that stand for what the vocabulary does not have.
+    #[serde(default)]
+    pub unknown_tokens: u64,
 }
 
 /// What decides how a text is counted.
@@ -121,19 +133,58 @@ pub struct Counting {
     pub windowing: Option<Windowing>,
 }
 
+/// What a plan needs to know of a model.
+pub struct PlannedModel<'a> {
+    /// Its configuration.
+    pub config: &'a Config,
+    /// Whether its weights have a pooler.
+    pub has_pooler: bool,
+    /// Its own sentence embedding, where it is asked for.
+    pub sentence: Option<SentenceRecipe>,
+    /// Its prompts and dimensions, where they are asked for.
+    pub defaults: SentenceDefaults,
+}
+
+/// The prompt: the one asked for, by text or by name; else, for sentence embeddings, the model's own.
+fn prompt(args: &ExtractArgs, of_sentences: bool, defaults: &SentenceDefaults) -> Result<Option<String>> {
+    if let Some(prompt) = &args.prompt {
+        return Ok(Some(prompt.clone()).filter(|prompt| !prompt.is_empty()));
+    }
+    let (name, of_model) = match (&args.prompt_name, &defaults.default_prompt_name) {
+        (Some(name), _) => (name, false),
+        (None, Some(name)) if of_sentences => (name, true),
+        _ => return Ok(None),
+    };
+    match defaults.prompts.iter().find(|(known, _)| known == name) {
+        Some((_, prompt)) => Ok(Some(prompt.clone()).filter(|prompt| !prompt.is_empty())),
+        None => {
+            let known: Vec<String> = defaults.prompts.iter().map(|(name, _)| format!("`{name}`")).collect();
+            let known = known.join(", ");
+            Err(if of_model {
+                Error::Config {
+                    path: DEFAULTS.into(),
+                    key: "default_prompt_name".to_owned(),
+                    problem: format!(
+                        "is `{name}`, and the prompts are {known}; choose one with --prompt-name, or none with --prompt ''"
+                    ),
+                }
+            } else {
+                Error::Usage(format!(
+                    "--prompt-name {name}: the model's prompts are {known}; or give its text with --prompt"
+                ))
+            })
+        }
+    }
+}
+
 impl Plan {
     /// Resolves what was asked for against a model.
     ///
     /// # Errors
     /// [`Error::Usage`] for a layer, a length or a kind of vector that the model does not have, and for options that
     /// do not go together.
-    pub fn resolve(
-        args: &ExtractArgs,
-        input: &Input,
-        config: &Config,
-        has_pooler: bool,
-        sentence: impl FnOnce() -> Result<Option<SentenceRecipe>>,
-    ) -> Result<Self> {
+    pub fn resolve(args: &ExtractArgs, input: &Input, model: PlannedModel<'_>) -> Result<Self> {
+        let PlannedModel { config, has_pooler, sentence, defaults } = model;
         let mut emit = args.emit.clone();
         emit.sort_unstable();
         emit.dedup();
@@ -154,27 +205,33 @@ impl Plan {
                 args.device
             )));
         }
-        let sentence = if emit.contains(&Emit::Sentence) {
-            Some(sentence()?.ok_or_else(|| {
-                Error::Usage(
-                    "--emit sentence: this model has no modules.json that defines a sentence embedding; choose a pooling such as mean"
-                        .to_owned(),
-                )
-            })?)
-        } else {
-            None
-        };
+        if args.layers.is_some() && !emit.iter().any(|emit| emit.per_layer()) {
+            let names: Vec<&str> = emit.iter().map(|emit| emit.name()).collect();
+            return Err(Error::Usage(format!(
+                "--layers: {} belongs to the model as a whole, not to a layer; leave --layers out, or add a kind of vector that each layer has, such as -e {},mean",
+                names.join(" and "),
+                names.join(",")
+            )));
+        }
+        if args.truncate_dim.is_some() && sentence.is_none() {
+            return Err(Error::Usage(
+                "--truncate-dim cuts the model's own sentence embedding, and goes with --emit sentence only".to_owned(),
+            ));
+        }
+        let longest = sentence.as_ref().and_then(|recipe| recipe.max_seq_length).unwrap_or(usize::MAX);
+        let layers = args.layers.clone().unwrap_or_else(LayerSelection::all);
         let plan = Self {
-            layers: args
-                .layers
+            layers: layers
                 .resolve(config.num_hidden_layers)
                 .map_err(|problem| Error::Usage(format!("--layers: {problem}")))?,
+            prompt: prompt(args, sentence.is_some(), &defaults)?,
+            truncate_dim: args.truncate_dim.or(defaults.truncate_dim.filter(|_| sentence.is_some())),
             emit,
             word_pooling: args.word_pooling,
             special_tokens: args.special_tokens,
             combine: args.combine,
             normalize: args.normalize,
-            max_length: args.max_length.unwrap_or(config.max_position_embeddings),
+            max_length: args.max_length.unwrap_or(config.max_position_embeddings.min(longest)),
             overflow: args.overflow,
             stride: args.stride,
             input_format: input.formats(),
@@ -186,6 +243,7 @@ impl Plan {
             hidden_size: config.hidden_size,
             num_hidden_layers: config.num_hidden_layers,
             sentence,
+            prompt_tokens: 0,
         };
         plan.check_model(config, has_pooler)?;
         Ok(plan)
@@ -208,13 +266,8 @@ impl Plan {
                     .to_owned(),
             ));
         }
-        if self.columns.pair_column.is_some() && config.type_vocab_size < 2 {
-            return Err(Error::Usage(
-                "--pair-column: this model knows one token type (type_vocab_size is 1), so it takes no pairs"
-                    .to_owned(),
-            ));
-        }
-        Ok(())
+        let columns = self.sentence.as_ref().map(|recipe| recipe.columns(self.hidden_size)).transpose();
+        columns.map(drop).map_err(|problem| Error::model("modules.json", problem))
     }
 
     /// The deepest layer that has to be computed.
@@ -261,7 +314,7 @@ impl Plan {
                 let array = |slot, columns| ArrayPlan { emit, slot, columns };
                 match (emit, self.combine) {
                     (Emit::Pooler, _) => vec![array(Slot::Whole, width)],
-                    (Emit::Sentence, _) => vec![array(Slot::Whole, width * self.sentence_poolings().len())],
+                    (Emit::Sentence, _) => vec![array(Slot::Whole, self.sentence_columns())],
                     (_, Some(Combine::Concat)) => {
                         vec![array(Slot::Combined(Combine::Concat), width * self.layers.len())]
                     }
@@ -272,9 +325,10 @@ impl Plan {
             .collect()
     }
 
-    /// The poolings of the model's own sentence embedding.
-    pub fn sentence_poolings(&self) -> &[Pooling] {
-        self.sentence.as_ref().map_or(&[], |recipe| &recipe.poolings)
+    /// Numbers of the model's own sentence embedding.
+    fn sentence_columns(&self) -> usize {
+        let columns = self.sentence.as_ref().and_then(|recipe| recipe.columns(self.hidden_size).ok()).unwrap_or(0);
+        self.truncate_dim.map_or(columns, |kept| kept.min(columns))
     }
 
     /// Bytes of all arrays and offsets together, headers not counted.
@@ -318,6 +372,7 @@ impl Counts {
         self.truncated_tokens += u64::from(text.tokens_cut);
         self.truncated_words += u64::from(text.words_cut);
         self.deleted_words += u64::from(text.words_deleted);
+        self.unknown_tokens += u64::from(text.unknown);
         self.empty_texts += u64::from(rows == 0);
     }
 

@@ -66,10 +66,14 @@ fn tokens<'a>(hidden_state: &'a [f32], width: usize, batch: &Batch, special_toke
 pub struct Sentences {
     pooling: Pooling,
     special_tokens: SpecialTokens,
+    /// How many tokens at the beginning of a text take no part: those of a prompt.
+    skipped: usize,
     /// Tokens of the text that took part so far.
     count: usize,
     /// (width) for poolings that are sums.
     sums: Vec<f64>,
+    /// The weights of what was added, where there are any.
+    weights: f64,
     /// (width) for those that are not.
     row: Vec<f32>,
 }
@@ -77,7 +81,13 @@ pub struct Sentences {
 impl Sentences {
     /// Pools all tokens, or all that are not special.
     pub fn new(pooling: Pooling, special_tokens: SpecialTokens) -> Self {
-        Self { pooling, special_tokens, count: 0, sums: Vec::new(), row: Vec::new() }
+        Self { pooling, special_tokens, skipped: 0, count: 0, sums: Vec::new(), weights: 0.0, row: Vec::new() }
+    }
+
+    /// Leaves out the first tokens of each text. The others keep their weights, where they have any.
+    #[must_use]
+    pub fn without_first(self, skipped: usize) -> Self {
+        Self { skipped, ..self }
     }
 
     /// (tokens, width) → (texts that end in this batch, width)
@@ -95,22 +105,36 @@ impl Sentences {
     }
 
     fn add(&mut self, part: &Part, vectors: &[f32], width: usize) {
-        let Self { pooling, special_tokens, count, sums, row } = self;
+        let Self { pooling, special_tokens, skipped, count, sums, weights, row } = self;
         let mut rows = vectors.chunks_exact(width);
+        let tokens = part.tokens.clone();
         match pooling {
-            Pooling::Cls if part.tokens.start > 0 => return,
-            Pooling::Cls => return rows.next().into_iter().for_each(|first| row.copy_from_slice(first)),
+            // A text that has no further token has its first one.
+            Pooling::Cls => {
+                let first = if part.text.input_ids.len() > *skipped { *skipped } else { 0 };
+                let first = tokens.contains(&first).then(|| first - tokens.start);
+                return first
+                    .and_then(|first| rows.nth(first))
+                    .into_iter()
+                    .for_each(|first| row.copy_from_slice(first));
+            }
+            Pooling::Lasttoken if tokens.end <= *skipped => return,
             Pooling::Lasttoken => return rows.next_back().into_iter().for_each(|last| row.copy_from_slice(last)),
             _ => {}
         }
-        for (vector, &word) in rows.zip(part.words()) {
-            if *special_tokens == SpecialTokens::Drop && word == SPECIAL {
+        for ((vector, &word), token) in rows.zip(part.words()).zip(tokens) {
+            if token < *skipped || *special_tokens == SpecialTokens::Drop && word == SPECIAL {
                 continue;
             }
             match pooling {
                 Pooling::Max if *count == 0 => row.copy_from_slice(vector),
                 Pooling::Max => row.iter_mut().zip(vector).for_each(|(row, value)| *row = row.max(*value)),
-                Pooling::Weightedmean => add_weighted(sums, *count as f64 + 1.0, vector),
+                Pooling::Weightedmean => {
+                    // The weights count on from those of the tokens that are skipped.
+                    let weight = (*count + *skipped) as f64 + 1.0;
+                    *weights += weight;
+                    add_weighted(sums, weight, vector);
+                }
                 _ => add_weighted(sums, 1.0, vector),
             }
             *count += 1;
@@ -129,10 +153,11 @@ impl Sentences {
             }
             Pooling::Mean => count,
             Pooling::MeanSqrtLen => count.sqrt(),
-            Pooling::Weightedmean => count * (count + 1.0) / 2.0,
+            Pooling::Weightedmean => self.weights,
         };
         push_divided(&self.sums, if self.count > 0 { divisor } else { 1.0 }, out);
         self.sums.fill(0.0);
+        self.weights = 0.0;
         self.count = 0;
     }
 }

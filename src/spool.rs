@@ -33,23 +33,25 @@ pub struct TextCounts {
     pub words_cut: u32,
     /// Words of pre-tokenized input for which the tokenizer has no token.
     pub words_deleted: u32,
+    /// Tokens that stand for what the vocabulary does not have.
+    pub unknown: u32,
     /// Where [`Tokens::longer`] begins and ends.
     pub longer: [u32; 2],
 }
 
 impl TextCounts {
-    const NUMBERS: usize = 8;
+    const NUMBERS: usize = 9;
     /// Numbers that a token has in a record.
     const PER_TOKEN: usize = 3;
 
     fn to_numbers(self) -> [u32; Self::NUMBERS] {
-        let Self { tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, longer: [start, end] } = self;
-        [tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, start, end]
+        let Self { tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, unknown, longer } = self;
+        [tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, unknown, longer[0], longer[1]]
     }
 
     fn from_numbers(numbers: [u32; Self::NUMBERS]) -> Self {
-        let [tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, start, end] = numbers;
-        Self { tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, longer: [start, end] }
+        let [tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, unknown, start, end] = numbers;
+        Self { tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, unknown, longer: [start, end] }
     }
 
     /// Counts a text.
@@ -62,6 +64,7 @@ impl TextCounts {
             tokens_cut: (encoded.length_before_truncation - tokens) as u32,
             words_cut: encoded.words_truncated,
             words_deleted: encoded.words_deleted,
+            unknown: encoded.unknown,
             longer: [encoded.tokens.longer.start as u32, encoded.tokens.longer.end as u32],
         }
     }

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::output::Sink;
 use crate::plan::{ArrayPlan, Plan, Slot};
 use crate::pooling::{self, Rows, Sentences};
+use crate::sentence::SentenceEmbedding;
 use crate::spec::{Combine, Emit, Pooling, RowKind, SpecialTokens};
 
 /// Makes the rows of all arrays of a plan, batch by batch. A row is made when all of its tokens are there.
@@ -14,8 +15,8 @@ pub struct Vectors<'a> {
     /// For each array, what pools each layer in it.
     rows: Vec<Vec<Rows>>,
     combined: Vec<(usize, Combined)>,
-    /// The poolings of the model's own sentence embedding.
-    sentence: Vec<Sentences>,
+    /// The model's own sentence embedding, where it is written.
+    sentence: Option<SentenceEmbedding<'a>>,
     first_token: Sentences,
 }
 
@@ -49,10 +50,10 @@ impl<'a> Vectors<'a> {
             (0..layers).map(|_| Rows::new(array.emit, plan.word_pooling, plan.special_tokens)).collect()
         };
         let rows = arrays.iter().map(rows).collect();
-        // The model's own embeddings are made of all tokens.
-        let all = |pooling: Pooling| Sentences::new(pooling, SpecialTokens::Keep);
-        let sentence = plan.sentence_poolings().iter().map(|&pooling| all(pooling)).collect();
-        Self { plan, arrays, rows, combined, sentence, first_token: all(Pooling::Cls) }
+        let recipe = plan.sentence.as_ref().filter(|_| plan.emits(Emit::Sentence));
+        let sentence = recipe.map(|recipe| SentenceEmbedding::new(recipe, plan.prompt_tokens));
+        let first_token = Sentences::new(Pooling::Cls, SpecialTokens::Keep);
+        Self { plan, arrays, rows, combined, sentence, first_token }
     }
 
     /// What the vectors are made by.
@@ -75,6 +76,9 @@ impl<'a> Vectors<'a> {
     ) -> Result<()> {
         let width = self.plan.hidden_size;
         check_finite(layer, hidden_state, width, batch, first_row)?;
+        if let Some(sentence) = &mut self.sentence {
+            sentence.take_layer(layer, hidden_state);
+        }
         let Ok(selected) = self.plan.layers.binary_search(&layer) else { return Ok(()) };
         for index in 0..self.arrays.len() {
             let ArrayPlan { emit, slot, columns } = self.arrays[index];
@@ -106,16 +110,13 @@ impl<'a> Vectors<'a> {
     /// # Errors
     /// Those of the sink.
     pub fn take_sentence(&mut self, last_hidden_state: &[f32], batch: &Batch, sink: &mut dyn Sink) -> Result<()> {
-        let Some(recipe) = &self.plan.sentence else { return Ok(()) };
-        let width = self.plan.hidden_size;
-        let pooled: Vec<Vec<f32>> =
-            self.sentence.iter_mut().map(|sentences| sentences.take(last_hidden_state, width, batch)).collect();
-        let mut rows: Vec<f32> = (0..batch.texts())
-            .flat_map(|text| pooled.iter().flat_map(move |pooled| &pooled[text * width..][..width]))
-            .copied()
-            .collect();
-        let columns = width * recipe.poolings.len();
-        if recipe.normalize || self.plan.normalize {
+        let Some(sentence) = &mut self.sentence else { return Ok(()) };
+        let (mut rows, mut columns) = sentence.take(last_hidden_state, self.plan.hidden_size, batch);
+        if let Some(kept) = self.plan.truncate_dim.filter(|&kept| kept < columns) {
+            rows = rows.chunks_exact(columns).flat_map(|row| &row[..kept]).copied().collect();
+            columns = kept;
+        }
+        if self.plan.normalize {
             pooling::normalize(&mut rows, columns);
         }
         self.write_whole(Emit::Sentence, &rows, sink)

@@ -43,11 +43,20 @@ impl Config {
     /// [`Error::Model`] for what is not a JSON object, [`Error::Config`] for a key that is missing, out of range, or
     /// asks for something this program does not compute.
     pub fn parse(text: &[u8], path: &Path) -> Result<Self> {
+        Self::parse_with(text, &Map::new(), path)
+    }
+
+    /// The same with keys that go before those of the file.
+    ///
+    /// # Errors
+    /// As [`Config::parse`].
+    pub fn parse_with(text: &[u8], before: &Map<String, Value>, path: &Path) -> Result<Self> {
         let value: Value = serde_json::from_slice(text)
             .map_err(|error| Error::model(path, format!("is not JSON: {error}; the file is damaged or incomplete")))?;
-        let Value::Object(keys) = value else {
+        let Value::Object(mut keys) = value else {
             return Err(Error::model(path, "is not a JSON object, as a model's configuration is"));
         };
+        keys.extend(before.clone());
         let keys = Keys { keys: &keys, path };
         keys.refuse_what_is_not_computed()?;
 
@@ -126,16 +135,44 @@ impl Keys<'_> {
             .ok_or_else(|| self.problem(key, format!("expected a number not below 0, found {value}")))
     }
 
+    /// Refuses a model whose own code would take the place of BERT's.
+    fn refuse_other_code(&self) -> Result<()> {
+        if let Some(code) = self.get("auto_map").and_then(|map| map.get("AutoModel")).filter(|code| !code.is_null()) {
+            return Err(self.problem(
+                "auto_map",
+                format!("names code of the model's own as its AutoModel ({code}), which is not run here; use the model in transformers with trust_remote_code=True, or another one"),
+            ));
+        }
+        if let Some(Value::Bool(false)) = self.get("tie_last_hidden_states") {
+            return Err(self.problem(
+                "tie_last_hidden_states",
+                "is false, but only models whose last hidden state is that of the last layer are supported",
+            ));
+        }
+        Ok(())
+    }
+
     fn refuse_what_is_not_computed(&self) -> Result<()> {
         // Configurations of 2018 and 2019 have no model_type; they were all BERT's.
         if let Some(model_type) = self.text("model_type")?.filter(|model_type| *model_type != "bert") {
             return Err(self.problem("model_type", format!("`{model_type}` is not supported; expected `bert`")));
         }
+        self.refuse_other_code()?;
         if let Some(kind) = self.text("position_embedding_type")?.filter(|kind| *kind != "absolute") {
             return Err(self.problem(
                 "position_embedding_type",
                 format!("`{kind}` positions are not supported; expected `absolute`"),
             ));
+        }
+        // transformers 5 masks what comes after a token where this is true; version 4 does not know it.
+        match self.get("is_causal") {
+            None | Some(Value::Bool(false)) => {}
+            Some(value) => {
+                return Err(self.problem(
+                    "is_causal",
+                    format!("is {value}, but only encoders whose tokens see the whole text are supported; set it to false if the model was trained so"),
+                ));
+            }
         }
         for key in ["is_decoder", "add_cross_attention", "is_encoder_decoder"] {
             match self.get(key) {

@@ -54,6 +54,11 @@ const DOWNLOAD_TRIES: u32 = 3;
 /// How many files are on their way at once, as in the Python library.
 const CONNECTIONS: usize = 8;
 
+/// Whether a model's name could be an id on the hub: `owner/name`.
+pub(super) fn is_id(model: &str) -> bool {
+    model.matches('/').count() == 1 && names::check_id(model).is_ok()
+}
+
 /// A model repository's files at one commit, in the cache shared with the Python library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
@@ -63,6 +68,8 @@ pub struct Snapshot {
     pub commit: String,
     /// What the user should know: a copy used because the hub is out of reach, a damaged file brought anew.
     pub notes: Vec<String>,
+    /// Whether the cache alone was looked at, which may lack files that the hub has.
+    pub from_cache: bool,
 }
 
 /// Which model, and how to get it.
@@ -175,7 +182,7 @@ impl CachedModel<'_> {
                 Held::Damaged => return Err(HubError::Damaged { path: dir.join(file) }),
             }
         }
-        Ok(Snapshot { dir, commit, notes: Vec::new() })
+        Ok(Snapshot { dir, commit, notes: Vec::new(), from_cache: true })
     }
 }
 
@@ -198,6 +205,8 @@ impl Download<'_> {
         let dir = self.repo.snapshot(commit);
         let mut notes = Vec::new();
         let mut small = choice.small;
+        // Modules may be in folders of any name, which modules.json tells.
+        let mut of_modules = Vec::new();
         // All are asked about before the first is downloaded: a refusal then costs nothing, and the bar knows its end.
         let weights = match choice.weights {
             Weights::Whole(file) => {
@@ -211,13 +220,18 @@ impl Download<'_> {
                 self.lacking(&self.shards(&dir, index)?, &mut notes)?
             }
         };
+        if let Ok(modules) = fs::read(dir.join("modules.json")) {
+            let named = choice::folders_named(&modules);
+            of_modules.extend(named.iter().flat_map(|folder| choice::of_module(files, folder)));
+        }
+        self.bring(&self.lacking(&of_modules, &mut notes)?)?;
         self.bring(&weights)?;
         // Last, so that until now the revision stood for the files that were complete before. A cache that can only be
         // read serves as well.
         if let Err(error) = self.repo.write_ref(revision, commit) {
             notes.push(format!("{error}; --offline will not find revision `{revision}`"));
         }
-        Ok(Snapshot { dir, commit: commit.clone(), notes })
+        Ok(Snapshot { dir, commit: commit.clone(), notes, from_cache: false })
     }
 
     /// The shards that the `index` in `dir` names, all of which the repository has.

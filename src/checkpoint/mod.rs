@@ -5,6 +5,8 @@ pub mod config;
 pub mod foreign;
 pub mod hub;
 mod names;
+mod other_kinds;
+pub mod published;
 pub mod sentence;
 pub mod weights;
 
@@ -15,6 +17,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use self::config::Config;
@@ -26,17 +29,17 @@ pub const BUNDLED: &str = "bundled";
 
 /// Weights in one file.
 const SAFETENSORS: &str = "model.safetensors";
+/// The same in PyTorch's own format.
+const PICKLE: &str = "pytorch_model.bin";
 
-/// Files beside the weights that decide what a text's vectors are.
-const DECIDING_FILES: [&str; 8] = [
+/// Files of the encoder, beside the weights, that decide what a text's vectors are.
+const DECIDING_FILES: [&str; 6] = [
     "config.json",
     "tokenizer.json",
     "vocab.txt",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
-    "modules.json",
-    "sentence_bert_config.json",
 ];
 
 /// A model's files, found but not yet read.
@@ -48,6 +51,10 @@ pub struct Checkpoint {
     /// What the user should know about how it was found.
     pub notes: Vec<String>,
     source: Source,
+    /// The folder of the encoder and its tokenizer in that of the model: empty, but for old sentence-transformers models.
+    encoder: String,
+    /// Whether a file that is not there may be on the hub, as the cache alone was looked at.
+    may_lack_files: bool,
 }
 
 enum Source {
@@ -105,16 +112,33 @@ impl Checkpoint {
                     "--revision is for models from the hub; `{model}` is not from there"
                 )));
             }
-            return Ok(Self { id: model.to_owned(), revision: None, notes: Vec::new(), source });
+            let notes = Vec::new();
+            let id = model.to_owned();
+            return Self { id, revision: None, notes, source, encoder: String::new(), may_lack_files: false }
+                .with_encoder();
         }
         let snapshot = hub::snapshot(&hub::Request { id: model, revision, offline, show_progress })
             .map_err(|error| Error::Hub(Box::new(error)))?;
-        Ok(Self {
+        Self {
             id: model.to_owned(),
             revision: Some(snapshot.commit),
             notes: snapshot.notes,
             source: Source::Directory(snapshot.dir),
-        })
+            encoder: String::new(),
+            may_lack_files: snapshot.from_cache,
+        }
+        .with_encoder()
+    }
+
+    /// Finds the folder of the encoder: that of the Transformer module, where `modules.json` names one.
+    fn with_encoder(mut self) -> Result<Self> {
+        let modules = self.modules()?.unwrap_or_default();
+        if let Some(path) = encoder_folder(&modules)
+            && self.read_root(&format!("{path}/config.json"))?.is_some()
+        {
+            self.encoder = path.to_owned();
+        }
+        Ok(self)
     }
 
     /// Whether this is the model in the binary.
@@ -122,19 +146,32 @@ impl Checkpoint {
         matches!(self.source, Source::Bundled)
     }
 
-    /// Where a file of this model is, or would be; for messages.
+    /// Where a file of the encoder or its tokenizer is, or would be; for messages.
     pub fn path_of(&self, name: &str) -> PathBuf {
+        self.root_path_of(&self.of_encoder(name))
+    }
+
+    /// Where a file of the model as a whole is, or would be.
+    fn root_path_of(&self, name: &str) -> PathBuf {
         match &self.source {
             Source::Bundled => Path::new(BUNDLED).join(name),
             Source::Directory(directory) => directory.join(name),
         }
     }
 
-    /// A small file's bytes, `None` when the model has no such file.
+    fn of_encoder(&self, name: &str) -> String {
+        if self.encoder.is_empty() { name.to_owned() } else { format!("{}/{name}", self.encoder) }
+    }
+
+    /// The bytes of a small file of the encoder or its tokenizer, `None` when the model has no such file.
     ///
     /// # Errors
     /// [`Error::Io`] when it is there and cannot be read.
     pub fn read(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>> {
+        self.read_root(&self.of_encoder(name))
+    }
+
+    fn read_root(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>> {
         match &self.source {
             Source::Bundled => Ok(bundled::file(name).map(Cow::Borrowed)),
             Source::Directory(directory) => {
@@ -148,15 +185,19 @@ impl Checkpoint {
         }
     }
 
-    /// A small file that is JSON, `None` when the model has no such file.
+    /// A small file of the encoder or its tokenizer that is JSON, `None` when the model has no such file.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be read, [`Error::Model`] when it is not what `T` expects.
     pub fn read_json<T: for<'de> Deserialize<'de>>(&self, name: &str) -> Result<Option<T>> {
-        let Some(bytes) = self.read(name)? else { return Ok(None) };
+        self.read_root_json(&self.of_encoder(name))
+    }
+
+    fn read_root_json<T: for<'de> Deserialize<'de>>(&self, name: &str) -> Result<Option<T>> {
+        let Some(bytes) = self.read_root(name)? else { return Ok(None) };
         serde_json::from_slice(&bytes)
             .map(Some)
-            .map_err(|error| Error::model(self.path_of(name), format!("is damaged: {error}")))
+            .map_err(|error| Error::model(self.root_path_of(name), format!("is damaged: {error}")))
     }
 
     /// The model's configuration.
@@ -164,13 +205,31 @@ impl Checkpoint {
     /// # Errors
     /// As [`Config::parse`], and [`Error::Model`] when there is none.
     pub fn config(&self) -> Result<Config> {
+        self.config_with(&Map::new())
+    }
+
+    /// The model's configuration, with keys that go before those of `config.json`.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::config`].
+    pub fn config_with(&self, keys: &Map<String, Value>) -> Result<Config> {
         let bytes = self.read("config.json")?.ok_or_else(|| {
+            let path = self.path_of("config.json");
+            let instead = path.parent().map(|folder| self.what_else(folder)).unwrap_or_default();
             Error::model(
-                self.path_of("config.json"),
-                "is missing; a model folder holds config.json, model.safetensors (or pytorch_model.bin) and tokenizer.json (or vocab.txt)",
+                path,
+                format!(
+                    "is missing; a model folder holds config.json, model.safetensors (or pytorch_model.bin) and tokenizer.json (or vocab.txt){instead}"
+                ),
             )
         })?;
-        Config::parse(&bytes, &self.path_of("config.json"))
+        if self.read("adapter_config.json")?.is_some() {
+            return Err(Error::model(
+                self.path_of("adapter_config.json"),
+                "makes the weights an adapter of another model, which is not supported; merge them with Python: `from peft import AutoPeftModel; AutoPeftModel.from_pretrained(FOLDER).merge_and_unload().save_pretrained(NEW_FOLDER)`",
+            ));
+        }
+        Config::parse_with(&bytes, keys, &self.path_of("config.json"))
     }
 
     /// The model's tensors: `model.safetensors`, else its shards, else `pytorch_model.bin`.
@@ -184,7 +243,7 @@ impl Checkpoint {
                 Weights::from_embedded(&format!("{BUNDLED}/{SAFETENSORS}"), bytes)
             }
             Source::Directory(directory) => {
-                let paths = self.weight_files()?.into_iter().map(|name| directory.join(name)).collect::<Vec<_>>();
+                let paths = self.weight_files()?.iter().map(|name| directory.join(name)).collect::<Vec<_>>();
                 if paths[0].extension().is_some_and(|extension| extension == "bin") {
                     Weights::from_pickle(&paths[0])
                 } else {
@@ -200,13 +259,16 @@ impl Checkpoint {
     /// [`Error::Io`] when one cannot be read.
     pub fn digests(&self) -> Result<BTreeMap<String, String>> {
         let mut digests = BTreeMap::new();
-        let pooling = self.modules()?.into_iter().flatten().filter(|module| !module.path.is_empty());
-        let names = DECIDING_FILES
-            .into_iter()
-            .map(str::to_owned)
-            .chain(pooling.map(|module| format!("{}/config.json", module.path)));
-        for name in names {
-            if let Some(bytes) = self.read(&name)? {
+        let modules = self.modules()?.unwrap_or_default();
+        let of_encoder = DECIDING_FILES.iter().map(|name| self.of_encoder(name));
+        let of_sentences = sentence::TRANSFORMER_SETTINGS.iter().map(|name| self.of_encoder(name));
+        let of_model = ["modules.json", sentence::DEFAULTS].map(str::to_owned);
+        let of_modules = modules.iter().filter(|module| !module.path.is_empty() && module.path != self.encoder);
+        let of_modules = of_modules.flat_map(|module| {
+            ["config.json", SAFETENSORS, PICKLE].into_iter().map(|name| format!("{}/{name}", module.path))
+        });
+        for name in of_encoder.chain(of_sentences).chain(of_model).chain(of_modules) {
+            if let Some(bytes) = self.read_root(&name)? {
                 digests.insert(name, hex(&Sha256::digest(&bytes)));
             }
         }
@@ -225,7 +287,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Model`] when `modules.json` is damaged or leads out of the folder.
     pub fn modules(&self) -> Result<Option<Vec<Module>>> {
-        let Some(modules) = self.read_json::<Vec<Module>>("modules.json")? else { return Ok(None) };
+        let Some(modules) = self.read_root_json::<Vec<Module>>("modules.json")? else { return Ok(None) };
         for module in &modules {
             self.refuse_paths_outside("modules.json", &module.path)?;
         }
@@ -235,36 +297,52 @@ impl Checkpoint {
     /// The files the weights are in, relative to the model's folder.
     fn weight_files(&self) -> Result<Vec<String>> {
         const INDEX: &str = "model.safetensors.index.json";
-        const PICKLE: &str = "pytorch_model.bin";
         let Source::Directory(directory) = &self.source else { return Ok(vec![SAFETENSORS.to_owned()]) };
-        if directory.join(SAFETENSORS).exists() {
-            return Ok(vec![SAFETENSORS.to_owned()]);
+        if self.path_of(SAFETENSORS).exists() {
+            return Ok(vec![self.of_encoder(SAFETENSORS)]);
         }
         if let Some(index) = self.read_json::<ShardIndex>(INDEX)? {
             let mut shards: Vec<String> = index.weight_map.into_values().collect();
             shards.sort_unstable();
             shards.dedup();
             if shards.is_empty() {
-                return Err(Error::model(directory.join(INDEX), "names no weights file"));
+                return Err(Error::model(self.path_of(INDEX), "names no weights file"));
             }
             for shard in &shards {
                 self.refuse_paths_outside(INDEX, shard)?;
-                if !directory.join(shard).exists() {
+                if !self.path_of(shard).exists() {
                     return Err(Error::model(
-                        directory.join(shard),
+                        self.path_of(shard),
                         format!("is missing, but {INDEX} says that it holds part of the weights"),
                     ));
                 }
             }
-            return Ok(shards);
+            return Ok(shards.iter().map(|shard| self.of_encoder(shard)).collect());
         }
-        if directory.join(PICKLE).exists() {
-            return Ok(vec![PICKLE.to_owned()]);
+        if self.path_of(PICKLE).exists() {
+            return Ok(vec![self.of_encoder(PICKLE)]);
         }
+        let folder = directory.join(&self.encoder);
+        let instead = self.what_else(&folder);
         Err(Error::model(
-            directory,
-            format!("holds no weights; expected {SAFETENSORS}, {INDEX} with its files, or {PICKLE}"),
+            folder,
+            format!("holds no weights; expected {SAFETENSORS}, {INDEX} with its files, or {PICKLE}{instead}"),
         ))
+    }
+
+    /// What a folder that is no model holds instead, and what it hides; as a continuation of a message.
+    fn what_else(&self, folder: &Path) -> String {
+        let held = other_kinds::describe(folder).map(|kind| format!("; it holds {kind}")).unwrap_or_default();
+        let hides = matches!(self.source, Source::Directory(_)) && self.revision.is_none() && hub::is_id(&self.id);
+        let hides = if hides {
+            format!(
+                "; a local folder is taken before the model of that name on the hub: rename the folder `{}` to use that one",
+                self.id
+            )
+        } else {
+            String::new()
+        };
+        held + &hides
     }
 
     /// A file named inside a model's file must lie in the model's folder.
@@ -287,6 +365,12 @@ pub struct Module {
     /// The Python class, such as `sentence_transformers.models.Pooling`.
     #[serde(rename = "type")]
     pub class: String,
+}
+
+/// The folder of the Transformer module, where it is not that of the model itself.
+fn encoder_folder(modules: &[Module]) -> Option<&str> {
+    let first = modules.first().filter(|module| module.class.rsplit('.').next() == Some("Transformer"))?;
+    Some(first.path.as_str()).filter(|path| !path.is_empty())
 }
 
 /// `model.safetensors.index.json`.

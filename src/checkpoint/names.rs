@@ -13,6 +13,14 @@ const ANCHOR: &str = "embeddings.word_embeddings.weight";
 const RENAMED_ENDINGS: [(&str, &str); 2] =
     [(".LayerNorm.gamma", ".LayerNorm.weight"), (".LayerNorm.beta", ".LayerNorm.bias")];
 
+/// Parts of names that tell another architecture, which calls itself BERT and shares its first parameter: (part, what it is).
+const OTHER_ARCHITECTURES: [(&str, &str); 4] = [
+    ("Wqkv", "one product for queries, keys and values, as in MosaicBERT (DNABERT-2) and NomicBERT"),
+    ("gated_layers", "gated feed-forward layers, as in MosaicBERT and jina-bert-v2"),
+    ("qkv_proj", "one product for queries, keys and values, as in GTE"),
+    ("relative_attention_bias", "relative positions, as in MPNet"),
+];
+
 /// Finds BERT's parameters among `names`: canonical name (as in transformers' `BertModel`) → name in the checkpoint.
 ///
 /// # Errors
@@ -45,6 +53,13 @@ pub(super) fn canonical_names<'a>(
             ));
         }
     };
+
+    let of_encoder = || names.iter().filter(|name| name.starts_with(prefix));
+    for (part, kind) in OTHER_ARCHITECTURES {
+        if let Some(name) = of_encoder().find(|name| name.split('.').any(|own| own == part)) {
+            return Err(format!("is another architecture than BERT: it has `{name}` ({kind}); choose another model"));
+        }
+    }
 
     let mut canonical = BTreeMap::new();
     for name in names {
@@ -86,6 +101,8 @@ mod tests {
         assert!(canonical_names(["myembeddings.word_embeddings.weight"]).is_err(), "a prefix ends with a dot");
         let two = ["query.embeddings.word_embeddings.weight", "context.embeddings.word_embeddings.weight"];
         assert!(canonical_names(two).unwrap_err().contains("`context.`, `query.`"));
+        let fused = [ANCHOR, "encoder.layer.0.attention.self.Wqkv.weight"];
+        assert!(canonical_names(fused).unwrap_err().contains("MosaicBERT"));
         let double = [ANCHOR, "embeddings.LayerNorm.gamma", "embeddings.LayerNorm.weight"];
         assert!(canonical_names(double).unwrap_err().contains("two names"));
     }

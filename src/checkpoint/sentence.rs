@@ -1,25 +1,131 @@
-//! A sentence-transformers model's own sentence embedding, as its `modules.json` defines it.
+//! A sentence-transformers model's own sentence embedding, as its files define it.
+//!
+//! `modules.json` lists modules: a Transformer, a Pooling, and what is done to the pooled vector. The folder of each has its
+//! settings. `config_sentence_transformers.json` has prompts and the number of dimensions. A folder without `modules.json`
+//! is taken as sentence-transformers takes it: the mean over all tokens. Source: sentence-transformers 6.2,
+//! `sentence_transformers/base/model.py`, `base/modules/transformer.py`, `sentence_transformer/modules/*.py`.
+
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::weights::Weights;
 use super::{Checkpoint, Module};
 use crate::error::{Error, Result};
 use crate::spec::Pooling;
 
-/// What happens to the last layer to make the sentence embedding.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What happens to a text, and to its last layer, to make the sentence embedding.
+#[derive(Debug, Clone, PartialEq)]
 pub struct SentenceRecipe {
+    /// How the layers become the token vectors that are pooled; the last layer alone where there is nothing.
+    pub layers: Option<WeightedLayers>,
     /// Pooled vectors, side by side in this order.
     pub poolings: Vec<Pooling>,
-    /// Whether the result is L2-normalized.
-    pub normalize: bool,
+    /// Whether the prompt's tokens are pooled too.
+    pub include_prompt: bool,
+    /// What is done to the pooled vector, in order.
+    pub steps: Vec<Step>,
     /// The length in tokens at which sentence-transformers cuts texts, when the model says.
     pub max_seq_length: Option<usize>,
-    /// Whether sentence-transformers puts texts into lower case before it tokenizes them.
-    pub do_lower_case: bool,
+    /// What is done to the tokenizer beside loading it.
+    pub tokenizer: TokenizerArguments,
+    /// Keys that go before those of `config.json`.
+    pub config: Map<String, Value>,
+    /// What the user should know.
+    pub notes: Vec<String>,
 }
 
-/// The keys of old pooling configurations, in the order in which their vectors stand, and the names of new ones.
+/// Layers from `start` to the last one, averaged with weights (WeightedLayerPooling).
+#[derive(Debug, Clone, PartialEq)]
+pub struct WeightedLayers {
+    /// The first layer.
+    pub start: usize,
+    /// A weight for each layer from there on.
+    pub weights: Vec<f32>,
+}
+
+/// What is done to a pooled vector.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// A linear layer with an activation.
+    Dense(Arc<Dense>),
+    /// LayerNorm with an epsilon of 1e-5, torch's own.
+    LayerNorm {
+        /// (width)
+        weight: Vec<f32>,
+        /// (width)
+        bias: Vec<f32>,
+    },
+    /// L2 normalization.
+    Normalize,
+}
+
+/// A linear layer: activation(weight · x + bias), and x added where it is residual.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dense {
+    /// (out_features, in_features)
+    pub weight: Vec<f32>,
+    /// (out_features)
+    pub bias: Option<Vec<f32>>,
+    /// Numbers of the vector it takes.
+    pub in_features: usize,
+    /// Numbers of the vector it gives.
+    pub out_features: usize,
+    /// What each number goes through.
+    pub activation: DenseActivation,
+    /// What is added to the outcome.
+    pub residual: Residual,
+}
+
+/// What a Dense module adds to its outcome.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Residual {
+    /// Nothing.
+    None,
+    /// The vector it takes.
+    Identity,
+    /// (out_features, in_features) · the vector it takes.
+    Projection(Vec<f32>),
+}
+
+/// The activation of a Dense module, by torch's class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DenseActivation {
+    /// `torch.nn.modules.linear.Identity`
+    Identity,
+    /// `torch.nn.modules.activation.Tanh`
+    Tanh,
+    /// `torch.nn.modules.activation.ReLU`
+    Relu,
+    /// `torch.nn.modules.activation.GELU`, with the error function
+    Gelu,
+    /// `torch.nn.modules.activation.Sigmoid`
+    Sigmoid,
+    /// `torch.nn.modules.activation.SiLU`
+    Silu,
+}
+
+/// What sentence-transformers does to a tokenizer beside loading it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TokenizerArguments {
+    /// Keyword arguments, which go before the settings of the files (`processor_kwargs`).
+    pub settings: Map<String, Value>,
+    /// Whether texts are put into lower case first (`do_lower_case`).
+    pub lower_case: bool,
+}
+
+/// What a model's `config_sentence_transformers.json` says of prompts and dimensions.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SentenceDefaults {
+    /// Prompts by name.
+    pub prompts: Vec<(String, String)>,
+    /// The prompt that is put before each text where none is asked for, by name.
+    pub default_prompt_name: Option<String>,
+    /// How many numbers of a sentence vector are kept.
+    pub truncate_dim: Option<usize>,
+}
+
+/// The names of old pooling settings, in the order in which their vectors stand, and of new ones.
 const POOLING_MODES: [(&str, &str, Pooling); 6] = [
     ("pooling_mode_cls_token", "cls", Pooling::Cls),
     ("pooling_mode_max_tokens", "max", Pooling::Max),
@@ -29,57 +135,341 @@ const POOLING_MODES: [(&str, &str, Pooling); 6] = [
     ("pooling_mode_lasttoken", "lasttoken", Pooling::Lasttoken),
 ];
 
-/// The settings of the Transformer module.
-pub const SENTENCE_CONFIG: &str = "sentence_bert_config.json";
+const ACTIVATIONS: [(&str, DenseActivation); 6] = [
+    ("Identity", DenseActivation::Identity),
+    ("Tanh", DenseActivation::Tanh),
+    ("ReLU", DenseActivation::Relu),
+    ("GELU", DenseActivation::Gelu),
+    ("Sigmoid", DenseActivation::Sigmoid),
+    ("SiLU", DenseActivation::Silu),
+];
+
+/// The settings of the model as a whole.
+pub const DEFAULTS: &str = "config_sentence_transformers.json";
+
+/// The settings of the Transformer module, under all names that they have had; the first that says anything counts.
+pub const TRANSFORMER_SETTINGS: [&str; 7] = [
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+];
+
+/// Prompts that every model has, empty unless it says otherwise.
+const PROMPTS_OF_ALL: [&str; 2] = ["query", "document"];
 
 impl Checkpoint {
-    /// How this model makes a sentence embedding; `None` when it has no `modules.json`.
+    /// How this model makes a sentence embedding.
     ///
     /// # Errors
-    /// [`Error::Model`] and [`Error::Config`] when its files are damaged or ask for a module that is not computed here.
-    pub fn sentence_recipe(&self) -> Result<Option<SentenceRecipe>> {
-        let Some(modules) = self.modules()? else { return Ok(None) };
-        let mut recipe =
-            SentenceRecipe { poolings: Vec::new(), normalize: false, max_seq_length: None, do_lower_case: false };
-        for module in &modules {
-            match module.class.rsplit('.').next().unwrap_or_default() {
-                "Transformer" => {
-                    let name = in_folder(module, SENTENCE_CONFIG);
-                    let config = self.read_json::<Map<String, Value>>(&name)?.unwrap_or_default();
-                    let length = config.get("max_seq_length").and_then(Value::as_u64);
-                    recipe.max_seq_length = length.and_then(|length| usize::try_from(length).ok());
-                    recipe.do_lower_case = config.get("do_lower_case") == Some(&Value::Bool(true));
-                }
-                "Pooling" if recipe.poolings.is_empty() => recipe.poolings = self.poolings(module)?,
-                "Normalize" => recipe.normalize = true,
-                _ => {
-                    return Err(Error::Config {
-                        path: self.path_of("modules.json"),
-                        key: "type".to_owned(),
-                        problem: format!(
-                            "module `{}` is not supported; expected Transformer, Pooling and Normalize, so choose another --emit than `sentence`",
-                            module.class
-                        ),
-                    });
-                }
+    /// [`Error::Model`] and [`Error::Config`] when its files are damaged or ask for something that is not computed here, and
+    /// when `modules.json` is not in the cache and may be on the hub.
+    pub fn sentence_recipe(&self) -> Result<SentenceRecipe> {
+        let mut recipe = SentenceRecipe {
+            layers: None,
+            poolings: Vec::new(),
+            include_prompt: true,
+            steps: Vec::new(),
+            max_seq_length: self.tokenizer_limit()?,
+            tokenizer: TokenizerArguments::default(),
+            config: Map::new(),
+            notes: Vec::new(),
+        };
+        let modules = self.modules()?;
+        if modules.is_none() || !self.is_sentence_transformer()? {
+            if modules.is_none() && self.may_lack_files {
+                return Err(Error::model(
+                    self.root_path_of("modules.json"),
+                    "is not in the cache, which may have been filled by another program; it says how this model makes a sentence embedding, and without --offline the hub is asked for it; or choose another --emit than `sentence`",
+                ));
             }
+            let (pooling, name) = if self.is_causal_lm()? {
+                (Pooling::Lasttoken, "the vector of the last token")
+            } else {
+                (Pooling::Mean, "the mean over all tokens")
+            };
+            recipe.poolings.push(pooling);
+            let lacks = if modules.is_none() {
+                "this model has no modules.json".to_owned()
+            } else {
+                format!("{DEFAULTS} says that this is another kind of model than a SentenceTransformer")
+            };
+            recipe.notes.push(format!("{lacks}; its sentence embedding is {name}, as in sentence-transformers"));
+            return Ok(recipe);
+        }
+        for (index, module) in modules.iter().flatten().enumerate() {
+            self.add_module(module, index, &mut recipe)?;
         }
         if recipe.poolings.is_empty() {
             return Err(Error::model(
-                self.path_of("modules.json"),
-                "has no Pooling module, so it defines no sentence embedding",
+                self.root_path_of("modules.json"),
+                "has no Pooling module, so it defines no sentence embedding; choose another --emit than `sentence`",
             ));
         }
-        Ok(Some(recipe))
+        Ok(recipe)
     }
 
-    fn poolings(&self, module: &Module) -> Result<Vec<Pooling>> {
-        let name = in_folder(module, "config.json");
-        let config = self
-            .read_json::<Map<String, Value>>(&name)?
-            .ok_or_else(|| Error::model(self.path_of(&name), "is missing, but modules.json asks for it"))?;
-        let problem =
-            |problem: String| Error::Config { path: self.path_of(&name), key: "pooling_mode".to_owned(), problem };
+    /// Prompts and dimensions.
+    ///
+    /// # Errors
+    /// [`Error::Model`] and [`Error::Config`] when the file is damaged.
+    pub fn sentence_defaults(&self) -> Result<SentenceDefaults> {
+        let is_read = self.modules()?.is_some() && self.is_sentence_transformer()?;
+        let config = if is_read { self.read_root_json::<Map<String, Value>>(DEFAULTS)? } else { None };
+        let Some(config) = config else {
+            return Ok(SentenceDefaults {
+                prompts: PROMPTS_OF_ALL.map(|name| (name.to_owned(), String::new())).to_vec(),
+                ..SentenceDefaults::default()
+            });
+        };
+        let wrong = |key: &str, problem: String| self.refused(DEFAULTS, key, problem);
+        let mut prompts: Vec<(String, String)> = Vec::new();
+        match config.get("prompts") {
+            None | Some(Value::Null) => {}
+            Some(Value::Object(named)) => {
+                for (name, prompt) in named {
+                    match prompt {
+                        Value::String(prompt) => prompts.push((name.clone(), prompt.clone())),
+                        Value::Null => prompts.push((name.clone(), String::new())),
+                        other => return Err(wrong("prompts", format!("expected a text as `{name}`, found {other}"))),
+                    }
+                }
+            }
+            Some(other) => return Err(wrong("prompts", format!("expected texts by name, found {other}"))),
+        }
+        for name in PROMPTS_OF_ALL {
+            if !prompts.iter().any(|(known, _)| known == name) {
+                prompts.push((name.to_owned(), String::new()));
+            }
+        }
+        let default_prompt_name = match config.get("default_prompt_name") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(name)) => Some(name.clone()),
+            Some(other) => return Err(wrong("default_prompt_name", format!("expected a name, found {other}"))),
+        };
+        let truncate_dim = match config.get("truncate_dim") {
+            None | Some(Value::Null) => None,
+            Some(value) => match value.as_u64().filter(|&dim| dim > 0) {
+                Some(dim) => Some(dim as usize),
+                None => {
+                    return Err(wrong("truncate_dim", format!("expected a number of dimensions, found {value}")));
+                }
+            },
+        };
+        Ok(SentenceDefaults { prompts, default_prompt_name, truncate_dim })
+    }
+
+    /// Whether the modules are followed: where the model was saved as one of another kind, they are not.
+    fn is_sentence_transformer(&self) -> Result<bool> {
+        let config = self.read_root_json::<Map<String, Value>>(DEFAULTS)?.unwrap_or_default();
+        Ok(config.get("model_type").is_none_or(|kind| kind == "SentenceTransformer"))
+    }
+
+    /// Whether the weights were saved with a head that predicts the next token.
+    fn is_causal_lm(&self) -> Result<bool> {
+        let config = self.read_json::<Map<String, Value>>("config.json")?.unwrap_or_default();
+        let first = config.get("architectures").and_then(|names| names.get(0)).and_then(Value::as_str);
+        Ok(first.is_some_and(|name| name.ends_with("ForCausalLM"))
+            && config.get("is_causal") != Some(&Value::Bool(false)))
+    }
+
+    /// The length that the tokenizer's settings name; sentence-transformers cuts there.
+    fn tokenizer_limit(&self) -> Result<Option<usize>> {
+        let config = self.read_json::<Map<String, Value>>("tokenizer_config.json")?.unwrap_or_default();
+        // `max_len` is how it was spelled before; a null under the new name counts as given.
+        let value = config.get("model_max_length").or_else(|| config.get("max_len"));
+        Ok(value.and_then(Value::as_f64).and_then(length))
+    }
+
+    fn add_module(&self, module: &Module, index: usize, recipe: &mut SentenceRecipe) -> Result<()> {
+        let unsupported = || {
+            self.refused(
+                "modules.json",
+                "type",
+                format!(
+                    "module `{}` is not supported; expected Transformer, Pooling, Dense, LayerNorm, Normalize, Dropout or WeightedLayerPooling of sentence_transformers; choose another --emit than `sentence`",
+                    module.class
+                ),
+            )
+        };
+        let Some(class) = module.class.strip_prefix("sentence_transformers.") else { return Err(unsupported()) };
+        match class.rsplit('.').next().unwrap_or_default() {
+            "Transformer" if index == 0 => self.add_transformer(module, recipe)?,
+            "Pooling" => {
+                let (poolings, include_prompt) = self.poolings(module)?;
+                // A later Pooling pools the same token vectors again.
+                recipe.steps.clear();
+                (recipe.poolings, recipe.include_prompt) = (poolings, include_prompt);
+            }
+            "WeightedLayerPooling" if recipe.poolings.is_empty() => {
+                recipe.layers = self.weighted_layers(module, recipe)?
+            }
+            "Dense" if !recipe.poolings.is_empty() => recipe.steps.push(Step::Dense(Arc::new(self.dense(module)?))),
+            "LayerNorm" if !recipe.poolings.is_empty() => recipe.steps.push(self.layer_norm(module)?),
+            "Normalize" => {
+                let config = self.read_root_json::<Map<String, Value>>(&in_folder(module, "config.json"))?;
+                self.refuse_other_features(module, &config.unwrap_or_default())?;
+                if !recipe.poolings.is_empty() {
+                    recipe.steps.push(Step::Normalize);
+                }
+            }
+            "Dropout" if !recipe.poolings.is_empty() => {} // does nothing outside training
+            _ => return Err(unsupported()),
+        }
+        Ok(())
+    }
+
+    /// The settings of the Transformer module: limits, and what goes to the tokenizer and to the configuration.
+    fn add_transformer(&self, module: &Module, recipe: &mut SentenceRecipe) -> Result<()> {
+        let mut settings = Map::new();
+        let mut file = String::new();
+        for name in TRANSFORMER_SETTINGS {
+            file = in_folder(module, name);
+            settings = self.read_root_json::<Map<String, Value>>(&file)?.unwrap_or_default();
+            if !settings.is_empty() {
+                break;
+            }
+        }
+        let wrong = |key: &str, problem: String| self.refused(&file, key, problem);
+        let object = |new: &str, old: &str| -> Result<Map<String, Value>> {
+            match settings.get(old).or_else(|| settings.get(new)) {
+                None | Some(Value::Null) => Ok(Map::new()),
+                Some(Value::Object(values)) => Ok(values.clone()),
+                Some(other) => Err(wrong(
+                    if settings.contains_key(old) { old } else { new },
+                    format!("expected an object, found {other}"),
+                )),
+            }
+        };
+        for (key, expected) in [("transformer_task", "feature-extraction"), ("module_output_name", "token_embeddings")]
+        {
+            if let Some(value) = settings.get(key).filter(|value| !value.is_null() && *value != expected) {
+                return Err(wrong(
+                    key,
+                    format!("is {value}; expected `{expected}`; choose another --emit than `sentence`"),
+                ));
+            }
+        }
+        if let Some(value) = settings.get("tokenizer_name_or_path").filter(|value| !value.is_null()) {
+            return Err(wrong(
+                "tokenizer_name_or_path",
+                format!("is {value}; a tokenizer of another model is not supported"),
+            ));
+        }
+        self.check_modalities(&settings, &wrong)?;
+
+        let number = |key: &str, value: &Value| match value.as_u64() {
+            Some(tokens) => Ok(length(tokens as f64)),
+            None => Err(wrong(key, format!("expected a number of tokens, found {value}"))),
+        };
+        if let Some(value) = settings.get("max_seq_length").filter(|value| !value.is_null()) {
+            recipe.max_seq_length = number("max_seq_length", value)?;
+        }
+        recipe.tokenizer.lower_case = is_true(settings.get("do_lower_case"));
+        recipe.tokenizer.settings = object("processor_kwargs", "tokenizer_args")?;
+        OF_THE_LOADER.iter().for_each(|key| drop(recipe.tokenizer.settings.shift_remove(*key)));
+        let arguments = &recipe.tokenizer.settings;
+        if let Some(value) = arguments.get("model_max_length").filter(|value| !value.is_null()) {
+            recipe.max_seq_length = number("model_max_length", value)?;
+        } else if let Some(value) = arguments.get("max_len").filter(|_| !settings.contains_key("max_seq_length")) {
+            recipe.max_seq_length = number("max_len", value)?;
+        }
+        if let Some(kind) = arguments.get("tokenizer_type").filter(|kind| *kind != "bert") {
+            return Err(wrong(
+                "tokenizer_args",
+                format!("has tokenizer_type {kind}, which is not supported; expected bert"),
+            ));
+        }
+        recipe.config = object("config_kwargs", "config_args")?;
+        OF_THE_LOADER.iter().for_each(|key| drop(recipe.config.shift_remove(*key)));
+
+        let model = object("model_kwargs", "model_args")?;
+        for (key, value) in &model {
+            match key.as_str() {
+                "torch_dtype" | "dtype" => {
+                    let plain = value.as_str().map(|dtype| dtype.trim_start_matches("torch."));
+                    if !matches!(plain, None | Some("float32" | "auto")) {
+                        return Err(wrong(
+                            key,
+                            format!(
+                                "is {value}, and the forward pass is in float32 here; set it to float32, or choose another --emit than `sentence`"
+                            ),
+                        ));
+                    }
+                }
+                "attn_implementation"
+                | "add_pooling_layer"
+                | "low_cpu_mem_usage"
+                | "use_safetensors"
+                | "device_map"
+                | "ignore_mismatched_sizes" => {}
+                key if OF_THE_LOADER.contains(&key) => {}
+                key => return Err(wrong("model_kwargs", format!("has `{key}`, which is not supported"))),
+            }
+        }
+        self.add_processing(&object("processing_kwargs", "processing_kwargs")?, recipe, &wrong)
+    }
+
+    /// How the tokenizer is called.
+    fn add_processing(
+        &self,
+        processing: &Map<String, Value>,
+        recipe: &mut SentenceRecipe,
+        wrong: &dyn Fn(&str, String) -> Error,
+    ) -> Result<()> {
+        const KEY: &str = "processing_kwargs";
+        for (kind, values) in processing.iter().filter(|(kind, _)| matches!(kind.as_str(), "text" | "common")) {
+            let Value::Object(values) = values else {
+                return Err(wrong(KEY, format!("expected an object as `{kind}`, found {values}")));
+            };
+            for (name, value) in values {
+                let longest_first = *value == Value::Bool(true) || value == "longest_first";
+                match name.as_str() {
+                    "max_length" => {
+                        let length = value.as_u64().filter(|&length| length > 0);
+                        let problem =
+                            || wrong(KEY, format!("expected a number of tokens as `max_length`, found {value}"));
+                        recipe.max_seq_length = Some(length.ok_or_else(problem)? as usize);
+                    }
+                    "padding" | "return_tensors" | "pad_to_multiple_of" | "padding_side" | "verbose" => {}
+                    "truncation" if longest_first => {}
+                    name => {
+                        return Err(wrong(
+                            KEY,
+                            format!(
+                                "has `{name}` {value}, which is not supported; choose another --emit than `sentence`"
+                            ),
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Texts go through the model's forward pass, and its last layer is what is pooled.
+    fn check_modalities(&self, settings: &Map<String, Value>, wrong: &dyn Fn(&str, String) -> Error) -> Result<()> {
+        let Some(modalities) = settings.get("modality_config").filter(|value| !value.is_null()) else { return Ok(()) };
+        let text = &modalities["text"];
+        let output = &text["method_output_name"];
+        let is_last = output == "last_hidden_state" || *output == serde_json::json!(["last_hidden_state"]);
+        if modalities.get("message").is_none() && text["method"] == "forward" && is_last {
+            return Ok(());
+        }
+        Err(wrong(
+            "modality_config",
+            format!(
+                "is {modalities}; expected texts that go through `forward` to `last_hidden_state`; choose another --emit than `sentence`"
+            ),
+        ))
+    }
+
+    fn poolings(&self, module: &Module) -> Result<(Vec<Pooling>, bool)> {
+        let (name, config) = self.module_config(module)?;
+        let problem = |problem: String| self.refused(&name, "pooling_mode", problem);
         let modes: Vec<&str> = match config.get("pooling_mode") {
             Some(Value::String(mode)) => vec![mode],
             Some(Value::Array(modes)) => modes.iter().map(|mode| mode.as_str().unwrap_or("?")).collect(),
@@ -90,15 +480,201 @@ impl Checkpoint {
                 .map(|(_, mode, _)| *mode)
                 .collect(),
         };
-        if modes.is_empty() {
-            return Err(problem("selects no pooling; choose another --emit than `sentence`".to_owned()));
-        }
         let known = |mode: &str| {
             POOLING_MODES.iter().find(|(_, name, _)| *name == mode).map(|(.., pooling)| *pooling).ok_or_else(|| {
                 problem(format!("`{mode}` is not known; expected one of sentence-transformers' pooling modes"))
             })
         };
-        modes.into_iter().map(known).collect()
+        let mut poolings = modes.into_iter().map(known).collect::<Result<Vec<_>>>()?;
+        if poolings.is_empty() {
+            poolings.push(Pooling::Mean);
+        }
+        let include_prompt = match config.get("include_prompt") {
+            None | Some(Value::Bool(true)) => true,
+            Some(Value::Bool(false)) => false,
+            Some(other) => {
+                return Err(self.refused(&name, "include_prompt", format!("expected true or false, found {other}")));
+            }
+        };
+        Ok((poolings, include_prompt))
+    }
+
+    /// WeightedLayerPooling takes all layers, where the model is asked for them, and does nothing where it is not.
+    fn weighted_layers(&self, module: &Module, recipe: &SentenceRecipe) -> Result<Option<WeightedLayers>> {
+        let (name, config) = self.module_config(module)?;
+        let of_model = self.read_json::<Map<String, Value>>("config.json")?.unwrap_or_default();
+        let asked = recipe.config.get("output_hidden_states").or_else(|| of_model.get("output_hidden_states"));
+        if asked != Some(&Value::Bool(true)) {
+            return Ok(None);
+        }
+        let number = |key: &str, default: usize| match config.get(key) {
+            None => Ok(default),
+            Some(value) => value
+                .as_u64()
+                .map(|number| number as usize)
+                .ok_or_else(|| self.refused(&name, key, format!("expected a number, found {value}"))),
+        };
+        let (layers, start) = (number("num_hidden_layers", 12)?, number("layer_start", 4)?);
+        let of_model = of_model.get("num_hidden_layers").and_then(Value::as_u64).map(|layers| layers as usize);
+        if start > layers || of_model != Some(layers) {
+            return Err(self.refused(
+                &name,
+                "num_hidden_layers",
+                format!("is {layers}, with layer_start {start}; expected the model's number of layers, and a layer that it has"),
+            ));
+        }
+        let weights = self.module_weights(module)?.tensor("layer_weights", &[layers + 1 - start])?;
+        Ok(Some(WeightedLayers { start, weights }))
+    }
+
+    fn dense(&self, module: &Module) -> Result<Dense> {
+        let (name, config) = self.module_config(module)?;
+        self.refuse_other_features(module, &config)?;
+        let size = |key: &str| {
+            let value = config.get(key).and_then(Value::as_u64).filter(|size| (1..1 << 20).contains(size));
+            value
+                .map(|size| size as usize)
+                .ok_or_else(|| self.refused(&name, key, "expected a number of features".to_owned()))
+        };
+        let flag = |key: &str, default: bool| match config.get(key) {
+            None => Ok(default),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(other) => Err(self.refused(&name, key, format!("expected true or false, found {other}"))),
+        };
+        let (in_features, out_features) = (size("in_features")?, size("out_features")?);
+        let activation = match config.get("activation_function") {
+            None => DenseActivation::Tanh,
+            // What is not torch's own is not trusted, and Tanh takes its place.
+            Some(Value::String(class)) if !class.starts_with("torch.") => DenseActivation::Tanh,
+            Some(Value::String(class)) => {
+                let stem = class.rsplit('.').next().unwrap_or_default();
+                let known = ACTIVATIONS.iter().find(|(name, _)| *name == stem);
+                known.map(|(_, activation)| *activation).ok_or_else(|| {
+                    let names: Vec<&str> = ACTIVATIONS.iter().map(|(name, _)| *name).collect();
+                    let problem = format!(
+                        "`{class}` is not supported; expected {}; choose another --emit than `sentence`",
+                        names.join(", ")
+                    );
+                    self.refused(&name, "activation_function", problem)
+                })?
+            }
+            Some(other) => {
+                return Err(self.refused(
+                    &name,
+                    "activation_function",
+                    format!("expected a class of torch, found {other}"),
+                ));
+            }
+        };
+        let weights = self.module_weights(module)?;
+        let bias = flag("bias", true)?.then(|| weights.tensor("linear.bias", &[out_features])).transpose()?;
+        let residual = match (flag("use_residual", false)?, in_features == out_features) {
+            (false, _) => Residual::None,
+            (true, true) => Residual::Identity,
+            (true, false) => Residual::Projection(weights.tensor("residual.weight", &[out_features, in_features])?),
+        };
+        let weight = weights.tensor("linear.weight", &[out_features, in_features])?;
+        Ok(Dense { weight, bias, in_features, out_features, activation, residual })
+    }
+
+    fn layer_norm(&self, module: &Module) -> Result<Step> {
+        let (name, config) = self.module_config(module)?;
+        let dimension = config.get("dimension").and_then(Value::as_u64).filter(|size| (1..1 << 20).contains(size));
+        let Some(dimension) = dimension else {
+            return Err(self.refused(&name, "dimension", "expected a number of dimensions".to_owned()));
+        };
+        let weights = self.module_weights(module)?;
+        let tensor = |parameter: &str| weights.tensor(parameter, &[dimension as usize]);
+        Ok(Step::LayerNorm { weight: tensor("norm.weight")?, bias: tensor("norm.bias")? })
+    }
+
+    /// Refuses modules that work on something else than the pooled vector.
+    fn refuse_other_features(&self, module: &Module, config: &Map<String, Value>) -> Result<()> {
+        for key in ["module_input_name", "module_output_name"] {
+            if let Some(value) = config.get(key).filter(|value| !value.is_null() && *value != "sentence_embedding") {
+                return Err(self.refused(
+                    &in_folder(module, "config.json"),
+                    key,
+                    format!("is {value}; expected `sentence_embedding`; choose another --emit than `sentence`"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn module_config(&self, module: &Module) -> Result<(String, Map<String, Value>)> {
+        let name = in_folder(module, "config.json");
+        let config = self
+            .read_root_json::<Map<String, Value>>(&name)?
+            .ok_or_else(|| Error::model(self.root_path_of(&name), "is missing, but modules.json asks for it"))?;
+        Ok((name, config))
+    }
+
+    fn module_weights(&self, module: &Module) -> Result<Weights> {
+        let file = |name: &str| self.root_path_of(&in_folder(module, name));
+        let [safetensors, pickle] = ["model.safetensors", "pytorch_model.bin"].map(file);
+        if safetensors.exists() {
+            Weights::of_module(&safetensors)
+        } else if pickle.exists() {
+            Weights::of_module(&pickle)
+        } else {
+            Err(Error::model(safetensors, "is missing, and so is pytorch_model.bin; modules.json asks for one of them"))
+        }
+    }
+
+    fn refused(&self, file: &str, key: &str, problem: String) -> Error {
+        Error::Config { path: self.root_path_of(file), key: key.to_owned(), problem }
+    }
+}
+
+/// A limit in tokens; below 2 sentence-transformers does not cut at all.
+fn length(tokens: f64) -> Option<usize> {
+    (tokens >= 2.0).then_some(tokens as usize)
+}
+
+/// What Python takes for true.
+fn is_true(value: Option<&Value>) -> bool {
+    match value {
+        None | Some(Value::Null | Value::Bool(false)) => false,
+        Some(Value::Number(number)) => number.as_f64() != Some(0.0),
+        Some(Value::String(text)) => !text.is_empty(),
+        Some(_) => true,
+    }
+}
+
+/// Arguments of loading that say where files come from, and nothing of what is in them.
+const OF_THE_LOADER: [&str; 10] = [
+    "trust_remote_code",
+    "revision",
+    "subfolder",
+    "token",
+    "cache_dir",
+    "local_files_only",
+    "force_download",
+    "use_auth_token",
+    "use_fast",
+    "code_revision",
+];
+
+impl SentenceRecipe {
+    /// Numbers of the sentence vector, for hidden states of `width` numbers.
+    ///
+    /// # Errors
+    /// A message when a module does not take the vector of the one before.
+    pub fn columns(&self, width: usize) -> std::result::Result<usize, String> {
+        let mut columns = width * self.poolings.len();
+        for step in &self.steps {
+            let (takes, gives) = match step {
+                Step::Dense(dense) => (dense.in_features, dense.out_features),
+                Step::LayerNorm { weight, .. } => (weight.len(), weight.len()),
+                Step::Normalize => (columns, columns),
+            };
+            if takes != columns {
+                return Err(format!("a module takes vectors of {takes} numbers, and the one before gives {columns}"));
+            }
+            columns = gives;
+        }
+        Ok(columns)
     }
 }
 

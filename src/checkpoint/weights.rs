@@ -66,6 +66,17 @@ impl Weights {
         Self::new(vec![Shard::Embedded { path, data: &bytes[data_start as usize..], metadata }])
     }
 
+    /// Opens the weights of a module beside the encoder: its parameters have the names that the file has for them.
+    ///
+    /// # Errors
+    /// As [`Weights::from_safetensors`].
+    pub fn of_module(path: &Path) -> Result<Self> {
+        let is_pickle = path.extension().is_some_and(|extension| extension == "bin");
+        let shard = if is_pickle { Shard::open_pickle(path)? } else { Shard::open_safetensors(path)? };
+        let entries = shard.names().into_iter().map(|name| (name.clone(), (0, name))).collect();
+        Ok(Self { shards: vec![shard], entries })
+    }
+
     fn new(shards: Vec<Shard>) -> Result<Self> {
         let mut places = BTreeMap::new();
         for (index, shard) in shards.iter().enumerate() {

@@ -20,6 +20,7 @@ use crate::output::texts::TextLine;
 use crate::plan::{Counts, Plan};
 use crate::spec::{Emit, Overflow};
 use crate::spool::{self, TextCounts};
+use crate::tokens::unknown::UnknownPieces;
 use crate::tokens::{Encoded, Tokenizer};
 use crate::windows::Windowing;
 
@@ -46,6 +47,8 @@ pub(super) struct Tokenized {
     pub(super) input_sha256: String,
     /// Tokens of the longest text before truncation.
     pub(super) longest: usize,
+    /// Some pieces of texts that the vocabulary does not have.
+    pub(super) unknown: UnknownPieces,
 }
 
 /// What the first pass works with.
@@ -60,9 +63,9 @@ pub(super) struct FirstPass<'a> {
 impl FirstPass<'_> {
     /// The first pass: every text read, tokenized, counted and kept.
     pub(super) fn tokenize(self, plan: &Plan, keep: Keep<'_>) -> Result<Tokenized> {
-        let console = self.console;
+        let FirstPass { tokenizer, console, .. } = self;
         let tokenized = tokenize(self, plan, keep)?;
-        say_what_was_cut(&tokenized, plan, console);
+        say_what_was_cut(&tokenized, plan, tokenizer, console);
         Ok(tokenized)
     }
 }
@@ -72,6 +75,7 @@ fn tokenize(first_pass: FirstPass<'_>, plan: &Plan, mut keep: Keep<'_>) -> Resul
     let spinner = console.texts_spinner();
     let mut digest = Sha256::new();
     let mut tally = Tally::new(plan);
+    let mut unknown = UnknownPieces::default();
     // Texts that were tokenized before this process began.
     let earlier = match &mut keep {
         Keep::DigestOnly => u64::MAX,
@@ -115,6 +119,9 @@ fn tokenize(first_pass: FirstPass<'_>, plan: &Plan, mut keep: Keep<'_>) -> Resul
             record.digest_into(&mut digest);
             let counts = TextCounts::of(&encoded);
             tally.count(counts);
+            if counts.unknown > 0 && !unknown.is_full() {
+                unknown.extend(tokenizer.unknown_pieces(&encoded, &record.text));
+            }
             match &mut keep {
                 Keep::Spool(spool, columns) => {
                     let written = spool.write(counts, &encoded.tokens);
@@ -162,7 +169,7 @@ fn tokenize(first_pass: FirstPass<'_>, plan: &Plan, mut keep: Keep<'_>) -> Resul
             examples: rooms.join(", "),
         });
     }
-    Ok(Tokenized { counts, input_sha256: checkpoint::hex(&digest.finalize()), longest })
+    Ok(Tokenized { counts, input_sha256: checkpoint::hex(&digest.finalize()), longest, unknown })
 }
 
 fn way_on(keep: &Keep<'_>) -> &'static str {
@@ -209,12 +216,17 @@ impl<'a> Tally<'a> {
 }
 
 /// Nothing is cut or lost silently.
-fn say_what_was_cut(tokenized: &Tokenized, plan: &Plan, console: &Console) {
+fn say_what_was_cut(tokenized: &Tokenized, plan: &Plan, tokenizer: &Tokenizer, console: &Console) {
+    let cuts_the_beginning = tokenizer.cuts_the_beginning();
     let counts = &tokenized.counts;
     if counts.truncated_texts > 0 {
         console.warn(&format!(
-            "{} of {} texts are longer than {} tokens; what lies beyond, {} tokens in all, is cut off",
-            counts.truncated_texts, counts.texts, plan.max_length, counts.truncated_tokens
+            "{} of {} texts are longer than {} tokens; {}, {} tokens in all, is cut off",
+            counts.truncated_texts,
+            counts.texts,
+            plan.max_length,
+            if cuts_the_beginning { "their beginning" } else { "what lies beyond" },
+            counts.truncated_tokens
         ));
     }
     if counts.windowed_texts > 0 {
@@ -223,10 +235,21 @@ fn say_what_was_cut(tokenized: &Tokenized, plan: &Plan, console: &Console) {
             counts.windowed_texts, counts.texts, plan.max_length, counts.windows, counts.overlap_tokens
         ));
     }
+    if let Some(warning) = tokenized.unknown.warning(counts.unknown_tokens, counts.tokens, tokenizer) {
+        console.warn(&warning);
+    }
     if counts.deleted_words > 0 && plan.emits(Emit::Word) {
         console.note(&format!(
             "{} words have no token in this model's vocabulary and get a row of zeros each",
             counts.deleted_words
+        ));
+    }
+    if let Some(limit) = tokenizer.model_max_length()
+        && plan.sentence.is_none()
+        && limit < plan.max_length.min(tokenized.longest)
+    {
+        console.note(&format!(
+            "the tokenizer's settings name a limit of {limit} tokens (model_max_length), where transformers cuts with truncation=True; add --max-length {limit} for the same"
         ));
     }
     if let Some(limit) = plan.sentence.as_ref().and_then(|recipe| recipe.max_seq_length)

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use self::first_pass::{FirstPass, Keep, Tokenized};
 use self::second_pass::Job;
 use crate::checkpoint::config::Config;
-use crate::checkpoint::sentence::SENTENCE_CONFIG;
+use crate::checkpoint::sentence::SentenceDefaults;
 use crate::checkpoint::{self, BUNDLED, Checkpoint};
 use crate::cli::ExtractArgs;
 use crate::console::Console;
@@ -30,7 +30,7 @@ use crate::output::first_phase::Texts;
 use crate::output::journal::ArraysDone;
 use crate::output::jsonl::JsonLines;
 use crate::output::manifest::{self, MANIFEST, ModelIdentity};
-use crate::plan::Plan;
+use crate::plan::{Plan, PlannedModel};
 use crate::shard::Part;
 use crate::spec::{DeviceKind, Emit};
 use crate::spool;
@@ -54,9 +54,17 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
         show_progress: console.shows_progress(),
     })?;
     checkpoint.notes.iter().for_each(|note| console.note(note));
-    let config = checkpoint.config()?;
+    let of_sentences = args.emit.contains(&Emit::Sentence);
+    let sentence = of_sentences.then(|| checkpoint.sentence_recipe()).transpose()?;
+    let wants_defaults = of_sentences || args.prompt_name.is_some();
+    let defaults = if wants_defaults { checkpoint.sentence_defaults()? } else { SentenceDefaults::default() };
+    let config = match &sentence {
+        Some(recipe) => checkpoint.config_with(&recipe.config)?,
+        None => checkpoint.config()?,
+    };
     let weights = checkpoint.weights()?;
-    let plan = Plan::resolve(args, &input, &config, encoder::has_pooler(&weights), || checkpoint.sentence_recipe())?;
+    let has_pooler = encoder::has_pooler(&weights);
+    let mut plan = Plan::resolve(args, &input, PlannedModel { config: &config, has_pooler, sentence, defaults })?;
     let ops = Ops::open(args.device)?;
     if plan.device != DeviceKind::Cpu {
         console.note(&format!(
@@ -69,7 +77,7 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     // Reading tokenizer.json takes one thread tens of milliseconds, digests more: the others begin with the layers meanwhile.
     let is_ready = AtomicBool::new(args.dry_run);
     let get_ready = || {
-        let tokenizer = load_tokenizer(&checkpoint, &config, &plan);
+        let tokenizer = load_tokenizer(&checkpoint, &config, &mut plan);
         let identity = match &args.output {
             Some(_) if !args.dry_run && tokenizer.is_ok() => identity(&checkpoint, &config).map(Some),
             _ => Ok(None),
@@ -80,6 +88,7 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     let is_enough = || is_ready.load(Ordering::Relaxed);
     let ((tokenizer, model), ahead) = rayon::join(get_ready, || Ahead::load(&weights, &config, &settings, is_enough));
     let (tokenizer, model, ahead) = (tokenizer?, model?, ahead?);
+    say_what_was_settled(&plan, &tokenizer, console);
     if args.model.is_none() {
         console.note(&checkpoint::note_of_bundled(&config));
     }
@@ -259,26 +268,50 @@ fn already_there(path: &Path, plan: &Plan, read: &Tokenized, manifest: &Value, c
     Ok(())
 }
 
-/// The tokenizer of a plan's texts.
+/// The tokenizer of a plan's texts; the plan learns how many tokens its prompt takes.
 ///
 /// # Errors
-/// As [`Tokenizer::load`] and [`Tokenizer::with_windows`]; [`Error::Config`] where the model's sentence embedding wants texts
-/// in another case.
-pub(crate) fn load_tokenizer(checkpoint: &Checkpoint, config: &Config, plan: &Plan) -> Result<Tokenizer> {
-    let tokenizer = Tokenizer::load(checkpoint, config.vocab_size, plan.max_length)?;
-    let tokenizer = match plan.windowing() {
-        Some(windowing) => tokenizer.with_windows(windowing)?,
-        None => tokenizer,
-    };
-    if plan.sentence.as_ref().is_some_and(|recipe| recipe.do_lower_case) && !tokenizer.ignores_case() {
-        return Err(Error::Config {
-            path: checkpoint.path_of(SENTENCE_CONFIG),
-            key: "do_lower_case".to_owned(),
-            problem: "lower-casing before a tokenizer that tells the cases apart is not supported; choose another --emit than `sentence`, or lower-case the texts and set it to false"
-                .to_owned(),
-        });
+/// As [`Tokenizer::load`] and [`Tokenizer::with_windows`]; [`Error::Usage`] for pairs of texts that the model does not know.
+pub(crate) fn load_tokenizer(checkpoint: &Checkpoint, config: &Config, plan: &mut Plan) -> Result<Tokenizer> {
+    let arguments = plan.sentence.as_ref().map(|recipe| recipe.tokenizer.clone()).unwrap_or_default();
+    let tokenizer = Tokenizer::load_with(checkpoint, config.vocab_size, plan.max_length, &arguments)?
+        .with_type_vocab_size(config.type_vocab_size)
+        .with_prompt(plan.prompt.as_deref().unwrap_or_default());
+    if plan.columns.pair_column.is_some() && config.type_vocab_size < 2 && tokenizer.has_token_types() {
+        return Err(Error::Usage(
+            "--pair-column: this model knows one token type (type_vocab_size is 1), so it takes no pairs".to_owned(),
+        ));
     }
-    Ok(tokenizer)
+    plan.prompt_tokens = tokenizer.prompt_length()?;
+    match plan.windowing() {
+        Some(windowing) => tokenizer.with_windows(windowing),
+        None => Ok(tokenizer),
+    }
+}
+
+/// What the model's files decide for the whole job, and a user may not expect.
+pub(crate) fn say_what_was_settled(plan: &Plan, tokenizer: &Tokenizer, console: &Console) {
+    tokenizer.notes().iter().for_each(|note| console.note(note));
+    let Some(recipe) = &plan.sentence else { return };
+    recipe.notes.iter().for_each(|note| console.note(note));
+    let others: Vec<&str> = plan.emit.iter().map(|emit| emit.name()).filter(|name| *name != "sentence").collect();
+    let others = if others.is_empty() { String::new() } else { format!(", also for {}", others.join(", ")) };
+    if let Some(prompt) = &plan.prompt {
+        console.note(&format!(
+            "each text is encoded with the prompt {prompt:?} before it{others}; --prompt '' leaves it out"
+        ));
+    }
+    if !others.is_empty() && recipe.max_seq_length.is_some_and(|limit| limit == plan.max_length) {
+        console.note(&format!(
+            "as `sentence` is asked for, sentence-transformers' limit of {} tokens holds for the whole job{others}; --max-length sets another",
+            plan.max_length
+        ));
+    }
+    if recipe.tokenizer.lower_case {
+        console.note(&format!(
+            "as `sentence` is asked for, texts are put into lower case first, as the model's files say{others}"
+        ));
+    }
 }
 
 /// Which model it is, down to the bytes.

@@ -13,12 +13,13 @@ use rayon::prelude::*;
 use self::labelled::{Labelled, Labels};
 use crate::batch::{Batch, Batches, Limits};
 use crate::checkpoint::config::Config;
+use crate::checkpoint::sentence::{DEFAULTS, SentenceRecipe, TRANSFORMER_SETTINGS};
 use crate::checkpoint::{self, Checkpoint};
 use crate::cli::PredictArgs;
 use crate::console::Console;
 use crate::encoder::{self, Ahead, Encoder, Ops, Settings};
 use crate::error::{Error, Result};
-use crate::extract::start_threads;
+use crate::extract::{load_tokenizer, say_what_was_settled, start_threads};
 use crate::input::{self, Columns, Input, Record, Source};
 use crate::kernels;
 use crate::output::Sink;
@@ -26,7 +27,8 @@ use crate::plan::Plan;
 use crate::probe::heads::{self, Head};
 use crate::probe::report::{FORMAT_VERSION, LayerReport, REPORT, Report};
 use crate::spec::{Emit, Overflow};
-use crate::tokens::{Encoded, Tokenizer};
+use crate::tokens::Encoded;
+use crate::tokens::unknown::UnknownPieces;
 use crate::vectors::Vectors;
 
 /// Tokens encoded together; no number depends on it.
@@ -52,16 +54,17 @@ pub fn run(args: &PredictArgs, console: &Console) -> Result<()> {
     })?;
     checkpoint.notes.iter().for_each(|note| console.note(note));
     check_model(&args.report, &report, &checkpoint)?;
-    let (config, weights) = (checkpoint.config()?, checkpoint.weights()?);
-    let plan = plan(args, &report, layer, &checkpoint, &config)?;
+    // The settings of sentence embeddings hold for all vectors of a job that writes them.
+    let of_sentences = report.plan["emit"].as_array().is_some_and(|emit| emit.iter().any(|kind| kind == "sentence"));
+    let sentence = of_sentences.then(|| checkpoint.sentence_recipe()).transpose()?;
+    let keys = sentence.as_ref().map(|recipe| recipe.config.clone()).unwrap_or_default();
+    let (config, weights) = (checkpoint.config_with(&keys)?, checkpoint.weights()?);
+    let mut plan = plan(args, &report, layer, sentence, &config)?;
     kernels::choose_instruction_set(plan.compute)?;
     check_width(&args.report, &plan, &head)?;
     encoder::check(&weights, &config, plan.deepest(), plan.emits(Emit::Pooler))?;
-    let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, plan.max_length)?;
-    let tokenizer = match plan.windowing() {
-        Some(windowing) => tokenizer.with_windows(windowing)?,
-        None => tokenizer,
-    };
+    let tokenizer = load_tokenizer(&checkpoint, &config, &mut plan)?;
+    say_what_was_settled(&plan, &tokenizer, console);
     let settings = Settings {
         deepest: plan.deepest(),
         pooler: plan.emits(Emit::Pooler),
@@ -74,6 +77,7 @@ pub fn run(args: &PredictArgs, console: &Console) -> Result<()> {
     let labels = Labels::new(&report, &head);
     let mut out = BufWriter::new(anstream::stdout());
     let (mut row, mut cut) = (0, 0);
+    let (mut unknown, mut unknown_tokens, mut tokens) = (UnknownPieces::default(), 0, 0);
     for piece in input::read_ahead(input.read()) {
         let piece = piece?;
         let encoded: Vec<Result<Encoded>> = piece
@@ -86,6 +90,9 @@ pub fn run(args: &PredictArgs, console: &Console) -> Result<()> {
         let vectors = encode(&encoder, &plan, &encoded, row)?;
         let mut at = 0;
         for (record, encoded) in piece.iter().zip(&encoded) {
+            tokens += encoded.tokens.input_ids.len() as u64;
+            unknown_tokens += u64::from(encoded.unknown);
+            unknown.extend(tokenizer.unknown_pieces(encoded, &record.text));
             let rows = if report.emit == Emit::Word { encoded.tokens.word_count as usize } else { 1 };
             let vectors = &vectors[at * head.columns..(at + rows) * head.columns];
             at += rows;
@@ -97,6 +104,9 @@ pub fn run(args: &PredictArgs, console: &Console) -> Result<()> {
     }
     if row == 0 {
         return Err(input.is_empty_error());
+    }
+    if let Some(warning) = unknown.warning(unknown_tokens, tokens, &tokenizer) {
+        console.warn(&warning);
     }
     if cut > 0 {
         console.warn(&format!(
@@ -171,6 +181,7 @@ fn check_model(directory: &Path, report: &Report, checkpoint: &Checkpoint) -> Re
         .keys()
         .chain(found.keys())
         .filter(|file| report.model.sha256.get(*file) != found.get(*file))
+        .filter(|file| !is_of_sentences(file) || report.model.sha256.contains_key(*file))
         .collect();
     let Some(first) = files.first() else { return Ok(()) };
     Err(Error::Output {
@@ -182,12 +193,18 @@ fn check_model(directory: &Path, report: &Report, checkpoint: &Checkpoint) -> Re
     })
 }
 
+/// Whether a file says how sentence embeddings are made; older reports do not have its digest.
+fn is_of_sentences(file: &str) -> bool {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    name == DEFAULTS || TRANSFORMER_SETTINGS.contains(&name)
+}
+
 /// The plan of the vectors that were learned from, for one layer.
 fn plan(
     args: &PredictArgs,
     report: &Report,
     layer: &LayerReport,
-    checkpoint: &Checkpoint,
+    sentence: Option<SentenceRecipe>,
     config: &Config,
 ) -> Result<Plan> {
     let damaged = |error: serde_json::Error| Error::Output {
@@ -210,9 +227,7 @@ fn plan(
             problem: "plan: is not of this model; probe anew".to_owned(),
         });
     }
-    if report.emit == Emit::Sentence {
-        plan.sentence = checkpoint.sentence_recipe()?;
-    }
+    plan.sentence = sentence;
     match (&plan.columns.pair_column, &args.pair_column) {
         (None, Some(_)) => Err(Error::Usage("--pair-column: the report was learned from single texts".to_owned())),
         (Some(column), None) => Err(Error::Usage(format!(

@@ -1,233 +1,414 @@
-//! A model's tokenizer: its `tokenizer.json`, or `vocab.txt` and `tokenizer_config.json` put together the same way.
-
-use std::collections::BTreeMap;
-use std::path::Path;
+//! A model's tokenizer as transformers loads it: out of `tokenizer.json` or `vocab.txt`, and of what stands beside them.
 
 use ahash::AHashMap;
-use serde::Deserialize;
+use serde_json::{Map, Value};
+use tokenizers::models::ModelWrapper;
 use tokenizers::models::wordpiece::WordPiece;
-use tokenizers::normalizers::BertNormalizer;
+use tokenizers::normalizers::{BertNormalizer, Lowercase, Sequence};
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
+use tokenizers::processors::roberta::RobertaProcessing;
+use tokenizers::utils::truncation::TruncationDirection;
 use tokenizers::{
-    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Tokenizer, TokenizerImpl,
+    DecoderWrapper, Encoding, NormalizerWrapper, PostProcessor, PostProcessorWrapper, PreTokenizerWrapper, Token,
+    Tokenizer, TokenizerImpl,
 };
 
+use super::class::{self, Class, Known, NormalizerFlags, TOKENIZERS_BACKEND};
+use super::settings::{ADDED_TOKENS, CONFIG, Files, Problem, Rules, SPECIAL_TOKENS_MAP, Settings};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::foreign::without_panic;
+use crate::checkpoint::sentence::TokenizerArguments;
 use crate::error::{Error, Result};
 
-/// Parses a `tokenizer.json`.
-///
-/// The library's own way reads the model into a tree of values first, to see which kind it is, which takes three times as
-/// long. BERT's is WordPiece nearly always: so that is tried first, and for anything else the library decides.
-fn parse(bytes: &[u8]) -> tokenizers::Result<Tokenizer> {
-    type WordPieceTokenizer =
-        TokenizerImpl<WordPiece, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
-    match serde_json::from_slice::<WordPieceTokenizer>(bytes) {
-        Ok(tokenizer) => Ok(tokenizer.into()),
-        Err(_) => Tokenizer::from_bytes(bytes),
-    }
+const MODEL_CONFIG: &str = "config.json";
+const JSON: &str = "tokenizer.json";
+const VOCABULARY: &str = "vocab.txt";
+
+/// A tokenizer and what the files beside it say of its use.
+pub(super) struct Loaded {
+    /// Without truncation or padding: both are ours to decide.
+    pub(super) tokenizer: Tokenizer,
+    /// Which end of a text stays when it is cut.
+    pub(super) truncation: TruncationDirection,
+    /// Whether tokens have types (`model_input_names`); all are 0 otherwise.
+    pub(super) token_type_ids: bool,
+    /// The longest text that the settings name, in tokens.
+    pub(super) model_max_length: Option<usize>,
+    /// The token for what the vocabulary does not have.
+    pub(super) unk_token: Option<String>,
+    /// What the user should know.
+    pub(super) notes: Vec<String>,
 }
 
-/// The keys of `tokenizer_config.json` that decide how a `vocab.txt` is used; defaults as in transformers.
-#[derive(Deserialize)]
-#[serde(default)]
-struct TokenizerConfig {
-    do_lower_case: bool,
-    strip_accents: Option<bool>,
-    tokenize_chinese_chars: bool,
-    do_basic_tokenize: bool,
-    never_split: Option<Vec<String>>,
-    tokenizer_class: Option<String>,
-    unk_token: SpecialToken,
-    sep_token: SpecialToken,
-    pad_token: SpecialToken,
-    cls_token: SpecialToken,
-    mask_token: SpecialToken,
-    added_tokens_decoder: BTreeMap<u32, AddedTokenConfig>,
-}
-
-impl Default for TokenizerConfig {
-    fn default() -> Self {
-        let token = |content: &str| SpecialToken::Plain(content.to_owned());
-        Self {
-            do_lower_case: true,
-            strip_accents: None,
-            tokenize_chinese_chars: true,
-            do_basic_tokenize: true,
-            never_split: None,
-            tokenizer_class: None,
-            unk_token: token("[UNK]"),
-            sep_token: token("[SEP]"),
-            pad_token: token("[PAD]"),
-            cls_token: token("[CLS]"),
-            mask_token: token("[MASK]"),
-            added_tokens_decoder: BTreeMap::new(),
-        }
-    }
-}
-
-/// A special token as configurations write it: its text, or an object with its text.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum SpecialToken {
-    Plain(String),
-    Full { content: String },
-}
-
-impl SpecialToken {
-    fn content(&self) -> &str {
-        match self {
-            SpecialToken::Plain(content) | SpecialToken::Full { content } => content,
-        }
-    }
-}
-
-/// An entry of `added_tokens_decoder`.
-#[derive(Deserialize)]
-struct AddedTokenConfig {
-    content: String,
-    #[serde(default)]
-    lstrip: bool,
-    #[serde(default)]
-    rstrip: bool,
-    #[serde(default)]
-    single_word: bool,
-    #[serde(default)]
-    normalized: bool,
-    #[serde(default)]
-    special: bool,
-}
-
-/// Loads a model's tokenizer, without truncation or padding: both are ours to decide.
+/// Loads a model's tokenizer.
 ///
 /// # Errors
-/// [`Error::Model`] when there is none, it is damaged, or it asks for something that is not done here.
-pub(super) fn load(checkpoint: &Checkpoint) -> Result<Tokenizer> {
-    let mut tokenizer = if let Some(bytes) = checkpoint.read("tokenizer.json")? {
-        without_panic(|| parse(&bytes))
-            .map_err(|problem| Error::model(checkpoint.path_of("tokenizer.json"), format!("is damaged: {problem}")))?
-    } else if let Some(bytes) = checkpoint.read("vocab.txt")? {
-        from_vocabulary(checkpoint, &bytes)?
-    } else {
-        return Err(Error::model(
-            checkpoint.path_of("tokenizer.json"),
-            "is missing, and so is vocab.txt; a model needs one of them",
-        ));
+/// [`Error::Model`] when there is none or it is damaged, [`Error::Config`] for a setting that is not done here.
+pub(super) fn load(checkpoint: &Checkpoint, arguments: &TokenizerArguments) -> Result<Loaded> {
+    let mut files = Files {
+        config: checkpoint.read_json(CONFIG)?.unwrap_or_default(),
+        special_tokens_map: checkpoint.read_json(SPECIAL_TOKENS_MAP)?,
+        added_tokens: checkpoint.read_json(ADDED_TOKENS)?,
+        arguments: arguments.settings.clone(),
+        ..Files::default()
     };
-    tokenizer.with_padding(None);
-    tokenizer
-        .with_truncation(None)
-        .map_err(|error| Error::model(checkpoint.path_of("tokenizer.json"), format!("is damaged: {error}")))?;
-    Ok(tokenizer)
-}
+    let refuse = |Problem { file, key, problem }| Error::Config { path: checkpoint.path_of(file), key, problem };
+    let mut notes = Vec::new();
+    let class = choose_class(checkpoint, &files, &mut notes)?;
+    refuse_what_is_not_done(&files).map_err(refuse)?;
 
-/// BERT's tokenizer out of a WordPiece vocabulary, as transformers' `BertTokenizerFast` builds it.
-fn from_vocabulary(checkpoint: &Checkpoint, bytes: &[u8]) -> Result<Tokenizer> {
-    let config_path = checkpoint.path_of("tokenizer_config.json");
-    let config = checkpoint.read_json::<TokenizerConfig>("tokenizer_config.json")?.unwrap_or_default();
-    config.refuse_what_is_not_done(&config_path)?;
-    let path = checkpoint.path_of("vocab.txt");
-    let vocabulary = parse_vocabulary(bytes, &path)?;
-
-    let id = |token: &SpecialToken| -> Result<(String, u32)> {
-        let token = token.content();
-        vocabulary.get(token).map(|&id| (token.to_owned(), id)).ok_or_else(|| {
-            Error::model(&path, format!("has no line `{token}`, which every text needs; is this a BERT vocabulary?"))
-        })
+    let from_json = read_json(checkpoint)?;
+    let mut truncation = TruncationDirection::Right;
+    let mut rules = if std::ptr::eq(class, TOKENIZERS_BACKEND) { Rules::Five } else { Rules::Four };
+    if let Some(tokenizer) = &from_json {
+        files.of_json = tokenizer.get_added_tokens_decoder().into_iter().collect();
+        files.padding_of_json = tokenizer.get_padding().map(|padding| padding.pad_token.clone());
+        truncation = tokenizer.get_truncation().map_or(truncation, |params| params.direction);
+        if class.normalizer != NormalizerFlags::None && tokenizer.get_normalizer().is_none() {
+            rules = Rules::Five; // version 4 asks the normalizer for its flags, whether there is one or not
+        }
+    }
+    let settings = match Settings::merge(&files, class, rules) {
+        Err(_) if rules == Rules::Four => {
+            rules = Rules::Five;
+            Settings::merge(&files, class, rules)
+        }
+        settings => settings,
     };
-    id(&config.unk_token)?;
-    let (cls, sep) = (id(&config.cls_token)?, id(&config.sep_token)?);
+    let settings = settings.map_err(refuse)?;
 
-    let damaged = |error: tokenizers::Error| Error::model(&path, format!("cannot be used: {error}"));
-    let model = WordPiece::builder()
-        .vocab(vocabulary)
-        .unk_token(config.unk_token.content().to_owned())
-        .build()
-        .map_err(damaged)?;
-    let mut tokenizer = Tokenizer::new(model);
-    tokenizer
-        .with_normalizer(Some(BertNormalizer::new(
-            true,
-            config.tokenize_chinese_chars,
-            config.strip_accents,
-            config.do_lower_case,
-        )))
-        .map_err(damaged)?;
-    tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
-    tokenizer.with_post_processor(Some(BertProcessing::new(sep, cls)));
-    let special = [&config.unk_token, &config.sep_token, &config.pad_token, &config.cls_token, &config.mask_token];
-    tokenizer.add_special_tokens(special.map(|token| AddedToken::from(token.content(), true))).map_err(damaged)?;
-    add_tokens(&mut tokenizer, checkpoint, &config)?;
-    Ok(tokenizer)
+    // Version 5 makes the tokenizer of a class anew, out of the vocabulary alone.
+    let is_rebuilt = rules == Rules::Five && class.special_tokens.len() > 0;
+    let damaged = |error: tokenizers::Error| Error::model(checkpoint.path_of(JSON), format!("is damaged: {error}"));
+    let tokenizer = match from_json {
+        Some(mut tokenizer) if !is_rebuilt => {
+            if class.normalizer != NormalizerFlags::None {
+                let own = spelled_out_otherwise(&tokenizer, &settings);
+                if !own.is_empty() {
+                    notes.push(format!(
+                        "tokenizer.json has a {} of its own, which {} used, as in transformers 4; transformers 5 builds {}'s instead",
+                        own.join(" and a "),
+                        if own.len() == 1 { "is" } else { "are" },
+                        class.name
+                    ));
+                }
+            }
+            tokenizer.with_padding(None);
+            tokenizer.with_truncation(None).map_err(damaged)?;
+            tokenizer.add_tokens(settings.tokens.iter().cloned()).map_err(damaged)?;
+            follow_class(&mut tokenizer, class, &settings).map_err(refuse)?;
+            tokenizer
+        }
+        Some(tokenizer) => {
+            from_vocabulary(vocabulary_of(&tokenizer, class).map_err(refuse)?, class, &settings).map_err(refuse)?
+        }
+        None => {
+            let Some(bytes) = checkpoint.read(VOCABULARY)? else {
+                let problem = "is missing, and so is vocab.txt; a model needs one of them";
+                return Err(Error::model(checkpoint.path_of(JSON), problem));
+            };
+            let vocabulary =
+                parse_vocabulary(&bytes).map_err(|problem| Error::model(checkpoint.path_of(VOCABULARY), problem))?;
+            from_vocabulary(vocabulary, class, &settings).map_err(refuse)?
+        }
+    };
+    finish(tokenizer, &settings, class, arguments, truncation, notes).map_err(refuse)
 }
 
-impl TokenizerConfig {
-    fn refuse_what_is_not_done(&self, path: &Path) -> Result<()> {
-        let refuse =
-            |key: &str, problem: String| Err(Error::Config { path: path.to_owned(), key: key.to_owned(), problem });
-        if let Some(class) = self.tokenizer_class.as_deref()
-            && !matches!(class, "BertTokenizer" | "BertTokenizerFast")
-        {
-            return refuse(
-                "tokenizer_class",
-                format!(
-                    "`{class}` cannot be built from vocab.txt; save the tokenizer as tokenizer.json (save_pretrained of its fast version)"
-                ),
-            );
-        }
-        if !self.do_basic_tokenize {
-            return refuse(
-                "do_basic_tokenize",
-                "false is not supported; save the tokenizer as tokenizer.json".to_owned(),
-            );
-        }
-        if self.never_split.as_ref().is_some_and(|words| !words.is_empty()) {
-            return refuse("never_split", "is not supported; save the tokenizer as tokenizer.json".to_owned());
-        }
-        Ok(())
-    }
-}
-
-/// A line's token has the line's number, from 0, as its id.
-fn parse_vocabulary(bytes: &[u8], path: &Path) -> Result<AHashMap<String, u32>> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| Error::model(path, format!("is not UTF-8 after {} bytes", error.valid_up_to())))?;
-    let lines = text.strip_suffix('\n').unwrap_or(text).split('\n');
-    Ok(lines.enumerate().map(|(id, line)| (line.strip_suffix('\r').unwrap_or(line).to_owned(), id as u32)).collect())
-}
-
-/// Adds the tokens that the model's training added to the vocabulary, and checks that they get the ids they had.
-fn add_tokens(tokenizer: &mut Tokenizer, checkpoint: &Checkpoint, config: &TokenizerConfig) -> Result<()> {
-    let mut added: BTreeMap<u32, AddedToken> = config
-        .added_tokens_decoder
-        .iter()
-        .map(|(&id, token)| {
-            let added = AddedToken::from(token.content.as_str(), token.special)
-                .lstrip(token.lstrip)
-                .rstrip(token.rstrip)
-                .single_word(token.single_word)
-                .normalized(token.normalized);
-            (id, added)
-        })
-        .collect();
-    // The older file for the same: token → id.
-    for (content, id) in checkpoint.read_json::<BTreeMap<String, u32>>("added_tokens.json")?.unwrap_or_default() {
-        added.entry(id).or_insert_with(|| AddedToken::from(content, false));
-    }
-    for (id, token) in added {
-        let content = token.content.clone();
-        let result = if token.special { tokenizer.add_special_tokens([token]) } else { tokenizer.add_tokens([token]) };
-        let found = result.ok().and_then(|_| tokenizer.token_to_id(&content));
-        if found != Some(id) {
-            return Err(Error::model(
-                checkpoint.path_of("tokenizer_config.json"),
-                format!(
-                    "adds token `{content}` with id {id}, but vocab.txt leaves it {found:?}; save the tokenizer as tokenizer.json"
-                ),
+/// What holds for a tokenizer wherever it comes from.
+fn finish(
+    mut tokenizer: Tokenizer,
+    settings: &Settings,
+    class: &Class,
+    arguments: &TokenizerArguments,
+    truncation: TruncationDirection,
+    mut notes: Vec<String>,
+) -> std::result::Result<Loaded, Problem> {
+    for (id, content) in &settings.promised_ids {
+        if let Some(found) = tokenizer.token_to_id(content).filter(|found| found != id) {
+            notes.push(format!(
+                "the tokenizer's settings give token `{content}` the id {id}; it has {found}, as it has in transformers"
             ));
         }
     }
+    for (key, content) in settings.tokens_of_version_5() {
+        if tokenizer.get_added_vocabulary().get_vocab().contains_key(&content) {
+            continue;
+        }
+        notes.push(format!(
+            "`{content}` ({key}) is split like other text, as in transformers 4; in transformers 5 it is one token"
+        ));
+    }
+    tokenizer.set_encode_special_tokens(settings.flag("split_special_tokens", false)?);
+    if arguments.lower_case {
+        lower_case_first(&mut tokenizer).map_err(|error| settings.problem("do_lower_case", error.to_string()))?;
+    }
+    Ok(Loaded {
+        truncation: truncation_side(settings, truncation)?,
+        token_type_ids: token_type_ids(settings, class)?,
+        model_max_length: settings.model_max_length()?.map(|length| length as usize),
+        unk_token: unk_token(&tokenizer, settings),
+        tokenizer,
+        notes,
+    })
+}
+
+/// The class that transformers would take: that of `tokenizer_config.json`, else of `config.json`, else BERT's.
+fn choose_class(checkpoint: &Checkpoint, files: &Files, notes: &mut Vec<String>) -> Result<&'static Class> {
+    let of_model: Option<Map<String, Value>> = checkpoint.read_json(MODEL_CONFIG)?;
+    let named = |map: &Map<String, Value>| map.get("tokenizer_class").filter(|name| !name.is_null()).cloned();
+    let (file, name) = match named(&files.config) {
+        Some(name) => (CONFIG, name),
+        None => match of_model.as_ref().and_then(named) {
+            Some(name) => (MODEL_CONFIG, name),
+            None => return Ok(class::BERT),
+        },
+    };
+    let refuse =
+        |problem: String| Error::Config { path: checkpoint.path_of(file), key: "tokenizer_class".to_owned(), problem };
+    let Value::String(name) = name else { return Err(refuse(format!("expected the name of a class, found {name}"))) };
+    match class::find(&name) {
+        Known::Yes(class) => Ok(class),
+        Known::ByName => Err(refuse(format!(
+            "`{name}` is not supported: it does more than tokenizer.json says; save the tokenizer with \
+             PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer).save_pretrained, where it has one"
+        ))),
+        Known::No => {
+            notes.push(format!(
+                "{file} names the tokenizer class `{name}`, which is not part of transformers: tokenizer.json is taken as \
+                 it is, as transformers does"
+            ));
+            Ok(TOKENIZERS_BACKEND)
+        }
+    }
+}
+
+/// Refuses what would make the tokenizer out of other files or by other rules.
+fn refuse_what_is_not_done(files: &Files) -> std::result::Result<(), Problem> {
+    let refuse = |key: &str, problem: String| Err(Problem { file: CONFIG, key: key.to_owned(), problem });
+    if let Some(Value::Array(names)) = files.config.get("fast_tokenizer_files")
+        && let Some(other) = names.iter().find(|name| name.as_str() != Some(JSON))
+    {
+        return refuse(
+            "fast_tokenizer_files",
+            format!(
+                "names {other}, a tokenizer for some versions of transformers only; rename the one to be used to {JSON}"
+            ),
+        );
+    }
+    for key in ["from_slow", "fix_mistral_regex"] {
+        if files.config.get(key).or(files.arguments.get(key)) == Some(&Value::Bool(true)) {
+            return refuse(key, "true is not supported; save the tokenizer as tokenizer.json".to_owned());
+        }
+    }
+    if files.config.get("init_inputs").and_then(Value::as_array).is_some_and(|inputs| !inputs.is_empty()) {
+        return refuse("init_inputs", "is not empty, which is not supported; save the tokenizer again".to_owned());
+    }
     Ok(())
+}
+
+/// Parses the model's `tokenizer.json`, if it has one.
+///
+/// The library's own way reads the model into a tree of values first, to see which kind it is, which takes three times as
+/// long. BERT's is WordPiece nearly always: so that is tried first, and for anything else the library decides.
+fn read_json(checkpoint: &Checkpoint) -> Result<Option<Tokenizer>> {
+    type WordPieceTokenizer =
+        TokenizerImpl<WordPiece, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+    let Some(bytes) = checkpoint.read(JSON)? else { return Ok(None) };
+    let parse = || match serde_json::from_slice::<WordPieceTokenizer>(&bytes) {
+        Ok(tokenizer) => Ok(tokenizer.into()),
+        Err(_) => Tokenizer::from_bytes(&bytes),
+    };
+    let tokenizer = without_panic(parse);
+    tokenizer.map(Some).map_err(|problem| Error::model(checkpoint.path_of(JSON), format!("is damaged: {problem}")))
+}
+
+/// A line's token has the line's number, from 0, as its id. Lines end as Python takes them to end: with `\n`, `\r\n` or
+/// `\r`.
+fn parse_vocabulary(bytes: &[u8]) -> std::result::Result<AHashMap<String, u32>, String> {
+    let text =
+        std::str::from_utf8(bytes).map_err(|error| format!("is not UTF-8 after {} bytes", error.valid_up_to()))?;
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let lines = text.strip_suffix('\n').unwrap_or(&text).split('\n');
+    Ok(lines.enumerate().map(|(id, line)| (line.to_owned(), id as u32)).collect())
+}
+
+/// The vocabulary that version 5 takes out of a `tokenizer.json`.
+fn vocabulary_of(tokenizer: &Tokenizer, class: &Class) -> std::result::Result<AHashMap<String, u32>, Problem> {
+    match tokenizer.get_model() {
+        ModelWrapper::WordPiece(_) => Ok(tokenizer.get_vocab(false).into_iter().collect()),
+        _ => Err(Problem {
+            file: CONFIG,
+            key: "tokenizer_class".to_owned(),
+            problem: format!("`{}` needs a vocabulary of WordPiece, which tokenizer.json does not have", class.name),
+        }),
+    }
+}
+
+/// BERT's tokenizer out of a WordPiece vocabulary, as transformers' class builds it.
+fn from_vocabulary(
+    vocabulary: AHashMap<String, u32>,
+    class: &Class,
+    settings: &Settings,
+) -> std::result::Result<Tokenizer, Problem> {
+    let Some(separators) = class.separators else {
+        return Err(Problem {
+            file: CONFIG,
+            key: "tokenizer_class".to_owned(),
+            problem: format!(
+                "`{}` cannot be built from vocab.txt; save the tokenizer as tokenizer.json (save_pretrained of its fast version)",
+                class.name
+            ),
+        });
+    };
+    let wrong = |error: tokenizers::Error| settings.problem("tokenizer_class", format!("cannot be built: {error}"));
+    let unk_token = settings.token("unk_token").unwrap_or("None").to_owned();
+    let model = WordPiece::builder().vocab(vocabulary).unk_token(unk_token).build().map_err(wrong)?;
+    let mut tokenizer = Tokenizer::new(model);
+    tokenizer.with_normalizer(Some(bert_normalizer(true, settings)?)).map_err(wrong)?;
+    tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
+    tokenizer.add_tokens(settings.tokens.iter().cloned()).map_err(wrong)?;
+
+    let around = |attribute: &str| -> std::result::Result<(String, u32), Problem> {
+        let Some(token) = settings.token(attribute) else {
+            return Err(settings.problem(attribute, "is null, and every text needs it; name a token".to_owned()));
+        };
+        match tokenizer.token_to_id(token) {
+            Some(id) => Ok((token.to_owned(), id)),
+            None => Err(settings.problem(attribute, format!("is `{token}`, which is no token"))),
+        }
+    };
+    let (cls, sep) = (around("cls_token")?, around("sep_token")?);
+    let post_processor: PostProcessorWrapper = if separators == 1 {
+        BertProcessing::new(sep, cls).into()
+    } else {
+        RobertaProcessing::new(sep, cls).trim_offsets(false).into()
+    };
+    tokenizer.with_post_processor(Some(post_processor));
+    Ok(tokenizer)
+}
+
+fn bert_normalizer(clean_text: bool, settings: &Settings) -> std::result::Result<BertNormalizer, Problem> {
+    Ok(BertNormalizer::new(
+        clean_text,
+        settings.flag("tokenize_chinese_chars", true)?,
+        settings.optional_flag("strip_accents", None)?,
+        settings.flag("do_lower_case", true)?,
+    ))
+}
+
+/// Parts of a `tokenizer.json` that version 5 would build anew, and otherwise than they are spelled out.
+fn spelled_out_otherwise(tokenizer: &Tokenizer, settings: &Settings) -> Vec<&'static str> {
+    let mut own = Vec::new();
+    if !matches!(tokenizer.get_normalizer(), Some(NormalizerWrapper::BertNormalizer(normalizer)) if normalizer.clean_text)
+    {
+        own.push("normalizer");
+    }
+    if !matches!(tokenizer.get_pre_tokenizer(), Some(PreTokenizerWrapper::BertPreTokenizer(_))) {
+        own.push("pre-tokenizer");
+    }
+    let is_standard = |model: &WordPiece| {
+        model.max_input_chars_per_word == 100
+            && model.continuing_subword_prefix == "##"
+            && settings.token("unk_token").is_none_or(|unk| unk == model.unk_token)
+    };
+    if !matches!(tokenizer.get_model(), ModelWrapper::WordPiece(model) if is_standard(model)) {
+        own.push("model");
+    }
+    if !has_template_of_class(tokenizer, settings) {
+        own.push("template");
+    }
+    own
+}
+
+/// Whether a text and a pair get the special tokens and types that BERT's class gives them.
+fn has_template_of_class(tokenizer: &Tokenizer, settings: &Settings) -> bool {
+    let id = |attribute: &str| tokenizer.token_to_id(settings.token(attribute)?);
+    let (Some(cls), Some(sep), Some(processor)) = (id("cls_token"), id("sep_token"), tokenizer.get_post_processor())
+    else {
+        return false;
+    };
+    let text = |type_id| Encoding::from_tokens(vec![Token::new(u32::MAX, "text".to_owned(), (0, 4))], type_id);
+    let types = |joined: Option<Encoding>| {
+        joined.map(|joined| (joined.get_ids().to_vec(), joined.get_type_ids().to_vec())).unwrap_or_default()
+    };
+    let single = processor.process(text(0), None, true).ok();
+    let pair = processor.process(text(0), Some(text(1)), true).ok();
+    types(single) == (vec![cls, u32::MAX, sep], vec![0; 3])
+        && types(pair) == (vec![cls, u32::MAX, sep, u32::MAX, sep], vec![0, 0, 0, 1, 1])
+}
+
+/// What the class of a tokenizer changes in what its `tokenizer.json` spells out.
+fn follow_class(tokenizer: &mut Tokenizer, class: &Class, settings: &Settings) -> std::result::Result<(), Problem> {
+    if let Some(NormalizerWrapper::BertNormalizer(spelled_out)) = tokenizer.get_normalizer()
+        && class.normalizer != NormalizerFlags::None
+    {
+        let mut settled = bert_normalizer(spelled_out.clean_text, settings)?;
+        if class.normalizer == NormalizerFlags::CaseAndAccents {
+            settled.handle_chinese_chars = spelled_out.handle_chinese_chars;
+        }
+        let flags = |own: &BertNormalizer| (own.lowercase, own.strip_accents, own.handle_chinese_chars);
+        if flags(&settled) != flags(spelled_out) {
+            let wrong = |error: tokenizers::Error| settings.problem("do_lower_case", error.to_string());
+            tokenizer.with_normalizer(Some(settled)).map_err(wrong)?;
+        }
+    }
+    // All classes hold a pre-tokenizer of bytes to this setting, which is false where nobody sets it.
+    if let Some(PreTokenizerWrapper::ByteLevel(spelled_out)) = tokenizer.get_pre_tokenizer() {
+        let add_prefix_space = settings.flag("add_prefix_space", false)?;
+        if spelled_out.add_prefix_space != add_prefix_space {
+            let settled = spelled_out.add_prefix_space(add_prefix_space);
+            tokenizer.with_pre_tokenizer(Some(settled));
+        }
+    }
+    Ok(())
+}
+
+/// Puts texts into lower case before anything else is done with them, as sentence-transformers does.
+fn lower_case_first(tokenizer: &mut Tokenizer) -> tokenizers::Result<()> {
+    let own: Vec<NormalizerWrapper> = match tokenizer.get_normalizer() {
+        None => Vec::new(),
+        Some(NormalizerWrapper::Sequence(sequence)) => sequence.as_ref().to_vec(),
+        Some(normalizer) => vec![normalizer.clone()],
+    };
+    if !own.iter().any(|normalizer| matches!(normalizer, NormalizerWrapper::Lowercase(_))) {
+        let all = [NormalizerWrapper::Lowercase(Lowercase)].into_iter().chain(own).collect();
+        tokenizer.with_normalizer(Some(Sequence::new(all)))?;
+    }
+    Ok(())
+}
+
+/// Which end of a text stays: that of the settings, else of `tokenizer.json`.
+fn truncation_side(
+    settings: &Settings,
+    of_json: TruncationDirection,
+) -> std::result::Result<TruncationDirection, Problem> {
+    match settings.get("truncation_side") {
+        None => Ok(of_json),
+        Some(Value::String(side)) if side == "right" => Ok(TruncationDirection::Right),
+        Some(Value::String(side)) if side == "left" => Ok(TruncationDirection::Left),
+        Some(other) => {
+            Err(settings.problem("truncation_side", format!("expected \"left\" or \"right\", found {other}")))
+        }
+    }
+}
+
+/// Whether the model is told the token types.
+fn token_type_ids(settings: &Settings, class: &Class) -> std::result::Result<bool, Problem> {
+    match settings.get("model_input_names") {
+        None => Ok(class.token_type_ids),
+        Some(Value::Array(names)) => Ok(names.iter().any(|name| name == "token_type_ids")),
+        Some(other) => Err(settings.problem("model_input_names", format!("expected a list of names, found {other}"))),
+    }
+}
+
+/// The token for what the vocabulary does not have.
+fn unk_token(tokenizer: &Tokenizer, settings: &Settings) -> Option<String> {
+    match tokenizer.get_model() {
+        ModelWrapper::WordPiece(model) => Some(model.unk_token.clone()),
+        ModelWrapper::WordLevel(model) => Some(model.unk_token.clone()),
+        ModelWrapper::BPE(model) => model.unk_token.clone(),
+        ModelWrapper::Unigram(_) => settings.token("unk_token").map(str::to_owned),
+    }
 }

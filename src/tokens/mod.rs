@@ -1,16 +1,21 @@
 //! From texts to tokens: encoding, the length limit, and which word each token belongs to.
 
+mod class;
 mod load;
+mod settings;
+pub mod unknown;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::PathBuf;
 
 use tokenizers::utils::truncation::{TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings};
-use tokenizers::{Encoding, InputSequence, PostProcessor, PostProcessorWrapper};
+use tokenizers::{Encoding, InputSequence, Model, PostProcessor, PostProcessorWrapper};
 
 use crate::batch::{SPECIAL, Tokens};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::foreign::without_panic;
+use crate::checkpoint::sentence::TokenizerArguments;
 use crate::error::{Error, Result};
 use crate::input::Text;
 use crate::windows::Windowing;
@@ -21,7 +26,19 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     post_processor: Option<PostProcessorWrapper>,
     vocab_size: usize,
+    type_vocab_size: usize,
     max_length: usize,
+    /// Which end of a text stays when it is cut.
+    truncation: TruncationDirection,
+    /// Whether tokens have types; all are 0 otherwise.
+    token_type_ids: bool,
+    /// The longest text that the tokenizer's own settings name, in tokens.
+    model_max_length: Option<usize>,
+    /// The token for what the vocabulary does not have, and its id if it is in the vocabulary itself.
+    unk_token: Option<(String, Option<u32>)>,
+    /// What is put before each text.
+    prompt: String,
+    notes: Vec<String>,
     /// Whether longer texts are cut at the limit. If not, they are left whole, for windows.
     truncates: bool,
     path: PathBuf,
@@ -42,20 +59,53 @@ pub struct Encoded {
     pub words_truncated: u32,
     /// Words of pre-tokenized input for which the tokenizer has no token at all.
     pub words_deleted: u32,
+    /// Tokens that stand for what the vocabulary does not have.
+    pub unknown: u32,
 }
 
 impl Tokenizer {
     /// Loads a model's tokenizer for an embedding table of `vocab_size` rows and texts of up to `max_length` tokens.
     ///
     /// # Errors
-    /// [`Error::Model`] when the model has no tokenizer or it is damaged, [`Error::Usage`] when the limit leaves no
-    /// room for text.
+    /// [`Error::Model`] when the model has no tokenizer or it is damaged, [`Error::Config`] when it asks for something that
+    /// is not done here, [`Error::Usage`] when the limit leaves no room for text.
     pub fn load(checkpoint: &Checkpoint, vocab_size: usize, max_length: usize) -> Result<Self> {
-        let mut inner = load::load(checkpoint)?;
-        let post_processor = inner.get_post_processor().cloned();
-        inner.with_post_processor(None::<PostProcessorWrapper>);
+        Self::load_with(checkpoint, vocab_size, max_length, &TokenizerArguments::default())
+    }
+
+    /// The same with what sentence-transformers does beside loading it.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::load`].
+    pub fn load_with(
+        checkpoint: &Checkpoint,
+        vocab_size: usize,
+        max_length: usize,
+        arguments: &TokenizerArguments,
+    ) -> Result<Self> {
+        let mut loaded = load::load(checkpoint, arguments)?;
+        let post_processor = loaded.tokenizer.get_post_processor().cloned();
+        loaded.tokenizer.with_post_processor(None::<PostProcessorWrapper>);
         let path = checkpoint.path_of("tokenizer.json");
-        let tokenizer = Self { inner, post_processor, vocab_size, max_length, truncates: true, path };
+        let unk_token = loaded.unk_token.map(|token| {
+            let id = loaded.tokenizer.get_model().token_to_id(&token);
+            (token, id)
+        });
+        let tokenizer = Self {
+            inner: loaded.tokenizer,
+            post_processor,
+            vocab_size,
+            type_vocab_size: usize::MAX,
+            max_length,
+            truncation: loaded.truncation,
+            token_type_ids: loaded.token_type_ids,
+            model_max_length: loaded.model_max_length,
+            unk_token,
+            prompt: String::new(),
+            notes: loaded.notes,
+            truncates: true,
+            path,
+        };
         // A text of several kinds of characters, so that a tokenizer that cannot be used is found before the input is read.
         let sample = Text { text: "Aé 中1.\u{1f642} [MASK]".to_owned(), words: None };
         without_panic(|| Ok::<_, String>(tokenizer.encode(0, &sample, None).is_ok()))
@@ -67,6 +117,53 @@ impl Tokenizer {
             )));
         }
         Ok(tokenizer)
+    }
+
+    /// Puts `prompt` before each text. Its tokens take part in everything, and belong to no word of the text.
+    #[must_use]
+    pub fn with_prompt(self, prompt: &str) -> Self {
+        Self { prompt: prompt.to_owned(), ..self }
+    }
+
+    /// Refuses token types that the model has no embedding for.
+    #[must_use]
+    pub fn with_type_vocab_size(self, type_vocab_size: usize) -> Self {
+        Self { type_vocab_size, ..self }
+    }
+
+    /// Whether the texts of a pair have token types of their own.
+    pub fn has_token_types(&self) -> bool {
+        self.token_type_ids
+    }
+
+    /// The longest text that the tokenizer's own settings name (`model_max_length`), in tokens.
+    pub fn model_max_length(&self) -> Option<usize> {
+        self.model_max_length
+    }
+
+    /// What the user should know of how it was loaded.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Whether texts that are too long lose their beginning instead of their end.
+    pub fn cuts_the_beginning(&self) -> bool {
+        self.truncation == TruncationDirection::Left
+    }
+
+    /// How many tokens the prompt takes at the beginning of a text, the special token before it included, as
+    /// sentence-transformers counts them: those of the prompt as a text of its own, less the special token after it.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn prompt_length(&self) -> Result<usize> {
+        if self.prompt.is_empty() {
+            return Ok(0);
+        }
+        let encoded = self.encode(0, &Text { text: String::new(), words: None }, None)?;
+        let special = self.inner.get_added_vocabulary();
+        let ends_special = encoded.strings.last().is_some_and(|token| special.is_special_token(token));
+        Ok(encoded.strings.len() - usize::from(ends_special))
     }
 
     /// Leaves texts beyond the limit whole, to be cut into windows.
@@ -84,10 +181,25 @@ impl Tokenizer {
         }
     }
 
-    /// Whether upper and lower case are the same to this tokenizer.
-    pub fn ignores_case(&self) -> bool {
-        let ids = |text: &str| self.inner.encode_fast(text, false).map(|encoding| encoding.get_ids().to_vec()).ok();
-        ids("ABCDEFGHIJKLMNOPQRSTUVWXYZ \u{c4}") == ids("abcdefghijklmnopqrstuvwxyz \u{e4}")
+    /// The token for what the vocabulary does not have.
+    pub fn unk_token(&self) -> Option<&str> {
+        self.unk_token.as_ref().map(|(token, _)| token.as_str())
+    }
+
+    /// The pieces of a text that the vocabulary has no token for.
+    pub fn unknown_pieces<'a>(&self, encoded: &'a Encoded, text: &'a Text) -> impl Iterator<Item = String> + use<'a> {
+        let unk = self.unk_token.as_ref().and_then(|(_, id)| *id).filter(|_| encoded.unknown > 0);
+        let unknown = encoded.tokens.input_ids.iter().zip(&encoded.offsets).filter(move |(id, _)| Some(**id) == unk);
+        unknown
+            .filter_map(|(_, offsets)| *offsets)
+            .map(|(start, end)| text.text.chars().skip(start).take(end - start).collect())
+    }
+
+    /// Whether the vocabulary has all of a text.
+    fn knows(&self, text: &str) -> bool {
+        let unk = self.unk_token.as_ref().and_then(|(_, id)| *id);
+        let encoded = self.inner.encode_fast(text, false);
+        encoded.is_ok_and(|encoded| !encoded.is_empty() && encoded.get_ids().iter().all(|id| Some(*id) != unk))
     }
 
     /// A token's text.
@@ -100,19 +212,22 @@ impl Tokenizer {
         self.post_processor.as_ref().map_or(0, |processor| processor.added_tokens(pair))
     }
 
-    /// Encodes one text, or a pair of texts, cutting what is beyond the limit: off the end, of a pair off the longer
-    /// text first; unless it is left for windows. `row` is for messages.
+    /// Encodes one text, or a pair of texts, cutting what is beyond the limit: off the end (or the beginning, where the
+    /// model says so), of a pair off the longer text first; unless it is left for windows. `row` is for messages.
     ///
     /// # Errors
     /// [`Error::Tokenize`] when the library fails, [`Error::TokenOutOfRange`] for an id without an embedding.
     pub fn encode(&self, row: u64, text: &Text, pair: Option<&Text>) -> Result<Encoded> {
-        let failed = |error: tokenizers::Error| Error::Tokenize { row, message: error.to_string() };
+        let failed = |error: tokenizers::Error| self.failed(row, &error);
+        let prompted = self.prompted(text);
+        let (text, given) = (prompted.as_ref(), text);
         let first = self.encode_alone(text).map_err(failed)?;
         let second = pair.map(|text| self.encode_alone(text)).transpose().map_err(failed)?;
         let words_of = |text: &Text, encoding: &Encoding| match &text.words {
             Some(words) => words.len() as u32,
             None => encoding.get_word_ids().iter().flatten().max().map_or(0, |&last| last + 1),
         };
+        let prompt_words = self.prompt_words(text, given, &first);
         let words_before = [words_of(text, &first), pair.zip(second.as_ref()).map_or(0, |(t, e)| words_of(t, e))];
 
         let special = self.special_tokens(pair.is_some());
@@ -124,7 +239,7 @@ impl Tokenizer {
                 max_length: self.max_length.saturating_sub(special),
                 strategy: TruncationStrategy::LongestFirst,
                 stride: 0,
-                direction: TruncationDirection::Right,
+                direction: self.truncation,
             };
             let (mut first, mut second) = truncate_encodings(first, second, &params).map_err(failed)?;
             // The parts cut off would be carried along.
@@ -153,7 +268,7 @@ impl Tokenizer {
         encoded.tokens.word_count = word_counts[0] + word_counts[1];
         let kept = [present_words(&first), second.as_ref().map_or_else(Vec::new, present_words)];
         for (before, kept) in has_token.iter().zip(&kept) {
-            encoded.words_truncated += words_cut(before, kept);
+            encoded.words_truncated += words_cut(before, kept, self.truncation);
         }
         for (text, has_token) in [Some(text), pair].into_iter().zip(&has_token) {
             if let Some(words) = text.and_then(|text| text.words.as_ref()) {
@@ -177,10 +292,78 @@ impl Tokenizer {
             ));
         }
         self.fill(&mut encoded, &joined, [Some(text), pair], word_counts[0]);
+        if !self.prompt.is_empty() {
+            self.set_prompt_apart(&mut encoded, joined.get_sequence_ids(), prompt_words);
+        }
+        if let Some(&id) = encoded.tokens.token_type_ids.iter().find(|&&id| id as usize >= self.type_vocab_size) {
+            return Err(Error::model(
+                &self.path,
+                format!(
+                    "gives a token the type {id}, but the model has embeddings of {} token types (type_vocab_size); give it single texts instead of pairs",
+                    self.type_vocab_size
+                ),
+            ));
+        }
         match encoded.tokens.input_ids.iter().find(|&&id| id as usize >= self.vocab_size) {
             None => Ok(encoded),
             Some(&id) => Err(Error::TokenOutOfRange { row, token: self.token(id), id, vocab_size: self.vocab_size }),
         }
+    }
+
+    /// What the library says of a text that it cannot tokenize, with the cause where it is known.
+    fn failed(&self, row: u64, error: &tokenizers::Error) -> Error {
+        let message = match &self.unk_token {
+            Some((token, None)) => format!(
+                "a word is not in the vocabulary, and neither is `{token}`, which stands for such words (unk_token of tokenizer_config.json or special_tokens_map.json, else the class's); is this a BERT vocabulary?"
+            ),
+            _ => error.to_string(),
+        };
+        Error::Tokenize { row, message }
+    }
+
+    /// The prompt and the text as one; the prompt's words as further words, where words are given.
+    fn prompted<'a>(&self, text: &'a Text) -> Cow<'a, Text> {
+        if self.prompt.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let words = text.words.as_ref().map(|words| {
+            let prompt = Text::of_line(self.prompt.clone(), true).words.unwrap_or_default();
+            let shifted = words.iter().map(|word| word.start + self.prompt.len()..word.end + self.prompt.len());
+            prompt.into_iter().chain(shifted).collect()
+        });
+        Cow::Owned(Text { text: format!("{}{}", self.prompt, text.text), words })
+    }
+
+    /// How many words of a text belong to the prompt alone; `first` is the text with its prompt, not yet cut.
+    fn prompt_words(&self, prompted: &Text, given: &Text, first: &Encoding) -> u32 {
+        if let (Some(prompted), Some(given)) = (&prompted.words, &given.words) {
+            return (prompted.len() - given.len()) as u32;
+        }
+        let characters = self.prompt.chars().count();
+        let mut words = first.get_word_ids().iter().zip(first.get_offsets());
+        let first_of_text = words.find(|(_, (_, end))| *end > characters).and_then(|(word, _)| *word);
+        first_of_text.unwrap_or_else(|| first.get_word_ids().iter().flatten().max().map_or(0, |&last| last + 1))
+    }
+
+    /// Counts offsets and words from where the text itself begins. The tokens of the prompt have neither.
+    fn set_prompt_apart(&self, encoded: &mut Encoded, sequences: Vec<Option<usize>>, prompt_words: u32) {
+        let characters = self.prompt.chars().count();
+        let words = encoded.tokens.words.iter_mut();
+        for ((word, offsets), sequence) in words.zip(&mut encoded.offsets).zip(sequences) {
+            match *offsets {
+                None => {}
+                Some(_) if sequence == Some(1) => *word -= prompt_words,
+                Some((start, end)) if end > characters => {
+                    *offsets = Some((start.saturating_sub(characters), end - characters));
+                    *word = word.saturating_sub(prompt_words);
+                }
+                Some(_) => {
+                    *offsets = None;
+                    *word = SPECIAL;
+                }
+            }
+        }
+        encoded.tokens.word_count -= prompt_words.min(encoded.tokens.word_count);
     }
 
     /// One text without special tokens and without a limit.
@@ -219,8 +402,12 @@ impl Tokenizer {
         let [first, second] = [places(0), places(1)];
         encoded.tokens.longer = if first.len() > second.len() { first } else { second };
         encoded.strings = joined.get_tokens().to_vec();
-        encoded.tokens.token_type_ids = joined.get_type_ids().to_vec();
+        encoded.tokens.token_type_ids =
+            if self.token_type_ids { joined.get_type_ids().to_vec() } else { vec![0; joined.len()] };
         encoded.tokens.input_ids = joined.get_ids().to_vec();
+        if let Some((_, Some(unk))) = &self.unk_token {
+            encoded.unknown = encoded.tokens.input_ids.iter().filter(|&id| id == unk).count() as u32;
+        }
     }
 }
 
@@ -236,9 +423,15 @@ fn present_words(encoding: &Encoding) -> Vec<(u32, usize)> {
     words
 }
 
-/// Words that lost tokens between `before` and `kept`, a prefix of it.
-fn words_cut(before: &[(u32, usize)], kept: &[(u32, usize)]) -> u32 {
-    before.iter().enumerate().filter(|(index, word)| kept.get(*index) != Some(word)).count() as u32
+/// Words that lost tokens between `before` and `kept`, which is its beginning, or its end where the beginning is cut.
+fn words_cut(before: &[(u32, usize)], kept: &[(u32, usize)], truncation: TruncationDirection) -> u32 {
+    let whole = match truncation {
+        TruncationDirection::Right => before.iter().zip(kept).filter(|(before, kept)| before == kept).count(),
+        TruncationDirection::Left => {
+            before.iter().rev().zip(kept.iter().rev()).filter(|(before, kept)| before == kept).count()
+        }
+    };
+    (before.len() - whole) as u32
 }
 
 /// Where each word of pre-tokenized input starts, in characters.

@@ -189,6 +189,9 @@ fn check_model(model: &ModelIdentity, findings: &mut Findings) {
     }
 }
 
+/// More numbers than any sentence embedding has.
+const MOST_COLUMNS: usize = 1 << 20;
+
 /// More encoder layers than any model has; there is an array for each.
 const MOST_LAYERS: usize = 10_000;
 
@@ -242,8 +245,7 @@ fn planned_arrays(plan: &Plan, described: Option<&[Value]>) -> Vec<ArrayPlan> {
         let entry = described.into_iter().flatten().find(|entry| entry["kind"] == Emit::Sentence.name());
         let columns = entry.and_then(|entry| entry["shape"].get(1)?.as_u64());
         let columns = columns.and_then(|columns| usize::try_from(columns).ok());
-        let is_whole = |columns: &usize| *columns > 0 && columns.is_multiple_of(plan.hidden_size);
-        array.columns = columns.filter(is_whole).unwrap_or(plan.hidden_size);
+        array.columns = columns.filter(|columns| (1..=MOST_COLUMNS).contains(columns)).unwrap_or(plan.hidden_size);
     }
     arrays
 }
@@ -293,7 +295,7 @@ fn check_checksums(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::sentence::SentenceRecipe;
+    use crate::checkpoint::sentence::{SentenceRecipe, TokenizerArguments};
     use crate::spec::Pooling;
     use proptest::prelude::*;
     use serde_json::json;
@@ -309,7 +311,16 @@ mod tests {
             hidden_size: 128,
         };
         let poolings = vec![Pooling::Cls, Pooling::Mean];
-        let recipe = SentenceRecipe { poolings, normalize: false, max_seq_length: None, do_lower_case: false };
+        let recipe = SentenceRecipe {
+            layers: None,
+            poolings,
+            include_prompt: true,
+            steps: Vec::new(),
+            max_seq_length: None,
+            tokenizer: TokenizerArguments::default(),
+            config: serde_json::Map::new(),
+            notes: Vec::new(),
+        };
         let plan = Plan {
             layers: vec![0, 2],
             emit: vec![Emit::Token, Emit::Sentence],

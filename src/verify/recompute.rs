@@ -58,14 +58,15 @@ impl Recomputation {
         check_program(directory, contents)?;
         let input = open_input(args, &contents.plan)?;
         let checkpoint = find_model(args, &contents.origin, console)?;
-        let (config, weights) = (checkpoint.config()?, checkpoint.weights()?);
         let sentence = contents.plan.emits(Emit::Sentence);
-        let sentence = if sentence { checkpoint.sentence_recipe()? } else { None };
-        let plan = Plan { sentence, ..contents.plan.clone() };
+        let sentence = sentence.then(|| checkpoint.sentence_recipe()).transpose()?;
+        let keys = sentence.as_ref().map(|recipe| recipe.config.clone()).unwrap_or_default();
+        let (config, weights) = (checkpoint.config_with(&keys)?, checkpoint.weights()?);
+        let mut plan = Plan { sentence, ..contents.plan.clone() };
         check_plan(directory, contents, &plan, &config)?;
         plan.check_model(&config, encoder::has_pooler(&weights))?;
         encoder::check(&weights, &config, plan.deepest(), plan.emits(Emit::Pooler))?;
-        let tokenizer = load_tokenizer(&checkpoint, &config, &plan)?;
+        let tokenizer = load_tokenizer(&checkpoint, &config, &mut plan)?;
         let sample = Sample::new(count, contents.counts.texts, args.seed);
         let (texts, tokens, spool) = read(directory, &input, contents, &plan, sample, &tokenizer, console)?;
         Ok(Self { plan, config, weights, texts, spool, tokens })

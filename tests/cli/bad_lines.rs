@@ -186,7 +186,11 @@ fn options_that_the_format_has_no_use_for() {
     ] {
         desk.types(&format!("extract -m width1 {job} -o out")).fails_as_wrong_usage().says_all(says);
     }
-    desk.model("width1").config("type_vocab_size", 1);
+    desk.model("width1").config("type_vocab_size", 1).tensors(|tensors| {
+        let table = tensors.get_mut("bert.embeddings.token_type_embeddings.weight").expect("the table");
+        table.shape[0] = 1;
+        table.bytes.truncate(7 * 4);
+    });
     desk.put("a.csv", "text,b\nx,y\n");
     let ran = desk.types("extract -m width1 -i a.csv --pair-column b -o out").fails_as_wrong_usage();
     ran.says_all(&["--pair-column", "one token type"]);

@@ -81,7 +81,6 @@ fn layers_that_do_not_exist() {
 #[test]
 fn vectors_that_a_model_does_not_have() {
     is_wrong("extract hello -m width32 -e pooler -o out", &["--emit pooler", "no pooler", "cls"]);
-    is_wrong("extract hello -m width32 -e sentence -o out", &["--emit sentence", "modules.json", "mean"]);
 }
 
 #[test]
@@ -91,6 +90,11 @@ fn options_that_do_not_go_together() {
     is_wrong("extract hello -f safetensors", &["--output"]);
     is_wrong("extract hello --overwrite", &["--output"]);
     is_wrong("extract hello -q -v", &["--quiet", "--verbose"]);
+    is_wrong("extract hello -e sentence -l 0", &["--layers", "sentence", "-e sentence,mean"]);
+    is_wrong("extract hello --prompt a --prompt-name b", &["--prompt", "--prompt-name"]);
+    is_wrong("extract hello --truncate-dim 8", &["--truncate-dim", "--emit sentence"]);
+    is_wrong("extract hello -e sentence --truncate-dim 0", &["--truncate-dim", "from 1"]);
+    is_wrong("extract hello --prompt-name passage", &["--prompt-name passage", "`query`, `document`", "--prompt"]);
     is_wrong("extract hello -l 0 -l 1", &["--layers", "multiple times"]);
 }
 

@@ -70,10 +70,14 @@ fn colours_are_for_terminals_and_for_those_who_ask() {
 }
 
 #[test]
-fn a_model_with_a_shorter_limit_of_its_own_for_sentences_says_so() {
+fn a_model_with_a_shorter_limit_for_sentences_has_it_for_the_whole_job_and_says_so() {
     let desk = Desk::new();
     desk.model("width64").json("sentence_bert_config.json", |config| config["max_seq_length"] = 5.into());
     let job = "extract -m width64 -e sentence";
-    desk.types(&format!("{job} 'the quick brown fox jumps'")).succeeds().says_all(&["note", "--max-length 5"]);
+    let long = "'the quick brown fox jumps'";
+    desk.types(&format!("{job} {long}")).succeeds().says("longer than 5 tokens").does_not_say("note");
+    desk.types(&format!("{job} {long} --max-length 9")).succeeds().says_all(&["note", "--max-length 5"]);
+    desk.types(&format!("{job},mean {long}")).succeeds().says_all(&["note", "limit of 5 tokens", "also for mean"]);
     desk.types(&format!("{job} 'the fox'")).succeeds().does_not_say("note");
+    desk.types(&format!("extract -m width64 {long}")).succeeds().does_not_say("5 tokens");
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::HubError;
-use super::choice::is_pooling_config;
+use super::choice::module_folder;
 use super::digest::Digest;
 use super::names::is_commit;
 
@@ -88,11 +88,13 @@ impl RepoCache {
                 for entry in entries.map_err(HubError::cache("list", &dir))? {
                     let entry = entry.map_err(HubError::cache("list", &dir))?;
                     let Ok(name) = entry.file_name().into_string() else { continue };
-                    let pooling = format!("{name}/config.json");
                     if entry.path().is_file() {
                         files.push(name);
-                    } else if is_pooling_config(&pooling) && dir.join(&pooling).is_file() {
-                        files.push(pooling);
+                    } else if module_folder(&format!("{name}/config.json")).is_some() {
+                        let inner = fs::read_dir(entry.path()).map_err(HubError::cache("list", entry.path()))?;
+                        let inner = inner.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+                        files
+                            .extend(inner.map(|file| format!("{name}/{file}")).filter(|file| dir.join(file).is_file()));
                     }
                 }
             }

@@ -12,14 +12,24 @@ const INDEX: &str = "model.safetensors.index.json";
 const PICKLE: &str = "pytorch_model.bin";
 /// Either of them makes a tokenizer.
 const TOKENIZERS: [&str; 2] = ["tokenizer.json", "vocab.txt"];
-/// What else changes a model's meaning: the tokenizer's settings, and how a sentence model pools.
-const EXTRAS: [&str; 5] = [
+/// What else changes a model's meaning, beside the weights: the tokenizer's settings, the limits of sentence models.
+const EXTRAS: [&str; 11] = [
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
-    "modules.json",
+    "adapter_config.json",
     "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
 ];
+/// What sentence models have in the folder of the model as a whole.
+const OF_SENTENCES: [&str; 2] = ["modules.json", "config_sentence_transformers.json"];
+/// What the folder of a module of a sentence model has.
+const OF_MODULES: [&str; 3] = [CONFIG, WEIGHTS, PICKLE];
 /// Files of weights in the formats of other programs, to tell the user what a repository has instead.
 const OTHER_WEIGHTS: [&str; 12] =
     [".safetensors", ".bin", ".index.json", ".h5", ".onnx", ".msgpack", ".pt", ".pth", ".ckpt", ".ot", ".gguf", ".pb"];
@@ -63,28 +73,67 @@ pub(super) fn choose(files: &[String]) -> Result<Choice, Lack> {
     if !has(CONFIG) {
         return Err(Lack::Config);
     }
-    let weights = if has(WEIGHTS) {
-        Weights::Whole(WEIGHTS.to_owned())
-    } else if has(INDEX) {
-        Weights::Sharded(INDEX.to_owned())
-    } else if has(PICKLE) {
-        Weights::Whole(PICKLE.to_owned())
+    // Sentence models of before 2021 have the encoder and its tokenizer in a folder, beside a config.json of another kind.
+    let folder = files.iter().find_map(|file| {
+        let folder = module_folder(file).filter(|folder| folder.ends_with("_Transformer"))?;
+        (has("modules.json") && *file == format!("{folder}/{CONFIG}")).then(|| format!("{folder}/"))
+    });
+    let of_encoder = |name: &str| format!("{}{name}", folder.as_deref().unwrap_or_default());
+    let has_of_encoder = |name: &str| has(&of_encoder(name));
+    let weights = if has_of_encoder(WEIGHTS) {
+        Weights::Whole(of_encoder(WEIGHTS))
+    } else if has_of_encoder(INDEX) {
+        Weights::Sharded(of_encoder(INDEX))
+    } else if has_of_encoder(PICKLE) {
+        Weights::Whole(of_encoder(PICKLE))
     } else {
         let is_weights = |file: &&String| OTHER_WEIGHTS.iter().any(|ending| file.ends_with(ending));
         return Err(Lack::Weights { others: files.iter().filter(is_weights).cloned().collect() });
     };
-    if !TOKENIZERS.iter().any(|name| has(name)) {
+    if !TOKENIZERS.iter().any(|name| has_of_encoder(name)) {
         return Err(Lack::Tokenizer);
     }
-    let fixed = [CONFIG].into_iter().chain(TOKENIZERS).chain(EXTRAS).filter(|name| has(name)).map(str::to_owned);
-    let pooling = files.iter().filter(|file| is_pooling_config(file)).cloned();
-    Ok(Choice { small: fixed.chain(pooling).collect(), weights })
+    let of_encoder = [CONFIG].into_iter().chain(TOKENIZERS).chain(EXTRAS).map(of_encoder);
+    let fixed = [CONFIG].into_iter().chain(OF_SENTENCES).map(str::to_owned).chain(of_encoder);
+    let mut small: Vec<String> = Vec::new();
+    for name in fixed.filter(|name| has(name)) {
+        if !small.contains(&name) {
+            small.push(name);
+        }
+    }
+    if has("modules.json") {
+        let folders: BTreeSet<&str> = files.iter().filter_map(|file| module_folder(file)).collect();
+        let folders = folders.into_iter().filter(|name| folder.as_deref() != Some(&format!("{name}/")));
+        small.extend(folders.flat_map(|folder| of_module(files, folder)));
+    }
+    Ok(Choice { small, weights })
 }
 
-/// `1_Pooling/config.json`, with any number: where sentence-transformers keeps how a model pools.
-pub(super) fn is_pooling_config(file: &str) -> bool {
-    let number = file.strip_suffix("_Pooling/config.json");
-    number.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+/// The folder of a file that a module of a sentence model needs, by the names that sentence-transformers gives such
+/// folders: `1_Pooling`, with any number.
+pub(super) fn module_folder(file: &str) -> Option<&str> {
+    let (folder, name) = file.split_once('/')?;
+    let (number, class) = folder.split_once('_')?;
+    let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    (is_number && !class.is_empty() && !name.contains('/')).then_some(folder)
+}
+
+/// The files of a module in its folder: its settings, and its weights in one format.
+pub(super) fn of_module(files: &[String], folder: &str) -> Vec<String> {
+    let has = |name: &str| files.iter().any(|file| *file == format!("{folder}/{name}"));
+    let names = OF_MODULES.into_iter().filter(|name| has(name) && !(*name == PICKLE && has(WEIGHTS)));
+    names.map(|name| format!("{folder}/{name}")).collect()
+}
+
+/// The folders of the modules that a `modules.json` names, but for that of the model itself.
+pub(super) fn folders_named(modules: &[u8]) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Module {
+        #[serde(default)]
+        path: String,
+    }
+    let modules: Vec<Module> = serde_json::from_slice(modules).unwrap_or_default(); // whoever reads it says what is wrong
+    modules.into_iter().map(|module| module.path).filter(|path| is_file_name(path)).collect()
 }
 
 /// The safetensors files that an index's `weight_map` names, each once, in order.
@@ -167,12 +216,41 @@ mod tests {
             "modules.json",
             "1_Pooling/config.json",
             "2_Dense/config.json",
+            "2_Dense/pytorch_model.bin",
+            "2_Dense/model.safetensors",
             "x_Pooling/config.json",
             "data/1_Pooling/config.json",
         ]);
         let choice = choose(&files).expect("a model");
-        let small = names(&["config.json", "tokenizer.json", "vocab.txt", "modules.json", "1_Pooling/config.json"]);
+        let small = names(&[
+            "config.json",
+            "modules.json",
+            "tokenizer.json",
+            "vocab.txt",
+            "1_Pooling/config.json",
+            "2_Dense/config.json",
+            "2_Dense/model.safetensors",
+        ]);
         assert_eq!(choice, Choice { small, weights: Weights::Whole("model.safetensors".to_owned()) });
+    }
+
+    #[test]
+    fn an_encoder_in_a_folder_of_its_own_is_taken_from_there() {
+        let files = names(&[
+            "config.json",
+            "modules.json",
+            "0_Transformer/config.json",
+            "0_Transformer/pytorch_model.bin",
+            "0_Transformer/vocab.txt",
+            "0_Transformer/sentence_bert_config.json",
+            "1_Pooling/config.json",
+        ]);
+        let choice = choose(&files).expect("a model");
+        assert_eq!(choice.weights, Weights::Whole("0_Transformer/pytorch_model.bin".to_owned()));
+        for file in &files {
+            assert!(choice.small.contains(file) != file.ends_with(".bin"), "{file}");
+        }
+        assert_eq!(folders_named(br#"[{"path": ""}, {"path": "1_Pooling"}, {"path": "../x"}]"#), ["1_Pooling"]);
     }
 
     #[test]

@@ -64,7 +64,8 @@ pub enum HubError {
     /// 404: no such repository, or none that this token may know of.
     #[error(
         "there is no repository `{id}` at {endpoint} (404), and no such directory here: check the spelling; if it is \
-         private, set HF_TOKEN to a token that may read it"
+         private, set HF_TOKEN to a token that may read it{}",
+        owner_hint(id)
     )]
     NoRepository {
         /// The hub.
@@ -85,7 +86,8 @@ pub enum HubError {
     /// 404 without a word on what is missing.
     #[error(
         "there is no `{id}` at revision `{revision}` at {endpoint} (404), and no such directory here: the repository \
-         or the revision does not exist, or is private and needs HF_TOKEN"
+         or the revision does not exist, or is private and needs HF_TOKEN{}",
+        owner_hint(id)
     )]
     NoRepositoryOrRevision {
         /// The hub.
@@ -97,7 +99,8 @@ pub enum HubError {
     },
     /// No answer, or one that says the hub is not well, and nothing in the cache to go on with.
     #[error(
-        "cannot get `{id}` from {endpoint}: {cause}; {cache}: try again later, or check HF_ENDPOINT and the connection"
+        "cannot get `{id}` from {endpoint}: {cause}; {cache}: try again later, or check HF_ENDPOINT and the connection{}",
+        owner_hint(id)
     )]
     Unreachable {
         /// The hub.
@@ -177,7 +180,7 @@ pub enum HubError {
     /// Offline, and the cache has never seen this revision.
     #[error(
         "`{id}` at revision `{revision}` is not in the cache {}: run once without --offline and HF_HUB_OFFLINE to \
-         download it, or name a revision that is there", .cache.display()
+         download it, or name a revision that is there{}", .cache.display(), owner_hint(id)
     )]
     NotCached {
         /// The repository.
@@ -242,6 +245,15 @@ impl HubError {
             }
             other => format!("the cached copy is of no help either, {other}"),
         }
+    }
+}
+
+/// Most models have an owner, whom older programs left out.
+fn owner_hint(id: &str) -> &'static str {
+    if id.contains('/') {
+        ""
+    } else {
+        "; ids have an owner, as in google-bert/bert-base-uncased or sentence-transformers/all-MiniLM-L6-v2"
     }
 }
 
