@@ -5,6 +5,8 @@ pub mod config;
 pub mod foreign;
 pub mod hub;
 mod names;
+mod numbers;
+mod pickle;
 pub mod sentence;
 pub mod weights;
 
