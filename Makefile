@@ -64,7 +64,7 @@ bounded:
 
 # Every fuzz target for a while (cargo install cargo-fuzz; needs a nightly toolchain).
 FUZZ_SECONDS ?= 1200
-FUZZ_TARGETS = readers config tokenizer safetensors index journal manifest
+FUZZ_TARGETS = readers config tokenizer safetensors pickle index journal manifest
 fuzz:
 	for target in $(FUZZ_TARGETS); do \
 		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -print_final_stats=1 || exit 1; \

@@ -20,6 +20,7 @@ use layerwise::verify::contents::Contents;
 use sha2::{Digest, Sha256};
 
 const CONFIG: &[u8] = include_bytes!("../tests/golden/width1/config.json");
+const SMALL_CONFIG: &[u8] = include_bytes!("../tests/pickles/config.json");
 const VOCABULARY: &[u8] = include_bytes!("../tests/golden/width1/vocab.txt");
 const FORMATS: [InputFormat; 6] = [
     InputFormat::Text,
@@ -94,15 +95,28 @@ pub(crate) fn tokenizer(data: &[u8]) {
 /// `model.safetensors`, every tensor of it read.
 pub(crate) fn safetensors(data: &[u8]) {
     let directory = directory(&[("model.safetensors", data)]);
-    let load = || -> Result<()> {
-        let weights = Weights::from_safetensors(&[directory.path().join("model.safetensors")])?;
-        let config = Config::parse(CONFIG, Path::new("config.json"))?;
-        let (deepest, pooler) = (config.num_hidden_layers, encoder::has_pooler(&weights));
-        encoder::check(&weights, &config, deepest, pooler)?;
-        let settings = Settings { deepest, pooler, compute: Compute::F32, ops: Ops::Kernels };
-        Encoder::load(&weights, &config, settings).map(drop)
-    };
-    let _ = load();
+    let _ = Weights::from_safetensors(&[directory.path().join("model.safetensors")])
+        .and_then(|weights| load(&weights, CONFIG));
+}
+
+/// `pytorch_model.bin`, every tensor of it read: as it is, and as what follows the head of the format before PyTorch 1.6,
+/// which no checksum guards.
+pub(crate) fn pickle(data: &[u8]) {
+    const HEAD: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}.";
+    for data in [data, &[HEAD, data].concat()] {
+        let directory = directory(&[("pytorch_model.bin", data)]);
+        let _ = Weights::from_pickle(&directory.path().join("pytorch_model.bin"))
+            .and_then(|weights| load(&weights, SMALL_CONFIG));
+    }
+}
+
+/// Reads every tensor that a configuration asks for.
+fn load(weights: &Weights, config: &[u8]) -> Result<()> {
+    let config = Config::parse(config, Path::new("config.json"))?;
+    let (deepest, pooler) = (config.num_hidden_layers, encoder::has_pooler(weights));
+    encoder::check(weights, &config, deepest, pooler)?;
+    let settings = Settings { deepest, pooler, compute: Compute::F32, ops: Ops::Kernels };
+    Encoder::load(weights, &config, settings).map(drop)
 }
 
 /// `model.safetensors.index.json`, whose files may not lie elsewhere.

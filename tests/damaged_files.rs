@@ -104,6 +104,18 @@ proptest! {
     }
 
     #[test]
+    fn pickles_of_all_forms(
+        file in proptest::sample::select(&["strided", "nested", "deflated", "before_1_6_strided", "before_1_6_nested"][..]),
+        damages in proptest::collection::vec(damage(), 1..4),
+        within in prop_oneof![Just(200usize), Just(5000), Just(1 << 20)],
+    ) {
+        let bytes = damaged(golden(&format!("../pickles/{file}.bin")), &damages, within);
+        if let Err(error) = load("pytorch_model.bin", &bytes, "../pickles") {
+            prop_assert!(error.to_string().contains("pytorch_model.bin"), "{error}");
+        }
+    }
+
+    #[test]
     fn tokenizers(
         (file, model) in proptest::sample::select(&[("tokenizer.json", "width32"), ("vocab.txt", "width1"), ("tokenizer_config.json", "width3"), ("config.json", "width16")][..]),
         damages in proptest::collection::vec(damage(), 1..4),
@@ -122,4 +134,5 @@ fn undamaged_they_load() {
     tokenize("vocab.txt", &golden("width1/vocab.txt"), "width1").unwrap();
     load("model.safetensors", &golden("width1/model.safetensors"), "width1").unwrap();
     load("pytorch_model.bin", &golden("width3/pytorch_model.bin"), "width3").unwrap();
+    load("pytorch_model.bin", &golden("../pickles/before_1_6_nested.bin"), "../pickles").unwrap();
 }

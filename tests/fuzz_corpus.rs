@@ -40,6 +40,11 @@ fn safetensors() {
 }
 
 #[test]
+fn pickle() {
+    replay("pickle", targets::pickle);
+}
+
+#[test]
 fn index() {
     replay("index", targets::index);
 }

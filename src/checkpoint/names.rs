@@ -1,7 +1,7 @@
 //! Parameter names as data: where a checkpoint keeps what BERT calls `embeddings.word_embeddings.weight`.
 //!
 //! Checkpoints differ in a prefix (`bert.` beside a task head, none for a bare encoder, `0.auto_model.` from
-//! sentence-transformers) and, when they are old, in the names of LayerNorm's parameters. Both are read off the
+//! sentence-transformers, `module.` and `_orig_mod.` from wrappers, the keys that a checkpoint is nested under) and, when they are old, in the names of LayerNorm's parameters. Both are read off the
 //! list of names before any tensor is touched, so that a missing tensor is reported as missing.
 
 use std::collections::BTreeMap;
@@ -93,6 +93,16 @@ mod tests {
         assert_eq!(canonical["embeddings.LayerNorm.weight"], names[1]);
         assert_eq!(canonical["embeddings.LayerNorm.bias"], names[2]);
         assert!(!canonical.contains_key("cls.predictions.bias"), "a task head is not the encoder's");
+    }
+
+    #[test]
+    fn prefixes_of_wrappers_are_prefixes() {
+        for prefix in ["module.bert.", "_orig_mod.", "_orig_mod.module.bert.", "state_dict.model.module.bert."] {
+            let names = [ANCHOR, "embeddings.LayerNorm.weight"].map(|name| format!("{prefix}{name}"));
+            let canonical = canonical_names(names.iter().map(String::as_str)).unwrap();
+            assert_eq!(canonical[ANCHOR], names[0]);
+            assert_eq!(canonical["embeddings.LayerNorm.weight"], names[1]);
+        }
     }
 
     #[test]

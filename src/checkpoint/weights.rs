@@ -1,4 +1,4 @@
-//! Tensors out of a checkpoint: safetensors in one file or several, PyTorch's zip pickles, or bytes in the binary.
+//! Tensors out of a checkpoint: safetensors in one file or several, what `torch.save` wrote, or bytes in the binary.
 //!
 //! Tensors are read with plain reads, not mapped: a file that shrinks while it is read is an error instead of a
 //! signal, and pages of the file do not count as ours. Every tensor is widened to float32 and checked to
@@ -10,14 +10,12 @@ use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use candle_core::DType;
-use candle_core::pickle::PthTensors;
-use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
-use super::foreign::without_panic;
 use super::names::canonical_names;
+use super::numbers::{first_not_finite, supported, unsupported_type, widen};
+use super::pickle::{self, Problem, Tensors};
 use crate::error::{Error, Result};
 use crate::positional::read_exact_at;
 
@@ -35,7 +33,7 @@ pub struct Weights {
 enum Shard {
     File { path: PathBuf, file: File, data_start: u64, metadata: Metadata },
     Embedded { path: PathBuf, data: &'static [u8], metadata: Metadata },
-    Pickle { path: PathBuf, file_size: u64, tensors: PthTensors },
+    Pickle { path: PathBuf, file: File, tensors: Tensors },
 }
 
 impl Weights {
@@ -48,10 +46,11 @@ impl Weights {
         Self::new(paths.iter().map(|path| Shard::open_safetensors(path)).collect::<Result<_>>()?)
     }
 
-    /// Opens a `pytorch_model.bin` in the zip format of PyTorch 1.6 and later. No code in it is executed.
+    /// Opens a `pytorch_model.bin`: what `torch.save` wrote, in the zip format of PyTorch 1.6 and later or in the one
+    /// before. No code in it is executed.
     ///
     /// # Errors
-    /// As [`Weights::from_safetensors`]; the older format is refused with the way to convert it.
+    /// As [`Weights::from_safetensors`], and [`Error::Model`] when it holds no tensors by name.
     pub fn from_pickle(path: &Path) -> Result<Self> {
         Self::new(vec![Shard::open_pickle(path)?])
     }
@@ -110,7 +109,7 @@ impl Weights {
     pub fn stored_dtype(&self) -> String {
         self.entries
             .get("embeddings.word_embeddings.weight")
-            .and_then(|(shard, name)| self.shards[*shard].shape_and_type(name))
+            .and_then(|(shard, name)| self.shards[*shard].shape_and_type(name).ok())
             .map_or_else(|| "unknown".to_owned(), |(_, dtype)| dtype)
     }
 
@@ -127,8 +126,9 @@ impl Weights {
     /// # Errors
     /// [`Error::Tensor`] when it is missing, not of `shape`, of a type that float32 cannot hold, or not finite.
     pub fn tensor(&self, canonical: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let reader = self.open(canonical, shape)?;
         let mut values = Vec::with_capacity(shape.iter().product());
-        self.open(canonical, shape)?.rows(0..shape[0], &mut values)?;
+        reader.rows(0..shape[0], &mut values)?;
         Ok(values)
     }
 
@@ -152,11 +152,11 @@ impl Weights {
         };
         let shard = &self.shards[*shard];
         match shard.shape_and_type(name) {
-            Some((found, _)) if found == shape => Ok((shard, name)),
-            Some((found, _)) => {
+            Ok((found, _)) if found == shape => Ok((shard, name)),
+            Ok((found, _)) => {
                 Err(shard.problem(name, format!("has shape {found:?}, but config.json asks for {shape:?}")))
             }
-            None => Err(shard.problem(name, "is not where the file's header says".to_owned())),
+            Err(problem) => Err(shard.problem(name, problem)),
         }
     }
 }
@@ -172,8 +172,8 @@ pub struct TensorReader<'a> {
 
 /// Where a tensor's numbers are.
 enum Source<'a> {
-    /// In a file, from `start` on.
-    File { file: &'a File, start: u64, dtype: Dtype },
+    /// In a file, from `start` on, where rows begin `stride` bytes after one another, or each where the last one ends.
+    File { file: &'a File, start: u64, stride: Option<u64>, dtype: Dtype },
     /// In memory, as they are stored.
     Bytes { bytes: &'a [u8], dtype: Dtype },
     /// In memory, widened.
@@ -196,21 +196,15 @@ impl TensorReader<'_> {
                 let bytes = bytes.get(numbers.start * size..numbers.end * size).ok_or(ABSENT.to_owned());
                 bytes.and_then(|bytes| widen(*dtype, bytes, out))
             }
-            Source::File { file, start, dtype } => {
-                let size = dtype.bitsize() / 8;
-                let mut bytes = [0; READ_AT_ONCE];
-                let (mut at, end) = (start + (numbers.start * size) as u64, start + (numbers.end * size) as u64);
-                loop {
-                    let count = ((end - at) as usize).min(READ_AT_ONCE);
-                    if count == 0 {
-                        break Ok(());
-                    }
-                    let read = read_exact_at(file, &mut bytes[..count], at)
-                        .map_err(|error| format!("cannot be read: {error}; did the file change while it was in use?"));
-                    if let Err(problem) = read.and_then(|()| widen(*dtype, &bytes[..count], out)) {
-                        break Err(problem);
-                    }
-                    at += count as u64;
+            Source::File { file, start, stride, dtype } => {
+                let row = (self.row * dtype.bitsize() / 8) as u64;
+                let stride = stride.unwrap_or(row);
+                let start_of = |index: usize| start + index as u64 * stride;
+                if stride == row {
+                    widen_from(file, start_of(rows.start)..start_of(rows.end), *dtype, out)
+                } else {
+                    let mut rows = rows.map(start_of);
+                    rows.try_for_each(|start| widen_from(file, start..start + row, *dtype, out))
                 }
             }
         }
@@ -226,16 +220,22 @@ impl TensorReader<'_> {
     }
 }
 
+/// Appends the numbers that a stretch of a file holds.
+fn widen_from(file: &File, stretch: Range<u64>, dtype: Dtype, out: &mut Vec<f32>) -> std::result::Result<(), String> {
+    let mut bytes = [0; READ_AT_ONCE];
+    let mut at = stretch.start;
+    while at < stretch.end {
+        let count = usize::try_from(stretch.end - at).unwrap_or(usize::MAX).min(READ_AT_ONCE);
+        read_exact_at(file, &mut bytes[..count], at)
+            .map_err(|error| format!("cannot be read: {error}; did the file change while it was in use?"))?;
+        widen(dtype, &bytes[..count], out)?;
+        at += count as u64;
+    }
+    Ok(())
+}
+
 /// Bytes of a file read at once: small enough to stay in the first-level cache until they are widened.
 const READ_AT_ONCE: usize = 1 << 14;
-
-/// Where the first number is that is infinite or not a number.
-fn first_not_finite(values: &[f32]) -> Option<usize> {
-    // No early exit inside a chunk: so it is done in vectors.
-    let finite = |chunk: &[f32]| chunk.iter().fold(true, |finite, value| finite & value.is_finite());
-    let chunk = values.chunks(1024).position(|chunk| !finite(chunk))? * 1024;
-    values[chunk..].iter().position(|value| !value.is_finite()).map(|index| chunk + index)
-}
 
 /// What is wrong when a header and what it describes do not go together.
 const ABSENT: &str = "is not where the file's header says";
@@ -249,24 +249,17 @@ impl Shard {
     }
 
     fn open_pickle(path: &Path) -> Result<Self> {
-        let mut file = open_weights(path)?;
-        let mut magic = [0; 4];
-        let read = file.read(&mut magic).map_err(Error::io("read", path))?;
-        if &magic != b"PK\x03\x04" {
-            let problem = if magic[..read].starts_with(&[0x80]) {
-                "is a pickle in the format of PyTorch before 1.6, which cannot be read without running code; convert it once with Python: \
-                 `import torch; from safetensors.torch import save_file; \
-                 save_file({k: v.clone().contiguous() for k, v in torch.load('pytorch_model.bin', weights_only=True).items()}, 'model.safetensors')`"
-            } else {
-                "is not a PyTorch checkpoint (a zip file); download it again or use the model's model.safetensors"
-            };
-            return Err(Error::model(path, problem));
+        let file = open_weights(path)?;
+        let size = file.metadata().map_err(Error::io("read", path))?.len();
+        match pickle::read(&file, size) {
+            Ok(tensors) => Ok(Shard::Pickle { path: path.to_owned(), file, tensors }),
+            Err(Problem::Refused(problem)) => Err(Error::model(path, problem)),
+            Err(Problem::Damaged(problem)) => Err(Error::model(
+                path,
+                format!("is a damaged or incomplete PyTorch checkpoint: {problem}; download it again"),
+            )),
+            Err(Problem::Io(error)) => Err(Error::io("read", path)(error)),
         }
-        let file_size = file.metadata().map_err(Error::io("read", path))?.len();
-        let tensors = without_panic(|| PthTensors::new(path, None)).map_err(|problem| {
-            Error::model(path, format!("is a damaged or incomplete PyTorch checkpoint: {problem}; download it again"))
-        })?;
-        Ok(Shard::Pickle { path: path.to_owned(), file_size, tensors })
     }
 
     fn path(&self) -> &Path {
@@ -282,19 +275,21 @@ impl Shard {
     fn names(&self) -> Vec<String> {
         match self {
             Shard::File { metadata, .. } | Shard::Embedded { metadata, .. } => metadata.offset_keys(),
-            Shard::Pickle { tensors, .. } => tensors.tensor_infos().keys().cloned().collect(),
+            Shard::Pickle { tensors, .. } => tensors.keys().cloned().collect(),
         }
     }
 
-    fn shape_and_type(&self, name: &str) -> Option<(Vec<usize>, String)> {
+    /// A tensor's shape and the name of its type, or what is wrong with it.
+    fn shape_and_type(&self, name: &str) -> std::result::Result<(Vec<usize>, String), String> {
         match self {
             Shard::File { metadata, .. } | Shard::Embedded { metadata, .. } => {
-                metadata.info(name).map(|info| (info.shape.clone(), info.dtype.to_string().to_lowercase()))
+                let info = metadata.info(name).ok_or(ABSENT)?;
+                Ok((info.shape.clone(), info.dtype.to_string().to_lowercase()))
             }
-            Shard::Pickle { tensors, .. } => tensors
-                .tensor_infos()
-                .get(name)
-                .map(|info| (info.layout.dims().to_vec(), info.dtype.as_str().to_owned())),
+            Shard::Pickle { tensors, .. } => {
+                let tensor = found(tensors, name)?;
+                Ok((tensor.shape().to_vec(), tensor.element().name.to_owned()))
+            }
         }
     }
 
@@ -304,35 +299,32 @@ impl Shard {
             Shard::File { file, data_start, metadata, .. } => {
                 let info = metadata.info(name).ok_or(ABSENT)?;
                 let dtype = supported(info.dtype)?;
-                Ok(Source::File { file, start: data_start + info.data_offsets.0 as u64, dtype })
+                Ok(Source::File { file, start: data_start + info.data_offsets.0 as u64, stride: None, dtype })
             }
             Shard::Embedded { data, metadata, .. } => {
                 let info = metadata.info(name).ok_or(ABSENT)?;
                 let (start, end) = info.data_offsets;
                 Ok(Source::Bytes { bytes: data.get(start..end).ok_or(ABSENT)?, dtype: supported(info.dtype)? })
             }
-            Shard::Pickle { tensors, file_size, .. } => {
-                let info = tensors.tensor_infos().get(name).ok_or(ABSENT)?;
-                // The shape comes from the pickle: bound the allocation by what the file can hold.
-                let bytes = info
-                    .layout
-                    .dims()
-                    .iter()
-                    .try_fold(info.dtype.size_in_bytes() as u64, |size, &dim| size.checked_mul(dim as u64));
-                if bytes.is_none_or(|bytes| bytes > *file_size) {
-                    return Err(format!("of shape {:?} is larger than the file", info.layout.dims()));
+            Shard::Pickle { tensors, file, .. } => {
+                let tensor = found(tensors, name)?;
+                let dtype = tensor.element().dtype.ok_or_else(|| unsupported_type(tensor.element().name))?;
+                if let Some((start, stride)) = tensor.rows_in_file() {
+                    return Ok(Source::File { file, start, stride: Some(stride), dtype });
                 }
-                if !matches!(info.dtype, DType::F32 | DType::F16 | DType::BF16) {
-                    return Err(unsupported_type(info.dtype.as_str()));
+                let (bytes, mut values) = (tensor.read_span(file)?, Vec::new());
+                for run in tensor.runs() {
+                    widen(dtype, bytes.get(run).ok_or(ABSENT)?, &mut values)?;
                 }
-                let tensor = without_panic(|| {
-                    let tensor = tensors.get(name)?.ok_or_else(|| candle_core::Error::Msg(ABSENT.to_owned()))?;
-                    tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()
-                });
-                tensor.map(Source::Values).map_err(|problem| format!("cannot be read: {problem}"))
+                Ok(Source::Values(values))
             }
         }
     }
+}
+
+/// A tensor of a pickle, or what is wrong with it.
+fn found<'a>(tensors: &'a Tensors, name: &str) -> std::result::Result<&'a pickle::Tensor, String> {
+    tensors.get(name).ok_or(ABSENT)?.as_ref().map_err(Clone::clone)
 }
 
 /// Opens a weights file and refuses what is only a pointer to one.
@@ -376,31 +368,4 @@ fn read_header(reader: &mut impl Read, file_size: u64, path: &Path) -> Result<(M
         ));
     }
     Ok((metadata, 8 + length))
-}
-
-/// Appends stored numbers as float32.
-fn widen(dtype: Dtype, bytes: &[u8], out: &mut Vec<f32>) -> std::result::Result<(), String> {
-    let halves = || bytes.as_chunks::<2>().0.iter();
-    match dtype {
-        Dtype::F32 => out.extend(bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b))),
-        Dtype::F16 => out.extend(halves().map(|&b| f16::from_le_bytes(b).to_f32())),
-        Dtype::BF16 => out.extend(halves().map(|&b| bf16::from_le_bytes(b).to_f32())),
-        other => return Err(unsupported_type(&other.to_string())),
-    }
-    Ok(())
-}
-
-/// Refuses a type whose numbers float32 cannot hold.
-fn supported(dtype: Dtype) -> std::result::Result<Dtype, String> {
-    match dtype {
-        Dtype::F32 | Dtype::F16 | Dtype::BF16 => Ok(dtype),
-        other => Err(unsupported_type(&other.to_string())),
-    }
-}
-
-fn unsupported_type(dtype: &str) -> String {
-    format!(
-        "has type {}; expected float32, float16 or bfloat16, so convert the checkpoint to one of them",
-        dtype.to_lowercase()
-    )
 }

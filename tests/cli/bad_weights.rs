@@ -81,13 +81,26 @@ fn a_git_lfs_pointer() {
 
 #[test]
 fn a_pickle_of_the_time_before_zip_files() {
-    // The magic number that torch.save wrote first, in a pickle of its own.
+    // The magic number, protocol and system that torch.save wrote first, each in a pickle of its own, and then no more.
     let legacy = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}q\x00.".repeat(5);
     fails(
         "width3",
         |model| model.put("pytorch_model.bin", &legacy),
-        &["pytorch_model.bin", "before 1.6", "convert it", "save_file", "torch.load"],
+        &["pytorch_model.bin", "damaged or incomplete", "download it again"],
     );
+}
+
+#[test]
+fn pickles_of_something_else() {
+    let pickle = |file: &str| {
+        let content = std::fs::read(crate::models::golden("../pickles").join(file)).expect("a pickle");
+        move |model: Model| model.put("pytorch_model.bin", content)
+    };
+    fails("width3", pickle("whole_object.bin"), &["one object, `torch.nn.modules.linear.Linear`", "state_dict()"]);
+    fails("width3", pickle("numbers_by_name.bin"), &["the keys `epoch`, `net`", "state_dict()"]);
+    fails("width3", pickle("big_endian.bin"), &["byte order `big`", "torch.load"]);
+    // A BERT, but another one.
+    fails("width3", pickle("before_1_6.bin"), &["word_embeddings", "has shape [9, 6]"]);
 }
 
 #[test]

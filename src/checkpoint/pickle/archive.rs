@@ -1,0 +1,122 @@
+//! The zip file of PyTorch 1.6 and later: `NAME/data.pkl`, and `NAME/data/KEY` for each storage.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+
+use flate2::CrcReader;
+use zip::{CompressionMethod, ZipArchive};
+
+use super::machine::Pickle;
+use super::storage::{At, Region, inflate};
+use super::{Problem, Tensors, most_unfolded, state_dict};
+use crate::checkpoint::foreign::without_panic;
+
+const PICKLE: &str = "data.pkl";
+
+/// Finds the tensors of a zip file.
+pub(super) fn read(file: &File, size: u64) -> Result<Tensors, Problem> {
+    let mut archive = Archive::open(file, size)?;
+    archive.refuse_big_endian()?;
+    let pickle = archive.pickle()?;
+    state_dict::tensors(&pickle, size, |storage| {
+        let entry = archive.find(&format!("data/{}", storage.key));
+        let entry = entry.map_err(|problem| format!("cannot be read: {problem}"))?;
+        let region = entry.ok_or_else(|| storage.missing())?.region;
+        match storage.element.and_then(|element| storage.numbers.checked_mul(element.size as u64)) {
+            Some(expected) if expected != region.size => Err(format!(
+                "has a storage of {} bytes; expected {expected}; the file is damaged, so download it again",
+                region.size
+            )),
+            _ => Ok(region),
+        }
+    })
+}
+
+struct Archive<'a> {
+    file: &'a File,
+    size: u64,
+    zip: ZipArchive<BufReader<&'a File>>,
+    /// What names begin with: `pytorch_model/`.
+    folder: String,
+}
+
+/// A file in the zip file.
+struct Entry {
+    region: Region,
+    /// 0 where PyTorch was told not to compute it.
+    checksum: u32,
+}
+
+impl<'a> Archive<'a> {
+    fn open(file: &'a File, size: u64) -> Result<Self, Problem> {
+        let zip = without_panic(|| ZipArchive::new(BufReader::new(file))).map_err(Problem::Damaged)?;
+        // The folder has the name that the file had when it was saved.
+        let folder = zip
+            .file_names_raw()
+            .filter_map(|name| std::str::from_utf8(name).ok()?.strip_suffix(PICKLE))
+            .filter(|folder| folder.is_empty() || folder.ends_with('/'))
+            .min_by_key(|folder| folder.len())
+            .map(str::to_owned);
+        match folder {
+            Some(folder) => Ok(Self { file, size, zip, folder }),
+            None => Err(Problem::Refused(format!(
+                "is not a PyTorch checkpoint but another zip file, without {PICKLE}; download it again or use the model's model.safetensors"
+            ))),
+        }
+    }
+
+    fn refuse_big_endian(&mut self) -> Result<(), Problem> {
+        let Some(entry) = self.find("byteorder").map_err(Problem::Damaged)? else { return Ok(()) };
+        let mut order = String::new();
+        self.open_entry(&entry).take(16).read_to_string(&mut order)?;
+        if order == "little" {
+            return Ok(());
+        }
+        Err(Problem::Refused(format!(
+            "has the byte order `{order}`; expected `little`; convert it once with Python: \
+             `import torch; torch.save(torch.load('pytorch_model.bin', map_location='cpu', weights_only=True), 'pytorch_model.bin')`"
+        )))
+    }
+
+    fn pickle(&mut self) -> Result<Pickle, Problem> {
+        let entry = self.find(PICKLE).map_err(Problem::Damaged)?;
+        let entry = entry.ok_or_else(|| Problem::Damaged(format!("its {PICKLE} is missing")))?;
+        let mut content = BufReader::new(CrcReader::new(self.open_entry(&entry)));
+        let pickle = Pickle::read(&mut content)?;
+        io::copy(&mut content, &mut io::sink())?;
+        if entry.checksum != 0 && content.get_ref().crc().sum() != entry.checksum {
+            return Err(Problem::Damaged(format!("its {PICKLE} does not have its checksum")));
+        }
+        Ok(pickle)
+    }
+
+    /// Where a file of the checkpoint is, if there is one of the name.
+    fn find(&mut self, name: &str) -> Result<Option<Entry>, String> {
+        let Some(index) = self.zip.index_for_name(&format!("{}{name}", self.folder)) else { return Ok(None) };
+        let entry = self.zip.by_index_raw(index).map_err(|error| format!("`{name}`: {error}"))?;
+        let (packed, size, checksum) = (entry.compressed_size(), entry.size(), entry.crc32());
+        let deflated = match entry.compression() {
+            _ if entry.encrypted() => return Err(format!("`{name}` is encrypted; save it without a password")),
+            CompressionMethod::STORE => None,
+            CompressionMethod::DEFLATE => Some(packed),
+            method => return Err(format!("`{name}` is compressed by {method}; expected none, or deflate")),
+        };
+        let start = entry.data_start().unwrap_or(u64::MAX);
+        let outside = start.checked_add(packed).is_none_or(|end| end > self.size);
+        if outside || deflated.is_none() && packed != size {
+            return Err(format!("`{name}` cannot have {size} bytes"));
+        }
+        if size > most_unfolded(self.size) {
+            return Err(format!("`{name}` is deflated from {size} bytes, more than weights can be"));
+        }
+        Ok(Some(Entry { region: Region { start, size, deflated }, checksum }))
+    }
+
+    fn open_entry(&self, entry: &Entry) -> Box<dyn BufRead + 'a> {
+        let Region { start, size, deflated } = entry.region;
+        match deflated {
+            None => Box::new(BufReader::new(At { file: self.file, at: start, end: start + size })),
+            Some(length) => Box::new(BufReader::new(inflate(self.file, start, length).take(size))),
+        }
+    }
+}
