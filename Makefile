@@ -6,7 +6,7 @@ VENV := .venv
 # vocabularies out; `probes`, `model-card`, `bench-peers` and `profile` need them.
 DATA ?= $(wildcard ../shared/data)
 
-.PHONY: all lint test venv parity device probes bits kills bounded fuzz bench bench-kernels bench-peers profile goldens model model-card
+.PHONY: all lint test venv parity published device probes bits kills bounded fuzz bench bench-kernels bench-peers profile goldens model model-card
 
 all: lint test
 
@@ -31,6 +31,20 @@ parity: venv
 	cargo build --locked --release
 	$(VENV)/bin/python tests/real/parity.py --layerwise target/release/layerwise $(if $(DATA),--data $(DATA))
 	$(VENV)/bin/python tests/real/bfloat16.py --layerwise target/release/layerwise $(if $(DATA),--data $(DATA))
+
+# Generated model folders against transformers 4 and 5 and sentence-transformers: tokens, types, offsets, sentence vectors.
+PUBLISHED ?= target/published
+published: $(VENV)/published-installed
+	cargo build --locked --release
+	test -d $(PUBLISHED) || $(VENV)/bin/python tests/real/published/folders.py $(PUBLISHED) --count 300 --seed 0
+	$(VENV)/bin/python tests/real/published/compare.py $(PUBLISHED) --layerwise target/release/layerwise \
+		--python4 $(VENV)-4/bin/python --python5 $(VENV)/bin/python
+
+$(VENV)/published-installed: $(VENV)/installed tests/real/published/requirements-4.txt tests/real/published/requirements-5.txt
+	$(VENV)/bin/python -m pip install --quiet --requirement tests/real/published/requirements-5.txt
+	$(PYTHON) -m venv $(VENV)-4
+	$(VENV)-4/bin/python -m pip install --quiet --requirement tests/real/published/requirements-4.txt
+	touch $@
 
 # A GPU against the CPU's kernels.
 DEVICE ?= cuda

@@ -173,6 +173,14 @@ impl Checkpoint {
         self.read_root(&self.of_encoder(name))
     }
 
+    /// Whether the encoder or its tokenizer has a file.
+    pub fn has(&self, name: &str) -> bool {
+        match &self.source {
+            Source::Bundled => bundled::file(name).is_some(),
+            Source::Directory(_) => self.path_of(name).is_file(),
+        }
+    }
+
     fn read_root(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>> {
         match &self.source {
             Source::Bundled => Ok(bundled::file(name).map(Cow::Borrowed)),

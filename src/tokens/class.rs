@@ -90,12 +90,13 @@ const fn like_bert(name: &'static str) -> Class {
 }
 
 /// The class of a model that names none.
-pub(super) const BERT: &Class = &CLASSES[0];
+pub(super) static BERT: &Class = &CLASSES[0];
 
 /// The same in transformers 5, which also takes it for classes that it does not know: without token types.
-pub(super) const TOKENIZERS_BACKEND: &Class = &CLASSES[CLASSES.len() - 1];
+pub(super) static TOKENIZERS_BACKEND: &Class = &CLASSES[CLASSES.len() - 1];
 
-const CLASSES: &[Class] = &[
+/// All of them; a class is one place in memory, so that it can be told from others by that.
+static CLASSES: &[Class] = &[
     like_bert("BertTokenizer"),
     like_bert("ConvBertTokenizer"),
     like_bert("DPRContextEncoderTokenizer"),
@@ -178,7 +179,7 @@ mod tests {
     fn classes_are_found_with_and_without_fast() {
         assert!(matches!(find("BertTokenizer"), Known::Yes(class) if std::ptr::eq(class, BERT)));
         assert!(matches!(find("DistilBertTokenizerFast"), Known::Yes(class) if !class.token_type_ids));
-        assert!(matches!(find("PreTrainedTokenizerFast"), Known::Yes(class) if std::ptr::eq(class, PLAIN)));
+        assert!(matches!(find("PreTrainedTokenizerFast"), Known::Yes(class) if class.name == "PreTrainedTokenizer"));
         assert!(matches!(find("TokenizersBackend"), Known::Yes(class) if std::ptr::eq(class, TOKENIZERS_BACKEND)));
         assert!(matches!(find("BertJapaneseTokenizer"), Known::ByName));
         assert!(matches!(find("RobertaTokenizerFast"), Known::ByName));

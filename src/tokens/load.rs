@@ -55,10 +55,10 @@ pub(super) fn load(checkpoint: &Checkpoint, arguments: &TokenizerArguments) -> R
     };
     let refuse = |Problem { file, key, problem }| Error::Config { path: checkpoint.path_of(file), key, problem };
     let mut notes = Vec::new();
-    let class = choose_class(checkpoint, &files, &mut notes)?;
+    let mut class = choose_class(checkpoint, &files, &mut notes)?;
     refuse_what_is_not_done(&files).map_err(refuse)?;
 
-    let from_json = read_json(checkpoint)?;
+    let mut from_json = read_json(checkpoint)?;
     let mut truncation = TruncationDirection::Right;
     let mut rules = if std::ptr::eq(class, TOKENIZERS_BACKEND) { Rules::Five } else { Rules::Four };
     if let Some(tokenizer) = &from_json {
@@ -69,6 +69,15 @@ pub(super) fn load(checkpoint: &Checkpoint, arguments: &TokenizerArguments) -> R
             rules = Rules::Five; // version 4 asks the normalizer for its flags, whether there is one or not
         }
     }
+    // In version 4 a path in the settings goes before the file that is there: null is no file, and the path of another
+    // machine is an error.
+    match files.setting(if from_json.is_some() { "tokenizer_file" } else { "vocab_file" }) {
+        None => {}
+        Some(Value::Null) if from_json.is_some() && class.separators.is_some() && checkpoint.has(VOCABULARY) => {
+            from_json = None;
+        }
+        Some(_) => rules = Rules::Five,
+    }
     let settings = match Settings::merge(&files, class, rules) {
         Err(_) if rules == Rules::Four => {
             rules = Rules::Five;
@@ -78,8 +87,12 @@ pub(super) fn load(checkpoint: &Checkpoint, arguments: &TokenizerArguments) -> R
     };
     let settings = settings.map_err(refuse)?;
 
+    // Version 5 knows PreTrainedTokenizerFast by another name, and gives it no token types.
+    if rules == Rules::Five && class.special_tokens.is_empty() {
+        class = TOKENIZERS_BACKEND;
+    }
     // Version 5 makes the tokenizer of a class anew, out of the vocabulary alone.
-    let is_rebuilt = rules == Rules::Five && class.special_tokens.len() > 0;
+    let is_rebuilt = rules == Rules::Five && !class.special_tokens.is_empty();
     let damaged = |error: tokenizers::Error| Error::model(checkpoint.path_of(JSON), format!("is damaged: {error}"));
     let tokenizer = match from_json {
         Some(mut tokenizer) if !is_rebuilt => {

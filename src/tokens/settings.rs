@@ -48,6 +48,13 @@ pub(super) struct Files {
     pub(super) padding_of_json: Option<String>,
 }
 
+impl Files {
+    /// A setting as the files have it, not merged.
+    pub(super) fn setting(&self, key: &str) -> Option<&Value> {
+        self.arguments.get(key).or_else(|| self.config.get(key))
+    }
+}
+
 /// A setting that a class of transformers would not take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
@@ -80,6 +87,8 @@ pub(super) struct Settings {
     values: Map<String, Value>,
     /// Keys whose value `special_tokens_map.json` has given.
     from_map: Vec<String>,
+    /// Special tokens of the model's own by name (`extra_special_tokens`).
+    own: Map<String, Value>,
     /// The special tokens by attribute.
     named: Vec<(String, Declared)>,
     /// Tokens to be added, in order.
@@ -97,10 +106,23 @@ impl Settings {
         let mut values = files.config.clone();
         values.remove("tokenizer_class");
         values.extend(files.arguments.clone());
-        let mut settings =
-            Self { values, from_map: Vec::new(), named: Vec::new(), tokens: Vec::new(), promised_ids: Vec::new() };
-        if rules == Rules::Five && !is_filled(settings.values.get(EXTRA)) {
-            settings.rename_additional();
+        let mut settings = Self {
+            values,
+            from_map: Vec::new(),
+            own: Map::new(),
+            named: Vec::new(),
+            tokens: Vec::new(),
+            promised_ids: Vec::new(),
+        };
+        if rules == Rules::Five {
+            if !is_filled(settings.values.get(EXTRA)) {
+                settings.rename_additional();
+            }
+            // Tokens with names of their own stay, whatever special_tokens_map.json says.
+            if let Some(Value::Object(own)) = settings.values.get(EXTRA).cloned() {
+                settings.values.shift_remove(EXTRA);
+                settings.own = own;
+            }
         }
 
         let mut added: BTreeMap<u32, Flagged> = BTreeMap::new();
@@ -294,22 +316,24 @@ impl Settings {
                 }
             }
         }
+        let mut own = self.own.clone();
         match self.values.get(EXTRA) {
-            Some(Value::Object(tokens)) => {
-                for (name, token) in tokens.clone() {
-                    let token = Declared::read(&token).map_err(|problem| self.problem(EXTRA, problem))?;
-                    let Some(token) = token else {
-                        return Err(self.problem(EXTRA, format!("has null for `{name}`; expected a token")));
-                    };
-                    self.named.retain(|(attribute, _)| *attribute != name);
-                    self.named.push((name, token));
-                }
-                Ok(())
+            Some(Value::Object(tokens)) => own.extend(tokens.clone()),
+            Some(Value::Array(_) | Value::Null) if rules == Rules::Five => {}
+            None => {}
+            Some(other) => {
+                return Err(self.problem(EXTRA, format!("expected an object of tokens by name, found {other}")));
             }
-            Some(Value::Array(_) | Value::Null) if rules == Rules::Five => Ok(()),
-            None => Ok(()),
-            Some(other) => Err(self.problem(EXTRA, format!("expected an object of tokens by name, found {other}"))),
         }
+        for (name, token) in own {
+            let token = Declared::read(&token).map_err(|problem| self.problem(EXTRA, problem))?;
+            let Some(token) = token else {
+                return Err(self.problem(EXTRA, format!("has null for `{name}`; expected a token")));
+            };
+            self.named.retain(|(attribute, _)| *attribute != name);
+            self.named.push((name, token));
+        }
+        Ok(())
     }
 
     /// Which tokens are added to those of the vocabulary, and with which flags.
