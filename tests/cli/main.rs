@@ -34,6 +34,7 @@ mod help;
 mod info;
 mod messages;
 mod probe;
+mod published;
 mod shards;
 #[cfg(unix)]
 mod signals;
