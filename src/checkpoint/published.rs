@@ -114,6 +114,11 @@ pub const TABLE: &[Row] = &[
         "tokenizer_class",
         "BertJapaneseTokenizer and others that do more than tokenizer.json says; a class that transformers does not have is taken as TokenizersBackend",
     ),
+    refused(
+        TOKENIZER_CONFIG,
+        "chat_template",
+        "for `sentence` of a model without modules.json, of whose texts sentence-transformers makes messages; else no effect",
+    ),
     refused(TOKENIZER_CONFIG, "fast_tokenizer_files", "where it names another file than tokenizer.json"),
     refused(TOKENIZER_CONFIG, "from_slow fix_mistral_regex init_inputs", "true, or not empty"),
     no_effect(
@@ -123,7 +128,7 @@ pub const TABLE: &[Row] = &[
     ),
     no_effect(
         TOKENIZER_CONFIG,
-        "padding_side pad_token_type_id pad_to_multiple_of padding truncation max_length stride truncation_strategy clean_up_tokenization_spaces add_bos_token add_eos_token chat_template name_or_path special_tokens_map_file tokenizer_file vocab_file auto_map processor_class backend is_local local_files_only use_fast return_tensors errors model_type device_map torch_dtype verbose trust_remote_code",
+        "padding_side pad_token_type_id pad_to_multiple_of padding truncation max_length stride truncation_strategy clean_up_tokenization_spaces add_bos_token add_eos_token name_or_path special_tokens_map_file tokenizer_file vocab_file auto_map processor_class backend is_local local_files_only use_fast return_tensors errors model_type device_map torch_dtype verbose trust_remote_code",
         "",
     ),
     applied("special_tokens_map.json", "*", "over tokenizer_config.json, unless that has added_tokens_decoder"),

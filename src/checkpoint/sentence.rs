@@ -186,6 +186,7 @@ impl Checkpoint {
                     "is not in the cache, which may have been filled by another program; it says how this model makes a sentence embedding, and without --offline the hub is asked for it; or choose another --emit than `sentence`",
                 ));
             }
+            self.refuse_chat_templates()?;
             let (pooling, name) = if self.is_causal_lm()? {
                 (Pooling::Lasttoken, "the vector of the last token")
             } else {
@@ -266,6 +267,22 @@ impl Checkpoint {
     fn is_sentence_transformer(&self) -> Result<bool> {
         let config = self.read_root_json::<Map<String, Value>>(DEFAULTS)?.unwrap_or_default();
         Ok(config.get("model_type").is_none_or(|kind| kind == "SentenceTransformer"))
+    }
+
+    /// Texts become messages of a chat where a model without modules has a template for them.
+    fn refuse_chat_templates(&self) -> Result<()> {
+        const TEMPLATES: [&str; 2] = ["chat_template.jinja", "chat_template.json"];
+        let config = self.read_json::<Map<String, Value>>("tokenizer_config.json")?.unwrap_or_default();
+        let in_config = config.get("chat_template").filter(|value| !value.is_null()).map(|_| "tokenizer_config.json");
+        match in_config.or(TEMPLATES.into_iter().find(|name| self.has(name))) {
+            None => Ok(()),
+            Some(file) => Err(Error::Config {
+                path: self.path_of(file),
+                key: "chat_template".to_owned(),
+                problem: "sentence-transformers would make messages of a chat out of the texts of this model, which has no modules.json; remove the template, or choose another --emit than `sentence`"
+                    .to_owned(),
+            }),
+        }
     }
 
     /// Whether the weights were saved with a head that predicts the next token.

@@ -37,6 +37,8 @@ pub(super) struct Loaded {
     pub(super) model_max_length: Option<usize>,
     /// The token for what the vocabulary does not have.
     pub(super) unk_token: Option<String>,
+    /// The ids of the special tokens that the settings name.
+    pub(super) special_ids: Vec<u32>,
     /// What the user should know.
     pub(super) notes: Vec<String>,
 }
@@ -162,6 +164,7 @@ fn finish(
         token_type_ids: token_type_ids(settings, class)?,
         model_max_length: settings.model_max_length()?.map(|length| length as usize),
         unk_token: unk_token(&tokenizer, settings),
+        special_ids: settings.special.iter().filter_map(|token| tokenizer.token_to_id(token)).collect(),
         tokenizer,
         notes,
     })

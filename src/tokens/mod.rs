@@ -36,6 +36,8 @@ pub struct Tokenizer {
     model_max_length: Option<usize>,
     /// The token for what the vocabulary does not have, and its id if it is in the vocabulary itself.
     unk_token: Option<(String, Option<u32>)>,
+    /// The ids of the special tokens that the settings name (`all_special_ids`).
+    special_ids: Vec<u32>,
     /// What is put before each text.
     prompt: String,
     notes: Vec<String>,
@@ -101,6 +103,7 @@ impl Tokenizer {
             token_type_ids: loaded.token_type_ids,
             model_max_length: loaded.model_max_length,
             unk_token,
+            special_ids: loaded.special_ids,
             prompt: String::new(),
             notes: loaded.notes,
             truncates: true,
@@ -161,8 +164,7 @@ impl Tokenizer {
             return Ok(0);
         }
         let encoded = self.encode(0, &Text { text: String::new(), words: None }, None)?;
-        let special = self.inner.get_added_vocabulary();
-        let ends_special = encoded.strings.last().is_some_and(|token| special.is_special_token(token));
+        let ends_special = encoded.tokens.input_ids.last().is_some_and(|id| self.special_ids.contains(id));
         Ok(encoded.strings.len() - usize::from(ends_special))
     }
 
@@ -314,7 +316,7 @@ impl Tokenizer {
     fn failed(&self, row: u64, error: &tokenizers::Error) -> Error {
         let message = match &self.unk_token {
             Some((token, None)) => format!(
-                "a word is not in the vocabulary, and neither is `{token}`, which stands for such words (unk_token of tokenizer_config.json or special_tokens_map.json, else the class's); is this a BERT vocabulary?"
+                "a word is not in the vocabulary (vocab.txt or tokenizer.json), and neither is `{token}`, which stands for such words (unk_token of tokenizer_config.json or special_tokens_map.json, else the class's); is this a BERT vocabulary?"
             ),
             _ => error.to_string(),
         };

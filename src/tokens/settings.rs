@@ -91,6 +91,8 @@ pub(super) struct Settings {
     own: Map<String, Value>,
     /// The special tokens by attribute.
     named: Vec<(String, Declared)>,
+    /// The texts of all special tokens.
+    pub(super) special: Vec<String>,
     /// Tokens to be added, in order.
     pub(super) tokens: Vec<AddedToken>,
     /// Ids that `added_tokens_decoder` and `added_tokens.json` promise.
@@ -111,6 +113,7 @@ impl Settings {
             from_map: Vec::new(),
             own: Map::new(),
             named: Vec::new(),
+            special: Vec::new(),
             tokens: Vec::new(),
             promised_ids: Vec::new(),
         };
@@ -153,7 +156,10 @@ impl Settings {
         }
 
         settings.name(class, files, rules, &by_text)?;
-        settings.tokens = settings.tokens_to_add(added, &files.of_json, rules)?;
+        let list = settings.list_of(rules)?;
+        let named = settings.named.iter().map(|(_, token)| token);
+        settings.special = named.chain(&list).map(|token| token.content().to_owned()).collect();
+        settings.tokens = settings.tokens_to_add(added, &files.of_json, &list, rules);
         Ok(settings)
     }
 
@@ -336,26 +342,31 @@ impl Settings {
         Ok(())
     }
 
-    /// Which tokens are added to those of the vocabulary, and with which flags.
+    /// The special tokens without names.
+    fn list_of(&self, rules: Rules) -> Result<Vec<Declared>, Problem> {
+        match rules {
+            Rules::Four => self.list(ADDITIONAL),
+            Rules::Five if matches!(self.values.get(EXTRA), Some(Value::Array(_))) => self.list(EXTRA),
+            // The map of special tokens came after the renaming.
+            Rules::Five if !self.values.contains_key(EXTRA) => self.list(ADDITIONAL),
+            Rules::Five => Ok(Vec::new()),
+        }
+    }
+
+    /// Which tokens are added to those of the vocabulary, and with which flags; `list` are the special ones without names.
     fn tokens_to_add(
         &self,
         added: BTreeMap<u32, Flagged>,
         of_json: &BTreeMap<u32, AddedToken>,
+        list: &[Declared],
         rules: Rules,
-    ) -> Result<Vec<AddedToken>, Problem> {
-        let list = match rules {
-            Rules::Four => self.list(ADDITIONAL)?,
-            Rules::Five if matches!(self.values.get(EXTRA), Some(Value::Array(_))) => self.list(EXTRA)?,
-            // The map of special tokens came after the renaming.
-            Rules::Five if !self.values.contains_key(EXTRA) => self.list(ADDITIONAL)?,
-            Rules::Five => Vec::new(),
-        };
+    ) -> Vec<AddedToken> {
         let in_order = |(attribute, _): &&(String, Declared)| ATTRIBUTES.contains(&attribute.as_str());
         let standard = self.named.iter().filter(in_order).map(|(_, token)| token);
         let own = self.named.iter().filter(|named| !in_order(named)).map(|(_, token)| token);
         let special: Vec<&Declared> = match rules {
-            Rules::Four => standard.chain(&list).chain(own).collect(),
-            Rules::Five => standard.chain(own).chain(&list).collect(),
+            Rules::Four => standard.chain(list).chain(own).collect(),
+            Rules::Five => standard.chain(own).chain(list).collect(),
         };
         let is_named = |content: &str| self.named.iter().any(|(_, token)| token.content() == content);
         let is_special = |content: &str| {
@@ -385,7 +396,7 @@ impl Settings {
                 }
             }
         }
-        Ok(tokens)
+        tokens
     }
 
     fn declared(&self, key: &str) -> Result<Option<Declared>, Problem> {

@@ -246,7 +246,9 @@ def compare_real_model(report: Report, binary: Path, name: str, directory: Path,
     source = work / "texts.txt"
     source.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8", newline="\n")
     emit = ["token", *POOLINGS, *model.last_layer_kinds]
-    output = extract(binary, model.directory, source, emit, work / name)
+    # Where `sentence` is asked for, sentence-transformers' own limit would hold; sentences.py compares under that one.
+    limit = ("--max-length", str(model.limit))
+    output = extract(binary, model.directory, source, emit, work / name, *limit)
     check_tokens(report, f"{name}: tokens", output, expected)
     ours = Ours.open(output, lengths, model)
     check_numbers(report, name, model, [record["token_ids"] for record in expected], ours)
