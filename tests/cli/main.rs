@@ -35,6 +35,7 @@ mod info;
 mod messages;
 mod probe;
 mod published;
+mod published_folders;
 mod shards;
 #[cfg(unix)]
 mod signals;
