@@ -44,7 +44,7 @@ fn find(directory: &Path) -> Result<Checkpoint> {
     Checkpoint::find(&Request { model, revision: None, offline: true, show_progress: false })
 }
 
-/// Input in every format, compressed or not; the first byte chooses format and options.
+/// Input in every format, compressed or not, in any encoding; the first byte chooses format and options.
 pub(crate) fn readers(data: &[u8]) {
     let Some((&options, content)) = data.split_first() else { return };
     let format = FORMATS[usize::from(options) % FORMATS.len()];

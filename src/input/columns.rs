@@ -145,15 +145,27 @@ pub(super) fn number(name: &str) -> Option<usize> {
 /// What is said of a column that is not there: those that are, what else helps, and the one that was probably meant.
 pub(super) fn missing<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone, advice: &str) -> String {
     let count = known.clone().count();
-    let mut listed = known.clone().take(NAMES_LISTED).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let mut listed = listed(known.clone().take(NAMES_LISTED));
     match count {
         0 => "none".clone_into(&mut listed),
         1..=NAMES_LISTED => {}
         _ => listed += &format!(" and {} more", count - NAMES_LISTED),
     }
     let like = known.map(|known| (strsim::jaro(name, known), known)).filter(|(like, _)| *like > 0.7);
-    let guess = like.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| format!("; did you mean `{known}`?"));
+    let guess = like.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| format!("; did you mean {}?", quoted(known)));
     format!("has no column `{name}`; it has {listed}{advice}{}", guess.unwrap_or_default())
+}
+
+/// Names as they stand in a message.
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.map(quoted).collect::<Vec<_>>().join(", ")
+}
+
+/// A name in which nothing is invisible: neither what moves the cursor nor a byte order mark.
+fn quoted(name: &str) -> String {
+    let is_invisible = |c: char| c.is_control() || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{feff}');
+    let shown = name.chars().map(|c| if is_invisible(c) { c.escape_default().to_string() } else { c.to_string() });
+    format!("`{}`", shown.collect::<String>())
 }
 
 #[cfg(test)]
@@ -170,6 +182,8 @@ mod tests {
         assert!(missing("text", known, "").ends_with("it has `sentence`, `label`"));
         let many = (0..100).map(|i| i.to_string()).collect::<Vec<_>>();
         assert!(missing("x", many.iter().map(String::as_str), "").ends_with("`29` and 70 more"));
+        let marked = missing("text", ["\u{feff}text"].into_iter(), "");
+        assert!(marked.ends_with("it has `\\u{feff}text`; did you mean `\\u{feff}text`?"), "{marked}");
     }
 
     #[test]

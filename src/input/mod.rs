@@ -1,10 +1,14 @@
 //! Texts and their columns out of whatever they come in: arguments, files, standard input.
 
 mod bad_lines;
+mod binary;
+mod characters;
 mod columns;
 mod compressed;
 mod conll;
 mod conllu;
+mod content;
+mod encoding;
 mod ids;
 mod jsonl;
 mod lines;
@@ -165,7 +169,7 @@ pub fn records_of<'a>(
     let name = "the content".to_owned();
     columns.check(format, &name)?;
     let columns = Arc::new(columns.clone());
-    let open = move || Ok(entries(compressed::decompressed(content, None)?, format, columns));
+    let open = move || Ok(entries(content::content(content, None)?, format, columns));
     Ok(Records::new(vec![(name, Box::new(open) as Open<'a>)]))
 }
 

@@ -7,8 +7,8 @@ use csv_core::ReadRecordResult;
 use serde_json::value::to_raw_value;
 
 use super::columns::{Columns, Optional, missing, number};
-use super::lines::utf8;
-use super::{Entry, Failed, LONGEST_RECORD, Record, Text, check_length};
+use super::lines::LineNumber;
+use super::{Entry, Failed, LONGEST_RECORD, Record, Text, characters, check_length};
 
 /// What stands behind the last record, so that a quote that is never closed shows: the end is part of a field then. It
 /// is not UTF-8, so no good record holds it.
@@ -19,8 +19,8 @@ pub(super) struct Records<R> {
     reader: R,
     core: csv_core::Reader,
     cells: Cells,
-    /// The line that is read next, from 1.
-    line: u64,
+    /// The line that is read next.
+    line: LineNumber,
     columns: Arc<Columns>,
     /// Absent until the header is read.
     places: Option<Places>,
@@ -49,7 +49,7 @@ impl<R: BufRead> Records<io::Chain<io::Chain<R, &'static [u8]>, &'static [u8]>> 
             reader: reader.chain(&b"\n"[..]).chain(END),
             core: csv_core::ReaderBuilder::new().delimiter(delimiter).build(),
             cells: Cells::default(),
-            line: 1,
+            line: LineNumber::new(),
             columns,
             places: None,
             ended: false,
@@ -64,7 +64,7 @@ impl<R: BufRead> Records<R> {
                 return Ok(None);
             }
             self.skip_line_ends()?;
-            let line = self.line;
+            let line = self.line.get();
             let wrong = |problem: String| Ok(Some(Entry { line, record: Err(problem) }));
             if !self.read_cells()? {
                 self.ended = true;
@@ -95,7 +95,7 @@ impl<R: BufRead> Records<R> {
         loop {
             let input = self.reader.fill_buf()?;
             let count = input.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
-            self.line += newlines(&input[..count]);
+            self.line.pass(&input[..count]);
             let all = count > 0 && count == input.len();
             self.reader.consume(count);
             if !all {
@@ -112,7 +112,7 @@ impl<R: BufRead> Records<R> {
             let input = self.reader.fill_buf()?;
             let (result, n_read, n_written, n_ended) =
                 self.core.read_record(input, &mut cells.bytes[written..], &mut cells.ends[ended..]);
-            self.line += newlines(&input[..n_read]);
+            self.line.pass(&input[..n_read]);
             self.reader.consume(n_read);
             (read, written, ended) = (read + n_read, written + n_written, ended + n_ended);
             match result {
@@ -127,10 +127,6 @@ impl<R: BufRead> Records<R> {
             }
         }
     }
-}
-
-fn newlines(bytes: &[u8]) -> u64 {
-    bytes.iter().filter(|&&byte| byte == b'\n').count() as u64
 }
 
 impl<R: BufRead> Iterator for Records<R> {
@@ -160,7 +156,8 @@ impl Places {
         let names = if columns.no_header {
             (1..=first.len).map(|number| number.to_string()).collect::<Vec<_>>()
         } else {
-            let names = first.iter().map(|name| utf8(name.to_vec())).collect::<Result<Vec<_>, _>>();
+            let names =
+                first.iter().map(|name| characters::checked(name).map(str::to_owned)).collect::<Result<Vec<_>, _>>();
             names.map_err(|problem| format!("line {line} {problem}"))?
         };
         let index = |name: &str| match number(name) {
@@ -202,12 +199,10 @@ impl Places {
         if cells.len != self.width {
             return Err(format!("has {} columns; expected {}, as {} has", cells.len, self.width, self.like));
         }
-        let cells = cells.iter().zip(&self.names).map(|(cell, name)| {
-            std::str::from_utf8(cell).map_err(|_| {
-                let problem = utf8(cell.to_vec()).err().unwrap_or_default();
-                format!("{problem} (in column `{name}`)")
-            })
-        });
+        let cells = cells
+            .iter()
+            .zip(&self.names)
+            .map(|(cell, name)| characters::checked(cell).map_err(|problem| format!("{problem} (in column `{name}`)")));
         let cells = cells.collect::<Result<Vec<_>, _>>()?;
         let text = |index: usize| {
             let text = Text::of_line(cells[index].to_owned(), columns.pretokenized);
@@ -309,6 +304,8 @@ mod tests {
             (&plain, b"te\xff\nx\n", "fatal: line 1 is not UTF-8"),
             (&id, b"text,key\nx,\n", "line 2 has nothing in column `key`; expected an id"),
             (&id, b"text,keys\nx,\n", "did you mean `keys`?"),
+            (&plain, b"text,a\nx\0,1\n", "line 2 has a NUL byte after 1 good bytes"),
+            (&plain, b"text,a\rx,1\ry\r", "line 3 has 1 columns; expected 2"),
         ] {
             let found = problem(table, columns);
             assert!(found.contains(says), "{}: {found}", String::from_utf8_lossy(table));

@@ -54,6 +54,7 @@ fn every_kind_is_named_with_its_line() {
         ("a.csv", b"text\nx\n", "--carry date", "line 1 has no column `date`; it has `text`"),
         ("a.csv", b"a,b\n", "--no-header --text-column 3", "line 1 has no column `3`; it has `1`, `2`"),
         ("a.tsv", b"text\tb\nx\n", "", "a.tsv: line 2 has 1 columns; expected 2"),
+        ("a.csv", b"text,b\rx,1\ry\r", "", "a.csv: line 3 has 1 columns; expected 2, as the header has"),
         (
             "a.conll",
             b"a O\nb\n",

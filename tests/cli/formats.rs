@@ -64,6 +64,27 @@ fn tables_and_json_lines_say_the_same() {
 }
 
 #[test]
+fn encodings_with_a_mark_are_read_in_every_format() {
+    let desk = Desk::with("width1");
+    for (name, content) in
+        [("a.csv", CSV), ("a.tsv", TSV), ("a.jsonl", JSONL), ("a.conll", "hello O\nworld B\n\none O\n")]
+    {
+        desk.put(name, content);
+        desk.types(&format!("extract -m width1 -i {name} -e token -o plain --overwrite")).succeeds();
+        let marked = format!("\u{feff}{content}");
+        let utf16: Vec<u8> = marked.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let utf32: Vec<u8> = marked.chars().flat_map(|c| u32::from(c).to_be_bytes()).collect();
+        for (encoding, content) in
+            [("utf16", &utf16), ("utf32", &utf32), ("gzip", &gzip(&utf16)), ("zstd", &zstd(&utf16))]
+        {
+            desk.put(name, content);
+            desk.types(&format!("extract -m width1 -i {name} -e token -o {encoding} --overwrite")).succeeds();
+            assert_eq!(desk.job(encoding), desk.job("plain"), "{name} in {encoding}");
+        }
+    }
+}
+
+#[test]
 fn standard_output_has_the_columns_too() {
     let desk = Desk::with("width1");
     desk.put("a.jsonl", "{\"t\": \"hello\", \"id\": 7, \"label\": true, \"x\": {\"deep\": [1.50, null]}}\n{\"t\": \"\", \"x\": 12345678901234567890123}\n");
