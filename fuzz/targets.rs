@@ -21,13 +21,14 @@ use sha2::{Digest, Sha256};
 
 const CONFIG: &[u8] = include_bytes!("../tests/golden/width1/config.json");
 const VOCABULARY: &[u8] = include_bytes!("../tests/golden/width1/vocab.txt");
-const FORMATS: [InputFormat; 6] = [
+const FORMATS: [InputFormat; 7] = [
     InputFormat::Text,
     InputFormat::Jsonl,
     InputFormat::Csv,
     InputFormat::Tsv,
     InputFormat::Conll,
     InputFormat::Conllu,
+    InputFormat::Json,
 ];
 
 /// A directory with these files.
@@ -48,10 +49,10 @@ fn find(directory: &Path) -> Result<Checkpoint> {
 pub(crate) fn readers(data: &[u8]) {
     let Some((&options, content)) = data.split_first() else { return };
     let format = FORMATS[usize::from(options) % FORMATS.len()];
-    let table = matches!(format, InputFormat::Csv | InputFormat::Tsv);
+    let table = format.is_table();
     let no_header = table && options & 64 != 0;
     let name = |number: &str, name: &str| Some(if no_header { number } else { name }.to_owned());
-    let has_columns = table || format == InputFormat::Jsonl;
+    let has_columns = table || matches!(format, InputFormat::Jsonl | InputFormat::Json);
     let columns = Columns {
         text_column: if has_columns { name("1", "text") } else { None },
         pair_column: if has_columns && options & 32 != 0 { name("2", "pair") } else { None },

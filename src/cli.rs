@@ -242,7 +242,7 @@ pub struct ExtractArgs {
     #[arg(long, help_heading = "Input")]
     pub no_header: bool,
 
-    /// Texts are words separated by spaces, or lists of words in jsonl; conll and conllu always are
+    /// Texts are words separated by spaces, or lists of words in jsonl and json; conll and conllu always are
     #[arg(long, help_heading = "Input")]
     pub pretokenized: bool,
 
@@ -479,7 +479,7 @@ pub struct PredictArgs {
     #[arg(long, help_heading = "Input")]
     pub no_header: bool,
 
-    /// Texts are words separated by spaces, or lists of words in jsonl; conll and conllu always are
+    /// Texts are words separated by spaces, or lists of words in jsonl and json; conll and conllu always are
     #[arg(long, help_heading = "Input")]
     pub pretokenized: bool,
 

@@ -408,6 +408,8 @@ pub enum InputFormat {
     Text,
     /// JSON Lines: an object a line
     Jsonl,
+    /// JSON: an array of objects or of texts, or objects one after the other
+    Json,
     /// A table, separated by commas
     Csv,
     /// A table, separated by tabs
@@ -416,6 +418,13 @@ pub enum InputFormat {
     Conll,
     /// CoNLL-U, as Universal Dependencies have it
     Conllu,
+}
+
+impl InputFormat {
+    /// Whether it has columns that a character separates.
+    pub fn is_table(self) -> bool {
+        matches!(self, InputFormat::Csv | InputFormat::Tsv)
+    }
 }
 
 #[cfg(test)]

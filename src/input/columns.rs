@@ -44,7 +44,7 @@ impl Columns {
             InputFormat::Text => match named.first() {
                 Some((option, _)) => wrong(
                     option,
-                    "is plain text, a text a line; columns are for jsonl, csv, tsv, conll and conllu, see --input-format",
+                    "is plain text, a text a line; columns are for jsonl, json, csv, tsv, conll and conllu, see --input-format",
                 ),
                 None if self.no_header => {
                     wrong("--no-header", "is plain text; headers are for csv and tsv, see --input-format")
@@ -53,6 +53,9 @@ impl Columns {
             },
             InputFormat::Jsonl if self.no_header => {
                 wrong("--no-header", "is JSON Lines, whose columns are named on every line")
+            }
+            InputFormat::Json if self.no_header => {
+                wrong("--no-header", "is JSON, whose columns are named in every object")
             }
             InputFormat::Csv | InputFormat::Tsv if self.no_header => {
                 if self.text_column.is_none() {
@@ -65,7 +68,7 @@ impl Columns {
                     None => Ok(()),
                 }
             }
-            InputFormat::Jsonl | InputFormat::Csv | InputFormat::Tsv => Ok(()),
+            InputFormat::Jsonl | InputFormat::Json | InputFormat::Csv | InputFormat::Tsv => Ok(()),
             InputFormat::Conll => {
                 of_sentences("columns of words and tags alone")?;
                 match named.iter().find(|(_, name)| number(name).is_none()) {
@@ -92,7 +95,7 @@ impl Columns {
     }
 
     /// The options that name a column, with the name.
-    fn named(&self) -> Vec<(&'static str, &str)> {
+    pub(super) fn named(&self) -> Vec<(&'static str, &str)> {
         let options = [
             ("--text-column", &self.text_column),
             ("--pair-column", &self.pair_column),
@@ -199,6 +202,7 @@ mod tests {
         for (format, good, bad) in [
             (InputFormat::Text, vec![&none], vec![&text, &named, &id, &carry, &bare, &blind]),
             (InputFormat::Jsonl, vec![&none, &text, &named, &id, &carry], vec![&bare, &blind]),
+            (InputFormat::Json, vec![&none, &text, &named, &id, &carry], vec![&bare, &blind]),
             (InputFormat::Csv, vec![&none, &text, &named, &id, &carry, &bare], vec![&blind]),
             (InputFormat::Conll, vec![&none, &text], vec![&named, &id, &carry, &bare, &blind]),
             (InputFormat::Conllu, vec![&none, &text], vec![&named, &id, &carry, &bare, &blind]),

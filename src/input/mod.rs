@@ -10,8 +10,10 @@ mod conllu;
 mod content;
 mod encoding;
 mod ids;
+mod json;
 mod jsonl;
 mod lines;
+mod object;
 mod record;
 mod sentences;
 mod source;
@@ -149,6 +151,7 @@ impl Input {
         let expected = match self.sources.first().map_or(InputFormat::Text, |(_, format)| *format) {
             InputFormat::Text => "one text a line",
             InputFormat::Jsonl => "one JSON object a line",
+            InputFormat::Json => "an array of objects, or objects",
             InputFormat::Csv | InputFormat::Tsv if self.columns.no_header => "records",
             InputFormat::Csv | InputFormat::Tsv => "records below a header",
             InputFormat::Conll | InputFormat::Conllu => "a word a line",
@@ -180,6 +183,7 @@ fn entries<'a>(reader: impl BufRead + Send + 'a, format: InputFormat, columns: A
     match format {
         InputFormat::Text => Box::new(text::texts(reader, columns.pretokenized)),
         InputFormat::Jsonl => Box::new(jsonl::records(reader, columns)),
+        InputFormat::Json => Box::new(json::Records::new(reader, columns)),
         InputFormat::Csv => Box::new(table::Records::new(reader, b',', columns)),
         InputFormat::Tsv => Box::new(table::Records::new(reader, b'\t', columns)),
         InputFormat::Conll => Box::new(sentences::Records::new(reader, conll::Conll::new(columns))),
@@ -271,6 +275,10 @@ impl<'a> Records<'a> {
         let name = |place: Place| &self.names[place.0 as usize];
         let repeated = repeated.into_iter().map(|(place, first)| {
             let file = if place.0 == first.0 { String::new() } else { format!("{}: ", name(first)) };
+            if place == first {
+                // In JSON, where a line may hold many.
+                return (place, "has two records with one id; expected an id of its own for each".to_owned());
+            }
             (place, format!("has the id of {file}line {}; expected an id of its own", first.1))
         });
         let mut bad = std::mem::take(&mut self.bad);

@@ -46,6 +46,7 @@ impl Source {
         let name = uncompressed_name(path);
         match Path::new(&name).extension().and_then(|extension| extension.to_str()).unwrap_or_default() {
             "jsonl" | "ndjson" => InputFormat::Jsonl,
+            "json" => InputFormat::Json,
             "csv" => InputFormat::Csv,
             "tsv" => InputFormat::Tsv,
             // `annotated` is how the test set of WNUT-17 is called.
@@ -137,6 +138,8 @@ mod tests {
             ("a.b/c", InputFormat::Text),
             ("a.jsonl", InputFormat::Jsonl),
             ("a.NDJSON", InputFormat::Jsonl),
+            ("a.json", InputFormat::Json),
+            ("a.JSON.gz", InputFormat::Json),
             ("a.csv.gz", InputFormat::Csv),
             ("d.csv/a.tsv.zst", InputFormat::Tsv),
             ("a.iob2.xz", InputFormat::Conll),

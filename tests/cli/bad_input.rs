@@ -197,7 +197,7 @@ fn files_that_are_no_text_are_named() {
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", &["is a pointer of Git LFS", "git lfs pull"]),
         (&noise, &["is not text: byte 0x", "expected UTF-8"]),
     ] {
-        for name in ["a.txt", "a.csv", "a.jsonl"] {
+        for name in ["a.txt", "a.csv", "a.jsonl", "a.json"] {
             desk.put(name, content);
             let file = format!("{name}: is ");
             let ran = desk.types(&format!("extract -i {name} -o out")).fails();

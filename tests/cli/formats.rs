@@ -49,7 +49,14 @@ fn tables_and_json_lines_say_the_same() {
     desk.put("a.tsv", TSV);
     desk.put("a.jsonl", JSONL);
     desk.put("a.ndjson", JSONL);
-    for name in ["a.csv", "a.tsv", "a.jsonl", "a.ndjson"] {
+    desk.put("lines.json", JSONL);
+    let objects: Vec<Value> =
+        JSONL.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    desk.put("array.json", json!(objects).to_string());
+    desk.put("pretty.json", serde_json::to_string_pretty(&objects).expect("JSON"));
+    desk.put("spread.json", objects.iter().map(|object| format!("{object:#}")).collect::<String>());
+    let json = ["lines.json", "array.json", "pretty.json", "spread.json"];
+    for name in ["a.csv", "a.tsv", "a.jsonl", "a.ndjson"].into_iter().chain(json) {
         let out = format!("out-{name}");
         desk.types(&format!("extract -m width1 -i {name} --carry stars,text -e token -o {out}")).succeeds();
         assert_eq!(column(&desk, &out, "id"), ["a", "b", "c"], "{name}");
@@ -59,16 +66,32 @@ fn tables_and_json_lines_say_the_same() {
         assert_eq!(desk.read(&format!("{out}/texts.jsonl")), desk.read("out-a.csv/texts.jsonl"), "{name}");
         assert_eq!(desk.read(&format!("{out}/token/layer_00.npy")), desk.read("out-a.csv/token/layer_00.npy"));
     }
-    let format = &desk.json("out-a.tsv/manifest.json")["plan"]["input_format"];
-    assert_eq!(*format, json!(["tsv"]));
+    let format = |out: &str| desk.json(&format!("{out}/manifest.json"))["plan"]["input_format"].clone();
+    assert_eq!((format("out-a.tsv"), format("out-array.json")), (json!(["tsv"]), json!(["json"])));
+}
+
+#[test]
+fn an_array_of_strings_is_texts() {
+    let desk = Desk::with("width1");
+    desk.put("a.json", "[\"hello world\",\n \"one\\nmore\"]\n");
+    desk.types("extract -m width1 -i a.json -e token -o out").succeeds().says("2 texts");
+    assert_eq!(column(&desk, "out", "id"), [Value::Null, Value::Null]);
+    desk.types_into("extract -m width1 --input-format json -e token -o piped", desk.read("a.json")).succeeds();
+    assert_eq!(desk.job("piped"), desk.job("out"));
+    desk.types("extract -m width1 -i a.json --pretokenized -e word -o words").succeeds();
+    assert_eq!(column(&desk, "words", "words")[0], json!(["hello", "world"]));
 }
 
 #[test]
 fn encodings_with_a_mark_are_read_in_every_format() {
     let desk = Desk::with("width1");
-    for (name, content) in
-        [("a.csv", CSV), ("a.tsv", TSV), ("a.jsonl", JSONL), ("a.conll", "hello O\nworld B\n\none O\n")]
-    {
+    for (name, content) in [
+        ("a.csv", CSV),
+        ("a.tsv", TSV),
+        ("a.jsonl", JSONL),
+        ("a.json", JSONL),
+        ("a.conll", "hello O\nworld B\n\none O\n"),
+    ] {
         desk.put(name, content);
         desk.types(&format!("extract -m width1 -i {name} -e token -o plain --overwrite")).succeeds();
         let marked = format!("\u{feff}{content}");
