@@ -14,7 +14,7 @@ use layerwise::input::{self, Columns, Text};
 use layerwise::merge;
 use layerwise::output::directory::Prepared;
 use layerwise::output::{existing, journal};
-use layerwise::spec::{Compute, InputFormat};
+use layerwise::spec::{Compute, Delimiter, InputFormat};
 use layerwise::tokens::Tokenizer;
 use layerwise::verify::contents::Contents;
 use sha2::{Digest, Sha256};
@@ -57,6 +57,7 @@ pub(crate) fn readers(data: &[u8]) {
         text_column: if has_columns { name("1", "text") } else { None },
         pair_column: if has_columns && options & 32 != 0 { name("2", "pair") } else { None },
         no_header,
+        delimiter: Delimiter::new(b';').filter(|_| table && options & 16 != 0),
         pretokenized: options & 128 != 0,
         ..Columns::default()
     };

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::spec::InputFormat;
+use crate::spec::{Delimiter, InputFormat};
 
 /// The names an error message lists before it only counts.
 const NAMES_LISTED: usize = 30;
@@ -21,6 +21,9 @@ pub struct Columns {
     pub label_column: Option<String>,
     /// Whether a table begins with its first record; its columns are numbers then, from 1.
     pub no_header: bool,
+    /// What separates the columns of tables; absent where it is what the format says, and from manifests then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<Delimiter>,
     /// Further columns to copy.
     pub carry: Vec<String>,
     /// Whether texts are words separated by spaces.
@@ -94,6 +97,17 @@ impl Columns {
         }
     }
 
+    /// Refuses a delimiter where no format has one.
+    pub(super) fn check_delimiter(&self, formats: impl IntoIterator<Item = InputFormat>) -> Result<()> {
+        if self.delimiter.is_none() || formats.into_iter().any(InputFormat::is_table) {
+            return Ok(());
+        }
+        Err(Error::Usage(
+            "--delimiter: no input is a table; it is for csv and tsv, which --input-format csv says of any input"
+                .to_owned(),
+        ))
+    }
+
     /// The options that name a column, with the name.
     pub(super) fn named(&self) -> Vec<(&'static str, &str)> {
         let options = [
@@ -160,7 +174,7 @@ pub(super) fn missing<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clo
 }
 
 /// Names as they stand in a message.
-fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.map(quoted).collect::<Vec<_>>().join(", ")
 }
 
@@ -209,6 +223,25 @@ mod tests {
         ] {
             good.iter().for_each(|columns| assert!(columns.check(format, "f").is_ok(), "{format:?} {columns:?}"));
             bad.iter().for_each(|columns| assert!(columns.check(format, "f").is_err(), "{format:?} {columns:?}"));
+        }
+        let separated = Columns { delimiter: Delimiter::new(b';'), ..Columns::default() };
+        assert!(separated.check_delimiter([InputFormat::Text, InputFormat::Tsv]).is_ok());
+        assert!(separated.check_delimiter([InputFormat::Text, InputFormat::Json]).is_err());
+        assert!(none.check_delimiter([InputFormat::Text]).is_ok());
+    }
+
+    #[test]
+    fn manifests_without_a_delimiter_are_as_they_were() {
+        let plain = serde_json::to_value(Columns::default()).unwrap();
+        assert!(plain.get("delimiter").is_none(), "{plain}");
+        assert_eq!(serde_json::from_value::<Columns>(plain).unwrap(), Columns::default());
+        let separated = Columns { delimiter: Delimiter::new(b'\t'), ..Columns::default() };
+        let value = serde_json::to_value(&separated).unwrap();
+        assert_eq!(value["delimiter"], "\t");
+        assert_eq!(serde_json::from_value::<Columns>(value).unwrap(), separated);
+        for damaged in ["", "\"", ";;", "é", "\0"] {
+            let value = serde_json::json!({ "delimiter": damaged });
+            assert!(serde_json::from_value::<Delimiter>(value["delimiter"].clone()).is_err(), "{damaged:?}");
         }
     }
 }

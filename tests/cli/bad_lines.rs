@@ -55,6 +55,18 @@ fn every_kind_is_named_with_its_line() {
         ("a.csv", b"a,b\n", "--no-header --text-column 3", "line 1 has no column `3`; it has `1`, `2`"),
         ("a.tsv", b"text\tb\nx\n", "", "a.tsv: line 2 has 1 columns; expected 2"),
         ("a.csv", b"text,b\rx,1\ry\r", "", "a.csv: line 3 has 1 columns; expected 2, as the header has"),
+        (
+            "a.csv",
+            b"'id','text'\n1,'x'\n",
+            "",
+            "line 1 has no column `text`, but one in ', which csv takes for part of the name",
+        ),
+        (
+            "a.csv",
+            b"text,b\nx,1\n\xef\xbb\xbftext,b\ny,2\n",
+            "",
+            "a.csv: line 3 is the header again, as in files that were joined",
+        ),
         ("a.jsonl", b"[\n{\"text\": \"a\"}\n]", "", "an array of objects is read with --input-format json"),
         ("a.jsonl", b"{\n\"text\": \"a\"\n}", "", "objects over several lines are read with --input-format json"),
         (
@@ -95,6 +107,61 @@ fn every_kind_is_named_with_its_line() {
     ] {
         fails(name, content, options, &[says]);
     }
+}
+
+#[test]
+fn columns_that_something_else_separates_are_named_with_the_way_to_read_them() {
+    for (name, content, options, says) in [
+        (
+            "a.csv",
+            "id;text;label\n1;hello world;a\n",
+            "",
+            &[
+                "a.csv: line 1 has no column `text`; its columns seem to be separated by `;` (`id`, `text`, `label`); read it with --delimiter ';'",
+            ][..],
+        ),
+        ("a.csv", "id\ttext\n1\thello\n", "", &["separated by tabs (`id`, `text`); read it with --delimiter tab"]),
+        ("a.csv", "id|text\n1|hello\n", "", &["separated by `|`", "--delimiter '|'"]),
+        ("a.tsv", "id,text\n1,hello\n", "", &["separated by `,`", "--delimiter ,"]),
+        ("a.csv", "id,text\n1,hello\n", "--delimiter ;", &["separated by `,`", "--delimiter ,"]),
+        ("a.csv", "\"id\";\"text\"\n1;\"hello, you\"\n", "", &["separated by `;` (`id`, `text`)"]),
+        (
+            "a.csv",
+            "id;review\n1;hello\n",
+            "",
+            &["separated by `;`", "--delimiter ';', and name the column of the text with --text-column"],
+        ),
+        ("a.csv", "id;review\n1;hello\n", "--text-column review", &["no column `review`", "--delimiter ';'"]),
+        (
+            "a.csv",
+            "id;text\n1;hello\n",
+            "--text-column id;text",
+            &["one column", "separated by `;`", "--delimiter , if it is one"],
+        ),
+        ("a.csv", "1;hello\n2;world\n", "--no-header --text-column 2", &["no column `2`", "separated by `;`"]),
+        (
+            "a.csv",
+            "1;hello\n2;world\n",
+            "--no-header --text-column 1",
+            &["separated by `;`, which each record has once; read it with --delimiter ';'"],
+        ),
+        (
+            "a.csv",
+            "1;hello;0,5\n2;world;0,7\n",
+            "--no-header --text-column 2",
+            &["separated by `;`, which each record has 2 times"],
+        ),
+    ] {
+        fails(name, content, options, says);
+        let desk = Desk::with("width1");
+        desk.put(name, content);
+        desk.types(&format!("extract -m width1 -i {name} {options}")).fails().does_not_say("did you mean");
+    }
+    let desk = Desk::with("width1");
+    desk.put("a.csv", "one; two\nthree; four\n");
+    desk.types("extract -m width1 -i a.csv --no-header --text-column 1 --delimiter , -o out")
+        .succeeds()
+        .says("2 texts");
 }
 
 #[test]
@@ -158,6 +225,7 @@ fn records_without_text_are_none() {
         ("a.jsonl", "\n \n", "one JSON object a line"),
         ("a.csv", "text,label\n", "records below a header"),
         ("a.csv", "", "records below a header"),
+        ("a.csv", "sep=;\r\ntext;label\r\n", "records below a header"),
         ("a.json", "", "an array of objects, or objects"),
         ("a.json", "[]\n", "an array of objects, or objects"),
         ("a.conll", "\n\n", "a word a line"),
@@ -213,6 +281,11 @@ fn options_that_the_format_has_no_use_for() {
         ("--carry x", &["--carry", "standard input is plain text"]),
         ("-i a.jsonl --no-header", &["--no-header", "JSON Lines"]),
         ("-i a.json --no-header", &["--no-header", "JSON"]),
+        ("hello --delimiter ;", &["--delimiter", "no input is a table", "--input-format csv"]),
+        ("-i a.txt -i a.jsonl -i a.json --delimiter ;", &["--delimiter", "no input is a table"]),
+        ("-i a.csv --delimiter ;;", &["--delimiter", "one character of ASCII", "tab"]),
+        ("-i a.csv --delimiter §", &["--delimiter", "one character of ASCII"]),
+        ("-i a.csv --delimiter \"", &["--delimiter", "no quote"]),
         ("-i a.csv --no-header", &["--no-header", "--text-column N"]),
         ("-i a.csv --no-header --text-column text", &["--text-column", "numbers from 1, not `text`"]),
         ("-i a.csv --no-header --text-column 0", &["--text-column", "numbers from 1"]),

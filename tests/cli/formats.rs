@@ -83,6 +83,38 @@ fn an_array_of_strings_is_texts() {
 }
 
 #[test]
+fn a_delimiter_may_be_any_character() {
+    let desk = Desk::with("width1");
+    desk.put("a.csv", "id,text,label,stars\na,hello world,good,\"1,5\"\nb,\"one; two\",bad,2\n");
+    desk.types("extract -m width1 -i a.csv --carry stars -e token -o plain").succeeds();
+    for (name, option, content) in [
+        ("semicolons.csv", "--delimiter ;", "id;text;label;stars\na;hello world;good;1,5\nb;\"one; two\";bad;2\n"),
+        ("bars.tsv", "--delimiter |", "id|text|label|stars\r\na|hello world|good|1,5\r\nb|one; two|bad|2\r\n"),
+        ("tabs.csv", "--delimiter tab", "id\ttext\tlabel\tstars\na\thello world\tgood\t1,5\nb\tone; two\tbad\t2\n"),
+        ("tabs.csv", "--delimiter \\t", "id\ttext\tlabel\tstars\na\thello world\tgood\t1,5\nb\tone; two\tbad\t2\n"),
+        ("excel.csv", "", "sep=;\r\nid;text;label;stars\r\na;hello world;good;1,5\r\nb;\"one; two\";bad;2\r\n"),
+    ] {
+        desk.put(name, content);
+        desk.types(&format!("extract -m width1 -i {name} {option} --carry stars -e token -o out --overwrite"))
+            .succeeds();
+        for file in ["texts.jsonl", "token/layer_01.npy"] {
+            assert_eq!(desk.read(&format!("out/{file}")), desk.read(&format!("plain/{file}")), "{name} {option}");
+        }
+        desk.types(&format!("verify out --recompute 2 -i {name} -m width1")).succeeds();
+    }
+    let plan = |out: &str| desk.json(&format!("{out}/manifest.json"))["plan"]["delimiter"].clone();
+    assert_eq!(plan("out"), Value::Null);
+    desk.types("extract -m width1 -i semicolons.csv --delimiter ; -o separated").succeeds();
+    assert_eq!(plan("separated"), ";");
+    // Both ways round it is another job.
+    for job in ["-i semicolons.csv --delimiter | --text-column id;text;label;stars", "-i a.csv"] {
+        desk.types(&format!("extract -m width1 {job} -o separated")).fails().says_all(&["another job", "--delimiter"]);
+    }
+    desk.types("extract -m width1 -i a.csv -o plainly").succeeds();
+    desk.types("extract -m width1 -i a.csv --delimiter , -o plainly").fails().says_all(&["another job", "--delimiter"]);
+}
+
+#[test]
 fn encodings_with_a_mark_are_read_in_every_format() {
     let desk = Desk::with("width1");
     for (name, content) in [
@@ -346,6 +378,7 @@ fn other_columns_are_another_job() {
         ("--carry more", "--carry"),
         ("--pretokenized", "--pretokenized"),
         ("--no-header --text-column 1", "--no-header"),
+        ("--delimiter ,", "--delimiter"),
         ("--input-format text", "--input-format"),
     ] {
         desk.types(&format!("extract -m width1 -i a.csv {option} -o out")).fails().says_all(&["another job", differs]);
