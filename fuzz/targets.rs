@@ -14,7 +14,7 @@ use layerwise::input::{self, Columns, Text};
 use layerwise::merge;
 use layerwise::output::directory::Prepared;
 use layerwise::output::{existing, journal};
-use layerwise::spec::{Compute, InputFormat};
+use layerwise::spec::{Compute, Delimiter, InputFormat};
 use layerwise::tokens::Tokenizer;
 use layerwise::verify::contents::Contents;
 use sha2::{Digest, Sha256};
@@ -22,13 +22,14 @@ use sha2::{Digest, Sha256};
 const CONFIG: &[u8] = include_bytes!("../tests/golden/width1/config.json");
 const SMALL_CONFIG: &[u8] = include_bytes!("../tests/pickles/config.json");
 const VOCABULARY: &[u8] = include_bytes!("../tests/golden/width1/vocab.txt");
-const FORMATS: [InputFormat; 6] = [
+const FORMATS: [InputFormat; 7] = [
     InputFormat::Text,
     InputFormat::Jsonl,
     InputFormat::Csv,
     InputFormat::Tsv,
     InputFormat::Conll,
     InputFormat::Conllu,
+    InputFormat::Json,
 ];
 
 /// A directory with these files.
@@ -45,18 +46,19 @@ fn find(directory: &Path) -> Result<Checkpoint> {
     Checkpoint::find(&Request { model, revision: None, offline: true, show_progress: false })
 }
 
-/// Input in every format, compressed or not; the first byte chooses format and options.
+/// Input in every format, compressed or not, in any encoding; the first byte chooses format and options.
 pub(crate) fn readers(data: &[u8]) {
     let Some((&options, content)) = data.split_first() else { return };
     let format = FORMATS[usize::from(options) % FORMATS.len()];
-    let table = matches!(format, InputFormat::Csv | InputFormat::Tsv);
+    let table = format.is_table();
     let no_header = table && options & 64 != 0;
     let name = |number: &str, name: &str| Some(if no_header { number } else { name }.to_owned());
-    let has_columns = table || format == InputFormat::Jsonl;
+    let has_columns = table || matches!(format, InputFormat::Jsonl | InputFormat::Json);
     let columns = Columns {
         text_column: if has_columns { name("1", "text") } else { None },
         pair_column: if has_columns && options & 32 != 0 { name("2", "pair") } else { None },
         no_header,
+        delimiter: Delimiter::new(b';').filter(|_| table && options & 16 != 0),
         pretokenized: options & 128 != 0,
         ..Columns::default()
     };

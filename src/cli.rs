@@ -8,8 +8,8 @@ use crate::checkpoint::BUNDLED;
 use crate::probe::task::TaskChoice;
 use crate::shard::ShardSelection;
 use crate::spec::{
-    Combine, Compute, DeviceSelection, Dtype, Emit, Format, InputFormat, LayerSelection, Overflow, SpecialTokens,
-    WordPooling,
+    Combine, Compute, Delimiter, DeviceSelection, Dtype, Emit, Format, InputFormat, LayerSelection, Overflow,
+    SpecialTokens, WordPooling,
 };
 
 /// Embeddings from every encoder layer of BERT models: exact, bit-identical, without Python
@@ -242,7 +242,11 @@ pub struct ExtractArgs {
     #[arg(long, help_heading = "Input")]
     pub no_header: bool,
 
-    /// Texts are words separated by spaces, or lists of words in jsonl; conll and conllu always are
+    /// What separates the columns of a csv or tsv file: one character, or `tab` [default: , for csv, a tab for tsv]
+    #[arg(long, value_name = "CHAR", help_heading = "Input")]
+    pub delimiter: Option<Delimiter>,
+
+    /// Texts are words separated by spaces, or lists of words in jsonl and json; conll and conllu always are
     #[arg(long, help_heading = "Input")]
     pub pretokenized: bool,
 
@@ -502,7 +506,11 @@ pub struct PredictArgs {
     #[arg(long, help_heading = "Input")]
     pub no_header: bool,
 
-    /// Texts are words separated by spaces, or lists of words in jsonl; conll and conllu always are
+    /// What separates the columns of a csv or tsv file: one character, or `tab` [default: , for csv, a tab for tsv]
+    #[arg(long, value_name = "CHAR", help_heading = "Input")]
+    pub delimiter: Option<Delimiter>,
+
+    /// Texts are words separated by spaces, or lists of words in jsonl and json; conll and conllu always are
     #[arg(long, help_heading = "Input")]
     pub pretokenized: bool,
 

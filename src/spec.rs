@@ -408,6 +408,8 @@ pub enum InputFormat {
     Text,
     /// JSON Lines: an object a line
     Jsonl,
+    /// JSON: an array of objects or of texts, or objects one after the other
+    Json,
     /// A table, separated by commas
     Csv,
     /// A table, separated by tabs
@@ -416,6 +418,66 @@ pub enum InputFormat {
     Conll,
     /// CoNLL-U, as Universal Dependencies have it
     Conllu,
+}
+
+impl InputFormat {
+    /// Whether it has columns that a character separates.
+    pub fn is_table(self) -> bool {
+        matches!(self, InputFormat::Csv | InputFormat::Tsv)
+    }
+}
+
+/// What separates the columns of a table: a character of ASCII.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Delimiter(u8);
+
+impl Delimiter {
+    /// The character, unless quotes or line ends are written with it.
+    pub fn new(byte: u8) -> Option<Self> {
+        (byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r' | 0)).then_some(Self(byte))
+    }
+
+    /// As a byte.
+    pub fn byte(self) -> u8 {
+        self.0
+    }
+
+    /// As it is typed in a shell.
+    pub fn typed(self) -> String {
+        match self.0 {
+            b'\t' => "tab".to_owned(),
+            b',' => ",".to_owned(),
+            other => format!("'{}'", char::from(other)),
+        }
+    }
+}
+
+impl FromStr for Delimiter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let delimiter = match text {
+            "tab" | "\\t" => Some(Self(b'\t')),
+            _ if text.len() == 1 => Self::new(text.as_bytes()[0]),
+            _ => None,
+        };
+        delimiter.ok_or_else(|| "expected one character of ASCII that is no quote, such as ; or |, or tab".to_owned())
+    }
+}
+
+impl TryFrom<String> for Delimiter {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Delimiter> for String {
+    fn from(delimiter: Delimiter) -> String {
+        char::from(delimiter.0).to_string()
+    }
 }
 
 #[cfg(test)]
@@ -447,6 +509,18 @@ mod tests {
         assert!(resolve("4..1", 12).unwrap_err().contains("4..1 is empty"));
         for nonsense in ["", "one", "1,", "1...3", "1..2..3", "99999999999", "0x1", "1.5"] {
             assert!(resolve(nonsense, 12).is_err(), "{nonsense:?} must be refused");
+        }
+    }
+
+    #[test]
+    fn delimiters_are_one_character() {
+        for (text, byte, typed) in [(";", b';', "';'"), ("tab", b'\t', "tab"), ("\\t", b'\t', "tab"), (",", b',', ",")]
+        {
+            let delimiter: Delimiter = text.parse().unwrap();
+            assert_eq!((delimiter.byte(), delimiter.typed().as_str()), (byte, typed));
+        }
+        for nonsense in ["", ";;", "\"", "\n", "\r", "\0", "é", "semicolon", "\\n"] {
+            assert!(nonsense.parse::<Delimiter>().is_err(), "{nonsense:?} must be refused");
         }
     }
 

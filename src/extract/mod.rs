@@ -344,6 +344,7 @@ fn input(args: &ExtractArgs) -> Result<Input> {
         id_column: args.id_column.clone(),
         label_column: args.label_column.clone(),
         no_header: args.no_header,
+        delimiter: args.delimiter,
         carry: args.carry.clone(),
         pretokenized: args.pretokenized,
     };

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::spec::InputFormat;
+use crate::spec::{Delimiter, InputFormat};
 
 /// The names an error message lists before it only counts.
 const NAMES_LISTED: usize = 30;
@@ -21,6 +21,9 @@ pub struct Columns {
     pub label_column: Option<String>,
     /// Whether a table begins with its first record; its columns are numbers then, from 1.
     pub no_header: bool,
+    /// What separates the columns of tables; absent where it is what the format says, and from manifests then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<Delimiter>,
     /// Further columns to copy.
     pub carry: Vec<String>,
     /// Whether texts are words separated by spaces.
@@ -44,7 +47,7 @@ impl Columns {
             InputFormat::Text => match named.first() {
                 Some((option, _)) => wrong(
                     option,
-                    "is plain text, a text a line; columns are for jsonl, csv, tsv, conll and conllu, see --input-format",
+                    "is plain text, a text a line; columns are for jsonl, json, csv, tsv, conll and conllu, see --input-format",
                 ),
                 None if self.no_header => {
                     wrong("--no-header", "is plain text; headers are for csv and tsv, see --input-format")
@@ -53,6 +56,9 @@ impl Columns {
             },
             InputFormat::Jsonl if self.no_header => {
                 wrong("--no-header", "is JSON Lines, whose columns are named on every line")
+            }
+            InputFormat::Json if self.no_header => {
+                wrong("--no-header", "is JSON, whose columns are named in every object")
             }
             InputFormat::Csv | InputFormat::Tsv if self.no_header => {
                 if self.text_column.is_none() {
@@ -65,7 +71,7 @@ impl Columns {
                     None => Ok(()),
                 }
             }
-            InputFormat::Jsonl | InputFormat::Csv | InputFormat::Tsv => Ok(()),
+            InputFormat::Jsonl | InputFormat::Json | InputFormat::Csv | InputFormat::Tsv => Ok(()),
             InputFormat::Conll => {
                 of_sentences("columns of words and tags alone")?;
                 match named.iter().find(|(_, name)| number(name).is_none()) {
@@ -91,8 +97,19 @@ impl Columns {
         }
     }
 
+    /// Refuses a delimiter where no format has one.
+    pub(super) fn check_delimiter(&self, formats: impl IntoIterator<Item = InputFormat>) -> Result<()> {
+        if self.delimiter.is_none() || formats.into_iter().any(InputFormat::is_table) {
+            return Ok(());
+        }
+        Err(Error::Usage(
+            "--delimiter: no input is a table; it is for csv and tsv, which --input-format csv says of any input"
+                .to_owned(),
+        ))
+    }
+
     /// The options that name a column, with the name.
-    fn named(&self) -> Vec<(&'static str, &str)> {
+    pub(super) fn named(&self) -> Vec<(&'static str, &str)> {
         let options = [
             ("--text-column", &self.text_column),
             ("--pair-column", &self.pair_column),
@@ -145,15 +162,27 @@ pub(super) fn number(name: &str) -> Option<usize> {
 /// What is said of a column that is not there: those that are, what else helps, and the one that was probably meant.
 pub(super) fn missing<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone, advice: &str) -> String {
     let count = known.clone().count();
-    let mut listed = known.clone().take(NAMES_LISTED).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let mut listed = listed(known.clone().take(NAMES_LISTED));
     match count {
         0 => "none".clone_into(&mut listed),
         1..=NAMES_LISTED => {}
         _ => listed += &format!(" and {} more", count - NAMES_LISTED),
     }
     let like = known.map(|known| (strsim::jaro(name, known), known)).filter(|(like, _)| *like > 0.7);
-    let guess = like.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| format!("; did you mean `{known}`?"));
+    let guess = like.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| format!("; did you mean {}?", quoted(known)));
     format!("has no column `{name}`; it has {listed}{advice}{}", guess.unwrap_or_default())
+}
+
+/// Names as they stand in a message.
+pub(super) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.map(quoted).collect::<Vec<_>>().join(", ")
+}
+
+/// A name in which nothing is invisible: neither what moves the cursor nor a byte order mark.
+fn quoted(name: &str) -> String {
+    let is_invisible = |c: char| c.is_control() || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{feff}');
+    let shown = name.chars().map(|c| if is_invisible(c) { c.escape_default().to_string() } else { c.to_string() });
+    format!("`{}`", shown.collect::<String>())
 }
 
 #[cfg(test)]
@@ -170,6 +199,8 @@ mod tests {
         assert!(missing("text", known, "").ends_with("it has `sentence`, `label`"));
         let many = (0..100).map(|i| i.to_string()).collect::<Vec<_>>();
         assert!(missing("x", many.iter().map(String::as_str), "").ends_with("`29` and 70 more"));
+        let marked = missing("text", ["\u{feff}text"].into_iter(), "");
+        assert!(marked.ends_with("it has `\\u{feff}text`; did you mean `\\u{feff}text`?"), "{marked}");
     }
 
     #[test]
@@ -185,12 +216,32 @@ mod tests {
         for (format, good, bad) in [
             (InputFormat::Text, vec![&none], vec![&text, &named, &id, &carry, &bare, &blind]),
             (InputFormat::Jsonl, vec![&none, &text, &named, &id, &carry], vec![&bare, &blind]),
+            (InputFormat::Json, vec![&none, &text, &named, &id, &carry], vec![&bare, &blind]),
             (InputFormat::Csv, vec![&none, &text, &named, &id, &carry, &bare], vec![&blind]),
             (InputFormat::Conll, vec![&none, &text], vec![&named, &id, &carry, &bare, &blind]),
             (InputFormat::Conllu, vec![&none, &text], vec![&named, &id, &carry, &bare, &blind]),
         ] {
             good.iter().for_each(|columns| assert!(columns.check(format, "f").is_ok(), "{format:?} {columns:?}"));
             bad.iter().for_each(|columns| assert!(columns.check(format, "f").is_err(), "{format:?} {columns:?}"));
+        }
+        let separated = Columns { delimiter: Delimiter::new(b';'), ..Columns::default() };
+        assert!(separated.check_delimiter([InputFormat::Text, InputFormat::Tsv]).is_ok());
+        assert!(separated.check_delimiter([InputFormat::Text, InputFormat::Json]).is_err());
+        assert!(none.check_delimiter([InputFormat::Text]).is_ok());
+    }
+
+    #[test]
+    fn manifests_without_a_delimiter_are_as_they_were() {
+        let plain = serde_json::to_value(Columns::default()).unwrap();
+        assert!(plain.get("delimiter").is_none(), "{plain}");
+        assert_eq!(serde_json::from_value::<Columns>(plain).unwrap(), Columns::default());
+        let separated = Columns { delimiter: Delimiter::new(b'\t'), ..Columns::default() };
+        let value = serde_json::to_value(&separated).unwrap();
+        assert_eq!(value["delimiter"], "\t");
+        assert_eq!(serde_json::from_value::<Columns>(value).unwrap(), separated);
+        for damaged in ["", "\"", ";;", "é", "\0"] {
+            let value = serde_json::json!({ "delimiter": damaged });
+            assert!(serde_json::from_value::<Delimiter>(value["delimiter"].clone()).is_err(), "{damaged:?}");
         }
     }
 }

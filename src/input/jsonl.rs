@@ -1,16 +1,12 @@
 //! JSON Lines: an object a line. Empty lines are skipped.
 
-use std::fmt;
 use std::io::BufRead;
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde::de::{MapAccess, Visitor};
-use serde_json::value::RawValue;
-
-use super::columns::{Columns, Optional, missing};
+use super::columns::Columns;
 use super::lines::Lines;
-use super::{Entry, Failed, Json, LONGEST_RECORD, Record, Text, check_length};
+use super::object::{self, Object, without_line};
+use super::{Entry, Failed, LONGEST_RECORD, Record};
 
 /// The objects of a reader as records.
 pub(super) fn records(reader: impl BufRead, columns: Arc<Columns>) -> impl Iterator<Item = Result<Entry, Failed>> {
@@ -28,164 +24,18 @@ pub(super) fn records(reader: impl BufRead, columns: Arc<Columns>) -> impl Itera
 }
 
 fn record(line: &str, columns: &Columns) -> Result<Record, String> {
-    let object: Object<'_> = serde_json::from_str(line)
-        .map_err(|error| format!("is not a JSON object: {}; expected one object on a line", without_line(&error)))?;
-    let text = text(object.get(columns.text(), columns.text_column.is_none())?, columns.text(), columns.pretokenized)?;
-    let pair = match &columns.pair_column {
-        Some(name) => Some(self::text(object.get(name, false)?, name, columns.pretokenized)?),
-        None => None,
-    };
-    let id = match columns.id() {
-        Optional::Named(name) => Some(id(object.get(name, false)?, name)?),
-        Optional::IfThere(name) => match object.find(name) {
-            Some(value) if value.get() != "null" => Some(id(value, name)?),
-            _ => None,
-        },
-        Optional::No => None,
-    };
-    let value = match columns.label() {
-        Optional::Named(name) => Some((object.get(name, false)?, name)),
-        Optional::IfThere(name) => object.find(name).map(|value| (value, name)),
-        Optional::No => None,
-    };
-    let value = value.filter(|(value, _)| value.get() != "null");
-    let label = value.map(|(value, name)| label(value, name, &text)).transpose()?;
-    let carried = columns.carry.iter().map(|name| Ok((name.clone(), on_one_line(object.get(name, false)?))));
-    Ok(Record { text, pair, id, label, carried: carried.collect::<Result<_, String>>()? })
-}
-
-fn text(value: &RawValue, name: &str, pretokenized: bool) -> Result<Text, String> {
-    let text = match kind(value) {
-        "a string" => Text::of_line(string(value, name)?, pretokenized),
-        "a list" if pretokenized => {
-            let words: Vec<String> = serde_json::from_str(value.get())
-                .map_err(|error| format!("has a `{name}` that is no list of words: {}", without_line(&error)))?;
-            Text::of_words(words.iter().map(String::as_str))
-        }
-        "a list" => {
-            return Err(format!(
-                "has a list as `{name}`; expected a string (a list of words goes with --pretokenized)"
-            ));
-        }
-        other => return Err(format!("has {other} as `{name}`; expected a string")),
-    };
-    check_length(&text, name)?;
-    Ok(text)
-}
-
-fn id(value: &RawValue, name: &str) -> Result<String, String> {
-    match kind(value) {
-        "a string" => string(value, name),
-        "a number" => Ok(value.get().to_owned()),
-        other => Err(format!("has {other} as `{name}`; expected a string or a number")),
-    }
-}
-
-fn label(value: &RawValue, name: &str, text: &Text) -> Result<Json, String> {
-    let single = |value: &RawValue| !["a list", "an object", "null"].contains(&kind(value));
-    match (kind(value), &text.words) {
-        ("a list", Some(words)) => {
-            let labels: Vec<&RawValue> = serde_json::from_str(value.get()).map_err(|error| without_line(&error))?;
-            if let Some(other) = labels.iter().find(|label| !single(label)) {
-                return Err(format!("has {} among its `{name}`; expected strings, numbers or booleans", kind(other)));
+    let object: Object<'_> = serde_json::from_str(line).map_err(|error| {
+        let way_out = match line.as_bytes() {
+            [b'[', ..] => "; an array of objects is read with --input-format json",
+            [b'{', ..] if error.is_eof() => "; objects over several lines are read with --input-format json",
+            _ if line.starts_with('\u{feff}') => {
+                "; it begins with a byte order mark, as files have that were joined: take it out, or name each with -i"
             }
-            if labels.len() != words.len() {
-                return Err(format!(
-                    "has {} labels in `{name}`; expected one for each of {} words",
-                    labels.len(),
-                    words.len()
-                ));
-            }
-        }
-        ("a list", None) => {
-            return Err(format!(
-                "has a list as `{name}`; expected a string, a number or a boolean (a label for each word goes with --pretokenized)"
-            ));
-        }
-        ("a string", _) => _ = string(value, name)?,
-        _ if single(value) => {}
-        (other, _) => return Err(format!("has {other} as `{name}`; expected a string, a number or a boolean")),
-    }
-    Ok(on_one_line(value))
-}
-
-fn string(value: &RawValue, name: &str) -> Result<String, String> {
-    serde_json::from_str(value.get())
-        .map_err(|error| format!("has a `{name}` that is not a string of Unicode: {}", without_line(&error)))
-}
-
-/// A value without white space that some readers take for line ends. In JSON, control characters stand between values only.
-fn on_one_line(value: &RawValue) -> Json {
-    let spelled = value.get();
-    if !spelled.contains(['\r', '\t']) {
-        return value.to_owned();
-    }
-    RawValue::from_string(spelled.replace(['\r', '\t'], " ")).unwrap_or_else(|_| value.to_owned())
-}
-
-fn kind(value: &RawValue) -> &'static str {
-    match value.get().as_bytes()[0] {
-        b'"' => "a string",
-        b'[' => "a list",
-        b'{' => "an object",
-        b'n' => "null",
-        b't' | b'f' => "a boolean",
-        _ => "a number",
-    }
-}
-
-/// What is wrong, with the column; the line is known better elsewhere.
-fn without_line(error: &serde_json::Error) -> String {
-    let told = error.to_string();
-    match told.rsplit_once(" at line ") {
-        Some((problem, _)) => format!("{problem} at byte {}", error.column()),
-        None => told,
-    }
-}
-
-/// An object's values as they are spelled, in their order.
-struct Object<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'a> Object<'a> {
-    fn find(&self, name: &str) -> Option<&'a RawValue> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
-    }
-
-    fn get(&self, name: &str, by_default: bool) -> Result<&'a RawValue, String> {
-        self.find(name).ok_or_else(|| {
-            let advice = if by_default { "; --text-column says which one is the text" } else { "" };
-            missing(name, self.0.iter().map(|(key, _)| key.as_str()), advice)
-        })
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Pairs;
-
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = Object<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
-                let mut pairs: Vec<(String, &'de RawValue)> = Vec::new();
-                while let Some((key, value)) = map.next_entry::<String, &'de RawValue>()? {
-                    pairs.push((key, value));
-                }
-                let mut keys = pairs.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>();
-                keys.sort_unstable();
-                match keys.windows(2).find(|pair| pair[0] == pair[1]) {
-                    Some(pair) => Err(serde::de::Error::custom(format_args!("the key `{}` is there twice", pair[0]))),
-                    None => Ok(Object(pairs)),
-                }
-            }
-        }
-
-        deserializer.deserialize_map(Pairs)
-    }
+            _ => "",
+        };
+        format!("is not a JSON object: {}; expected one object on a line{way_out}", without_line(&error))
+    })?;
+    object::record(&object, columns)
 }
 
 #[cfg(test)]
@@ -233,7 +83,14 @@ mod tests {
         let carry = Columns { carry: vec!["x".to_owned()], ..Columns::default() };
         for (columns, line, says) in [
             (&plain, "{\"text\": \"a\"", "is not a JSON object: EOF while parsing an object at byte 12"),
+            (
+                &plain,
+                "{",
+                "EOF while parsing an object at byte 1; expected one object on a line; objects over several lines",
+            ),
             (&plain, "[1]", "invalid type: sequence, expected an object"),
+            (&plain, "[{\"text\": \"a\"}]", "an array of objects is read with --input-format json"),
+            (&plain, "\u{feff}{\"text\": \"a\"}", "begins with a byte order mark"),
             (&plain, "\"a\"", "expected an object"),
             (&plain, "{\"text\": \"a\"} {}", "trailing characters"),
             (&plain, "{\"text\": \"a\", \"text\": \"b\"}", "the key `text` is there twice"),

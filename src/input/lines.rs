@@ -2,11 +2,37 @@
 
 use std::io::{self, BufRead, Read};
 
+use super::characters;
+
 /// A line without its end (`\n` or `\r\n`), or what is wrong with it.
 pub(super) struct Line {
     /// Counted from 1.
     pub(super) number: u64,
     pub(super) text: Result<String, String>,
+}
+
+/// The number of the line at hand, for readers that see more than lines: they end at `\n`, `\r\n` or `\r`.
+pub(super) struct LineNumber {
+    number: u64,
+    after_return: bool,
+}
+
+impl LineNumber {
+    pub(super) fn new() -> Self {
+        Self { number: 1, after_return: false }
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.number
+    }
+
+    /// Counts the line ends that are passed.
+    pub(super) fn pass(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.number += u64::from(byte == b'\r' || (byte == b'\n' && !self.after_return));
+            self.after_return = byte == b'\r';
+        }
+    }
 }
 
 /// The lines of a reader; after a failure to read there are no more.
@@ -36,13 +62,21 @@ impl<R: BufRead> Lines<R> {
                 bytes.pop();
             }
         }
-        if bytes.len() <= self.longest {
-            return Ok(Some(Line { number: self.number, text: utf8(bytes) }));
+        let is_long = bytes.len() > self.longest;
+        // A file's only line, in which returns stand where lines should end.
+        let is_of_returns = self.number == 1 && !ended && bytes[..bytes.len() - 1].contains(&b'\r');
+        if !is_long && !is_of_returns {
+            return Ok(Some(Line { number: self.number, text: characters::text(bytes) }));
         }
         if !ended {
             self.reader.skip_until(b'\n')?;
         }
-        let problem = format!("is longer than {} MiB, the longest that is taken", self.longest >> 20);
+        let problem = if is_of_returns {
+            "has returns (\\r) and no line end (\\n), as files of old Macs have; make lines of it with `tr '\\r' '\\n'`"
+                .to_owned()
+        } else {
+            format!("is longer than {} MiB, the longest that is taken", self.longest >> 20)
+        };
         Ok(Some(Line { number: self.number, text: Err(problem) }))
     }
 }
@@ -58,17 +92,6 @@ impl<R: BufRead> Iterator for Lines<R> {
         self.failed = line.is_err();
         line.transpose()
     }
-}
-
-/// Bytes as text, or which byte is none and what helps.
-pub(super) fn utf8(bytes: Vec<u8>) -> Result<String, String> {
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        format!(
-            "is not UTF-8: byte 0x{:02x} after {at} good bytes; convert the file, for example with `iconv -f WINDOWS-1252 -t UTF-8`",
-            error.as_bytes()[at]
-        )
-    })
 }
 
 #[cfg(test)]
@@ -88,6 +111,8 @@ mod tests {
     fn line_ends_are_not_text() {
         assert_eq!(good(b"one\r\n\r\n two \r\nthree"), ["one", "", " two ", "three"]);
         assert_eq!(good(b"a\rb\n"), ["a\rb"], "a lone carriage return is a character");
+        assert_eq!(good(b"a\n\rb"), ["a", "\rb"]);
+        assert_eq!(good(b"a\r"), ["a\r"]);
         assert_eq!(good(b"\n\n"), ["", ""]);
         assert_eq!(good(b""), [""; 0]);
     }
@@ -107,9 +132,21 @@ mod tests {
         assert!(found[0].is_err() && found.len() == 1, "without an end");
     }
 
+    #[test]
+    fn a_file_whose_lines_end_with_returns_alone_is_named() {
+        for (bytes, longest) in
+            [(&b"one\rtwo\rthree\r"[..], 1 << 20), (b"one\rtwo", 1 << 20), (b"one\rtwo and more", 5)]
+        {
+            let found = lines(bytes, longest);
+            assert_eq!(found.len(), 1);
+            assert!(found[0].as_ref().unwrap_err().contains("tr '\\r' '\\n'"), "{found:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn lines_are_those_of_the_standard_library(text in "[a-zé \r\n]{0,60}") {
+            prop_assume!(text.contains('\n') || !text.contains('\r'));
             let expected: Vec<&str> = text.lines().collect();
             prop_assert_eq!(good(text.as_bytes()), expected);
         }

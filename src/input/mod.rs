@@ -1,15 +1,22 @@
 //! Texts and their columns out of whatever they come in: arguments, files, standard input.
 
 mod bad_lines;
+mod binary;
+mod characters;
 mod columns;
 mod compressed;
 mod conll;
 mod conllu;
+mod content;
+mod encoding;
 mod ids;
+mod json;
 mod jsonl;
 mod lines;
+mod object;
 mod record;
 mod sentences;
+mod separators;
 mod source;
 mod table;
 mod text;
@@ -89,6 +96,7 @@ impl Input {
             Ok((source, format))
         });
         let sources = sources.collect::<Result<Vec<_>>>()?;
+        columns.check_delimiter(sources.iter().map(|(_, format)| *format))?;
         sources.iter().try_for_each(|(source, _)| source.check())?;
         let of_words = |(_, format): &(Source, InputFormat)| matches!(format, InputFormat::Conll | InputFormat::Conllu);
         let columns = Columns { pretokenized: columns.pretokenized || sources.iter().all(of_words), ..columns };
@@ -145,6 +153,7 @@ impl Input {
         let expected = match self.sources.first().map_or(InputFormat::Text, |(_, format)| *format) {
             InputFormat::Text => "one text a line",
             InputFormat::Jsonl => "one JSON object a line",
+            InputFormat::Json => "an array of objects, or objects",
             InputFormat::Csv | InputFormat::Tsv if self.columns.no_header => "records",
             InputFormat::Csv | InputFormat::Tsv => "records below a header",
             InputFormat::Conll | InputFormat::Conllu => "a word a line",
@@ -164,29 +173,35 @@ pub fn records_of<'a>(
 ) -> Result<impl Iterator<Item = Result<Record>> + use<'a>> {
     let name = "the content".to_owned();
     columns.check(format, &name)?;
+    columns.check_delimiter([format])?;
     let columns = Arc::new(columns.clone());
-    let open = move || Ok(entries(compressed::decompressed(content, None)?, format, columns));
+    let open = move || entries(content::content(content, None)?, format, columns);
     Ok(Records::new(vec![(name, Box::new(open) as Open<'a>)]))
 }
 
 type Entries<'a> = Box<dyn Iterator<Item = std::result::Result<Entry, Failed>> + Send + 'a>;
 type Open<'a> = Box<dyn FnOnce() -> std::result::Result<Entries<'a>, Failed> + Send + 'a>;
 
-fn entries<'a>(reader: impl BufRead + Send + 'a, format: InputFormat, columns: Arc<Columns>) -> Entries<'a> {
-    match format {
+fn entries<'a>(
+    reader: impl BufRead + Send + 'a,
+    format: InputFormat,
+    columns: Arc<Columns>,
+) -> std::result::Result<Entries<'a>, Failed> {
+    Ok(match format {
         InputFormat::Text => Box::new(text::texts(reader, columns.pretokenized)),
         InputFormat::Jsonl => Box::new(jsonl::records(reader, columns)),
-        InputFormat::Csv => Box::new(table::Records::new(reader, b',', columns)),
-        InputFormat::Tsv => Box::new(table::Records::new(reader, b'\t', columns)),
+        InputFormat::Json => Box::new(json::Records::new(reader, columns)),
+        InputFormat::Csv => Box::new(table::Records::new(reader, b',', columns)?),
+        InputFormat::Tsv => Box::new(table::Records::new(reader, b'\t', columns)?),
         InputFormat::Conll => Box::new(sentences::Records::new(reader, conll::Conll::new(columns))),
         InputFormat::Conllu => Box::new(sentences::Records::new(reader, conllu::Conllu::new(&columns))),
-    }
+    })
 }
 
 fn open(source: Source, format: InputFormat, columns: Arc<Columns>) -> std::result::Result<Entries<'static>, Failed> {
     let Source::Arguments(texts) = source else {
         let (reader, watch) = source.open()?;
-        return Ok(Box::new(Watched { entries: entries(reader, format, columns), watch }));
+        return Ok(Box::new(Watched { entries: entries(reader, format, columns)?, watch }));
     };
     Ok(Box::new(texts.into_iter().zip(1..).map(move |(text, line)| {
         let text = Text::of_line(text, columns.pretokenized);
@@ -267,6 +282,10 @@ impl<'a> Records<'a> {
         let name = |place: Place| &self.names[place.0 as usize];
         let repeated = repeated.into_iter().map(|(place, first)| {
             let file = if place.0 == first.0 { String::new() } else { format!("{}: ", name(first)) };
+            if place == first {
+                // In JSON, where a line may hold many.
+                return (place, "has two records with one id; expected an id of its own for each".to_owned());
+            }
             (place, format!("has the id of {file}line {}; expected an id of its own", first.1))
         });
         let mut bad = std::mem::take(&mut self.bad);

@@ -4,11 +4,15 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use super::BUFFER;
-use super::compressed::{decompressed, uncompressed_name};
+use super::compressed::uncompressed_name;
+use super::content::content;
 use super::watched::Watch;
+use super::{BUFFER, Failed};
 use crate::error::{Error, Result};
 use crate::spec::InputFormat;
+
+/// Files of a directory that are looked at for the one that was meant.
+const NEIGHBOURS: usize = 10_000;
 
 /// Where texts come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +46,7 @@ impl Source {
         let name = uncompressed_name(path);
         match Path::new(&name).extension().and_then(|extension| extension.to_str()).unwrap_or_default() {
             "jsonl" | "ndjson" => InputFormat::Jsonl,
+            "json" => InputFormat::Json,
             "csv" => InputFormat::Csv,
             "tsv" => InputFormat::Tsv,
             // `annotated` is how the test set of WNUT-17 is called.
@@ -54,11 +59,11 @@ impl Source {
     /// Finds what cannot be read before anything is.
     pub(super) fn check(&self) -> Result<()> {
         let Source::File(path) = self else { return Ok(()) };
-        let metadata = path.metadata().map_err(Error::io("open", path))?;
+        let metadata = path.metadata().map_err(|error| Error::io("open", path)(with_neighbour(path, error)))?;
         if metadata.is_dir() {
             return Err(Error::Input {
                 source_name: self.name(),
-                problem: "is a directory; expected a file of texts".to_owned(),
+                problem: "is a directory; expected a file of texts; name the files in it, each with -i".to_owned(),
             });
         }
         // A pipe is opened once, when its turn comes.
@@ -68,23 +73,60 @@ impl Source {
         Ok(())
     }
 
-    /// What is in it, decompressed; with what watches over it while it is read, where it is a regular file.
-    pub(super) fn open(&self) -> io::Result<(Box<dyn BufRead + Send>, Option<Watch>)> {
+    /// What is in it, as UTF-8; with what watches over it while it is read, where it is a regular file.
+    pub(super) fn open(&self) -> std::result::Result<(Box<dyn BufRead + Send>, Option<Watch>), Failed> {
         match self {
             Source::Arguments(texts) => Ok((Box::new(io::Cursor::new(texts.join("\n"))), None)),
             Source::File(path) => {
                 let file = File::open(path)?;
                 let watch = Watch::new(path, &file)?;
-                Ok((decompressed(BufReader::with_capacity(BUFFER, file), Some(path))?, watch))
+                Ok((content(BufReader::with_capacity(BUFFER, file), Some(path))?, watch))
             }
-            Source::Stdin => Ok((decompressed(BufReader::with_capacity(BUFFER, io::stdin()), None)?, None)),
+            Source::Stdin => Ok((content(BufReader::with_capacity(BUFFER, io::stdin()), None)?, None)),
         }
+    }
+}
+
+/// The error of a file that is not there, with the file beside it that was probably meant.
+fn with_neighbour(path: &Path, error: io::Error) -> io::Error {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if error.kind() != io::ErrorKind::NotFound || name.is_empty() {
+        return error;
+    }
+    let neighbours = directory.read_dir().into_iter().flatten().take(NEIGHBOURS).filter_map(std::result::Result::ok);
+    let like = neighbours.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let like =
+        like.map(|neighbour| (strsim::jaro_winkler(&name, &neighbour), neighbour)).filter(|(like, _)| *like > 0.85);
+    match like.max_by(|a, b| a.0.total_cmp(&b.0)) {
+        Some((_, neighbour)) => {
+            let meant = path.with_file_name(neighbour);
+            io::Error::new(error.kind(), format!("{error}; did you mean {}?", meant.display()))
+        }
+        None => error,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_file_comes_with_its_neighbour() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("train.jsonl.gz"), "").unwrap();
+        std::fs::write(directory.path().join("other.txt"), "").unwrap();
+        let told = |path: &Path| Source::File(path.to_owned()).check().unwrap_err().to_string();
+        let found = told(&directory.path().join("train.jsonl"));
+        assert!(
+            found.ends_with(&format!("did you mean {}?", directory.path().join("train.jsonl.gz").display())),
+            "{found}"
+        );
+        for name in ["nothing", "train.jsonl/a", "nowhere/train.jsonl", ".."] {
+            let path = directory.path().join(name);
+            assert!(!told(&path).contains("did you mean"), "{}", told(&path));
+        }
+    }
 
     #[test]
     fn formats_come_from_extensions() {
@@ -96,6 +138,8 @@ mod tests {
             ("a.b/c", InputFormat::Text),
             ("a.jsonl", InputFormat::Jsonl),
             ("a.NDJSON", InputFormat::Jsonl),
+            ("a.json", InputFormat::Json),
+            ("a.JSON.gz", InputFormat::Json),
             ("a.csv.gz", InputFormat::Csv),
             ("d.csv/a.tsv.zst", InputFormat::Tsv),
             ("a.iob2.xz", InputFormat::Conll),

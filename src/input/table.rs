@@ -1,14 +1,17 @@
 //! Tables: csv and tsv, quoted as RFC 4180 has it. The first record names the columns, unless there is no header.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Chain, Cursor, Read};
 use std::sync::Arc;
 
 use csv_core::ReadRecordResult;
 use serde_json::value::to_raw_value;
 
 use super::columns::{Columns, Optional, missing, number};
-use super::lines::utf8;
-use super::{Entry, Failed, LONGEST_RECORD, Record, Text, check_length};
+use super::content::first_bytes;
+use super::lines::LineNumber;
+use super::separators::{self, DECLARATION, Occurrences};
+use super::{Entry, Failed, LONGEST_RECORD, Record, Text, characters, check_length};
+use crate::spec::Delimiter;
 
 /// What stands behind the last record, so that a quote that is never closed shows: the end is part of a field then. It
 /// is not UTF-8, so no good record holds it.
@@ -19,8 +22,11 @@ pub(super) struct Records<R> {
     reader: R,
     core: csv_core::Reader,
     cells: Cells,
-    /// The line that is read next, from 1.
-    line: u64,
+    /// The line that is read next.
+    line: LineNumber,
+    separator: Separator,
+    /// What else may separate the columns, where neither an option nor a header says it.
+    occurrences: Option<Occurrences>,
     columns: Arc<Columns>,
     /// Absent until the header is read.
     places: Option<Places>,
@@ -36,24 +42,46 @@ struct Cells {
 }
 
 impl Cells {
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    fn iter(&self) -> impl Iterator<Item = &[u8]> + Clone {
         let start = |index: usize| if index == 0 { 0 } else { self.ends[index - 1] };
         (0..self.len).map(move |index| &self.bytes[start(index)..self.ends[index]])
     }
 }
 
-impl<R: BufRead> Records<io::Chain<io::Chain<R, &'static [u8]>, &'static [u8]>> {
-    /// A table whose fields are separated by `delimiter`.
-    pub(super) fn new(reader: R, delimiter: u8, columns: Arc<Columns>) -> Self {
-        Self {
-            reader: reader.chain(&b"\n"[..]).chain(END),
-            core: csv_core::ReaderBuilder::new().delimiter(delimiter).build(),
+/// What separates the columns.
+#[derive(Clone, Copy)]
+struct Separator {
+    byte: u8,
+    /// Whether an option or the first line says so; else it is by the format alone.
+    is_said: bool,
+}
+
+/// A table whose first bytes were looked at, with what stands behind its last record.
+type Whole<R> = Chain<Chain<Chain<Cursor<Vec<u8>>, R>, &'static [u8]>, &'static [u8]>;
+
+impl<R: BufRead> Records<Whole<R>> {
+    /// A table whose columns are separated by `delimiter` unless an option or its first line says otherwise.
+    pub(super) fn new(mut reader: R, delimiter: u8, columns: Arc<Columns>) -> io::Result<Self> {
+        let mut head = first_bytes(&mut reader, DECLARATION)?;
+        let mut line = LineNumber::new();
+        let declared = separators::declared(&head).map(|(declared, length)| {
+            line.pass(&head[..length]);
+            head.drain(..length);
+            declared
+        });
+        let said = columns.delimiter.or(declared);
+        let separator = Separator { byte: said.map_or(delimiter, Delimiter::byte), is_said: said.is_some() };
+        Ok(Self {
+            reader: Cursor::new(head).chain(reader).chain(&b"\n"[..]).chain(END),
+            core: csv_core::ReaderBuilder::new().delimiter(separator.byte).build(),
             cells: Cells::default(),
-            line: 1,
+            line,
+            separator,
+            occurrences: (columns.no_header && !separator.is_said).then(Occurrences::new),
             columns,
             places: None,
             ended: false,
-        }
+        })
     }
 }
 
@@ -64,7 +92,7 @@ impl<R: BufRead> Records<R> {
                 return Ok(None);
             }
             self.skip_line_ends()?;
-            let line = self.line;
+            let line = self.line.get();
             let wrong = |problem: String| Ok(Some(Entry { line, record: Err(problem) }));
             if !self.read_cells()? {
                 self.ended = true;
@@ -76,18 +104,33 @@ impl<R: BufRead> Records<R> {
             if self.cells.iter().last().is_none_or(|cell| cell.ends_with(END)) {
                 self.ended = true;
                 if self.cells.len == 1 && self.cells.bytes.starts_with(END) {
-                    return Ok(None);
+                    return self.check_separator().map(|()| None);
                 }
                 return wrong("begins a record in which a quote is opened and never closed; close it, or write a quote in a field as \"\" and the field in quotes".to_owned());
             }
-            if let Some(places) = &self.places {
-                return Ok(Some(Entry { line, record: places.record(&self.cells, &self.columns) }));
+            let places = match &self.places {
+                Some(places) => places,
+                None => {
+                    let places = Places::find(&self.cells, line, self.separator, &self.columns).map_err(Failed)?;
+                    let places = self.places.insert(places);
+                    if !self.columns.no_header {
+                        continue;
+                    }
+                    places
+                }
+            };
+            if let Some(occurrences) = &mut self.occurrences {
+                occurrences.add(self.cells.iter());
             }
-            let places = self.places.insert(Places::find(&self.cells, line, &self.columns).map_err(Failed)?);
-            if self.columns.no_header {
-                return Ok(Some(Entry { line, record: places.record(&self.cells, &self.columns) }));
-            }
+            return Ok(Some(Entry { line, record: places.record(&self.cells, &self.columns) }));
         }
+    }
+
+    /// Refuses a table that was read to its end and seems to be separated by something else all the way.
+    fn check_separator(&self) -> Result<(), Failed> {
+        let read = self.occurrences.as_ref().zip(self.places.as_ref());
+        let other = read.and_then(|(seen, places)| seen.of_all_records(self.separator.byte, places.width));
+        other.map_or(Ok(()), |problem| Err(Failed(problem)))
     }
 
     /// To the first line that is not empty.
@@ -95,7 +138,7 @@ impl<R: BufRead> Records<R> {
         loop {
             let input = self.reader.fill_buf()?;
             let count = input.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
-            self.line += newlines(&input[..count]);
+            self.line.pass(&input[..count]);
             let all = count > 0 && count == input.len();
             self.reader.consume(count);
             if !all {
@@ -112,7 +155,7 @@ impl<R: BufRead> Records<R> {
             let input = self.reader.fill_buf()?;
             let (result, n_read, n_written, n_ended) =
                 self.core.read_record(input, &mut cells.bytes[written..], &mut cells.ends[ended..]);
-            self.line += newlines(&input[..n_read]);
+            self.line.pass(&input[..n_read]);
             self.reader.consume(n_read);
             (read, written, ended) = (read + n_read, written + n_written, ended + n_ended);
             match result {
@@ -127,10 +170,6 @@ impl<R: BufRead> Records<R> {
             }
         }
     }
-}
-
-fn newlines(bytes: &[u8]) -> u64 {
-    bytes.iter().filter(|&&byte| byte == b'\n').count() as u64
 }
 
 impl<R: BufRead> Iterator for Records<R> {
@@ -156,13 +195,24 @@ struct Places {
 }
 
 impl Places {
-    fn find(first: &Cells, line: u64, columns: &Columns) -> Result<Self, String> {
-        let names = if columns.no_header {
-            (1..=first.len).map(|number| number.to_string()).collect::<Vec<_>>()
+    fn find(first: &Cells, line: u64, separator: Separator, columns: &Columns) -> Result<Self, String> {
+        let (cells, names) = if columns.no_header {
+            // What is wrong with a record is said where all bad lines are.
+            let cells = first.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect::<Vec<_>>();
+            (cells, (1..=first.len).map(|number| number.to_string()).collect::<Vec<_>>())
         } else {
-            let names = first.iter().map(|name| utf8(name.to_vec())).collect::<Result<Vec<_>, _>>();
-            names.map_err(|problem| format!("line {line} {problem}"))?
+            let cells = first.iter().map(|name| characters::checked(name).map(str::to_owned));
+            let cells = cells.collect::<Result<Vec<_>, _>>().map_err(|problem| format!("line {line} {problem}"))?;
+            (cells.clone(), cells)
         };
+        let other = |has: &dyn Fn(&[&str]) -> bool| separators::of_first_record(&cells, separator.byte, has);
+        if let ([only], false, false) = (&names[..], columns.no_header, separator.is_said)
+            && columns.text() == only
+            && let Some(other) = other(&|_| false)
+        {
+            let said = Delimiter::new(separator.byte).map_or_else(String::new, Delimiter::typed);
+            return Err(format!("line {line} has one column, but {other}; or with --delimiter {said} if it is one"));
+        }
         let index = |name: &str| match number(name) {
             Some(index) if columns.no_header => Ok(Some(index).filter(|&index| index < names.len())),
             _ => {
@@ -175,7 +225,17 @@ impl Places {
         };
         let needed = |name: &str, advice: &str| {
             index(name)?.ok_or_else(|| {
-                let told = missing(name, names.iter().map(String::as_str), advice);
+                let has = |cells: &[&str]| match number(name) {
+                    Some(index) if columns.no_header => index < cells.len(),
+                    _ => cells.contains(&name),
+                };
+                let told = match (other(&has), quote(name, &names)) {
+                    (Some(other), _) => format!("has no column `{name}`; {other}"),
+                    (None, Some(quote)) => format!(
+                        "has no column `{name}`, but one in {quote}, which csv takes for part of the name; quote with \" instead"
+                    ),
+                    (None, None) => missing(name, names.iter().map(String::as_str), advice),
+                };
                 format!("line {line} {told}")
             })
         };
@@ -198,17 +258,27 @@ impl Places {
         })
     }
 
+    /// Whether a record is the header of a file that was joined to this one, perhaps with its byte order mark.
+    fn is_header_again(&self, cells: &[&str], columns: &Columns) -> bool {
+        let first = cells.first().map(|cell| cell.trim_start_matches('\u{feff}'));
+        !columns.no_header && self.width > 1 && first.into_iter().chain(cells[1..].iter().copied()).eq(&self.names)
+    }
+
     fn record(&self, cells: &Cells, columns: &Columns) -> Result<Record, String> {
         if cells.len != self.width {
             return Err(format!("has {} columns; expected {}, as {} has", cells.len, self.width, self.like));
         }
-        let cells = cells.iter().zip(&self.names).map(|(cell, name)| {
-            std::str::from_utf8(cell).map_err(|_| {
-                let problem = utf8(cell.to_vec()).err().unwrap_or_default();
-                format!("{problem} (in column `{name}`)")
-            })
-        });
+        let cells = cells
+            .iter()
+            .zip(&self.names)
+            .map(|(cell, name)| characters::checked(cell).map_err(|problem| format!("{problem} (in column `{name}`)")));
         let cells = cells.collect::<Result<Vec<_>, _>>()?;
+        if self.is_header_again(&cells, columns) {
+            return Err(
+                "is the header again, as in files that were joined; name each file with -i, or take the line out"
+                    .to_owned(),
+            );
+        }
         let text = |index: usize| {
             let text = Text::of_line(cells[index].to_owned(), columns.pretokenized);
             check_length(&text, &self.names[index]).map(|()| text)
@@ -231,13 +301,20 @@ impl Places {
     }
 }
 
+/// What a name stands in where that is other quotes than those of tables.
+fn quote(name: &str, names: &[String]) -> Option<char> {
+    const QUOTES: [char; 7] = ['\'', '`', '‘', '’', '“', '”', '„'];
+    let quoted = names.iter().find(|known| known.trim_matches(|c| QUOTES.contains(&c)) == name && *known != name)?;
+    quoted.chars().next()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     fn entries(table: &[u8], columns: &Columns) -> Vec<Result<Entry, Failed>> {
-        Records::new(table, b',', Arc::new(columns.clone())).collect()
+        Records::new(table, b',', Arc::new(columns.clone())).unwrap().collect()
     }
 
     fn read(table: &str, columns: &Columns) -> Vec<(u64, Result<Record, String>)> {
@@ -291,6 +368,48 @@ mod tests {
     }
 
     #[test]
+    fn a_delimiter_is_that_of_the_option_or_of_the_first_line() {
+        let some = Delimiter::new(b';');
+        let separated = Columns { delimiter: some, carry: vec!["n".to_owned()], ..Columns::default() };
+        let plain = Columns { delimiter: None, ..separated.clone() };
+        let table = "id;n;text\r\n1;0,5;\"a;b\"\r\n";
+        for (columns, table) in [
+            (&separated, table.to_owned()),
+            (&separated, format!("sep=|\r\n{table}")),
+            (&plain, format!("sep=;\r\n{table}")),
+            (&plain, format!("\"sep=;\"\n{table}")),
+        ] {
+            let (line, record) = read(&table, columns).remove(0);
+            let record = record.unwrap();
+            assert_eq!((record.text.text.as_str(), record.carried[0].1.get()), ("a;b", "\"0,5\""));
+            assert_eq!(line, if table.contains("sep=") { 3 } else { 2 });
+        }
+        let numbered = Columns { no_header: true, text_column: Some("2".to_owned()), ..Columns::default() };
+        assert_eq!(read("sep=\t\na\tb\n", &numbered)[0].1.as_ref().unwrap().text.text, "b");
+    }
+
+    #[test]
+    fn whole_rows_are_never_texts() {
+        let some = |name: &str| Some(name.to_owned());
+        let named = Columns { text_column: some("id;text"), ..Columns::default() };
+        let told = problem(b"id;text\n1;a\n", &named);
+        assert!(told.contains("line 1 has one column, but its columns seem to be separated by `;`"), "{told}");
+        assert!(told.ends_with("or with --delimiter , if it is one"), "{told}");
+        let said = Columns { delimiter: Delimiter::new(b','), ..named };
+        assert_eq!(read("id;text\n1;a\n", &said)[0].1.as_ref().unwrap().text.text, "1;a");
+        let first = Columns { no_header: true, text_column: some("1"), ..Columns::default() };
+        let rows = "1;hello world;a\n2;one more;b\n";
+        let told = problem(rows.as_bytes(), &first);
+        assert!(
+            told.starts_with("fatal: its columns seem to be separated by `;`, which each record has 2 times"),
+            "{told}"
+        );
+        assert_eq!(read("one; two\nthree\n", &first).len(), 2, "a mark in some texts");
+        let said = Columns { delimiter: Delimiter::new(b','), ..first };
+        assert_eq!(read(rows, &said).len(), 2);
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_its_line() {
         let plain = Columns::default();
         let id = Columns { id_column: Some("key".to_owned()), ..Columns::default() };
@@ -309,10 +428,34 @@ mod tests {
             (&plain, b"te\xff\nx\n", "fatal: line 1 is not UTF-8"),
             (&id, b"text,key\nx,\n", "line 2 has nothing in column `key`; expected an id"),
             (&id, b"text,keys\nx,\n", "did you mean `keys`?"),
+            (
+                &plain,
+                b"a,text\n1,x\na,text\n",
+                "line 3 is the header again, as in files that were joined; name each file",
+            ),
+            (&plain, b"a,text\n1,x\n\xef\xbb\xbfa,text\n", "line 3 is the header again"),
+            (&plain, b"text,a\nx\0,1\n", "line 2 has a NUL byte after 1 good bytes"),
+            (&plain, b"text,a\rx,1\ry\r", "line 3 has 1 columns; expected 2"),
+            (
+                &plain,
+                b"'id','text'\n",
+                "line 1 has no column `text`, but one in ', which csv takes for part of the name",
+            ),
+            (
+                &plain,
+                b"id;text;label\n1;hello world;a\n",
+                "fatal: line 1 has no column `text`; its columns seem to be separated by `;` (`id`, `text`, `label`); read it with --delimiter ';'",
+            ),
+            (&plain, b"sep=|\nid;text\n", "line 2 has no column `text`; its columns seem to be separated by `;`"),
         ] {
             let found = problem(table, columns);
             assert!(found.contains(says), "{}: {found}", String::from_utf8_lossy(table));
         }
+        assert_eq!(read("text\ntext\n", &plain).len(), 1, "one column is a text");
+        let first = Columns { no_header: true, text_column: Some("1".to_owned()), ..Columns::default() };
+        let bad =
+            entries(b"\xff,1\n\xfe,2\n", &first).into_iter().filter(|entry| entry.as_ref().unwrap().record.is_err());
+        assert_eq!(bad.count(), 2, "all bad lines without a header");
         assert!(
             entries(b"", &plain).is_empty()
                 && entries(b"\n\n", &plain).is_empty()
@@ -331,7 +474,7 @@ mod tests {
         }
         let reader = io::BufReader::new(b"text\nx\n\"".chain(Endless));
         let columns = Columns::default();
-        let found = Records::new(reader, b',', Arc::default()).map(|entry| entry.unwrap()).collect::<Vec<_>>();
+        let found = Records::new(reader, b',', Arc::default()).unwrap().map(|entry| entry.unwrap()).collect::<Vec<_>>();
         assert_eq!(found.len(), 2);
         assert!(found[1].record.as_ref().unwrap_err().contains("longer than 16 MiB"));
         let long = format!("text\n{}\n{0}\n", "a".repeat(super::super::LONGEST_TEXT));
@@ -347,7 +490,7 @@ mod tests {
             writer.write_record(["label", "text"]).unwrap();
             texts.iter().for_each(|(label, text)| writer.write_record([label, text]).unwrap());
             let table = writer.into_inner().unwrap();
-            let found = Records::new(&table[..], delimiter, Arc::default()).map(|entry| entry.unwrap().record.unwrap()).collect::<Vec<_>>();
+            let found = Records::new(&table[..], delimiter, Arc::default()).unwrap().map(|entry| entry.unwrap().record.unwrap()).collect::<Vec<_>>();
             prop_assert_eq!(found.len(), texts.len());
             for (found, (label, text)) in found.iter().zip(&texts) {
                 prop_assert_eq!(&found.text.text, text);

@@ -114,8 +114,11 @@ pub fn counts(manifest: &Value) -> std::result::Result<Counts, String> {
 /// In what two jobs differ, judged by their manifests: options, parts of the model, the input, the program.
 pub fn differences(ours: &Value, theirs: &Value) -> Vec<String> {
     let keys = |value: &Value| value.as_object().map(|map| map.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    // Options that were not given may have no key.
     let differing = |part: &'static str| {
-        keys(&ours[part]).into_iter().filter(move |key| ours[part][key.as_str()] != theirs[part][key.as_str()])
+        let more = keys(&theirs[part]).into_iter().filter(move |key| ours[part].get(key.as_str()).is_none());
+        let all = keys(&ours[part]).into_iter().chain(more);
+        all.filter(move |key| ours[part][key.as_str()] != theirs[part][key.as_str()])
     };
     let options = differing("plan").map(|key| format!("--{}", key.replace('_', "-")));
     // A model is its files, wherever they lie.

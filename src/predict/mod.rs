@@ -268,6 +268,7 @@ fn input(args: &PredictArgs) -> Result<Input> {
         id_column: args.id_column.clone(),
         label_column: Some(String::new()),
         no_header: args.no_header,
+        delimiter: args.delimiter,
         carry: Vec::new(),
         pretokenized: args.pretokenized,
     };

@@ -54,6 +54,48 @@ fn every_kind_is_named_with_its_line() {
         ("a.csv", b"text\nx\n", "--carry date", "line 1 has no column `date`; it has `text`"),
         ("a.csv", b"a,b\n", "--no-header --text-column 3", "line 1 has no column `3`; it has `1`, `2`"),
         ("a.tsv", b"text\tb\nx\n", "", "a.tsv: line 2 has 1 columns; expected 2"),
+        ("a.csv", b"text,b\rx,1\ry\r", "", "a.csv: line 3 has 1 columns; expected 2, as the header has"),
+        (
+            "a.csv",
+            b"'id','text'\n1,'x'\n",
+            "",
+            "line 1 has no column `text`, but one in ', which csv takes for part of the name",
+        ),
+        (
+            "a.csv",
+            b"text,b\nx,1\n\xef\xbb\xbftext,b\ny,2\n",
+            "",
+            "a.csv: line 3 is the header again, as in files that were joined",
+        ),
+        ("a.jsonl", b"[\n{\"text\": \"a\"}\n]", "", "an array of objects is read with --input-format json"),
+        ("a.jsonl", b"{\n\"text\": \"a\"\n}", "", "objects over several lines are read with --input-format json"),
+        (
+            "a.json",
+            b"[\n{\"text\": \"a\"},\n{\"txt\": \"b\"}\n]",
+            "",
+            "a.json: line 3 has no column `text`; it has `txt`; --text-column says which one is the text; did you mean `txt`? (value 2 of the array)",
+        ),
+        (
+            "a.json",
+            b"[\n{\"text\": \"a\"}\n",
+            "",
+            "a.json: line 3 is the end of the file, but the array that begins on line 1",
+        ),
+        (
+            "a.json",
+            b"{\"text\": \"a\"}\n{\"text\": 7}\n",
+            "",
+            "a.json: line 2 has a number as `text`; expected a string",
+        ),
+        ("a.json", b"[\"a\", 7]", "", "line 1 has a number as a value; expected an object, or a string (value 2"),
+        ("a.json", b"[\"a\"]", "--text-column x", "line 1 is a string, which has no column `x`"),
+        ("a.json", b"hello\n", "", "a.json: line 1 begins with `h`; expected an array of objects"),
+        (
+            "a.json",
+            b"{\"version\": \"1.1\",\n \"data\": [{\"text\": \"a\"}]}",
+            "",
+            "line 1 begins an object that holds an array, `data`; expected an array of objects, or objects; `jq .data FILE > texts.json` takes it out",
+        ),
         (
             "a.conll",
             b"a O\nb\n",
@@ -65,6 +107,69 @@ fn every_kind_is_named_with_its_line() {
     ] {
         fails(name, content, options, &[says]);
     }
+}
+
+#[test]
+fn columns_that_something_else_separates_are_named_with_the_way_to_read_them() {
+    for (name, content, options, says) in [
+        (
+            "a.csv",
+            "id;text;label\n1;hello world;a\n",
+            "",
+            &[
+                "a.csv: line 1 has no column `text`; its columns seem to be separated by `;` (`id`, `text`, `label`); read it with --delimiter ';'",
+            ][..],
+        ),
+        ("a.csv", "id\ttext\n1\thello\n", "", &["separated by tabs (`id`, `text`); read it with --delimiter tab"]),
+        ("a.csv", "id|text\n1|hello\n", "", &["separated by `|`", "--delimiter '|'"]),
+        ("a.tsv", "id,text\n1,hello\n", "", &["separated by `,`", "--delimiter ,"]),
+        ("a.csv", "id,text\n1,hello\n", "--delimiter ;", &["separated by `,`", "--delimiter ,"]),
+        ("a.csv", "\"id\";\"text\"\n1;\"hello, you\"\n", "", &["separated by `;` (`id`, `text`)"]),
+        (
+            "a.csv",
+            "id;review\n1;hello\n",
+            "",
+            &["separated by `;`", "--delimiter ';', and name the column of the text with --text-column"],
+        ),
+        ("a.csv", "id;review\n1;hello\n", "--text-column review", &["no column `review`", "--delimiter ';'"]),
+        (
+            "a.csv",
+            "id;text\n1;hello\n",
+            "--text-column id;text",
+            &["one column", "separated by `;`", "--delimiter , if it is one"],
+        ),
+        ("a.csv", "1;hello\n2;world\n", "--no-header --text-column 2", &["no column `2`", "separated by `;`"]),
+        (
+            "a.csv",
+            "1;hello\n2;world\n",
+            "--no-header --text-column 1",
+            &["separated by `;`, which each record has once; read it with --delimiter ';'"],
+        ),
+        (
+            "a.csv",
+            "1;hello;0,5\n2;world;0,7\n",
+            "--no-header --text-column 2",
+            &["separated by `;`, which each record has 2 times"],
+        ),
+    ] {
+        fails(name, content, options, says);
+        let desk = Desk::with("width1");
+        desk.put(name, content);
+        desk.types(&format!("extract -m width1 -i {name} {options}")).fails().does_not_say("did you mean");
+    }
+    let desk = Desk::with("width1");
+    desk.put("a.csv", "one; two\nthree; four\n");
+    desk.types("extract -m width1 -i a.csv --no-header --text-column 1 --delimiter , -o out")
+        .succeeds()
+        .says("2 texts");
+}
+
+#[test]
+fn ids_of_one_line_of_json_are_told_apart() {
+    let one_line = "[{\"text\": \"a\", \"id\": 1}, {\"text\": \"b\", \"id\": 1}]";
+    fails("a.json", one_line, "", &["a.json: line 1 has two records with one id; expected an id of its own for each"]);
+    let two_lines = one_line.replace(", {", ",\n{");
+    fails("a.json", two_lines, "", &["a.json: line 2 has the id of line 1"]);
 }
 
 #[test]
@@ -120,6 +225,9 @@ fn records_without_text_are_none() {
         ("a.jsonl", "\n \n", "one JSON object a line"),
         ("a.csv", "text,label\n", "records below a header"),
         ("a.csv", "", "records below a header"),
+        ("a.csv", "sep=;\r\ntext;label\r\n", "records below a header"),
+        ("a.json", "", "an array of objects, or objects"),
+        ("a.json", "[]\n", "an array of objects, or objects"),
         ("a.conll", "\n\n", "a word a line"),
         ("a.conllu", "# newdoc\n", "a word a line"),
     ] {
@@ -139,6 +247,7 @@ fn an_empty_text_is_a_text() {
 fn a_record_that_is_too_long_is_not_held() {
     let long = "x".repeat(17 << 20);
     fails("a.jsonl", format!("{{\"text\": \"{long}\"}}\n"), "", &["line 1 is longer than 16 MiB"]);
+    fails("a.json", format!("[{{\"text\": \"{long}\"}}]\n"), "", &["line 1 begins a value longer than 16 MiB"]);
     fails("a.csv", format!("text\n\"{long}\n"), "", &["line 2 begins a record that is longer than 16 MiB", "quote"]);
     let long = &long[..(4 << 20) + 1];
     fails("a.jsonl", format!("{{\"text\": \"{long}\"}}\n"), "", &["line 1 has a `text` longer than 4 MiB"]);
@@ -157,7 +266,7 @@ fn a_missing_file_is_found_before_another_is_read() {
 #[test]
 fn options_that_the_format_has_no_use_for() {
     let desk = Desk::with("width1");
-    for name in ["a.txt", "a.jsonl", "a.csv", "a.conll", "a.conllu"] {
+    for name in ["a.txt", "a.jsonl", "a.json", "a.csv", "a.conll", "a.conllu"] {
         desk.put(name, "");
     }
     for (job, says) in [
@@ -171,6 +280,12 @@ fn options_that_the_format_has_no_use_for() {
         ("-i a.csv -i a.txt --carry x", &["--carry", "a.txt is plain text"]),
         ("--carry x", &["--carry", "standard input is plain text"]),
         ("-i a.jsonl --no-header", &["--no-header", "JSON Lines"]),
+        ("-i a.json --no-header", &["--no-header", "JSON"]),
+        ("hello --delimiter ;", &["--delimiter", "no input is a table", "--input-format csv"]),
+        ("-i a.txt -i a.jsonl -i a.json --delimiter ;", &["--delimiter", "no input is a table"]),
+        ("-i a.csv --delimiter ;;", &["--delimiter", "one character of ASCII", "tab"]),
+        ("-i a.csv --delimiter §", &["--delimiter", "one character of ASCII"]),
+        ("-i a.csv --delimiter \"", &["--delimiter", "no quote"]),
         ("-i a.csv --no-header", &["--no-header", "--text-column N"]),
         ("-i a.csv --no-header --text-column text", &["--text-column", "numbers from 1, not `text`"]),
         ("-i a.csv --no-header --text-column 0", &["--text-column", "numbers from 1"]),

@@ -49,7 +49,14 @@ fn tables_and_json_lines_say_the_same() {
     desk.put("a.tsv", TSV);
     desk.put("a.jsonl", JSONL);
     desk.put("a.ndjson", JSONL);
-    for name in ["a.csv", "a.tsv", "a.jsonl", "a.ndjson"] {
+    desk.put("lines.json", JSONL);
+    let objects: Vec<Value> =
+        JSONL.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    desk.put("array.json", json!(objects).to_string());
+    desk.put("pretty.json", serde_json::to_string_pretty(&objects).expect("JSON"));
+    desk.put("spread.json", objects.iter().map(|object| format!("{object:#}")).collect::<String>());
+    let json = ["lines.json", "array.json", "pretty.json", "spread.json"];
+    for name in ["a.csv", "a.tsv", "a.jsonl", "a.ndjson"].into_iter().chain(json) {
         let out = format!("out-{name}");
         desk.types(&format!("extract -m width1 -i {name} --carry stars,text -e token -o {out}")).succeeds();
         assert_eq!(column(&desk, &out, "id"), ["a", "b", "c"], "{name}");
@@ -59,8 +66,77 @@ fn tables_and_json_lines_say_the_same() {
         assert_eq!(desk.read(&format!("{out}/texts.jsonl")), desk.read("out-a.csv/texts.jsonl"), "{name}");
         assert_eq!(desk.read(&format!("{out}/token/layer_00.npy")), desk.read("out-a.csv/token/layer_00.npy"));
     }
-    let format = &desk.json("out-a.tsv/manifest.json")["plan"]["input_format"];
-    assert_eq!(*format, json!(["tsv"]));
+    let format = |out: &str| desk.json(&format!("{out}/manifest.json"))["plan"]["input_format"].clone();
+    assert_eq!((format("out-a.tsv"), format("out-array.json")), (json!(["tsv"]), json!(["json"])));
+}
+
+#[test]
+fn an_array_of_strings_is_texts() {
+    let desk = Desk::with("width1");
+    desk.put("a.json", "[\"hello world\",\n \"one\\nmore\"]\n");
+    desk.types("extract -m width1 -i a.json -e token -o out").succeeds().says("2 texts");
+    assert_eq!(column(&desk, "out", "id"), [Value::Null, Value::Null]);
+    desk.types_into("extract -m width1 --input-format json -e token -o piped", desk.read("a.json")).succeeds();
+    assert_eq!(desk.job("piped"), desk.job("out"));
+    desk.types("extract -m width1 -i a.json --pretokenized -e word -o words").succeeds();
+    assert_eq!(column(&desk, "words", "words")[0], json!(["hello", "world"]));
+}
+
+#[test]
+fn a_delimiter_may_be_any_character() {
+    let desk = Desk::with("width1");
+    desk.put("a.csv", "id,text,label,stars\na,hello world,good,\"1,5\"\nb,\"one; two\",bad,2\n");
+    desk.types("extract -m width1 -i a.csv --carry stars -e token -o plain").succeeds();
+    for (name, option, content) in [
+        ("semicolons.csv", "--delimiter ;", "id;text;label;stars\na;hello world;good;1,5\nb;\"one; two\";bad;2\n"),
+        ("bars.tsv", "--delimiter |", "id|text|label|stars\r\na|hello world|good|1,5\r\nb|one; two|bad|2\r\n"),
+        ("tabs.csv", "--delimiter tab", "id\ttext\tlabel\tstars\na\thello world\tgood\t1,5\nb\tone; two\tbad\t2\n"),
+        ("tabs.csv", "--delimiter \\t", "id\ttext\tlabel\tstars\na\thello world\tgood\t1,5\nb\tone; two\tbad\t2\n"),
+        ("excel.csv", "", "sep=;\r\nid;text;label;stars\r\na;hello world;good;1,5\r\nb;\"one; two\";bad;2\r\n"),
+    ] {
+        desk.put(name, content);
+        desk.types(&format!("extract -m width1 -i {name} {option} --carry stars -e token -o out --overwrite"))
+            .succeeds();
+        for file in ["texts.jsonl", "token/layer_01.npy"] {
+            assert_eq!(desk.read(&format!("out/{file}")), desk.read(&format!("plain/{file}")), "{name} {option}");
+        }
+        desk.types(&format!("verify out --recompute 2 -i {name} -m width1")).succeeds();
+    }
+    let plan = |out: &str| desk.json(&format!("{out}/manifest.json"))["plan"]["delimiter"].clone();
+    assert_eq!(plan("out"), Value::Null);
+    desk.types("extract -m width1 -i semicolons.csv --delimiter ; -o separated").succeeds();
+    assert_eq!(plan("separated"), ";");
+    // Both ways round it is another job.
+    for job in ["-i semicolons.csv --delimiter | --text-column id;text;label;stars", "-i a.csv"] {
+        desk.types(&format!("extract -m width1 {job} -o separated")).fails().says_all(&["another job", "--delimiter"]);
+    }
+    desk.types("extract -m width1 -i a.csv -o plainly").succeeds();
+    desk.types("extract -m width1 -i a.csv --delimiter , -o plainly").fails().says_all(&["another job", "--delimiter"]);
+}
+
+#[test]
+fn encodings_with_a_mark_are_read_in_every_format() {
+    let desk = Desk::with("width1");
+    for (name, content) in [
+        ("a.csv", CSV),
+        ("a.tsv", TSV),
+        ("a.jsonl", JSONL),
+        ("a.json", JSONL),
+        ("a.conll", "hello O\nworld B\n\none O\n"),
+    ] {
+        desk.put(name, content);
+        desk.types(&format!("extract -m width1 -i {name} -e token -o plain --overwrite")).succeeds();
+        let marked = format!("\u{feff}{content}");
+        let utf16: Vec<u8> = marked.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let utf32: Vec<u8> = marked.chars().flat_map(|c| u32::from(c).to_be_bytes()).collect();
+        for (encoding, content) in
+            [("utf16", &utf16), ("utf32", &utf32), ("gzip", &gzip(&utf16)), ("zstd", &zstd(&utf16))]
+        {
+            desk.put(name, content);
+            desk.types(&format!("extract -m width1 -i {name} -e token -o {encoding} --overwrite")).succeeds();
+            assert_eq!(desk.job(encoding), desk.job("plain"), "{name} in {encoding}");
+        }
+    }
 }
 
 #[test]
@@ -302,6 +378,7 @@ fn other_columns_are_another_job() {
         ("--carry more", "--carry"),
         ("--pretokenized", "--pretokenized"),
         ("--no-header --text-column 1", "--no-header"),
+        ("--delimiter ,", "--delimiter"),
         ("--input-format text", "--input-format"),
     ] {
         desk.types(&format!("extract -m width1 -i a.csv {option} -o out")).fails().says_all(&["another job", differs]);

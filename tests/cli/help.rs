@@ -112,6 +112,7 @@ fn every_option_of_the_contract_that_is_done_is_in_the_help() {
         "--label-column",
         "--carry",
         "--no-header",
+        "--delimiter",
         "--pretokenized",
         "--layers",
         "--emit",

@@ -73,6 +73,39 @@ fn a_byte_order_mark_and_crlf_are_not_text() {
 }
 
 #[test]
+fn utf_16_and_utf_32_are_read_by_their_byte_order_mark() {
+    let desk = Desk::new();
+    let text = "hello world\r\n\r\nnaïve 🙂 中国\r\n";
+    desk.put("utf8.txt", text);
+    desk.types("extract -i utf8.txt -e token,word -o utf8").succeeds();
+    let marked = format!("\u{feff}{text}");
+    let short = |bytes: fn(u16) -> [u8; 2]| marked.encode_utf16().flat_map(bytes).collect::<Vec<_>>();
+    let long = |bytes: fn(u32) -> [u8; 4]| marked.chars().flat_map(|c| bytes(c.into())).collect::<Vec<_>>();
+    for (name, content) in [
+        ("utf16le", short(u16::to_le_bytes)),
+        ("utf16be", short(u16::to_be_bytes)),
+        ("utf32le", long(u32::to_le_bytes)),
+        ("utf32be", long(u32::to_be_bytes)),
+    ] {
+        desk.put("a.txt", &content);
+        desk.types(&format!("extract -i a.txt -e token,word -o {name}")).succeeds();
+        assert_eq!(desk.job(name), desk.job("utf8"), "{name}");
+        desk.types_into(&format!("extract -e token,word -o {name}-in"), &content).succeeds();
+        assert_eq!(desk.job(&format!("{name}-in")), desk.job("utf8"), "{name} on standard input");
+    }
+    desk.types("extract -i a.txt -e token,word -o utf8").succeeds().says("already holds this job");
+}
+
+#[test]
+fn returns_alone_are_no_line_ends() {
+    let desk = Desk::new();
+    let says = ["line 1 has returns (\\r) and no line end", "tr '\\r' '\\n'"];
+    desk.types_into("extract -o out", "one\rtwo\rthree").fails().says_all(&says);
+    assert!(!desk.has("out"));
+    assert_eq!(desk.types_into("extract -l 0", "one\rtwo\nthree\r").succeeds().json_lines().len(), 2);
+}
+
+#[test]
 fn the_last_line_needs_no_end() {
     let desk = Desk::new();
     for (input, texts) in [("a", 1), ("a\n", 1), ("a\nb", 2), ("a\n\n", 2), ("a\r\nb\r", 2)] {
@@ -81,9 +114,9 @@ fn the_last_line_needs_no_end() {
 }
 
 #[test]
-fn control_characters_and_nul_are_texts_like_others() {
+fn control_characters_are_texts_like_others() {
     let desk = Desk::new();
-    let input = b"\x01\x02\x03\n\x00\n\x7f\x1b[31m\n\x0b\x0c\n\xc2\x85\n\xe2\x80\xa8\nhello\x00world\n";
+    let input = b"\x01\x02\x03\n\x08\n\x7f\x1b[31m\n\x0b\x0c\n\xc2\x85\n\xe2\x80\xa8\nhello\x1aworld\n";
     let ran = desk.types_into("extract -e token,word -l 0", input).succeeds();
     assert_eq!(ran.json_lines().len(), 7, "lines end at \\n alone");
     desk.types_into("extract --pretokenized -e token,word -o out", input).succeeds();

@@ -145,6 +145,9 @@ fn predict_labels_texts_as_the_probe_did() {
     desk.types_into("predict report", "The film was brilliant.\nThe film was dreadful.\n")
         .succeeds()
         .prints_all(&["good\t", "bad\t"]);
+    desk.put("films.csv", "id;text\n1;The film was brilliant.\n2;The film was dreadful.\n");
+    desk.types("predict report -i films.csv").fails().says_all(&["separated by `;`", "--delimiter ';'"]);
+    desk.types("predict report -i films.csv --delimiter ;").succeeds().prints_all(&["good\t", "bad\t"]);
     let low = desk.types("predict report --layer 1 --json 'The film was brilliant.'").succeeds().json_lines();
     let high = desk.types("predict report --layer -1 --json 'The film was brilliant.'").succeeds().json_lines();
     assert_ne!(low[0]["probability"], high[0]["probability"]);

@@ -61,7 +61,7 @@ fn tokens_offsets_and_words_are_those_of_transformers() {
         let desk = Desk::with(model);
         let texts = golden_texts(model, false);
         let on_a_line: Vec<_> =
-            texts.iter().filter(|(_, text)| !text["text"].as_str().unwrap().contains('\n')).collect();
+            texts.iter().filter(|(_, text)| !text["text"].as_str().unwrap().contains(['\n', '\0'])).collect();
         let file: String = on_a_line.iter().map(|(_, text)| format!("{}\n", text["text"].as_str().unwrap())).collect();
         desk.put("texts.txt", file);
         desk.types(&format!("extract -m {model} -i texts.txt -e token -l 0 -o out")).succeeds();
@@ -73,6 +73,12 @@ fn tokens_offsets_and_words_are_those_of_transformers() {
             let text = golden["text"].as_str().unwrap();
             desk.runs(&["extract", "-m", model, "-e", "token", "-l", "0", "-o", "lines", "--", text], "").succeeds();
             assert_golden(&desk.json_lines("lines/texts.jsonl")[0], golden, &format!("{model}, text {index}"));
+        }
+        // A NUL is in a text only where JSON spells it.
+        for (index, golden) in texts.iter().filter(|(_, text)| text["text"].as_str().unwrap().contains('\0')) {
+            let job = format!("extract -m {model} --input-format jsonl -e token -l 0 -o spelled --overwrite");
+            desk.types_into(&job, json!({ "text": golden["text"] }).to_string()).succeeds();
+            assert_golden(&desk.json_lines("spelled/texts.jsonl")[0], golden, &format!("{model}, text {index}"));
         }
     }
 }
