@@ -26,11 +26,12 @@ $(VENV)/installed: tests/real/requirements.txt
 	touch $@
 
 # Every layer of all-MiniLM-L6-v2 against transformers in float64, and the tokens of four vocabularies; bfloat16 against
-# PyTorch's.
+# PyTorch's; sentence embeddings of six forms of the model against sentence-transformers.
 parity: venv
 	cargo build --locked --release
 	$(VENV)/bin/python tests/real/parity.py --layerwise target/release/layerwise $(if $(DATA),--data $(DATA))
 	$(VENV)/bin/python tests/real/bfloat16.py --layerwise target/release/layerwise $(if $(DATA),--data $(DATA))
+	$(VENV)/bin/python tests/real/sentences.py --layerwise target/release/layerwise $(if $(DATA),--data $(DATA))
 
 # Generated model folders against transformers 4 and 5 and sentence-transformers: tokens, types, offsets, sentence vectors.
 PUBLISHED ?= target/published
@@ -114,7 +115,6 @@ $(VENV)/peers-installed: benches/peers/requirements.txt $(VENV)/installed
 
 # The golden models and what transformers computes from them (tests/golden/README.md).
 goldens: venv
-	$(VENV)/bin/python -m pip install --quiet sentence-transformers==6.2.0
 	$(VENV)/bin/python tests/golden/make.py
 
 # The model in the binary, trained anew from a folder of text (models/bert-4x160/README.md): three and a half hours on two cores.
