@@ -217,6 +217,27 @@ fn views_parameters_and_parts_of_storages() {
 }
 
 #[test]
+fn long_rows_with_others_between_them_are_read_where_they_lie() {
+    // 3 rows of 200 numbers, each 211 after the last one, in float32 and in float16.
+    let all: Vec<f32> = (0..700u16).map(|number| f32::from(number) / 8.0).collect();
+    let rows: Vec<f32> = (0..3).flat_map(|row| all[50 + row * 211..][..200].to_vec()).collect();
+    let of_all = |class: &str| anchor(tensor(storage(class, "7", 700, &[]), 50, &[3, 200], &[211, 1]));
+    let halves: Vec<u8> = all.iter().flat_map(|&number| half::f16::from_f32(number).to_le_bytes()).collect();
+    let halves: Vec<f32> = halves.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+    for (class, stored) in [("FloatStorage", &all), ("HalfStorage", &halves)] {
+        let file = file_of(&of_all(class), &[("7", 700, stored)]);
+        assert_eq!(numbers(&file, &[3, 200]).unwrap(), rows, "{class}");
+        let (weights, mut last) = (open(&file).unwrap(), Vec::new());
+        weights.open(ANCHOR, &[3, 200]).unwrap().rows(1..3, &mut last).unwrap();
+        assert_eq!(last, rows[200..], "{class}");
+    }
+    let mut poisoned = all;
+    poisoned[50 + 211 + 7] = f32::NAN;
+    let message = numbers(&file_of(&of_all("FloatStorage"), &[("7", 700, &poisoned)]), &[3, 200]).unwrap_err();
+    assert!(message.contains("holds NaN at index 207"), "{message}");
+}
+
+#[test]
 fn an_ordered_dict_of_python_2_is_a_list_of_pairs() {
     let value = tensor(floats(6), 0, &[2, 3], &[3, 1]);
     // Strings were bytes, and pairs were lists.

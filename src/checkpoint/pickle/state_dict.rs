@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::machine::{Id, Pickle, Value};
 use super::storage::{Element, Region, Storage};
-use super::view::View;
+use super::view::{MOST_DIMENSIONS, View};
 use super::{Problem, Tensor, Tensors, most_unfolded};
 use crate::checkpoint::numbers::unsupported_type;
 
@@ -162,7 +162,7 @@ impl<'p> Rebuilt<'p> {
         let storage = Storage::of(pickle, storage)?;
         let counts = |id| -> Option<Vec<u64>> {
             // A tuple may be shared by many tensors; more than this has no tensor.
-            let items = pickle.sequence(id).filter(|items| items.len() <= 64)?;
+            let items = pickle.sequence(id).filter(|items| items.len() <= MOST_DIMENSIONS)?;
             items.iter().map(|&item| pickle.count(item)).collect()
         };
         let view = View::new(pickle.count(offset)?, &counts(shape)?, &counts(strides)?);

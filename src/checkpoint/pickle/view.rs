@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// Dimensions of a tensor that PyTorch allows.
-const MOST_DIMENSIONS: usize = 64;
+pub(super) const MOST_DIMENSIONS: usize = 64;
 
 /// A tensor's numbers in a storage.
 #[derive(Debug, Clone, PartialEq)]
