@@ -10,6 +10,7 @@ Each folder is one of the base layouts with a few of the settings of settings.py
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import sys
@@ -282,20 +283,22 @@ def fits(setting: Setting, base: Base) -> bool:
     return (not setting.needs or base.files in (setting.needs, "both")) and (base.sentence or not setting.sentence)
 
 
-def singles(rng: random.Random) -> Iterator[Folder]:
+def singles(seed: int) -> Iterator[Folder]:
     """Every setting alone, on a vocabulary and on a tokenizer.json, and now and then on both."""
-    for base in (Base(files, cased, sentence) for files in ("json", "vocab", "both") for cased in (False, True) for sentence in (False, True)):
-        yield Folder(base)
+    for files, cased, sentence in itertools.product(("json", "vocab", "both"), (False, True), (False, True)):
+        yield Folder(Base(files, cased, sentence))
     for setting in (*SETTINGS, *HARMLESS):
+        rng = random.Random(f"{seed} {setting.name}")
         for files in ("json", "vocab", *(["both"] if rng.random() < 0.2 else [])):
             base = Base(files, rng.random() < 0.3, setting.sentence or rng.random() < 0.3)
             if fits(setting, base):
                 yield Folder(base, [setting])
 
 
-def mixtures(count: int, rng: random.Random) -> Iterator[Folder]:
+def mixtures(count: int, seed: int) -> Iterator[Folder]:
     """Two, three or four settings at a time that do not set the same thing, often with harmless neighbours."""
-    for _ in range(count):
+    for number in range(count):
+        rng = random.Random(f"{seed} {number}")
         base = Base(rng.choice(("json", "json", "vocab", "vocab", "both")), rng.random() < 0.3, rng.random() < 0.5)
         chosen: list[Setting] = []
         wanted = rng.choice((2, 2, 2, 3, 4))
@@ -308,12 +311,9 @@ def mixtures(count: int, rng: random.Random) -> Iterator[Folder]:
 
 
 def all_folders(count: int, seed: int, alone: bool) -> Iterator[Folder]:
-    rng = random.Random(seed)
-    made = list(singles(rng)) if alone else []
-    made += mixtures(count, rng)
-    for folder in made:
+    for folder in itertools.chain(singles(seed) if alone else (), mixtures(count, seed)):
         aimed = [text for setting in folder.settings for text in setting.texts]
-        folder.texts, folder.pairs = sample(rng, aimed)
+        folder.texts, folder.pairs = sample(random.Random(f"{seed} {folder}"), aimed)
         yield folder
 
 

@@ -42,7 +42,15 @@ def attempt(function: Callable[[], Json]) -> Json:
         return {"error": f"{type(error).__name__}: {error}"[:300]}
 
 
-def open_model(folder: Path) -> PreTrainedModel:
+def open_model(folder: Path, opened: dict[bytes, PreTrainedModel]) -> PreTrainedModel:
+    """The encoder. All folders have the same weights, and most the same config.json, so one that was opened serves many."""
+    config = (folder / "config.json").read_bytes() if (folder / "config.json").is_file() else b""
+    if config not in opened:
+        opened[config] = load_model(folder)
+    return opened[config]
+
+
+def load_model(folder: Path) -> PreTrainedModel:
     model, report = AutoModel.from_pretrained(folder, output_loading_info=True)
     missing = [name for name in report["missing_keys"] if "position_ids" not in name]
     if missing:
@@ -81,13 +89,13 @@ def sentence(model: SentenceTransformer, text: str) -> Json:
     return {"vector": model.encode(text, show_progress_bar=False, convert_to_tensor=True).float().tolist()}
 
 
-def of_folder(folder: Path, case: Json) -> Json:
+def of_folder(folder: Path, case: Json, opened: dict[bytes, PreTrainedModel]) -> Json:
     limit = json.loads((folder / "config.json").read_text()).get("max_position_embeddings") if (folder / "config.json").is_file() else None
     entries = [(text,) for text in case["texts"]] + [tuple(pair) for pair in case["pairs"]]
     made: Json = {}
     for name, load in (
         ("tokenizer", lambda: AutoTokenizer.from_pretrained(folder)),
-        ("model", lambda: open_model(folder)),
+        ("model", lambda: open_model(folder, opened)),
         ("sentence", lambda: SentenceTransformer(str(folder), device="cpu")),
     ):
         try:
@@ -117,11 +125,12 @@ def main() -> int:
     logging.set_verbosity(logging.CRITICAL)
     logging.disable_progress_bar()
     torch.set_num_threads(1)
+    opened: dict[bytes, PreTrainedModel] = {}
     for path in sorted(args.directory.glob("*/case.json")):
         target = path.parent / f"oracle-{MAJOR}.json"
         if not target.exists():
             case = json.loads(path.read_text())
-            target.write_text(json.dumps(of_folder(path.parent / "model", case)) + "\n")
+            target.write_text(json.dumps(of_folder(path.parent / "model", case, opened)) + "\n")
     return 0
 
 
