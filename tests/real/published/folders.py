@@ -270,7 +270,7 @@ def add_modules(files: dict[str, Json], extra: list[Module]) -> None:
         if module.config is not None:
             files[f"{path}/config.json"] = module.config
         for name, content in module.files.items():
-            files[f"{path}/{name}"] = content
+            files[f"{path}/{name}"] = content() if callable(content) else content
     files["modules.json"] = entries
 
 

@@ -6,13 +6,14 @@ a file away. A file in `whole` is written as it stands here instead of being cha
 
 from __future__ import annotations
 
+import io
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
 from odd_texts import LONG, around
 from vocabulary import IDS, NEW, SPECIAL, VOCABULARY
@@ -40,7 +41,7 @@ class Module:
 
     kind: str
     config: dict[str, Json] | None = None
-    files: dict[str, bytes] = field(default_factory=dict)
+    files: dict[str, bytes | Callable[[], bytes]] = field(default_factory=dict)
     before_pooling: bool = False
 
 
@@ -141,6 +142,16 @@ def dense(activation: str | None, outputs: int = 12, inputs: int = WIDTH, bias: 
     return Module("Dense", config, {"model.safetensors": random_linear(outputs, inputs, bias, residual)})
 
 
+def pickle_of(module: Module) -> bytes:
+    """A module's weights as PyTorch saves them."""
+    import torch  # takes seconds, and is for this alone
+
+    tensors = {name: torch.from_numpy(array) for name, array in load(module.files["model.safetensors"]).items()}
+    buffer = io.BytesIO()
+    torch.save(tensors, buffer)
+    return buffer.getvalue()
+
+
 def layer_norm() -> Module:
     rng = np.random.default_rng(3)
     tensors = {f"norm.{name}": rng.normal(mean, 0.3, WIDTH).astype(np.float32) for name, mean in (("weight", 1.0), ("bias", 0.0))}
@@ -158,25 +169,22 @@ def in_folder(files: dict[str, Json]) -> dict[str, Json]:
     """sentence-transformers' layout before 2021: the encoder and its tokenizer in `0_Transformer`."""
     outside = (MODULES, ST, "README.md")
     moved = {name if name in outside or name[0] in "123456789" else f"0_Transformer/{name}": content for name, content in files.items()}
-    entries = json_copy(moved.get(MODULES, []))
-    for entry in entries:
-        if entry["path"] == "":
-            entry["path"] = "0_Transformer"
-    return {**moved, MODULES: entries}
+    return {**moved, MODULES: [{**entry, "path": entry["path"] or "0_Transformer"} for entry in moved[MODULES]]}
+
+
+def in_folder_with_version(files: dict[str, Json]) -> dict[str, Json]:
+    """The same, with the `config.json` that it had outside."""
+    return {**in_folder(files), CONFIG: {"__version__": "0.3.8"}}
+
+
+def changed_modules(change: Callable[[list[dict[str, Json]]], list[dict[str, Json]]]) -> Callable[[dict[str, Json]], dict[str, Json]]:
+    return lambda files: {**files, MODULES: change([dict(entry) for entry in files[MODULES]])}
 
 
 def renamed_modules(rename: Callable[[str], str]) -> Callable[[dict[str, Json]], dict[str, Json]]:
-    def finish(files: dict[str, Json]) -> dict[str, Json]:
-        entries = json_copy(files[MODULES])
-        for entry in entries:
-            entry["type"] = rename(entry["type"].rsplit(".", 1)[1])
-        return {**files, MODULES: entries}
-
-    return finish
-
-
-def json_copy(tree: Json) -> Json:
-    return [dict(entry) for entry in tree]
+    return changed_modules(
+        lambda entries: [{**entry, "type": rename(entry["type"].rsplit(".", 1)[1])} for entry in entries]
+    )
 
 
 NEW_MODULES = {
@@ -464,6 +472,39 @@ def markers() -> Iterator[Setting]:
         {ADDED: {"new_tok": NEW}, TC: {"added_tokens_decoder": decoder(*SPECIAL)}},
         tuple(around(("new_tok", "[E1]"))),
     )
+
+
+def vocabulary_files() -> Iterator[Setting]:
+    def vocab(name: str, pieces: Iterable[str], end: str = "\n", more: str = "") -> Setting:
+        lines = end.join(pieces)
+        return Setting(f"VOCAB {name}", {"vocab.txt": f"{lines}{end}{more}"}, ("hello boats 你好 [E1] @@s", "[MASK] <mask>"), needs="vocab")
+
+    last = [*VOCABULARY[:5], *reversed(VOCABULARY[5:])]
+    yield Setting("VOCAB of another order beside TJ", {"vocab.txt": "".join(f"{piece}\n" for piece in last)}, ("hello boats",), needs="json")
+    yield vocab("of another order", last)
+    yield vocab("with CRLF", VOCABULARY, "\r\n")
+    yield vocab("with an empty line at the end", VOCABULARY, more="\n")
+    yield vocab("with an empty line inside", [*VOCABULARY[:40], "", *VOCABULARY[40:]])
+    yield vocab("with a piece twice", [*VOCABULARY, "hello", "##s"])
+    yield vocab("with spaces", [*VOCABULARY, "two words", " the", "bank "])
+    yield vocab("without [MASK]", [piece if piece != "[MASK]" else "[unused9]" for piece in VOCABULARY])
+    yield vocab("without [PAD]", [piece if piece != "[PAD]" else "[unused9]" for piece in VOCABULARY])
+    yield vocab("without [UNK]", [piece if piece != "[UNK]" else "[unused9]" for piece in VOCABULARY])
+    yield vocab("without [SEP]", [piece if piece != "[SEP]" else "[unused9]" for piece in VOCABULARY])
+    yield vocab("with a mark at its start", ["\ufeff" + VOCABULARY[0], *VOCABULARY[1:]])
+    yield vocab("with line separators inside pieces", [*VOCABULARY, "a\u2028b", "c\x0bd", "e\x85f"])
+    older = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": False, "strip_accents": False, "lowercase": False}
+    yield Setting(
+        "TC fast_tokenizer_files",
+        {TC: {"fast_tokenizer_files": ["tokenizer.4.0.0.json", "tokenizer.json"]}},
+        CASE_TEXTS,
+        needs="json",
+        finish=lambda files: {**files, "tokenizer.4.0.0.json": {**files[TJ], "normalizer": older, "pre_tokenizer": {"type": "WhitespaceSplit"}}},
+        also_named=("tokenizer.4.0.0.json",),
+    )
+    yield Setting("adapter_config.json", {"adapter_config.json": {"peft_type": "LORA", "base_model_name_or_path": "bert", "r": 8}})
+    yield Setting("TC processor_class SomeProcessor", {TC: {"processor_class": "SomeProcessor"}})
+    yield Setting("processor_config.json", {"processor_config.json": {"processor_class": "SomeProcessor"}})
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -827,6 +868,12 @@ def prompts() -> Iterator[Setting]:
     yield setting("model_type SparseEncoder", {"model_type": "SparseEncoder"})
     yield setting("model_type CrossEncoder", {"model_type": "CrossEncoder"})
     yield setting("model_type Other", {"model_type": "Other"})
+    yield setting("model_type null", {"model_type": None})
+    yield setting("model_type Other, limit and prompt", {"model_type": "Other", "truncate_dim": 8, **query, "default_prompt_name": "query"}, **{SB: {"max_seq_length": 5}})
+    yield setting("model_type Other, cls", {"model_type": "Other"}, {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False})
+    yield setting("default prompt document", {"default_prompt_name": "document"})
+    yield setting("default prompt empty name", {**query, "default_prompt_name": ""})
+    yield setting("similarity_fn_name nonsense", {"similarity_fn_name": "nonsense"})
     yield setting("requirements met", {"requirements": {"sentence_transformers": ">=2.0"}})
     yield setting("requirements unmet", {"requirements": {"sentence_transformers": ">=99.0"}})
     yield setting("normalize_embeddings", {"normalize_embeddings": True})
@@ -902,6 +949,8 @@ def modules() -> Iterator[Setting]:
     yield setting("Dense output elsewhere", dense("torch.nn.modules.linear.Identity", module_output_name="other"))
     yield setting("Dense some_key", dense("torch.nn.modules.linear.Identity", some_key=1))
     yield setting("two Dense", dense("torch.nn.modules.activation.Tanh"), dense("torch.nn.modules.linear.Identity", outputs=8, inputs=12))
+    pickled = dense("torch.nn.modules.activation.Tanh")
+    yield setting("Dense in pytorch_model.bin", Module("Dense", pickled.config, {"pytorch_model.bin": lambda: pickle_of(pickled)}))
     yield setting("Normalize", Module("Normalize"))
     yield setting("Normalize with a config", Module("Normalize", {"module_input_name": "sentence_embedding", "module_output_name": "sentence_embedding"}))
     yield setting("Normalize tokens", Module("Normalize", {"module_input_name": "token_embeddings"}))
@@ -929,6 +978,22 @@ def modules() -> Iterator[Setting]:
     yield Setting("LAYOUT modules by base.modules", {MODULES: []}, finish=renamed_modules(lambda kind: f"sentence_transformers.base.modules.{kind}"), whole=(MODULES,))
     yield Setting("LAYOUT modules by models.Kind.Kind", {MODULES: []}, finish=renamed_modules(lambda kind: f"sentence_transformers.models.{kind}.{kind}"), whole=(MODULES,))
     yield Setting("LAYOUT modules of one's own", {MODULES: []}, finish=renamed_modules(lambda kind: f"my_modules.{kind}"), whole=(MODULES,))
+    yield Setting("LAYOUT 0_Transformer and a version", {MODULES: []}, LONG, finish=in_folder_with_version, whole=(MODULES,), also_named=("0_Transformer",))
+    changes: dict[str, Callable[[list[dict[str, Json]]], list[dict[str, Json]]]] = {
+        "with kwargs": lambda entries: [{**entry, "kwargs": ["task"] if entry["idx"] == 0 else []} for entry in entries],
+        "numbered otherwise": lambda entries: [{**entry, "idx": 9 - entry["idx"]} for entry in entries],
+        "without numbers": lambda entries: [{name: value for name, value in entry.items() if name != "idx"} for entry in entries],
+        "without names": lambda entries: [{name: value for name, value in entry.items() if name != "name"} for entry in entries],
+        "of one name": lambda entries: [{**entry, "name": "0"} for entry in entries],
+        "transformer alone": lambda entries: entries[:1],
+        "pooling alone": lambda entries: entries[1:],
+        "pooling twice": lambda entries: [*entries, {**entries[1], "name": "again"}],
+        "with a path of a dot": lambda entries: [{**entry, "path": entry["path"] or "."} for entry in entries],
+        "with a slash": lambda entries: [{**entry, "path": entry["path"] and f"{entry['path']}/"} for entry in entries],
+        "empty": lambda entries: [],
+    }
+    for name, change in changes.items():
+        yield Setting(f"LAYOUT modules {name}", {MODULES: []}, finish=changed_modules(change), whole=(MODULES,), also_named=("Pooling", "Transformer"))
     yield Setting("LAYOUT no 1_Pooling", {POOLING: REMOVED}, also_named=("1_Pooling",))
 
 
@@ -958,6 +1023,7 @@ def neighbours() -> Iterator[Setting]:
     yield setting("TC pad_to_multiple_of", {TC: {"pad_to_multiple_of": None, "pad_token_type_id": 0}})
     yield setting("TC backend", {TC: {"backend": "tokenizers", "is_local": True, "local_files_only": False}})
     yield setting("TC processor_class", {TC: {"processor_class": None}})
+    yield setting("TC init_inputs", {TC: {"init_inputs": []}})
     yield setting("TC errors", {TC: {"errors": "replace", "trim_offsets": True}})
     yield setting("TC device_map", {TC: {"device_map": None, "trust_remote_code": False}})
     yield setting("TC some_key", {TC: {"some_key": 1}})
@@ -1012,6 +1078,7 @@ _EVERY = named_once(
         classes(),
         special_tokens(),
         markers(),
+        vocabulary_files(),
         tokenizer_json(),
         model_config(),
         sentence_config(),
