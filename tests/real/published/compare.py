@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from folders import LAYERS, Folder
+from folders import Folder
 
 TOLERANCE = 2e-6  # of a vector's largest difference, absolute, and relative to its largest number where that is above 1
 JOBS = ("tokens", "pairs", "sentence")
@@ -81,10 +81,11 @@ class Output:
 
 
 def run(binary: Path, model: Path, rows: list[dict[str, str]], emit: str, vectors: str, *options: str) -> Output:
+    """Run layerwise on rows of jsonl; `vectors` is the file to take them from, or a pattern of it."""
     with tempfile.TemporaryDirectory() as work:
         out = Path(work) / "out"
         command = [binary, "extract", "-m", model, "-e", emit, "-o", out, "-q", "--threads", "1", "--id-column", ""]
-        command += ["--input-format", "jsonl", "-i", "-", *options]
+        command += ["--layers", "-1", "--input-format", "jsonl", "-i", "-", *options]
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         done = subprocess.run([str(part) for part in command], input=lines, capture_output=True, text=True, timeout=120)
         if done.returncode not in (0, 1, 2) or "panicked" in done.stderr:
@@ -92,18 +93,18 @@ def run(binary: Path, model: Path, rows: list[dict[str, str]], emit: str, vector
         if done.returncode != 0:
             raise Refusal(done.stderr.strip().removeprefix("error: ").replace(str(model), "").replace("\n", " ")[:300])
         records = [json.loads(line) for line in (out / "texts.jsonl").read_text(encoding="utf-8").split("\n") if line]
-        return Output(records, np.load(out / vectors))
+        return Output(records, np.load(next(out.glob(vectors))))
 
 
 def run_job(binary: Path, case: Case, job: str) -> Output:
     model, folder = case.directory / "model", case.folder
     if job == "sentence":
-        return run(binary, model, [{"text": text} for text in folder.texts], "sentence", "sentence.npy", "--layers", "-1")
-    layer = f"mean/layer_{LAYERS:02}.npy"
+        return run(binary, model, [{"text": text} for text in folder.texts], "sentence", "sentence.npy")
+    emit, last = "token,mean", "mean/layer_*.npy"
     if job == "pairs":
         pairs = [{"text": first, "b": second} for first, second in folder.pairs]
-        return run(binary, model, pairs, "token,mean", layer, "--pair-column", "b")
-    return run(binary, model, [{"text": text} for text in folder.texts], "token,mean", layer)
+        return run(binary, model, pairs, emit, last, "--pair-column", "b")
+    return run(binary, model, [{"text": text} for text in folder.texts], emit, last)
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -267,7 +268,9 @@ def show(results: list[tuple[Case, dict[str, Outcome]]], shown: list[Failing]) -
     for case in shown:
         by_settings.setdefault((key_of(case.folder), case.outcome.verdict), []).append(case)
     for first, *others in by_settings.values():
-        print(first, f"    (also {', '.join(case.job for case in others)})" if others else "", sep="\n" if others else "")
+        print(
+            first, f"    (also {', '.join(case.job for case in others)})" if others else "", sep="\n" if others else ""
+        )
     messages: dict[str, set[str]] = {}
     for case, outcomes in results:
         for outcome in outcomes.values():

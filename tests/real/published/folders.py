@@ -22,7 +22,8 @@ import numpy as np
 from safetensors.numpy import save
 
 from odd_texts import sample
-from settings import HARMLESS, REMOVED, SETTINGS, Json, Module, Setting
+from setting import REMOVED, Json, Module, Setting
+from settings import HARMLESS, SETTINGS
 from vocabulary import IDS, SPECIAL, VOCABULARY
 
 WIDTH, LAYERS, HEADS, INNER, POSITIONS = 16, 2, 2, 32, 32
@@ -268,7 +269,7 @@ def add_modules(files: dict[str, Json], extra: list[Module]) -> None:
             {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{module.kind}"}
         )
         if module.config is not None:
-            files[f"{path}/config.json"] = module.config
+            files[f"{path}/{module.config_name}"] = module.config
         for name, content in module.files.items():
             files[f"{path}/{name}"] = content() if callable(content) else content
     files["modules.json"] = entries

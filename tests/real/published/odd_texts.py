@@ -9,7 +9,21 @@ from __future__ import annotations
 
 import random
 
-MARKERS = ("[E1]", "[/E1]", "[E2]", "<s>", "</s>", "<ent>", "<new>", "new_tok", "[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]")
+MARKERS = (
+    "[E1]",
+    "[/E1]",
+    "[E2]",
+    "<s>",
+    "</s>",
+    "<ent>",
+    "<new>",
+    "new_tok",
+    "[CLS]",
+    "[SEP]",
+    "[PAD]",
+    "[UNK]",
+    "[MASK]",
+)
 OTHER_SPECIALS = ("<pad>", "<unk>", "<mask>", "<cls>", "<sep>", "[BOS]", "[EOS]", "[unused0]", "[ENT]", "<|endoftext|>")
 
 PLAIN = (
@@ -274,7 +288,7 @@ WILD = (
     "50% off!!!",
     "\\n \\t \\u0041",
     "C:\\boat\\river",
-    "{\"hello\": [1, 2]}",
+    '{"hello": [1, 2]}',
     "hello,world;boat:river",
     "tel +1-555-0100",
     "ΑI АI AI",
@@ -327,9 +341,20 @@ LONG = (
 
 def around(markers: tuple[str, ...]) -> list[str]:
     """Each marker in the places that tell its flags apart."""
-    shapes = ("{} boat", "hello {} boat", "hello{}boat", "hello  {}  boat", "{}{}", "hello.{}", "A{} {}b", "{lower} boat {upper}")
+    shapes = (
+        "{} boat",
+        "hello {} boat",
+        "hello{}boat",
+        "hello  {}  boat",
+        "{}{}",
+        "hello.{}",
+        "A{} {}b",
+        "{lower} boat {upper}",
+    )
     return [
-        shape.format(marker, marker, lower=marker.lower(), upper=marker.upper()) for marker in markers for shape in shapes
+        shape.format(marker, marker, lower=marker.lower(), upper=marker.upper())
+        for marker in markers
+        for shape in shapes
     ]
 
 
@@ -338,7 +363,9 @@ def _mixtures(count: int) -> list[str]:
     rng = random.Random(11)
     parts = [*PLAIN, *CASES_AND_ACCENTS, *SCRIPTS, *SYMBOLS, *PIECES, *WILD, *MARKERS, *OTHER_SPECIALS]
     spaces = ("", " ", " ", " ", "  ", "\t", "\u00a0", ".", "-")
-    return ["".join(piece + rng.choice(spaces) for piece in rng.choices(parts, k=rng.randint(2, 4))) for _ in range(count)]
+    return [
+        "".join(piece + rng.choice(spaces) for piece in rng.choices(parts, k=rng.randint(2, 4))) for _ in range(count)
+    ]
 
 
 SHORT = (

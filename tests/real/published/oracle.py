@@ -18,7 +18,9 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false", HF_HUB_DISABLE_TELEMETRY="1")
+os.environ.update(
+    HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false", HF_HUB_DISABLE_TELEMETRY="1"
+)
 warnings.filterwarnings("ignore")
 
 import torch
@@ -90,7 +92,11 @@ def sentence(model: SentenceTransformer, text: str) -> Json:
 
 
 def of_folder(folder: Path, case: Json, opened: dict[bytes, PreTrainedModel]) -> Json:
-    limit = json.loads((folder / "config.json").read_text()).get("max_position_embeddings") if (folder / "config.json").is_file() else None
+    limit = (
+        json.loads((folder / "config.json").read_text()).get("max_position_embeddings")
+        if (folder / "config.json").is_file()
+        else None
+    )
     entries = [(text,) for text in case["texts"]] + [tuple(pair) for pair in case["pairs"]]
     made: Json = {}
     for name, load in (
@@ -113,7 +119,9 @@ def of_folder(folder: Path, case: Json, opened: dict[bytes, PreTrainedModel]) ->
     return {
         "tokenizer": tokenizer if isinstance(tokenizer, dict) else type(tokenizer).__name__,
         "tokens": each(lambda tokenizer, *text: tokens(tokenizer, limit, text), tokenizer, of=entries),
-        "means": each(lambda tokenizer, model, *text: mean(tokenizer, model, limit, text), tokenizer, model, of=entries),
+        "means": each(
+            lambda tokenizer, model, *text: mean(tokenizer, model, limit, text), tokenizer, model, of=entries
+        ),
         "sentences": each(sentence, encoder, of=[(text,) for text in case["texts"]]),
     }
 
