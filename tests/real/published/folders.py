@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
-from odd_texts import sample
+from odd_texts import many, sample
 from setting import REMOVED, Json, Module, Setting
 from settings import HARMLESS, SETTINGS
 from vocabulary import IDS, SPECIAL, VOCABULARY
@@ -313,8 +313,9 @@ def mixtures(count: int, seed: int) -> Iterator[Folder]:
 
 def all_folders(count: int, seed: int, alone: bool) -> Iterator[Folder]:
     for folder in itertools.chain(singles(seed) if alone else (), mixtures(count, seed)):
+        rng = random.Random(f"{seed} {folder}")
         aimed = [text for setting in folder.settings for text in setting.texts]
-        folder.texts, folder.pairs = sample(random.Random(f"{seed} {folder}"), aimed)
+        folder.texts, folder.pairs = sample(rng, aimed) if folder.settings else many(rng)
         yield folder
 
 

@@ -410,8 +410,13 @@ LONG_PAIRS = (
 )
 
 
+def many(rng: random.Random) -> tuple[list[str], list[tuple[str, str]]]:
+    """For a folder without settings: a quarter of all texts, and all pairs."""
+    return list(dict.fromkeys((*rng.sample(SHORT, len(SHORT) // 4), *LONG))), [*PAIRS, *LONG_PAIRS]
+
+
 def sample(rng: random.Random, aimed: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """A folder's texts and pairs: a dozen by chance, of which two are long, and up to four of those aimed at its settings."""
+    """A folder's texts and pairs: a dozen by chance, of which two are long, and up to four aimed at its settings."""
     chosen = rng.sample(SHORT, 10) + rng.sample(LONG, 2) + rng.sample(aimed, min(4, len(aimed)))
     pairs = rng.sample(PAIRS, 2) + rng.sample(LONG_PAIRS, 1)
     return list(dict.fromkeys(chosen)), pairs

@@ -16,7 +16,9 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 os.environ.update(
     HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false", HF_HUB_DISABLE_TELEMETRY="1"
@@ -29,7 +31,10 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from folders import POSITIONS
+
 Json = dict[str, object]
+Made = TypeVar("Made")
 MAJOR = transformers.__version__.split(".")[0]
 
 
@@ -37,7 +42,8 @@ class RandomWeights(Exception):
     """The model has weights that the folder does not hold: its numbers differ from run to run."""
 
 
-def attempt(function: Callable[[], Json]) -> Json:
+def attempt(function: Callable[[], Made]) -> Made | Json:
+    """What a function makes, or its exception as `{"error": …}`."""
     try:
         return function()
     except Exception as error:
@@ -60,10 +66,10 @@ def load_model(folder: Path) -> PreTrainedModel:
     return model.eval()
 
 
-def tokens(tokenizer: PreTrainedTokenizerBase, limit: int, text: tuple[str, ...]) -> Json:
+def tokens(tokenizer: PreTrainedTokenizerBase, *text: str) -> Json:
     """Ids, types and offsets of a text or pair. A slow tokenizer has no offsets."""
     batch = [[part] for part in text]  # alone, an empty second text would be as none
-    cut = tokenizer(*batch, truncation=True, max_length=limit)
+    cut = tokenizer(*batch, truncation=True, max_length=POSITIONS)
     whole = tokenizer(*batch, truncation=False, verbose=False)
     ids = cut["input_ids"][0]
     made: Json = {
@@ -81,9 +87,9 @@ def tokens(tokenizer: PreTrainedTokenizerBase, limit: int, text: tuple[str, ...]
 
 
 @torch.inference_mode()
-def mean(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, limit: int, text: tuple[str, ...]) -> Json:
+def mean(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, *text: str) -> Json:
     """The mean of the last layer over all tokens of a text or pair."""
-    inputs = tokenizer(*([part] for part in text), truncation=True, max_length=limit, return_tensors="pt")
+    inputs = tokenizer(*([part] for part in text), truncation=True, max_length=POSITIONS, return_tensors="pt")
     return {"mean": model(**inputs).last_hidden_state[0].float().mean(dim=0).tolist()}
 
 
@@ -92,37 +98,22 @@ def sentence(model: SentenceTransformer, text: str) -> Json:
 
 
 def of_folder(folder: Path, case: Json, opened: dict[bytes, PreTrainedModel]) -> Json:
-    limit = (
-        json.loads((folder / "config.json").read_text()).get("max_position_embeddings")
-        if (folder / "config.json").is_file()
-        else None
-    )
-    entries = [(text,) for text in case["texts"]] + [tuple(pair) for pair in case["pairs"]]
-    made: Json = {}
-    for name, load in (
-        ("tokenizer", lambda: AutoTokenizer.from_pretrained(folder)),
-        ("model", lambda: open_model(folder, opened)),
-        ("sentence", lambda: SentenceTransformer(str(folder), device="cpu")),
-    ):
-        try:
-            made[name] = load()
-        except Exception as error:
-            made[name] = {"error": f"{type(error).__name__}: {error}"[:300]}
-    tokenizer, model, encoder = made["tokenizer"], made["model"], made["sentence"]
-    if limit is None and not isinstance(model, dict):
-        limit = model.config.max_position_embeddings
+    tokenizer = attempt(lambda: AutoTokenizer.from_pretrained(folder))
+    model = attempt(lambda: open_model(folder, opened))
+    encoder = attempt(lambda: SentenceTransformer(str(folder), device="cpu"))
 
-    def each(function: Callable[..., Json], *parts: object, of: list[tuple[str, ...]]) -> list[Json]:
+    def each(entries: list[tuple[str, ...]], function: Callable[..., Json], *parts: object) -> list[Json]:
+        """What a function of these parts makes of each text or pair; the exception, where a part is one."""
         broken = next((part for part in parts if isinstance(part, dict)), None)
-        return [broken or attempt(lambda: function(*parts, *entry)) for entry in of]
+        return [broken or attempt(partial(function, *parts, *entry)) for entry in entries]
 
+    texts = [(text,) for text in case["texts"]]
+    both = [*texts, *map(tuple, case["pairs"])]
     return {
         "tokenizer": tokenizer if isinstance(tokenizer, dict) else type(tokenizer).__name__,
-        "tokens": each(lambda tokenizer, *text: tokens(tokenizer, limit, text), tokenizer, of=entries),
-        "means": each(
-            lambda tokenizer, model, *text: mean(tokenizer, model, limit, text), tokenizer, model, of=entries
-        ),
-        "sentences": each(sentence, encoder, of=[(text,) for text in case["texts"]]),
+        "tokens": each(both, tokens, tokenizer),
+        "means": each(both, mean, tokenizer, model),
+        "sentences": each(texts, sentence, encoder),
     }
 
 

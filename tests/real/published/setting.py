@@ -97,7 +97,10 @@ def token(content: str, flags: str = "", special: bool | None = True, typed: boo
     """An added token as an object; `flags` holds l, r, w, n for lstrip, rstrip, single_word and normalized."""
     made: dict[str, Json] = {"__type": "AddedToken"} if typed else {}
     made["content"] = content
-    made |= {name: letter in flags for name, letter in zip(("lstrip", "normalized", "rstrip", "single_word"), "lnrw")}
+    made |= {
+        name: letter in flags
+        for name, letter in zip(("lstrip", "normalized", "rstrip", "single_word"), "lnrw", strict=True)
+    }
     return made if special is None else made | {"special": special}
 
 
