@@ -197,9 +197,10 @@ class Tools:
         """Have both versions read the folders that they have not read yet."""
         oracle = Path(__file__).with_name("oracle.py")
         with ThreadPoolExecutor(self.threads) as pool:
-            runs = [pool.submit(subprocess.run, [python, oracle, directory], check=True) for python in self.pythons]
-            for done in runs:
-                done.result()
+            commands = [[python, str(oracle), str(directory)] for python in self.pythons]
+            for done in pool.map(lambda command: subprocess.run(command, capture_output=True, text=True), commands):
+                if done.returncode != 0:
+                    raise SystemExit(f"{' '.join(done.args)}\n{done.stderr}")
 
     def judge_all(self, directory: Path, only: str = "") -> list[tuple[Case, dict[str, Outcome]]]:
         """The outcomes of every folder in a directory that has a setting whose name contains `only`."""
