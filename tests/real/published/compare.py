@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -166,7 +167,7 @@ def judge_refusal(folder: Folder, job: str, message: str, can: bool) -> Outcome:
     """`can`: whether transformers can do it."""
     if not can:
         return Outcome("refused, as transformers does", message)
-    named = [name for name in folder.culprits if name and name in message]
+    named = any(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", message) for name in folder.culprits)
     return Outcome("refused" if named else "refused wrongly", f"{job}: {message}")
 
 

@@ -167,4 +167,5 @@ def tokenizer_json() -> Iterator[Setting]:
     yield setting("version 2.0", {"version": "2.0"}, ())
     for kind, name in (("WordLevel", "WordLevel"), ("BPE", "BPE")):
         model = {"type": name, "vocab": IDS, "unk_token": "[UNK]"} | ({"merges": []} if kind == "BPE" else {})
-        yield setting(f"model {kind}", {"model": model}, ("hello boats river", "abc"))
+        texts = ("hello boats river", "abc")
+        yield Setting(f"TJ model {kind}", {TJ: {"model": model}}, texts, needs="json", also_named=(kind, "model.type"))

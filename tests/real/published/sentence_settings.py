@@ -455,8 +455,8 @@ def pooling() -> Iterator[Setting]:
 
 
 ACTIVATIONS = (
-    "Tanh ReLU GELU Sigmoid SiLU LeakyReLU ELU SELU CELU Mish Hardswish Hardtanh Hardsigmoid Softplus Softsign LogSigmoid ReLU6 "
-    "Softshrink Hardshrink Tanhshrink Softmax Softmin LogSoftmax PReLU RReLU GLU Threshold MultiheadAttention Softmax2d"
+    "Tanh ReLU GELU Sigmoid SiLU LeakyReLU ELU SELU CELU Mish Hardswish Hardtanh Hardsigmoid Softplus Softsign LogSigmoid "
+    "ReLU6 Softshrink Hardshrink Tanhshrink Softmax Softmin LogSoftmax PReLU RReLU GLU Threshold MultiheadAttention Softmax2d"
 ).split()
 
 

@@ -7,7 +7,7 @@ a file away. A file in `whole` is written as it stands here instead of being cha
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,6 @@ OLD_SB = tuple(
     f"sentence_{name}_config.json" for name in ("roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
 SENTENCE_FILES = (SB, *OLD_SB, ST, POOLING, MODULES)
-ALWAYS_THERE = (TC, TJ, CONFIG, "vocab.txt")
 
 
 @dataclass(frozen=True)
@@ -77,20 +76,15 @@ class Setting:
         """The keys and files that a refusal may name."""
         names = set(self.also_named) | {module.kind for module in self.modules}
         for name, change in self.edits.items():
-            if name not in ALWAYS_THERE or not isinstance(change, dict):
+            if not isinstance(change, dict) or name in (*self.whole, ADDED, *OLD_SB):
                 names.add(name)
-            names |= set(keys(change))
-        return names
-
-
-def keys(tree: Json) -> Iterator[str]:
-    if isinstance(tree, dict):
-        for path, value in tree.items():
-            yield from path.lstrip("+").split(".")
-            yield from keys(value)
-    elif isinstance(tree, (list, tuple)):
-        for value in tree:
-            yield from keys(value)
+            if isinstance(change, dict):
+                names |= {key for path in change for key in path.lstrip("+").split(".")}
+            if isinstance(change, dict) and name in SENTENCE_FILES:  # whose keys hold further ones
+                names |= {key for value in change.values() if isinstance(value, dict) for key in value}
+        for module in self.modules:
+            names |= set(module.config or ())
+        return names - {"model"}  # which messages say of other things
 
 
 def token(content: str, flags: str = "", special: bool | None = True, typed: bool = True) -> dict[str, Json]:
