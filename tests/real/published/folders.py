@@ -85,7 +85,6 @@ class Folder:
         case = {
             "base": asdict(self.base),
             "settings": [setting.name for setting in self.settings],
-            "culprits": self.culprits,
             "texts": self.texts,
             "pairs": self.pairs,
         }

@@ -165,7 +165,7 @@ def tokenizer_json() -> Iterator[Setting]:
     yield Setting("TJ padding", {TJ: {"padding": padding}}, needs="json", harmless=True)
     yield setting("padding Left", {"padding": padding | {"direction": "Left"}}, ())
     yield setting("version 2.0", {"version": "2.0"}, ())
-    for kind, name in (("WordLevel", "WordLevel"), ("BPE", "BPE")):
-        model = {"type": name, "vocab": IDS, "unk_token": "[UNK]"} | ({"merges": []} if kind == "BPE" else {})
+    for kind in ("WordLevel", "BPE"):
+        model = {"type": kind, "vocab": IDS, "unk_token": "[UNK]"} | ({"merges": []} if kind == "BPE" else {})
         texts = ("hello boats river", "abc")
         yield Setting(f"TJ model {kind}", {TJ: {"model": model}}, texts, needs="json", also_named=(kind, "model.type"))
