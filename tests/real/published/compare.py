@@ -2,9 +2,9 @@
 
     python tests/real/published/compare.py DIR --layerwise target/release/layerwise --python4 PYTHON --python5 PYTHON
 
-Right is what transformers 4 gives; where it raises, what transformers 5 gives; where both raise, anything. A refusal is right
-where its message names a key or file that the folder's settings set, and wrong if all it has is harmless ones. A folder that
-fails is made smaller, setting by setting, for as long as it still fails, and each smallest one is printed once.
+Right is what transformers 4 gives; where it raises, what transformers 5 gives; where both raise, anything. A refusal is
+right where its message names a key or file that the folder's settings set, and wrong if all it has is harmless ones. A folder
+that fails is made smaller, setting by setting, for as long as it still fails, and each smallest one is printed once.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 
 from folders import Folder
 
+Answer = dict[str, object]
 TOLERANCE = 2e-6  # of a vector's largest difference, absolute, and relative to its largest number where that is above 1
 JOBS = ("tokens", "pairs", "sentence")
 
@@ -49,17 +50,26 @@ class Case:
 
     directory: Path
     folder: Folder
-    oracles: list[dict[str, list[dict[str, object]]]]  # by preference
+    oracles: list[dict[str, list[Answer]]]  # by preference
 
     @classmethod
     def open(cls, directory: Path) -> Case:
         oracles = [json.loads((directory / f"oracle-{major}.json").read_text()) for major in (4, 5)]
         return cls(directory, Folder.read(directory), oracles)
 
-    def right(self, part: str) -> list[dict[str, object] | None]:
-        """For each text the first answer that is one, or None."""
-        answers = zip(*(oracle[part] for oracle in self.oracles), strict=True)
-        return [next((answer for answer in choice if "error" not in answer), None) for choice in answers]
+    def right(self, part: str) -> list[Answer | None]:
+        """The answers of the first version that has any; None for a text where it raises."""
+        usable = (oracle[part] for oracle in self.oracles if not all("error" in answer for answer in oracle[part]))
+        return [None if "error" in answer else answer for answer in next(usable, self.oracles[0][part])]
+
+    def means(self) -> list[Answer | None]:
+        """For each text and pair the mean by the first version that has one, and has the right tokens."""
+        found: list[Answer | None] = []
+        for index, right in enumerate(self.right("tokens")):
+            same = (oracle for oracle in self.oracles if oracle["tokens"][index].get("ids") == (right or {}).get("ids"))
+            means = (oracle["means"][index] for oracle in same)
+            found.append(next((mean for mean in means if right and "error" not in mean), None))
+        return found
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -86,7 +96,7 @@ def run(binary: Path, model: Path, rows: list[dict[str, str]], emit: str, vector
     with tempfile.TemporaryDirectory() as work:
         out = Path(work) / "out"
         command = [binary, "extract", "-m", model, "-e", emit, "-o", out, "-q", "--threads", "1", "--id-column", ""]
-        command += ["--layers", "-1", "--input-format", "jsonl", "-i", "-", *options]
+        command += ["--input-format", "jsonl", "-i", "-", *options]
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         done = subprocess.run([str(part) for part in command], input=lines, capture_output=True, text=True, timeout=120)
         if done.returncode not in (0, 1, 2) or "panicked" in done.stderr:
@@ -97,15 +107,12 @@ def run(binary: Path, model: Path, rows: list[dict[str, str]], emit: str, vector
         return Output(records, np.load(next(out.glob(vectors))))
 
 
-def run_job(binary: Path, case: Case, job: str) -> Output:
-    model, folder = case.directory / "model", case.folder
+def run_job(binary: Path, model: Path, job: str, texts: list[tuple[str, ...]]) -> Output:
+    rows = [dict(zip(("text", "b"), text, strict=False)) for text in texts]
     if job == "sentence":
-        return run(binary, model, [{"text": text} for text in folder.texts], "sentence", "sentence.npy")
-    emit, last = "token,mean", "mean/layer_*.npy"
-    if job == "pairs":
-        pairs = [{"text": first, "b": second} for first, second in folder.pairs]
-        return run(binary, model, pairs, emit, last, "--pair-column", "b")
-    return run(binary, model, [{"text": text} for text in folder.texts], emit, last)
+        return run(binary, model, rows, "sentence", "sentence.npy")
+    pairs = ["--pair-column", "b"] if job == "pairs" else []
+    return run(binary, model, rows, "token,mean", "mean/layer_*.npy", "--layers", "-1", *pairs)
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -113,7 +120,7 @@ def run_job(binary: Path, case: Case, job: str) -> Output:
 # ---------------------------------------------------------------------------------------------------
 
 
-def difference(record: dict[str, object], vector: np.ndarray, right: dict[str, object]) -> str | None:
+def difference(record: dict[str, object], vector: np.ndarray, right: Answer) -> str | None:
     """How one text's ids, types, offsets or vector differ from what is right."""
     for ours, theirs in (
         ("token_ids", "ids"),
@@ -136,31 +143,30 @@ def difference(record: dict[str, object], vector: np.ndarray, right: dict[str, o
     return None
 
 
-def expected(case: Case, job: str) -> list[dict[str, object] | None]:
-    """What is right for each text of a job; None where both versions raise."""
+def expected(case: Case, job: str) -> list[Answer | None]:
+    """What is right for each text of a job; None where that is not known."""
     if job == "sentence":
         return case.right("sentences")
     part = slice(None, len(case.folder.texts)) if job == "tokens" else slice(len(case.folder.texts), None)
-    made = []
-    for tokens, mean in zip(case.right("tokens")[part], case.right("means")[part], strict=True):
-        made.append(None if tokens is None and mean is None else {**(tokens or {}), **(mean or {})})
-    return made
+    answers = zip(case.right("tokens")[part], case.means()[part], strict=True)
+    return [tokens and {**tokens, **(mean or {})} for tokens, mean in answers]
 
 
 def judge_job(binary: Path, case: Case, job: str) -> Outcome:
-    right = expected(case, job)
-    texts = case.folder.pairs if job == "pairs" else case.folder.texts
+    """Run a job on the texts for which it is known what is right, or on all where it is for none."""
+    texts: list[tuple[str, ...]] = case.folder.pairs if job == "pairs" else [(text,) for text in case.folder.texts]
+    known = [(text, right) for text, right in zip(texts, expected(case, job), strict=True) if right]
     try:
-        output = run_job(binary, case, job)
+        output = run_job(binary, case.directory / "model", job, [text for text, _ in known] or texts)
     except Refusal as refusal:
-        return judge_refusal(case.folder, job, str(refusal), any(right))
+        return judge_refusal(case.folder, job, str(refusal), bool(known))
     except Crash as crash:
         return Outcome("wrong", f"{job}: {crash}")
-    for row, answer in enumerate(right):
-        found = answer and difference(output.records[row], output.vectors[row], answer)
+    for (text, right), record, vector in zip(known, output.records, output.vectors, strict=False):
+        found = difference(record, vector, right)
         if found:
-            return Outcome("wrong", f"{job}: {found}", repr(texts[row]))
-    return Outcome("right", compared=Counter({job: sum(map(bool, right))}))
+            return Outcome("wrong", f"{job}: {found}", " and ".join(map(repr, text)))
+    return Outcome("right", compared=Counter({job: len(known)}))
 
 
 def judge_refusal(folder: Folder, job: str, message: str, can: bool) -> Outcome:

@@ -54,6 +54,7 @@ def model_config() -> Iterator[Setting]:
     yield setting("attn_implementation", "eager")
     yield setting("return_dict", False)
     yield setting("use_bidirectional_attention", False)
+    yield setting("auto_map", {"AutoModel": "modeling_own.OwnModel"})
     yield setting("quantization_config", {"quant_method": "bitsandbytes", "load_in_8bit": True})
 
 
@@ -105,7 +106,6 @@ def neighbours() -> Iterator[Setting]:
         "eos_token_id": [2, 3],
         "problem_type": "single_label_classification",
         "task_specific_params": {"summarization": {"max_length": 10}},
-        "auto_map": {"AutoModel": "modeling_own.OwnModel"},
         "max_length": 20,
         "pruned_heads": {},
         "output_past": True,

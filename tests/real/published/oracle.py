@@ -3,7 +3,7 @@ by the major version of the transformers it runs under, beside each folder's `ca
 
     python tests/real/published/oracle.py DIR
 
-For every text and pair, ids, token types and offsets, cut at the model's limit as `truncation=True` does, the number of tokens
+For every text and pair ids, token types and offsets, cut at the model's limit as `truncation=True` does, the number of tokens
 before that, and the mean of the last layer; for every text also sentence-transformers' vector. Where one of them raises,
 there is the exception instead.
 """
