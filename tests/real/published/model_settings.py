@@ -67,7 +67,6 @@ def neighbours() -> Iterator[Setting]:
         yield setting(f"TC padding_side {side}", {TC: {"padding_side": side}})
     for value in (True, False):
         yield setting(f"TC clean_up_tokenization_spaces {value}", {TC: {"clean_up_tokenization_spaces": value}})
-    yield setting("TC chat_template", {TC: {"chat_template": "{{ messages }}"}})
     yield setting("TC name_or_path", {TC: {"name_or_path": "bert-base-uncased"}})
     yield setting("TC special_tokens_map_file", {TC: {"special_tokens_map_file": elsewhere}})
     yield setting("TC tokenizer_file", {TC: {"tokenizer_file": elsewhere}})
@@ -117,6 +116,6 @@ def neighbours() -> Iterator[Setting]:
     yield setting("preprocessor_config.json", {"preprocessor_config.json": {"do_resize": True}})
     yield setting(
         "other files",
-        {"training_args.bin": "x", "eval/results.csv": "epoch,steps\n", "chat_template.jinja": "{{ messages }}"},
+        {"training_args.bin": "x", "eval/results.csv": "epoch,steps\n"},
     )
     yield setting("config_sentence_transformers.json empty", {ST: {}})

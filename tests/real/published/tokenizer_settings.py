@@ -491,6 +491,10 @@ def vocabulary_files() -> Iterator[Setting]:
         },
         also_named=("tokenizer.4.0.0.json",),
     )
+    # With modules.json it changes nothing; without, sentence-transformers takes every text for a message to be put in it.
+    template = "{{ messages[0]['content'] }} boat"
+    yield Setting("TC chat_template", {TC: {"chat_template": template}})
+    yield Setting("chat_template.jinja", {"chat_template.jinja": template}, also_named=("chat_template",))
     yield Setting(
         "adapter_config.json", {"adapter_config.json": {"peft_type": "LORA", "base_model_name_or_path": "bert", "r": 8}}
     )
