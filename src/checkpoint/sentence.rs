@@ -322,7 +322,7 @@ impl Checkpoint {
                 (recipe.poolings, recipe.include_prompt) = (poolings, include_prompt);
             }
             "WeightedLayerPooling" if recipe.poolings.is_empty() => {
-                recipe.layers = self.weighted_layers(module, recipe)?
+                recipe.layers = self.weighted_layers(module, recipe)?;
             }
             "Dense" if !recipe.poolings.is_empty() => recipe.steps.push(Step::Dense(Arc::new(self.dense(module)?))),
             "LayerNorm" if !recipe.poolings.is_empty() => recipe.steps.push(self.layer_norm(module)?),
