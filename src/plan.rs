@@ -32,10 +32,10 @@ pub struct Plan {
     /// Whether sentence vectors are normalized.
     pub normalize: bool,
     /// What is put before each text.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
     /// How many numbers of a sentence vector are kept; all where it is not given.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truncate_dim: Option<usize>,
     /// Longest text in tokens.
     pub max_length: usize,
@@ -120,8 +120,14 @@ pub struct Counts {
     /// Texts without a token that takes part in pooling: rows of zeros.
     pub empty_texts: u64,
     /// Tokens that stand for what the vocabulary does not have.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub unknown_tokens: u64,
+}
+
+/// Counts that older manifests do not have stand in a manifest only where there is something to count.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands it a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What decides how a text is counted.

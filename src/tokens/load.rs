@@ -10,8 +10,8 @@ use tokenizers::processors::bert::BertProcessing;
 use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::utils::truncation::TruncationDirection;
 use tokenizers::{
-    DecoderWrapper, Encoding, NormalizerWrapper, PostProcessor, PostProcessorWrapper, PreTokenizerWrapper, Token,
-    Tokenizer, TokenizerImpl,
+    DecoderWrapper, Encoding, Model, NormalizerWrapper, PostProcessor, PostProcessorWrapper, PreTokenizerWrapper,
+    Token, Tokenizer, TokenizerImpl,
 };
 
 use super::class::{self, Class, Known, NormalizerFlags, TOKENIZERS_BACKEND};
@@ -39,6 +39,8 @@ pub(super) struct Loaded {
     pub(super) unk_token: Option<String>,
     /// The ids of the special tokens that the settings name.
     pub(super) special_ids: Vec<u32>,
+    /// Tokens that texts need and `vocab.txt` does not have, with the ids that they get behind it.
+    pub(super) lacking: Vec<(String, u32)>,
     /// What the user should know.
     pub(super) notes: Vec<String>,
 }
@@ -96,6 +98,7 @@ pub(super) fn load(checkpoint: &Checkpoint, arguments: &TokenizerArguments) -> R
     // Version 5 makes the tokenizer of a class anew, out of the vocabulary alone.
     let is_rebuilt = rules == Rules::Five && !class.special_tokens.is_empty();
     let damaged = |error: tokenizers::Error| Error::model(checkpoint.path_of(JSON), format!("is damaged: {error}"));
+    let mut is_of_vocabulary = false;
     let tokenizer = match from_json {
         Some(mut tokenizer) if !is_rebuilt => {
             if class.normalizer != NormalizerFlags::None {
@@ -119,6 +122,7 @@ pub(super) fn load(checkpoint: &Checkpoint, arguments: &TokenizerArguments) -> R
             from_vocabulary(vocabulary_of(&tokenizer, class).map_err(refuse)?, class, &settings).map_err(refuse)?
         }
         None => {
+            is_of_vocabulary = true;
             let Some(bytes) = checkpoint.read(VOCABULARY)? else {
                 let problem = "is missing, and so is vocab.txt; a model needs one of them";
                 return Err(Error::model(checkpoint.path_of(JSON), problem));
@@ -128,7 +132,19 @@ pub(super) fn load(checkpoint: &Checkpoint, arguments: &TokenizerArguments) -> R
             from_vocabulary(vocabulary, class, &settings).map_err(refuse)?
         }
     };
-    finish(tokenizer, &settings, class, arguments, truncation, notes).map_err(refuse)
+    let lacking = if is_of_vocabulary { lacking(&tokenizer, &settings) } else { Vec::new() };
+    let loaded = finish(tokenizer, &settings, class, arguments, truncation, notes).map_err(refuse)?;
+    Ok(Loaded { lacking, ..loaded })
+}
+
+/// The tokens around each text, and the one for unknown words unless the settings name another, where the vocabulary itself
+/// does not have them.
+fn lacking(tokenizer: &Tokenizer, settings: &Settings) -> Vec<(String, u32)> {
+    let needed = ["unk_token", "cls_token", "sep_token"];
+    let needed = needed.into_iter().filter(|key| *key != "unk_token" || settings.get(key).is_none());
+    let tokens = needed.filter_map(|key| settings.token(key));
+    let lacking = tokens.filter(|token| tokenizer.get_model().token_to_id(token).is_none());
+    lacking.filter_map(|token| Some((token.to_owned(), tokenizer.token_to_id(token)?))).collect()
 }
 
 /// What holds for a tokenizer wherever it comes from.
@@ -164,6 +180,7 @@ fn finish(
         token_type_ids: token_type_ids(settings, class)?,
         model_max_length: settings.model_max_length()?.map(|length| length as usize),
         unk_token: unk_token(&tokenizer, settings),
+        lacking: Vec::new(),
         special_ids: settings.special.iter().filter_map(|token| tokenizer.token_to_id(token)).collect(),
         tokenizer,
         notes,

@@ -86,6 +86,12 @@ impl Tokenizer {
         arguments: &TokenizerArguments,
     ) -> Result<Self> {
         let mut loaded = load::load(checkpoint, arguments)?;
+        if let Some((token, _)) = loaded.lacking.iter().find(|(_, id)| *id as usize >= vocab_size) {
+            return Err(Error::model(
+                checkpoint.path_of("vocab.txt"),
+                format!("has no line `{token}`, which every text needs; is this a BERT vocabulary?"),
+            ));
+        }
         let post_processor = loaded.tokenizer.get_post_processor().cloned();
         loaded.tokenizer.with_post_processor(None::<PostProcessorWrapper>);
         let path = checkpoint.path_of("tokenizer.json");

@@ -28,7 +28,6 @@ where
     let any = json!(T::default());
     let mut is_whole = true;
     let missing = any.as_object().into_iter().flatten().filter(|(name, _)| !entries.contains_key(*name));
-    let missing = missing.filter(|(name, _)| !LATER.contains(&name.as_str()));
     for (name, _) in missing {
         findings.add(format!("{key}.{name} is missing"));
         is_whole = false;
@@ -47,9 +46,6 @@ where
     }
     T::deserialize(&found).map_err(|error| findings.add(format!("{key}: {error}"))).ok()
 }
-
-/// Keys that manifests of older versions do not have; their defaults are what these versions did.
-const LATER: [&str; 4] = ["prompt", "truncate_dim", "unknown_tokens", "delimiter"];
 
 /// Says where an object differs from what follows from the others.
 pub(super) fn compare(found: &Value, expected: &Value, key: &str, findings: &mut Findings) {
