@@ -68,8 +68,12 @@ pub struct Snapshot {
     pub commit: String,
     /// What the user should know: a copy used because the hub is out of reach, a damaged file brought anew.
     pub notes: Vec<String>,
-    /// Whether the cache alone was looked at, which may lack files that the hub has.
-    pub from_cache: bool,
+}
+
+/// A snapshot, and whether the cache alone was looked at, which may lack files that the hub has.
+pub(super) struct Found {
+    pub(super) snapshot: Snapshot,
+    pub(super) from_cache: bool,
 }
 
 /// Which model, and how to get it.
@@ -93,11 +97,23 @@ pub fn snapshot(request: &Request<'_>) -> Result<Snapshot, HubError> {
     snapshot_with(&Settings::from_env()?, request)
 }
 
+/// [`snapshot`], and how it was found.
+///
+/// # Errors
+/// As [`snapshot`].
+pub(super) fn find(request: &Request<'_>) -> Result<Found, HubError> {
+    find_with(&Settings::from_env()?, request)
+}
+
 /// [`snapshot`] under settings of the caller's own.
 ///
 /// # Errors
 /// As [`snapshot`].
 pub fn snapshot_with(settings: &Settings, request: &Request<'_>) -> Result<Snapshot, HubError> {
+    find_with(settings, request).map(|found| found.snapshot)
+}
+
+fn find_with(settings: &Settings, request: &Request<'_>) -> Result<Found, HubError> {
     let revision = request.revision.unwrap_or(DEFAULT_REVISION);
     names::check_id(request.id)?;
     names::check_revision(revision)?;
@@ -107,8 +123,9 @@ pub fn snapshot_with(settings: &Settings, request: &Request<'_>) -> Result<Snaps
         cache_dir: &settings.cache_dir,
         repo: RepoCache::new(&settings.cache_dir, request.id),
     };
+    let of_cache = |snapshot| Found { snapshot, from_cache: true };
     if request.offline || settings.offline {
-        return cached.snapshot();
+        return cached.snapshot().map(of_cache);
     }
     let hub = Hub::new(settings, request.id)?;
     match hub.listing(revision) {
@@ -121,7 +138,7 @@ pub fn snapshot_with(settings: &Settings, request: &Request<'_>) -> Result<Snaps
                 listing: &listing,
                 bar: Bar::new(request.show_progress),
             };
-            download.snapshot(revision)
+            download.snapshot(revision).map(|snapshot| Found { snapshot, from_cache: false })
         }
         Err(refusal) if refusal.is_absence() => match cached.snapshot() {
             Ok(mut snapshot) => {
@@ -131,7 +148,7 @@ pub fn snapshot_with(settings: &Settings, request: &Request<'_>) -> Result<Snaps
                     request.id,
                     snapshot.commit
                 ));
-                Ok(snapshot)
+                Ok(of_cache(snapshot))
             }
             Err(lack) => Err(hub.error(revision, refusal, &lack.in_short())),
         },
@@ -182,7 +199,7 @@ impl CachedModel<'_> {
                 Held::Damaged => return Err(HubError::Damaged { path: dir.join(file) }),
             }
         }
-        Ok(Snapshot { dir, commit, notes: Vec::new(), from_cache: true })
+        Ok(Snapshot { dir, commit, notes: Vec::new() })
     }
 }
 
@@ -231,7 +248,7 @@ impl Download<'_> {
         if let Err(error) = self.repo.write_ref(revision, commit) {
             notes.push(format!("{error}; --offline will not find revision `{revision}`"));
         }
-        Ok(Snapshot { dir, commit: commit.clone(), notes, from_cache: false })
+        Ok(Snapshot { dir, commit: commit.clone(), notes })
     }
 
     /// The shards that the `index` in `dir` names, all of which the repository has.

@@ -119,15 +119,16 @@ impl Checkpoint {
             return Self { id, revision: None, notes, source, encoder: String::new(), may_lack_files: false }
                 .with_encoder();
         }
-        let snapshot = hub::snapshot(&hub::Request { id: model, revision, offline, show_progress })
-            .map_err(|error| Error::Hub(Box::new(error)))?;
+        let hub::Found { snapshot, from_cache } =
+            hub::find(&hub::Request { id: model, revision, offline, show_progress })
+                .map_err(|error| Error::Hub(Box::new(error)))?;
         Self {
             id: model.to_owned(),
             revision: Some(snapshot.commit),
             notes: snapshot.notes,
             source: Source::Directory(snapshot.dir),
             encoder: String::new(),
-            may_lack_files: snapshot.from_cache,
+            may_lack_files: from_cache,
         }
         .with_encoder()
     }

@@ -86,7 +86,9 @@ impl Tokenizer {
         arguments: &TokenizerArguments,
     ) -> Result<Self> {
         let mut loaded = load::load(checkpoint, arguments)?;
-        if let Some((token, _)) = loaded.lacking.iter().find(|(_, id)| *id as usize >= vocab_size) {
+        // A vocabulary that has none of them is none of BERT's, however many embeddings there are.
+        let has_none = loaded.lacking.len() == 3;
+        if let Some((token, _)) = loaded.lacking.iter().find(|(_, id)| has_none || *id as usize >= vocab_size) {
             return Err(Error::model(
                 checkpoint.path_of("vocab.txt"),
                 format!("has no line `{token}`, which every text needs; is this a BERT vocabulary?"),
