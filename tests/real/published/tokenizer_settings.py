@@ -495,8 +495,7 @@ def vocabulary_files() -> Iterator[Setting]:
     template = "{{ messages[0]['content'] }} boat"
     yield Setting("TC chat_template", {TC: {"chat_template": template}})
     yield Setting("chat_template.jinja", {"chat_template.jinja": template}, also_named=("chat_template",))
-    yield Setting(
-        "adapter_config.json", {"adapter_config.json": {"peft_type": "LORA", "base_model_name_or_path": "bert", "r": 8}}
-    )
+    adapter = {"peft_type": "LORA", "base_model_name_or_path": "bert", "r": 8}
+    yield Setting("adapter_config.json", {"adapter_config.json": adapter}, whole=("adapter_config.json",))
     yield Setting("TC processor_class SomeProcessor", {TC: {"processor_class": "SomeProcessor"}})
     yield Setting("processor_config.json", {"processor_config.json": {"processor_class": "SomeProcessor"}})
