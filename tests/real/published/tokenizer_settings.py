@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 
 from odd_texts import LONG, around
@@ -442,6 +443,29 @@ def markers() -> Iterator[Setting]:
         {ADDED: {"new_tok": NEW}, TC: {"added_tokens_decoder": decoder(*SPECIAL)}},
         tuple(around(("new_tok", "[E1]"))),
     )
+
+
+def markers_twice() -> Iterator[Setting]:
+    """One marker in two places with other flags in each."""
+    marker = "[E1]"
+    id = str(IDS[marker])
+    places: dict[str, dict[str, dict[str, Json]]] = {
+        "TJ added_tokens": {TJ: {"+added_tokens": [{"id": IDS[marker], **token(marker, "l", typed=False)}]}},
+        "TC added_tokens_decoder": {TC: {"added_tokens_decoder": {id: token(marker, "r", typed=False)}}},
+        "TC additional_special_tokens": {TC: {"additional_special_tokens": [token(marker, "w")]}},
+        "TC additional_special_tokens as text": {TC: {"additional_special_tokens": [marker]}},
+        "TC extra_special_tokens": {TC: {"extra_special_tokens": {"marker_token": token(marker, "lr")}}},
+        "TC bos_token": {TC: {"bos_token": token(marker, "n")}},
+        "SM additional_special_tokens": {SM: {"additional_special_tokens": [token(marker, "rn")]}},
+        "SM additional_special_tokens as text": {SM: {"additional_special_tokens": [marker]}},
+        "SM eos_token": {SM: {"eos_token": token(marker, "ln")}},
+        "ADDED": {ADDED: {marker: IDS[marker]}},
+    }
+    for (one, first), (other, second) in itertools.combinations(places.items(), 2):
+        edits = {file: {**first.get(file, {}), **second.get(file, {})} for file in (*first, *second)}
+        if len(edits.get(TC, {})) + len(edits.get(SM, {})) + (TJ in edits) + (ADDED in edits) == 2:
+            needs = "json" if TJ in edits else ""
+            yield Setting(f"{marker} in {one} and in {other}", edits, MARKER_TEXTS, needs=needs)
 
 
 def vocabulary_files() -> Iterator[Setting]:
