@@ -54,8 +54,11 @@ class Case:
 
     @classmethod
     def open(cls, directory: Path) -> Case:
-        oracles = [json.loads((directory / f"oracle-{major}.json").read_text()) for major in (4, 5)]
-        return cls(directory, Folder.read(directory), oracles)
+        four, five = (json.loads((directory / f"oracle-{major}.json").read_text()) for major in (4, 5))
+        for answer in (*five["means"], *five["sentences"]):
+            if answer.get("dtype") in ("torch.float16", "torch.bfloat16"):  # where the rule would take 4's float32
+                answer["error"] = "in half precision"
+        return cls(directory, Folder.read(directory), [four, five])
 
     def right(self, part: str) -> list[Answer | None]:
         """The answers of the first version that has any; None for a text where it raises."""

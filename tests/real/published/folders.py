@@ -295,15 +295,27 @@ def singles(seed: int) -> Iterator[Folder]:
                 yield Folder(base, [setting])
 
 
+def by_key(settings: Iterable[Setting]) -> list[list[Setting]]:
+    """Settings of the same key together, so that keys with many values are not taken more often than others."""
+    groups: dict[str, list[Setting]] = {}
+    for setting in settings:
+        groups.setdefault(min(setting.touches, default=setting.name), []).append(setting)
+    return list(groups.values())
+
+
 def mixtures(count: int, seed: int) -> Iterator[Folder]:
     """Two, three or four settings at a time that do not set the same thing, often with harmless neighbours."""
+    tokenizers = by_key(setting for setting in SETTINGS if not setting.sentence)
+    sentences = by_key(setting for setting in SETTINGS if setting.sentence)
     for number in range(count):
         rng = random.Random(f"{seed} {number}")
-        base = Base(rng.choice(("json", "json", "vocab", "vocab", "both")), rng.random() < 0.3, rng.random() < 0.5)
+        groups = rng.choice((tokenizers, sentences, tokenizers + sentences))
+        with_sentence = groups is sentences or rng.random() < 0.5
+        base = Base(rng.choice(("json", "json", "vocab", "vocab", "both")), rng.random() < 0.3, with_sentence)
         chosen: list[Setting] = []
         wanted = rng.choice((2, 2, 2, 3, 4))
         while len(chosen) < wanted:
-            setting = rng.choice(SETTINGS)
+            setting = rng.choice(rng.choice(groups))
             if fits(setting, base) and not any(setting.touches & other.touches for other in chosen):
                 chosen.append(setting)
         neighbours = [setting for setting in HARMLESS if fits(setting, base)]

@@ -168,4 +168,10 @@ def tokenizer_json() -> Iterator[Setting]:
     for kind in ("WordLevel", "BPE"):
         model = {"type": kind, "vocab": IDS, "unk_token": "[UNK]"} | ({"merges": []} if kind == "BPE" else {})
         texts = ("hello boats river", "abc")
-        yield Setting(f"TJ model {kind}", {TJ: {"model": model}}, texts, needs="json", also_named=(kind, "model.type"))
+        yield Setting(
+            f"TJ model {kind}",
+            {TJ: {"model": model}},
+            texts,
+            needs="json",
+            also_named=(kind, "model.type", "WordPiece"),
+        )

@@ -90,11 +90,13 @@ def tokens(tokenizer: PreTrainedTokenizerBase, *text: str) -> Json:
 def mean(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, *text: str) -> Json:
     """The mean of the last layer over all tokens of a text or pair."""
     inputs = tokenizer(*([part] for part in text), truncation=True, max_length=POSITIONS, return_tensors="pt")
-    return {"mean": model(**inputs).last_hidden_state[0].float().mean(dim=0).tolist()}
+    state = model(**inputs).last_hidden_state[0]
+    return {"mean": state.float().mean(dim=0).tolist(), "dtype": str(state.dtype)}
 
 
 def sentence(model: SentenceTransformer, text: str) -> Json:
-    return {"vector": model.encode(text, show_progress_bar=False, convert_to_tensor=True).float().tolist()}
+    vector = model.encode(text, show_progress_bar=False, convert_to_tensor=True)
+    return {"vector": vector.float().tolist(), "dtype": str(vector.dtype)}
 
 
 def of_folder(folder: Path, case: Json, opened: dict[bytes, PreTrainedModel]) -> Json:

@@ -26,6 +26,7 @@ from setting import (
     Json,
     Module,
     Setting,
+    token,
 )
 from vocabulary import VOCABULARY
 
@@ -170,6 +171,10 @@ def sentence_config() -> Iterator[Setting]:
     yield setting("do_lower_case true", {"do_lower_case": True}, CASE_TEXTS)
     yield Setting(
         "SB do_lower_case true, TC cased", {SB: {"do_lower_case": True}, TC: {"do_lower_case": False}}, CASE_TEXTS
+    )
+    normalized = {"do_lower_case": False, "additional_special_tokens": [token("[E1]", "n")]}
+    yield Setting(
+        "SB do_lower_case true, normalized marker", {SB: {"do_lower_case": True}, TC: normalized}, MARKER_TEXTS
     )
     yield Setting(
         "SB do_lower_case true, markers",

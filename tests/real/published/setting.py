@@ -63,7 +63,7 @@ class Setting:
     @property
     def touches(self) -> set[str]:
         """What it sets; two settings that set the same do not meet in a folder."""
-        touched = {"layout"} if self.finish else set()
+        touched = {f"module:{module.kind}" for module in self.modules} | ({"layout"} if self.finish else set())
         for name, change in self.edits.items():
             if isinstance(change, dict) and name not in self.whole:
                 touched |= {f"{name}:{path.lstrip('+').split('.')[0]}" for path in change}

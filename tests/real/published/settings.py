@@ -9,7 +9,7 @@ from json_settings import tokenizer_json
 from model_settings import model_config, neighbours
 from sentence_settings import modules, pooling, prompts, sentence_config
 from setting import Setting
-from tokenizer_settings import basics, classes, markers, special_tokens, vocabulary_files
+from tokenizer_settings import basics, classes, markers, markers_twice, special_tokens, vocabulary_files
 
 
 def named_once(settings: Iterator[Setting]) -> tuple[Setting, ...]:
@@ -26,6 +26,7 @@ _EVERY = named_once(
         classes(),
         special_tokens(),
         markers(),
+        markers_twice(),
         vocabulary_files(),
         tokenizer_json(),
         model_config(),

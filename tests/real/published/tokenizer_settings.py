@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 
 from odd_texts import LONG, around
@@ -444,6 +445,29 @@ def markers() -> Iterator[Setting]:
     )
 
 
+def markers_twice() -> Iterator[Setting]:
+    """One marker in two places with other flags in each."""
+    marker = "[E1]"
+    id = str(IDS[marker])
+    places: dict[str, dict[str, dict[str, Json]]] = {
+        "TJ added_tokens": {TJ: {"+added_tokens": [{"id": IDS[marker], **token(marker, "l", typed=False)}]}},
+        "TC added_tokens_decoder": {TC: {"added_tokens_decoder": {id: token(marker, "r", typed=False)}}},
+        "TC additional_special_tokens": {TC: {"additional_special_tokens": [token(marker, "w")]}},
+        "TC additional_special_tokens as text": {TC: {"additional_special_tokens": [marker]}},
+        "TC extra_special_tokens": {TC: {"extra_special_tokens": {"marker_token": token(marker, "lr")}}},
+        "TC bos_token": {TC: {"bos_token": token(marker, "n")}},
+        "SM additional_special_tokens": {SM: {"additional_special_tokens": [token(marker, "rn")]}},
+        "SM additional_special_tokens as text": {SM: {"additional_special_tokens": [marker]}},
+        "SM eos_token": {SM: {"eos_token": token(marker, "ln")}},
+        "ADDED": {ADDED: {marker: IDS[marker]}},
+    }
+    for (one, first), (other, second) in itertools.combinations(places.items(), 2):
+        edits = {file: {**first.get(file, {}), **second.get(file, {})} for file in (*first, *second)}
+        if len(edits.get(TC, {})) + len(edits.get(SM, {})) + (TJ in edits) + (ADDED in edits) == 2:
+            needs = "json" if TJ in edits else ""
+            yield Setting(f"{marker} in {one} and in {other}", edits, MARKER_TEXTS, needs=needs)
+
+
 def vocabulary_files() -> Iterator[Setting]:
     def vocab(name: str, pieces: Iterable[str], end: str = "\n", more: str = "") -> Setting:
         lines = end.join(pieces)
@@ -495,8 +519,7 @@ def vocabulary_files() -> Iterator[Setting]:
     template = "{{ messages[0]['content'] }} boat"
     yield Setting("TC chat_template", {TC: {"chat_template": template}})
     yield Setting("chat_template.jinja", {"chat_template.jinja": template}, also_named=("chat_template",))
-    yield Setting(
-        "adapter_config.json", {"adapter_config.json": {"peft_type": "LORA", "base_model_name_or_path": "bert", "r": 8}}
-    )
+    adapter = {"peft_type": "LORA", "base_model_name_or_path": "bert", "r": 8}
+    yield Setting("adapter_config.json", {"adapter_config.json": adapter}, whole=("adapter_config.json",))
     yield Setting("TC processor_class SomeProcessor", {TC: {"processor_class": "SomeProcessor"}})
     yield Setting("processor_config.json", {"processor_config.json": {"processor_class": "SomeProcessor"}})
