@@ -382,7 +382,10 @@ impl Settings {
         let mut seen: Vec<&str> = Vec::new();
         for token in special {
             let content = token.content();
-            if content.is_empty() || seen.contains(&content) {
+            // Version 4 takes a token of the list as often as it is declared there, and the last declaration counts.
+            let is_listed_again =
+                rules == Rules::Four && !is_named(content) && list.iter().any(|listed| std::ptr::eq(listed, token));
+            if content.is_empty() || seen.contains(&content) && !is_listed_again {
                 continue;
             }
             seen.push(content);

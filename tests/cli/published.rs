@@ -298,6 +298,24 @@ fn the_beginning_of_long_texts_is_cut_where_the_model_says_so() {
     desk.types("extract -m width1 hello").fails().says_all(&["tokenizer_config.json", "truncation_side", "up"]);
 }
 
+/// Ids of transformers 4.57.6: the map's plain text takes back the `single_word` of the object in the settings.
+#[test]
+fn of_a_marker_that_is_declared_twice_the_map_of_special_tokens_has_the_last_word() {
+    let desk = Desk::new();
+    let marker = json!({"__type": "AddedToken", "content": "[E1]", "single_word": true, "normalized": false});
+    let vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n[\n##e\n##1\n]\n[E1]\ne\n1\n";
+    desk.model("width1").put("vocab.txt", vocabulary).json("tokenizer_config.json", |config| {
+        config["additional_special_tokens"] = json!([marker]);
+    });
+    let ids = || {
+        desk.types("extract -m width1 'a[E1]' -e token -l 0 -o out --overwrite").succeeds();
+        desk.json_lines("out/texts.jsonl").remove(0)["token_ids"].clone()
+    };
+    assert_ne!(ids(), json!([2, 5, 10, 3]), "not inside a word");
+    desk.put("width1/special_tokens_map.json", json!({"additional_special_tokens": ["[E1]"]}).to_string());
+    assert_eq!(ids(), json!([2, 5, 10, 3]));
+}
+
 #[test]
 fn texts_that_make_no_sense_for_a_vocabulary_are_told() {
     let desk = Desk::with("width64");
