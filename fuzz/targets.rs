@@ -5,7 +5,7 @@ use std::path::Path;
 
 use layerwise::checkpoint::config::Config;
 use layerwise::checkpoint::weights::Weights;
-use layerwise::checkpoint::{Checkpoint, Request};
+use layerwise::checkpoint::{Checkpoint, ModelLocation};
 use layerwise::cli::{MergeArgs, Reporting, When};
 use layerwise::console::Console;
 use layerwise::encoder::{self, Encoder, Ops, Settings};
@@ -43,7 +43,7 @@ fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
 
 fn find(directory: &Path) -> Result<Checkpoint> {
     let model = directory.to_str().expect("UTF-8");
-    Checkpoint::find(&Request { model, revision: None, offline: true, show_progress: false })
+    Checkpoint::find(&ModelLocation { model, revision: None, offline: true, show_progress: false })
 }
 
 /// Input in every format, compressed or not, in any encoding; the first byte chooses format and options.

@@ -27,7 +27,7 @@ type Cosines = Vec<Vec<f64>>;
 /// [`Error::Usage`] for a word that a text does not have; those of loading a model and encoding with it.
 pub fn run(args: &CompareArgs, console: &Console) -> Result<()> {
     kernels::choose_instruction_set(Compute::F32)?;
-    let checkpoint = Checkpoint::find(&checkpoint::Request {
+    let checkpoint = Checkpoint::find(&checkpoint::ModelLocation {
         model: args.model.as_deref().unwrap_or(BUNDLED),
         revision: args.hub.revision.as_deref(),
         offline: args.hub.offline,

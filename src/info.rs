@@ -50,7 +50,7 @@ fn with_run(mut manifest: Value, directory: &Path) -> Value {
 
 /// What there is to say of a model.
 fn model_facts(args: &InfoArgs, console: &Console) -> Result<Map<String, Value>> {
-    let checkpoint = Checkpoint::find(&checkpoint::Request {
+    let checkpoint = Checkpoint::find(&checkpoint::ModelLocation {
         model: &args.target,
         revision: args.hub.revision.as_deref(),
         offline: args.hub.offline,

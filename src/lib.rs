@@ -49,6 +49,7 @@ pub mod plan;
 mod positional;
 pub mod predict;
 pub mod probe;
+mod sha256;
 pub mod shard;
 pub mod spec;
 pub mod verify;

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::DEFAULTS;
 use crate::checkpoint::config::Config;
-use crate::checkpoint::sentence::{DEFAULTS, SentenceDefaults, SentenceRecipe};
+use crate::checkpoint::sentence::{SentenceDefaults, SentenceRecipe};
 use crate::cli::ExtractArgs;
 use crate::error::{Error, Result};
 use crate::input::{Columns, Input};

@@ -3,7 +3,7 @@
 //! What the modules compute is in `checkpoint::sentence`, with its source. Sums are taken in float64 and rounded once.
 
 use crate::batch::Batch;
-use crate::checkpoint::sentence::{Dense, DenseActivation, Residual, SentenceRecipe, Step, WeightedLayers};
+use crate::checkpoint::sentence::{DenseActivation, DenseModule, ModuleStep, Residual, SentenceRecipe, WeightedLayers};
 use crate::pooling::{self, Sentences};
 use crate::spec::SpecialTokens;
 
@@ -53,14 +53,14 @@ impl<'a> SentenceEmbedding<'a> {
         let mut columns = width * pooled.len();
         for step in &self.recipe.steps {
             match step {
-                Step::Dense(dense) => {
+                ModuleStep::DenseModule(dense) => {
                     rows = rows.chunks_exact(columns).flat_map(|row| dense.apply(row)).collect();
                     columns = dense.out_features;
                 }
-                Step::LayerNorm { weight, bias } => {
+                ModuleStep::LayerNorm { weight, bias } => {
                     rows.chunks_exact_mut(columns).for_each(|row| layer_norm(row, weight, bias));
                 }
-                Step::Normalize => pooling::normalize(&mut rows, columns),
+                ModuleStep::Normalize => pooling::normalize(&mut rows, columns),
             }
         }
         (rows, columns)
@@ -73,7 +73,7 @@ impl<'a> SentenceEmbedding<'a> {
     }
 }
 
-impl Dense {
+impl DenseModule {
     /// (in_features) → (out_features)
     fn apply(&self, row: &[f32]) -> Vec<f32> {
         let product = |weights: &[f32]| -> f64 {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use layerwise::checkpoint::config::Config;
 use layerwise::checkpoint::weights::Weights;
-use layerwise::checkpoint::{Checkpoint, Request};
+use layerwise::checkpoint::{Checkpoint, ModelLocation};
 use layerwise::encoder::{self, Encoder, Ops, Settings};
 use layerwise::error::Result;
 use layerwise::input::Text;
@@ -61,7 +61,7 @@ fn tokenize(file: &str, bytes: &[u8], model: &str) -> Result<Encoded> {
     }
     std::fs::write(directory.path().join(file), bytes).unwrap();
     let model = directory.path().to_str().unwrap();
-    let checkpoint = Checkpoint::find(&Request { model, revision: None, offline: true, show_progress: false })?;
+    let checkpoint = Checkpoint::find(&ModelLocation { model, revision: None, offline: true, show_progress: false })?;
     let config = checkpoint.config()?;
     let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings)?;
     let text = "Hello [MASK] naïve WORLD, 中国 x\0y \u{200b} 🙂 unlitly".repeat(2);

@@ -11,7 +11,7 @@ use candle_core::{DType, Device, Tensor};
 use layerwise::batch::{Batch, Batches, Limits, Tokens};
 use layerwise::checkpoint::config::Config;
 use layerwise::checkpoint::weights::Weights;
-use layerwise::checkpoint::{Checkpoint, Request};
+use layerwise::checkpoint::{Checkpoint, ModelLocation};
 use layerwise::encoder::{Encoder, Ops, Settings};
 use layerwise::input::Text;
 use layerwise::pooling::{self, Sentences};
@@ -83,7 +83,8 @@ fn load_with(name: &str, ops: Ops) -> Model {
             (key.to_owned(), numbers)
         })
         .collect();
-    let request = Request { model: directory.to_str().unwrap(), revision: None, offline: true, show_progress: false };
+    let request =
+        ModelLocation { model: directory.to_str().unwrap(), revision: None, offline: true, show_progress: false };
     let checkpoint = Checkpoint::find(&request).unwrap();
     // An encoder borrows both; they stay until the tests end.
     let config: &Config = Box::leak(Box::new(checkpoint.config().unwrap()));

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::{Checkpoint, encoder_folder};
+use super::files::{Checkpoint, ModelSource};
+use super::modules::{TRANSFORMER_SETTINGS, encoder_folder};
 use crate::error::Result;
 
 /// What is made of a key.
@@ -234,7 +235,7 @@ impl Checkpoint {
         for name in [MODEL, TOKENIZER_CONFIG, "tokenizer.json"] {
             files.push((self.of_encoder(name), name.to_owned()));
         }
-        for name in super::sentence::TRANSFORMER_SETTINGS {
+        for name in TRANSFORMER_SETTINGS {
             files.push((self.of_encoder(name), TRANSFORMER.to_owned()));
         }
         files.push((SENTENCES.to_owned(), SENTENCES.to_owned()));
@@ -252,8 +253,7 @@ impl Checkpoint {
         let read: BTreeSet<&str> = files.iter().map(|(file, _)| file.as_str()).collect();
         for file in self.files() {
             let name = file.rsplit('/').next().unwrap_or(&file);
-            let in_table =
-                TABLE.iter().any(|row| row.file == name) || super::sentence::TRANSFORMER_SETTINGS.contains(&name);
+            let in_table = TABLE.iter().any(|row| row.file == name) || TRANSFORMER_SETTINGS.contains(&name);
             let is_known = in_table || READ_WHOLE.contains(&name) || NOT_READ.iter().any(|end| name.ends_with(end));
             if !is_known && !read.contains(file.as_str()) {
                 beyond.push(format!("{file}: is not read"));
@@ -264,7 +264,7 @@ impl Checkpoint {
 
     /// The files in the model's folder and in those of its modules.
     fn files(&self) -> Vec<String> {
-        let super::Source::Directory(directory) = &self.source else { return Vec::new() };
+        let ModelSource::Directory(directory) = &self.source else { return Vec::new() };
         let modules = self.modules().ok().flatten().unwrap_or_default();
         let folders = modules.iter().map(|module| module.path.as_str()).chain(encoder_folder(&modules));
         let folders: BTreeSet<&str> = folders.chain([""]).collect();

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::files::Checkpoint;
+use super::modules::{DEFAULTS, Module, TRANSFORMER_SETTINGS};
 use super::weights::Weights;
-use super::{Checkpoint, Module};
 use crate::error::{Error, Result};
 use crate::spec::Pooling;
 
@@ -24,7 +25,7 @@ pub struct SentenceRecipe {
     /// Whether the prompt's tokens are pooled too.
     pub include_prompt: bool,
     /// What is done to the pooled vector, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<ModuleStep>,
     /// The length in tokens at which sentence-transformers cuts texts, when the model says.
     pub max_seq_length: Option<usize>,
     /// What is done to the tokenizer beside loading it.
@@ -46,9 +47,9 @@ pub struct WeightedLayers {
 
 /// What is done to a pooled vector.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Step {
+pub enum ModuleStep {
     /// A linear layer with an activation.
-    Dense(Arc<Dense>),
+    DenseModule(Arc<DenseModule>),
     /// LayerNorm with an epsilon of 1e-5, torch's own.
     LayerNorm {
         /// (width)
@@ -62,7 +63,7 @@ pub enum Step {
 
 /// A linear layer: activation(weight · x + bias), and x added where it is residual.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Dense {
+pub struct DenseModule {
     /// (out_features, in_features)
     pub weight: Vec<f32>,
     /// (out_features)
@@ -142,20 +143,6 @@ const ACTIVATIONS: [(&str, DenseActivation); 6] = [
     ("GELU", DenseActivation::Gelu),
     ("Sigmoid", DenseActivation::Sigmoid),
     ("SiLU", DenseActivation::Silu),
-];
-
-/// The settings of the model as a whole.
-pub const DEFAULTS: &str = "config_sentence_transformers.json";
-
-/// The settings of the Transformer module, under all names that they have had; the first that says anything counts.
-pub const TRANSFORMER_SETTINGS: [&str; 7] = [
-    "sentence_bert_config.json",
-    "sentence_roberta_config.json",
-    "sentence_distilbert_config.json",
-    "sentence_camembert_config.json",
-    "sentence_albert_config.json",
-    "sentence_xlm-roberta_config.json",
-    "sentence_xlnet_config.json",
 ];
 
 /// Prompts that every model has, empty unless it says otherwise.
@@ -324,13 +311,15 @@ impl Checkpoint {
             "WeightedLayerPooling" if recipe.poolings.is_empty() => {
                 recipe.layers = self.weighted_layers(module, recipe)?;
             }
-            "Dense" if !recipe.poolings.is_empty() => recipe.steps.push(Step::Dense(Arc::new(self.dense(module)?))),
+            "Dense" if !recipe.poolings.is_empty() => {
+                recipe.steps.push(ModuleStep::DenseModule(Arc::new(self.dense(module)?)))
+            }
             "LayerNorm" if !recipe.poolings.is_empty() => recipe.steps.push(self.layer_norm(module)?),
             "Normalize" => {
                 let config = self.read_root_json::<Map<String, Value>>(&in_folder(module, "config.json"))?;
                 self.refuse_other_features(module, &config.unwrap_or_default())?;
                 if !recipe.poolings.is_empty() {
-                    recipe.steps.push(Step::Normalize);
+                    recipe.steps.push(ModuleStep::Normalize);
                 }
             }
             "Dropout" if !recipe.poolings.is_empty() => {} // does nothing outside training
@@ -544,7 +533,7 @@ impl Checkpoint {
         Ok(Some(WeightedLayers { start, weights }))
     }
 
-    fn dense(&self, module: &Module) -> Result<Dense> {
+    fn dense(&self, module: &Module) -> Result<DenseModule> {
         let (name, config) = self.module_config(module)?;
         self.refuse_other_features(module, &config)?;
         let size = |key: &str| {
@@ -591,10 +580,10 @@ impl Checkpoint {
             (true, false) => Residual::Projection(weights.tensor("residual.weight", &[out_features, in_features])?),
         };
         let weight = weights.tensor("linear.weight", &[out_features, in_features])?;
-        Ok(Dense { weight, bias, in_features, out_features, activation, residual })
+        Ok(DenseModule { weight, bias, in_features, out_features, activation, residual })
     }
 
-    fn layer_norm(&self, module: &Module) -> Result<Step> {
+    fn layer_norm(&self, module: &Module) -> Result<ModuleStep> {
         let (name, config) = self.module_config(module)?;
         let dimension = config.get("dimension").and_then(Value::as_u64).filter(|size| (1..1 << 20).contains(size));
         let Some(dimension) = dimension else {
@@ -602,7 +591,7 @@ impl Checkpoint {
         };
         let weights = self.module_weights(module)?;
         let tensor = |parameter: &str| weights.tensor(parameter, &[dimension as usize]);
-        Ok(Step::LayerNorm { weight: tensor("norm.weight")?, bias: tensor("norm.bias")? })
+        Ok(ModuleStep::LayerNorm { weight: tensor("norm.weight")?, bias: tensor("norm.bias")? })
     }
 
     /// Refuses modules that work on something else than the pooled vector.
@@ -682,9 +671,9 @@ impl SentenceRecipe {
         let mut columns = width * self.poolings.len();
         for step in &self.steps {
             let (takes, gives) = match step {
-                Step::Dense(dense) => (dense.in_features, dense.out_features),
-                Step::LayerNorm { weight, .. } => (weight.len(), weight.len()),
-                Step::Normalize => (columns, columns),
+                ModuleStep::DenseModule(dense) => (dense.in_features, dense.out_features),
+                ModuleStep::LayerNorm { weight, .. } => (weight.len(), weight.len()),
+                ModuleStep::Normalize => (columns, columns),
             };
             if takes != columns {
                 return Err(format!("a module takes vectors of {takes} numbers, and the one before gives {columns}"));

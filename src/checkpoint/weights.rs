@@ -15,7 +15,7 @@ use safetensors::tensor::Metadata;
 
 use super::names::canonical_names;
 use super::numbers::{first_not_finite, supported, unsupported_type, widen};
-use super::pickle::{self, Problem, Tensors};
+use super::pickle::{self, PickleProblem, Tensors};
 use crate::error::{Error, Result};
 use crate::positional::read_exact_at;
 
@@ -24,13 +24,13 @@ const LARGEST_HEADER: u64 = 100_000_000;
 
 /// The tensors of one checkpoint, by their canonical names (those of transformers' `BertModel`).
 pub struct Weights {
-    shards: Vec<Shard>,
+    shards: Vec<WeightsFile>,
     /// Canonical name → (shard, name there).
     entries: BTreeMap<String, (usize, String)>,
 }
 
 /// One file of a checkpoint, or bytes embedded in the binary.
-enum Shard {
+enum WeightsFile {
     File { path: PathBuf, file: File, data_start: u64, metadata: Metadata },
     Embedded { path: PathBuf, data: &'static [u8], metadata: Metadata },
     Pickle { path: PathBuf, file: File, tensors: Tensors },
@@ -43,7 +43,7 @@ impl Weights {
     /// [`Error::Io`] and [`Error::Model`] when a file cannot be read, is no safetensors file, or is shorter than its
     /// header says.
     pub fn from_safetensors(paths: &[PathBuf]) -> Result<Self> {
-        Self::new(paths.iter().map(|path| Shard::open_safetensors(path)).collect::<Result<_>>()?)
+        Self::new(paths.iter().map(|path| WeightsFile::open_safetensors(path)).collect::<Result<_>>()?)
     }
 
     /// Opens a `pytorch_model.bin`: what `torch.save` wrote, in the zip format of PyTorch 1.6 and later or in the one
@@ -52,7 +52,7 @@ impl Weights {
     /// # Errors
     /// As [`Weights::from_safetensors`], and [`Error::Model`] when it holds no tensors by name.
     pub fn from_pickle(path: &Path) -> Result<Self> {
-        Self::new(vec![Shard::open_pickle(path)?])
+        Self::new(vec![WeightsFile::open_pickle(path)?])
     }
 
     /// Takes a safetensors file that is part of the binary.
@@ -62,7 +62,7 @@ impl Weights {
     pub fn from_embedded(name: &str, bytes: &'static [u8]) -> Result<Self> {
         let path = PathBuf::from(name);
         let (metadata, data_start) = read_header(&mut &bytes[..], bytes.len() as u64, &path)?;
-        Self::new(vec![Shard::Embedded { path, data: &bytes[data_start as usize..], metadata }])
+        Self::new(vec![WeightsFile::Embedded { path, data: &bytes[data_start as usize..], metadata }])
     }
 
     /// Opens the weights of a module beside the encoder: its parameters have the names that the file has for them.
@@ -71,12 +71,12 @@ impl Weights {
     /// As [`Weights::from_safetensors`].
     pub fn of_module(path: &Path) -> Result<Self> {
         let is_pickle = path.extension().is_some_and(|extension| extension == "bin");
-        let shard = if is_pickle { Shard::open_pickle(path)? } else { Shard::open_safetensors(path)? };
+        let shard = if is_pickle { WeightsFile::open_pickle(path)? } else { WeightsFile::open_safetensors(path)? };
         let entries = shard.names().into_iter().map(|name| (name.clone(), (0, name))).collect();
         Ok(Self { shards: vec![shard], entries })
     }
 
-    fn new(shards: Vec<Shard>) -> Result<Self> {
+    fn new(shards: Vec<WeightsFile>) -> Result<Self> {
         let mut places = BTreeMap::new();
         for (index, shard) in shards.iter().enumerate() {
             for name in shard.names() {
@@ -102,7 +102,7 @@ impl Weights {
 
     /// Whether they are part of the binary: in memory already, to be read when needed.
     pub fn are_embedded(&self) -> bool {
-        self.shards.iter().all(|shard| matches!(shard, Shard::Embedded { .. }))
+        self.shards.iter().all(|shard| matches!(shard, WeightsFile::Embedded { .. }))
     }
 
     /// The stored type of the word embeddings, for [`info`](crate::info): what the checkpoint was saved as.
@@ -143,7 +143,7 @@ impl Weights {
     }
 
     /// The shard that holds a parameter of `shape`, and the parameter's name there.
-    fn find(&self, canonical: &str, shape: &[usize]) -> Result<(&Shard, &str)> {
+    fn find(&self, canonical: &str, shape: &[usize]) -> Result<(&WeightsFile, &str)> {
         let Some((shard, name)) = self.entries.get(canonical) else {
             return Err(self.shards[0].problem(
                 canonical,
@@ -163,15 +163,15 @@ impl Weights {
 
 /// One parameter of a checkpoint, read a few rows at a time and from any thread.
 pub struct TensorReader<'a> {
-    shard: &'a Shard,
+    shard: &'a WeightsFile,
     name: String,
     /// Numbers of a row.
     row: usize,
-    source: Source<'a>,
+    source: TensorSource<'a>,
 }
 
 /// Where a tensor's numbers are.
-enum Source<'a> {
+enum TensorSource<'a> {
     /// In a file, from `start` on, where rows begin `stride` bytes after one another, or each where the last one ends.
     File { file: &'a File, start: u64, stride: Option<u64>, dtype: Dtype },
     /// In memory, as they are stored.
@@ -188,15 +188,15 @@ impl TensorReader<'_> {
     pub fn rows(&self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<()> {
         let (first, numbers) = (out.len(), rows.start * self.row..rows.end * self.row);
         match &self.source {
-            Source::Values(values) => {
+            TensorSource::Values(values) => {
                 values.get(numbers.clone()).map(|values| out.extend_from_slice(values)).ok_or(ABSENT.to_owned())
             }
-            Source::Bytes { bytes, dtype } => {
+            TensorSource::Bytes { bytes, dtype } => {
                 let size = dtype.bitsize() / 8;
                 let bytes = bytes.get(numbers.start * size..numbers.end * size).ok_or(ABSENT.to_owned());
                 bytes.and_then(|bytes| widen(*dtype, bytes, out))
             }
-            Source::File { file, start, stride, dtype } => {
+            TensorSource::File { file, start, stride, dtype } => {
                 let row = (self.row * dtype.bitsize() / 8) as u64;
                 let stride = stride.unwrap_or(row);
                 let start_of = |index: usize| start + index as u64 * stride;
@@ -240,31 +240,33 @@ const READ_AT_ONCE: usize = 1 << 14;
 /// What is wrong when a header and what it describes do not go together.
 const ABSENT: &str = "is not where the file's header says";
 
-impl Shard {
+impl WeightsFile {
     fn open_safetensors(path: &Path) -> Result<Self> {
         let mut file = open_weights(path)?;
         let size = file.metadata().map_err(Error::io("read", path))?.len();
         let (metadata, data_start) = read_header(&mut file, size, path)?;
-        Ok(Shard::File { path: path.to_owned(), file, data_start, metadata })
+        Ok(WeightsFile::File { path: path.to_owned(), file, data_start, metadata })
     }
 
     fn open_pickle(path: &Path) -> Result<Self> {
         let file = open_weights(path)?;
         let size = file.metadata().map_err(Error::io("read", path))?.len();
         match pickle::read(&file, size) {
-            Ok(tensors) => Ok(Shard::Pickle { path: path.to_owned(), file, tensors }),
-            Err(Problem::Refused(problem)) => Err(Error::model(path, problem)),
-            Err(Problem::Damaged(problem)) => Err(Error::model(
+            Ok(tensors) => Ok(WeightsFile::Pickle { path: path.to_owned(), file, tensors }),
+            Err(PickleProblem::Refused(problem)) => Err(Error::model(path, problem)),
+            Err(PickleProblem::Damaged(problem)) => Err(Error::model(
                 path,
                 format!("is a damaged or incomplete PyTorch checkpoint: {problem}; download it again"),
             )),
-            Err(Problem::Io(error)) => Err(Error::io("read", path)(error)),
+            Err(PickleProblem::Io(error)) => Err(Error::io("read", path)(error)),
         }
     }
 
     fn path(&self) -> &Path {
         match self {
-            Shard::File { path, .. } | Shard::Embedded { path, .. } | Shard::Pickle { path, .. } => path,
+            WeightsFile::File { path, .. } | WeightsFile::Embedded { path, .. } | WeightsFile::Pickle { path, .. } => {
+                path
+            }
         }
     }
 
@@ -274,19 +276,19 @@ impl Shard {
 
     fn names(&self) -> Vec<String> {
         match self {
-            Shard::File { metadata, .. } | Shard::Embedded { metadata, .. } => metadata.offset_keys(),
-            Shard::Pickle { tensors, .. } => tensors.keys().cloned().collect(),
+            WeightsFile::File { metadata, .. } | WeightsFile::Embedded { metadata, .. } => metadata.offset_keys(),
+            WeightsFile::Pickle { tensors, .. } => tensors.keys().cloned().collect(),
         }
     }
 
     /// A tensor's shape and the name of its type, or what is wrong with it.
     fn shape_and_type(&self, name: &str) -> std::result::Result<(Vec<usize>, String), String> {
         match self {
-            Shard::File { metadata, .. } | Shard::Embedded { metadata, .. } => {
+            WeightsFile::File { metadata, .. } | WeightsFile::Embedded { metadata, .. } => {
                 let info = metadata.info(name).ok_or(ABSENT)?;
                 Ok((info.shape.clone(), info.dtype.to_string().to_lowercase()))
             }
-            Shard::Pickle { tensors, .. } => {
+            WeightsFile::Pickle { tensors, .. } => {
                 let tensor = found(tensors, name)?;
                 Ok((tensor.shape().to_vec(), tensor.element().name.to_owned()))
             }
@@ -294,29 +296,29 @@ impl Shard {
     }
 
     /// Where a tensor's numbers are, or what is wrong with it.
-    fn source(&self, name: &str) -> std::result::Result<Source<'_>, String> {
+    fn source(&self, name: &str) -> std::result::Result<TensorSource<'_>, String> {
         match self {
-            Shard::File { file, data_start, metadata, .. } => {
+            WeightsFile::File { file, data_start, metadata, .. } => {
                 let info = metadata.info(name).ok_or(ABSENT)?;
                 let dtype = supported(info.dtype)?;
-                Ok(Source::File { file, start: data_start + info.data_offsets.0 as u64, stride: None, dtype })
+                Ok(TensorSource::File { file, start: data_start + info.data_offsets.0 as u64, stride: None, dtype })
             }
-            Shard::Embedded { data, metadata, .. } => {
+            WeightsFile::Embedded { data, metadata, .. } => {
                 let info = metadata.info(name).ok_or(ABSENT)?;
                 let (start, end) = info.data_offsets;
-                Ok(Source::Bytes { bytes: data.get(start..end).ok_or(ABSENT)?, dtype: supported(info.dtype)? })
+                Ok(TensorSource::Bytes { bytes: data.get(start..end).ok_or(ABSENT)?, dtype: supported(info.dtype)? })
             }
-            Shard::Pickle { tensors, file, .. } => {
+            WeightsFile::Pickle { tensors, file, .. } => {
                 let tensor = found(tensors, name)?;
                 let dtype = tensor.element().dtype.ok_or_else(|| unsupported_type(tensor.element().name))?;
                 if let Some((start, stride)) = tensor.rows_in_file() {
-                    return Ok(Source::File { file, start, stride: Some(stride), dtype });
+                    return Ok(TensorSource::File { file, start, stride: Some(stride), dtype });
                 }
                 let (bytes, mut values) = (tensor.read_span(file)?, Vec::new());
                 for run in tensor.runs() {
                     widen(dtype, bytes.get(run).ok_or(ABSENT)?, &mut values)?;
                 }
-                Ok(Source::Values(values))
+                Ok(TensorSource::Values(values))
             }
         }
     }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint;
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::input::{self, Input};
@@ -106,7 +105,7 @@ fn tokenize(first_pass: FirstPass<'_>, plan: &Plan, mut keep: Keep<'_>) -> Resul
             && known > 0
             && let Keep::Directory(phase) = &mut keep
         {
-            phase.check_earlier_input(&checkpoint::hex(&digest.clone().finalize()))?;
+            phase.check_earlier_input(&crate::sha256::hex(&digest.clone().finalize()))?;
         }
         let new = &chunk[known..];
         let encoded: Vec<Result<Encoded>> = new
@@ -139,7 +138,7 @@ fn tokenize(first_pass: FirstPass<'_>, plan: &Plan, mut keep: Keep<'_>) -> Resul
         if let Keep::Directory(phase) = &mut keep
             && row >= earlier
         {
-            phase.end_piece(|| checkpoint::hex(&digest.clone().finalize()))?;
+            phase.end_piece(|| crate::sha256::hex(&digest.clone().finalize()))?;
         }
         spinner.set_position(row);
     }
@@ -169,7 +168,7 @@ fn tokenize(first_pass: FirstPass<'_>, plan: &Plan, mut keep: Keep<'_>) -> Resul
             examples: rooms.join(", "),
         });
     }
-    Ok(Tokenized { counts, input_sha256: checkpoint::hex(&digest.finalize()), longest, unknown })
+    Ok(Tokenized { counts, input_sha256: crate::sha256::hex(&digest.finalize()), longest, unknown })
 }
 
 fn way_on(keep: &Keep<'_>) -> &'static str {

@@ -47,7 +47,7 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     kernels::choose_instruction_set(args.compute)?;
     let threads = start_threads(args.threads)?;
 
-    let checkpoint = Checkpoint::find(&checkpoint::Request {
+    let checkpoint = Checkpoint::find(&checkpoint::ModelLocation {
         model: args.model.as_deref().unwrap_or(BUNDLED),
         revision: args.hub.revision.as_deref(),
         offline: args.hub.offline,

@@ -2,8 +2,8 @@
 
 use std::str;
 
-use super::Failed;
 use super::characters::{begins_as_text, controls, is_utf8_so_far};
+use super::entry::Failed;
 
 /// NUL bytes from which on good UTF-8 is none of text with a few that are too many.
 const NULS: usize = 8;

@@ -83,12 +83,12 @@ impl Columns {
             }
             InputFormat::Conllu => {
                 of_sentences("the columns of CoNLL-U (`# sent_id` is the id)")?;
-                match named.iter().find(|(_, name)| super::conllu::column(name).is_none()) {
+                match named.iter().find(|(_, name)| conllu_column(name).is_none()) {
                     Some((option, name)) => wrong(
                         option,
                         &format!(
                             "has the columns {}; expected one of them, or its number, not `{name}`",
-                            super::conllu::COLUMNS.join(", ")
+                            CONLLU_COLUMNS.join(", ")
                         ),
                     ),
                     None => Ok(()),
@@ -152,6 +152,16 @@ impl<'a> Optional<'a> {
             None => Optional::IfThere(default),
         }
     }
+}
+
+/// The columns of CoNLL-U.
+pub(super) const CONLLU_COLUMNS: [&str; 10] =
+    ["ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC"];
+
+/// A column of CoNLL-U by its name or its number, as an index.
+pub(super) fn conllu_column(name: &str) -> Option<usize> {
+    let by_name = CONLLU_COLUMNS.iter().position(|column| column.eq_ignore_ascii_case(name));
+    by_name.or_else(|| number(name).filter(|&index| index < CONLLU_COLUMNS.len()))
 }
 
 /// A column's number, from 1, as an index.

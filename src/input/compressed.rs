@@ -7,8 +7,8 @@ use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
 
-use super::BUFFER;
-use super::content::first_bytes;
+use super::entry::BUFFER;
+use super::first_bytes::first_bytes;
 
 /// The most memory that reading an xz stream may take; `xz -9` needs 65 MiB, zstd's own bound is 128 MiB.
 const XZ_MEMORY: u64 = 256 << 20;

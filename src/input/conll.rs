@@ -8,8 +8,9 @@ use std::sync::Arc;
 use serde_json::value::to_raw_value;
 
 use super::columns::{Columns, number};
+use super::entry::check_length;
+use super::record::{Record, Text};
 use super::sentences::{Parse, Sentence, Wrong};
-use super::{Record, Text, check_length};
 
 /// Reads sentences of lines of columns.
 pub(super) struct Conll {
@@ -152,7 +153,7 @@ fn cells(line: &str, tabs: bool) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sentences::Records;
+    use super::super::sentences::SentenceRecords;
     use super::*;
     use proptest::prelude::*;
 
@@ -164,7 +165,7 @@ mod tests {
             let words = words.unwrap().into_iter().map(|word| text[word].to_owned()).collect();
             (words, record.label.map(|label| label.get().to_owned()))
         };
-        let entries = Records::new(file, Conll::new(Arc::new(columns.clone()))).map(|entry| entry.unwrap());
+        let entries = SentenceRecords::new(file, Conll::new(Arc::new(columns.clone()))).map(|entry| entry.unwrap());
         entries.map(|entry| (entry.line, entry.record.map(told))).collect()
     }
 

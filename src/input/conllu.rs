@@ -1,22 +1,13 @@
 //! CoNLL-U: ten columns separated by tabs. The words are the syntactic ones, to which the tags belong: lines of
 //! multi-word tokens (`1-2`) and empty nodes (`1.1`) are left out. `# sent_id` is the id.
 
-use super::Record;
-use super::columns::{Columns, number};
+use super::columns::{CONLLU_COLUMNS, Columns, conllu_column};
 use super::conll;
+use super::record::Record;
 use super::sentences::{Parse, Sentence, Wrong};
 
-/// The format's columns.
-pub(super) const COLUMNS: [&str; 10] =
-    ["ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC"];
 const FORM: usize = 1;
 const UPOS: usize = 3;
-
-/// A column by its name or its number, as an index.
-pub(super) fn column(name: &str) -> Option<usize> {
-    let by_name = COLUMNS.iter().position(|column| column.eq_ignore_ascii_case(name));
-    by_name.or_else(|| number(name).filter(|&index| index < COLUMNS.len()))
-}
 
 /// Reads sentences of CoNLL-U.
 pub(super) struct Conllu {
@@ -28,20 +19,20 @@ impl Conllu {
     pub(super) fn new(columns: &Columns) -> Self {
         let label = match columns.label_column.as_deref() {
             Some("") => None,
-            Some(name) => column(name),
+            Some(name) => conllu_column(name),
             None => Some(UPOS),
         };
-        Self { word: columns.text_column.as_deref().and_then(column).unwrap_or(FORM), label }
+        Self { word: columns.text_column.as_deref().and_then(conllu_column).unwrap_or(FORM), label }
     }
 
     /// A word and its label; none where a line is no syntactic word.
     fn word_and_label<'a>(&self, line: &'a str) -> Result<Option<(&'a str, Option<&'a str>)>, String> {
         let cells = line.split('\t').collect::<Vec<_>>();
-        if cells.len() != COLUMNS.len() {
+        if cells.len() != CONLLU_COLUMNS.len() {
             return Err(format!(
                 "has {} columns separated by tabs; expected the {} of CoNLL-U",
                 cells.len(),
-                COLUMNS.len()
+                CONLLU_COLUMNS.len()
             ));
         }
         let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -52,7 +43,7 @@ impl Conllu {
             return Err(format!("has `{}` as ID; expected a number such as 1, 1-2 or 1.1", cells[0]));
         }
         match cells[self.word] {
-            "" => Err(format!("has nothing in column {}; expected a word", COLUMNS[self.word])),
+            "" => Err(format!("has nothing in column {}; expected a word", CONLLU_COLUMNS[self.word])),
             word => Ok(Some((word, self.label.map(|label| cells[label])))),
         }
     }
@@ -86,7 +77,7 @@ impl Parse for Conllu {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sentences::Records;
+    use super::super::sentences::SentenceRecords;
     use super::*;
     use proptest::prelude::*;
 
@@ -103,7 +94,7 @@ mod tests {
 ";
 
     fn read(file: &[u8], columns: &Columns) -> Vec<(u64, Result<Record, String>)> {
-        let entries = Records::new(file, Conllu::new(columns)).map(|entry| entry.unwrap());
+        let entries = SentenceRecords::new(file, Conllu::new(columns)).map(|entry| entry.unwrap());
         entries.map(|entry| (entry.line, entry.record)).collect()
     }
 
@@ -132,7 +123,7 @@ mod tests {
             assert_eq!(record.label.unwrap().get(), r#"["VB","RB","VB","NNP"]"#);
         }
         assert_eq!(
-            [column("upos"), column("10"), column("0"), column("11"), column("tag")],
+            [conllu_column("upos"), conllu_column("10"), conllu_column("0"), conllu_column("11"), conllu_column("tag")],
             [Some(3), Some(9), None, None, None]
         );
     }

@@ -1,11 +1,13 @@
 //! What a source holds, as UTF-8: decompressed, decoded, without a byte order mark. What is no text is refused here, by its
 //! first bytes, before a format makes anything of it.
 
-use std::io::{self, BufRead, Read};
+use std::io::BufRead;
 use std::path::Path;
 
 use super::compressed::decompressed;
-use super::{Failed, binary, encoding};
+use super::entry::Failed;
+use super::first_bytes::first_bytes;
+use super::{binary, encoding};
 
 /// Bytes that are looked at: enough for a document's first entries and some lines of text.
 const HEAD: usize = 4096;
@@ -23,13 +25,6 @@ pub(super) fn content<'a>(
         binary::check_bytes(&head)?;
     }
     Ok(encoding::decoded(head, reader))
-}
-
-/// Up to `count` bytes; fewer at the end.
-pub(super) fn first_bytes(reader: &mut impl Read, count: usize) -> io::Result<Vec<u8>> {
-    let mut head = Vec::new();
-    reader.take(count as u64).read_to_end(&mut head)?;
-    Ok(head)
 }
 
 #[cfg(test)]

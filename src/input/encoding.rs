@@ -6,17 +6,17 @@
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use super::characters::{begins_as_text, controls, is_utf8_so_far, push_beyond_unicode};
-use super::{BUFFER, Failed};
+use super::entry::{BUFFER, Failed};
 
 /// An encoding of units of several bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Encoding {
+pub(super) struct TextEncoding {
     /// Bytes of a unit: 2 or 4.
     unit: usize,
     is_big_endian: bool,
 }
 
-impl Encoding {
+impl TextEncoding {
     /// The longer ones first, as their marks and texts begin as those of others do.
     const ALL: [Self; 4] = [
         Self { unit: 4, is_big_endian: false },
@@ -56,7 +56,7 @@ impl Encoding {
 pub(super) fn decoded<'a>(mut head: Vec<u8>, reader: impl BufRead + Send + 'a) -> Box<dyn BufRead + Send + 'a> {
     const MARK: &[u8] = "\u{feff}".as_bytes();
     let encoding = of_mark(&head);
-    let mark = encoding.map_or(MARK, Encoding::mark);
+    let mark = encoding.map_or(MARK, TextEncoding::mark);
     if head.starts_with(mark) {
         head.drain(..mark.len());
     }
@@ -68,8 +68,8 @@ pub(super) fn decoded<'a>(mut head: Vec<u8>, reader: impl BufRead + Send + 'a) -
 }
 
 /// The encoding that a byte order mark says.
-pub(super) fn of_mark(head: &[u8]) -> Option<Encoding> {
-    Encoding::ALL.into_iter().find(|encoding| head.starts_with(encoding.mark()))
+pub(super) fn of_mark(head: &[u8]) -> Option<TextEncoding> {
+    TextEncoding::ALL.into_iter().find(|encoding| head.starts_with(encoding.mark()))
 }
 
 /// Refuses what reads as text in one of these encodings and in no other, but has no mark.
@@ -81,7 +81,7 @@ pub(super) fn check(head: &[u8]) -> Result<(), Failed> {
     if !is_likely || begins_as_text(head) {
         return Ok(());
     }
-    let readable = Encoding::ALL.into_iter().filter_map(|encoding| Some((likeness(head, encoding)?, encoding)));
+    let readable = TextEncoding::ALL.into_iter().filter_map(|encoding| Some((likeness(head, encoding)?, encoding)));
     match readable.max_by_key(|&(likeness, encoding)| (encoding.unit, likeness)) {
         Some((_, encoding)) => Err(Failed(format!(
             "seems to be {0} without a byte order mark; expected UTF-8; convert it with `iconv -f {0} -t UTF-8`",
@@ -92,7 +92,7 @@ pub(super) fn check(head: &[u8]) -> Result<(), Failed> {
 }
 
 /// How many of the characters are such as stand in all texts, if the bytes are a text in this encoding.
-fn likeness(head: &[u8], encoding: Encoding) -> Option<usize> {
+fn likeness(head: &[u8], encoding: TextEncoding) -> Option<usize> {
     let units = head.chunks_exact(encoding.unit);
     // Two letters of ASCII make a character in UTF-16, so all texts in it would pass.
     let is_ascii = |unit: &&[u8]| unit.iter().all(|&byte| matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r'));
@@ -132,7 +132,7 @@ fn likeness(head: &[u8], encoding: Encoding) -> Option<usize> {
 /// Reads units and gives UTF-8.
 struct Decoder<R> {
     reader: R,
-    encoding: Encoding,
+    encoding: TextEncoding,
     /// Bytes of a unit that is not whole yet.
     begun: Vec<u8>,
     /// The first half of a surrogate pair.
@@ -143,7 +143,7 @@ struct Decoder<R> {
 }
 
 impl<R: BufRead> Decoder<R> {
-    fn new(encoding: Encoding, reader: R) -> Self {
+    fn new(encoding: TextEncoding, reader: R) -> Self {
         Self { reader, encoding, begun: Vec::new(), high: None, out: Vec::new(), taken: 0 }
     }
 
@@ -184,7 +184,7 @@ impl<R: BufRead> Decoder<R> {
 }
 
 /// A unit as UTF-8, or kept until the other half of its pair comes.
-fn push(number: u32, encoding: Encoding, high: &mut Option<u32>, out: &mut Vec<u8>) {
+fn push(number: u32, encoding: TextEncoding, high: &mut Option<u32>, out: &mut Vec<u8>) {
     let mut number = number;
     if encoding.unit == 2 {
         match (high.take(), number) {
@@ -224,7 +224,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// A text in an encoding, without a mark.
-    fn encoded(text: &str, encoding: Encoding) -> Vec<u8> {
+    fn encoded(text: &str, encoding: TextEncoding) -> Vec<u8> {
         let bytes = |number: u32| {
             let mut bytes = number.to_be_bytes()[4 - encoding.unit..].to_vec();
             if !encoding.is_big_endian {
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn a_text_is_the_same_in_every_encoding() {
         let text = "id,text\r\n1,\"naïve 中国 🙂\"\n";
-        for encoding in Encoding::ALL {
+        for encoding in TextEncoding::ALL {
             let bytes = [encoding.mark(), &encoded(text, encoding)].concat();
             assert_eq!(of_mark(&bytes), Some(encoding));
             assert_eq!(read(&bytes, 8).unwrap(), text.as_bytes(), "{encoding:?}");
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn what_is_no_character_comes_through_as_such() {
-        let [long, _, short, _] = Encoding::ALL;
+        let [long, _, short, _] = TextEncoding::ALL;
         for (encoding, units, expected) in [
             (short, &[0x61, 0xd800, 0x62][..], &b"a\xed\xa0\x80b"[..]),
             (short, &[0xdc00, 0x0a], b"\xed\xb0\x80\n"),
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn an_end_within_a_character_is_an_error() {
-        for encoding in Encoding::ALL {
+        for encoding in TextEncoding::ALL {
             let bytes = [encoding.mark(), &encoded("ab", encoding)].concat();
             let error = read(&bytes[..bytes.len() - 1], 8).unwrap_err().to_string();
             assert!(error.contains(encoding.name()) && error.contains("in the middle of a character"), "{error}");
@@ -292,12 +292,12 @@ mod tests {
         for text in
             ["hello\nworld\n", "naïve café", "привет мир\n", "привет", "你好，世界\n中文", "a", "id;text\r\n1;🙂\r\n"]
         {
-            for encoding in Encoding::ALL {
+            for encoding in TextEncoding::ALL {
                 let told = told(&encoded(text, encoding)).unwrap_or_else(|| panic!("{text:?} in {encoding:?}"));
                 assert!(told.contains(&format!("`iconv -f {} -t UTF-8`", encoding.name())), "{text:?}: {told}");
             }
         }
-        let cut = encoded(&"🙂 ".repeat(10), Encoding::ALL[2]);
+        let cut = encoded(&"🙂 ".repeat(10), TextEncoding::ALL[2]);
         assert!(told(&cut[..2]).is_none() && told(&cut[..cut.len() - 4]).is_some());
     }
 
@@ -323,7 +323,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_the_same_in_every_encoding(text: String, which in 0usize..4, head in 0usize..12) {
-            let encoding = Encoding::ALL[which];
+            let encoding = TextEncoding::ALL[which];
             // A NUL behind the mark of UTF-16LE makes it that of UTF-32LE.
             prop_assume!(!text.starts_with('\0'));
             let bytes = [encoding.mark(), &encoded(&text, encoding)].concat();
@@ -332,7 +332,7 @@ mod tests {
 
         #[test]
         fn no_bytes_are_a_surprise(bytes in proptest::collection::vec(any::<u8>(), 0..60), which in 0usize..5) {
-            let mark = Encoding::ALL.get(which).map_or(&b""[..], |encoding| encoding.mark());
+            let mark = TextEncoding::ALL.get(which).map_or(&b""[..], |encoding| encoding.mark());
             let bytes = [mark, &bytes].concat();
             let _ = told(&bytes);
             if let Ok(found) = read(&bytes, 8) {
@@ -342,7 +342,7 @@ mod tests {
 
         #[test]
         fn pieces_of_any_size_give_the_same(text in "[a-c🙂é\n]{1,20}", which in 0usize..4, size in 1usize..9) {
-            let encoding = Encoding::ALL[which];
+            let encoding = TextEncoding::ALL[which];
             let bytes = encoded(&text, encoding);
             let reader = BufReader::with_capacity(size, &bytes[..]);
             let mut found = Vec::new();

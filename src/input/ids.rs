@@ -9,7 +9,7 @@ const DIGEST: usize = 12;
 const SHARDS: usize = 256;
 
 /// Where a record begins: the input's number and the line.
-pub(super) type Place = (u32, u64);
+pub(super) type RecordPlace = (u32, u64);
 
 /// The ids seen so far.
 pub(super) struct Ids {
@@ -24,7 +24,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn place(&self) -> Place {
+    fn place(&self) -> RecordPlace {
         let packed = u64::from_be_bytes(self.place);
         ((packed >> 44) as u32, packed & ((1 << 44) - 1))
     }
@@ -35,7 +35,7 @@ impl Ids {
         Self { shards: vec![Vec::new(); SHARDS] }
     }
 
-    pub(super) fn add(&mut self, id: &str, (input, line): Place) {
+    pub(super) fn add(&mut self, id: &str, (input, line): RecordPlace) {
         let whole = Sha256::digest(id.as_bytes());
         let mut digest = [0; DIGEST];
         digest.copy_from_slice(&whole[..DIGEST]);
@@ -48,7 +48,7 @@ impl Ids {
     }
 
     /// The first `most` places of an id that another place had before, each with that one, and how many there are.
-    pub(super) fn repeated(&mut self, most: usize) -> (Vec<(Place, Place)>, u64) {
+    pub(super) fn repeated(&mut self, most: usize) -> (Vec<(RecordPlace, RecordPlace)>, u64) {
         let (mut first, mut count) = (Vec::new(), 0);
         for shard in &mut self.shards {
             shard.sort_unstable();
@@ -86,7 +86,7 @@ mod tests {
     proptest! {
         #[test]
         fn repeated_ids_are_those_of_a_map(list in proptest::collection::vec((0u32..40, 0u32..3), 0..60), most in 1usize..30) {
-            let mut list: Vec<(u32, Place)> =
+            let mut list: Vec<(u32, RecordPlace)> =
                 list.into_iter().enumerate().map(|(line, (id, input))| (id, (input * 300_000, line as u64 + 1))).collect();
             list.sort_by_key(|&(_, place)| place);
             let (mut ids, mut seen, mut expected) = (Ids::new(), HashMap::new(), Vec::new());

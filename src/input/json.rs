@@ -6,24 +6,26 @@
 use std::io::{self, BufRead};
 use std::sync::Arc;
 
+use super::characters;
 use super::columns::Columns;
+use super::entry::{Entry, Failed, LONGEST_RECORD, check_length};
 use super::lines::LineNumber;
 use super::object::{self, Object, kind_of};
-use super::{Entry, Failed, LONGEST_RECORD, Record, Text, characters, check_length};
+use super::record::{Record, Text};
 
 /// The records of a reader.
-pub(super) struct Records<R> {
+pub(super) struct JsonRecords<R> {
     reader: R,
     columns: Arc<Columns>,
     line: LineNumber,
-    place: Place,
+    place: JsonPlace,
     /// The values so far.
     count: u64,
 }
 
 /// Where the reader is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum JsonPlace {
     /// At the beginning, which says what the file is.
     Start,
     /// Behind an object of several.
@@ -40,26 +42,26 @@ enum Place {
     End,
 }
 
-impl<R: BufRead> Records<R> {
+impl<R: BufRead> JsonRecords<R> {
     pub(super) fn new(reader: R, columns: Arc<Columns>) -> Self {
-        Self { reader, columns, line: LineNumber::new(), place: Place::Start, count: 0 }
+        Self { reader, columns, line: LineNumber::new(), place: JsonPlace::Start, count: 0 }
     }
 
     fn next_entry(&mut self) -> Result<Option<Entry>, Failed> {
-        while self.place != Place::End {
+        while self.place != JsonPlace::End {
             let next = self.skip_space()?;
             let line = self.line.get();
             self.place = match (self.place, next) {
-                (Place::Start | Place::Objects | Place::BehindArray, None) => Place::End,
-                (Place::Start, Some(b'[')) => self.behind(Place::Array(line)),
-                (Place::Start | Place::Objects, Some(b'{')) => return self.value(Place::Objects).map(Some),
-                (Place::Array(_) | Place::Value(_), Some(b']')) => self.behind(Place::BehindArray),
-                (Place::Value(begun), Some(b',')) => self.behind(Place::Comma(begun)),
-                (Place::Array(begun) | Place::Comma(begun), Some(first)) if !b",:]}".contains(&first) => {
-                    return self.value(Place::Value(begun)).map(Some);
+                (JsonPlace::Start | JsonPlace::Objects | JsonPlace::BehindArray, None) => JsonPlace::End,
+                (JsonPlace::Start, Some(b'[')) => self.behind(JsonPlace::Array(line)),
+                (JsonPlace::Start | JsonPlace::Objects, Some(b'{')) => return self.value(JsonPlace::Objects).map(Some),
+                (JsonPlace::Array(_) | JsonPlace::Value(_), Some(b']')) => self.behind(JsonPlace::BehindArray),
+                (JsonPlace::Value(begun), Some(b',')) => self.behind(JsonPlace::Comma(begun)),
+                (JsonPlace::Array(begun) | JsonPlace::Comma(begun), Some(first)) if !b",:]}".contains(&first) => {
+                    return self.value(JsonPlace::Value(begun)).map(Some);
                 }
                 (place, next) => {
-                    self.place = Place::End;
+                    self.place = JsonPlace::End;
                     return Ok(Some(Entry { line, record: Err(unexpected(place, next)) }));
                 }
             };
@@ -68,7 +70,7 @@ impl<R: BufRead> Records<R> {
     }
 
     /// A place that is one byte further.
-    fn behind(&mut self, place: Place) -> Place {
+    fn behind(&mut self, place: JsonPlace) -> JsonPlace {
         self.reader.consume(1);
         place
     }
@@ -88,15 +90,15 @@ impl<R: BufRead> Records<R> {
     }
 
     /// The value that begins here, as a record; the reader is at `place` then.
-    fn value(&mut self, place: Place) -> Result<Entry, Failed> {
+    fn value(&mut self, place: JsonPlace) -> Result<Entry, Failed> {
         let line = self.line.get();
         let value = self.read_value()?;
         self.count += 1;
         let count = self.count;
-        self.place = if value.is_closed { place } else { Place::End };
-        let is_alone = place == Place::Objects && count == 1 && self.skip_space()?.is_none();
+        self.place = if value.is_closed { place } else { JsonPlace::End };
+        let is_alone = place == JsonPlace::Objects && count == 1 && self.skip_space()?.is_none();
         let record = value.record(&self.columns, is_alone).map_err(|problem| match place {
-            Place::Value(_) => format!("{problem} (value {count} of the array)"),
+            JsonPlace::Value(_) => format!("{problem} (value {count} of the array)"),
             _ => problem,
         });
         Ok(Entry { line, record })
@@ -122,7 +124,7 @@ impl<R: BufRead> Records<R> {
     }
 }
 
-impl<R: BufRead> Iterator for Records<R> {
+impl<R: BufRead> Iterator for JsonRecords<R> {
     type Item = Result<Entry, Failed>;
 
     fn next(&mut self) -> Option<Result<Entry, Failed>> {
@@ -131,27 +133,29 @@ impl<R: BufRead> Iterator for Records<R> {
 }
 
 /// What is wrong with a byte, or with the end, that stands where something else should.
-fn unexpected(place: Place, next: Option<u8>) -> String {
+fn unexpected(place: JsonPlace, next: Option<u8>) -> String {
     let found = match next {
         Some(byte @ b' '..=b'~') => format!("`{}`", char::from(byte)),
         Some(byte) => format!("byte 0x{byte:02x}"),
         None => "the end of the file".to_owned(),
     };
     match (place, next) {
-        (Place::Array(begun) | Place::Value(begun) | Place::Comma(begun), None) => {
+        (JsonPlace::Array(begun) | JsonPlace::Value(begun) | JsonPlace::Comma(begun), None) => {
             format!(
                 "is the end of the file, but the array that begins on line {begun} is not closed; is the file cut short?"
             )
         }
-        (Place::Array(_) | Place::Comma(_), _) => format!("has {found} in the array; expected an object"),
-        (Place::Value(_), _) => format!("has {found} behind a value of the array; expected a comma, or ] at its end"),
-        (Place::BehindArray, _) => {
+        (JsonPlace::Array(_) | JsonPlace::Comma(_), _) => format!("has {found} in the array; expected an object"),
+        (JsonPlace::Value(_), _) => {
+            format!("has {found} behind a value of the array; expected a comma, or ] at its end")
+        }
+        (JsonPlace::BehindArray, _) => {
             format!("has {found} behind the array; expected the end of the file; several files go with -i each")
         }
-        (Place::Objects, _) => format!(
+        (JsonPlace::Objects, _) => format!(
             "has {found} behind an object; expected another object, or the end; objects with commas between them need [ and ] around them"
         ),
-        (Place::Start | Place::End, _) => {
+        (JsonPlace::Start | JsonPlace::End, _) => {
             format!(
                 "begins with {found}; expected an array of objects, which begins with [, or objects, which begin with {{"
             )
@@ -316,7 +320,7 @@ mod tests {
 
     fn read(json: &[u8], columns: &Columns) -> Vec<(u64, Result<Record, String>)> {
         let reader = io::BufReader::with_capacity(7, json);
-        let entries = Records::new(reader, Arc::new(columns.clone())).map(|entry| entry.unwrap());
+        let entries = JsonRecords::new(reader, Arc::new(columns.clone())).map(|entry| entry.unwrap());
         entries.map(|entry| (entry.line, entry.record)).collect()
     }
 

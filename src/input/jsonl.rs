@@ -4,9 +4,10 @@ use std::io::BufRead;
 use std::sync::Arc;
 
 use super::columns::Columns;
+use super::entry::{Entry, Failed, LONGEST_RECORD};
 use super::lines::Lines;
 use super::object::{self, Object, without_line};
-use super::{Entry, Failed, LONGEST_RECORD, Record};
+use super::record::Record;
 
 /// The objects of a reader as records.
 pub(super) fn records(reader: impl BufRead, columns: Arc<Columns>) -> impl Iterator<Item = Result<Entry, Failed>> {

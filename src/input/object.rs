@@ -7,7 +7,8 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::columns::{Columns, Optional, missing};
-use super::{Json, Record, Text, check_length};
+use super::entry::check_length;
+use super::record::{Json, Record, Text};
 
 /// An object's record.
 pub(super) fn record(object: &Object<'_>, columns: &Columns) -> Result<Record, String> {

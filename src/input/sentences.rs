@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::io::BufRead;
 
+use super::entry::{Entry, Failed, LONGEST_RECORD};
 use super::lines::Lines;
-use super::{Entry, Failed, LONGEST_RECORD, Record};
+use super::record::Record;
 
 /// What a line costs in memory beside its bytes.
 const LINE_OVERHEAD: usize = 32;
@@ -20,7 +21,7 @@ pub(super) trait Parse {
 }
 
 /// The sentences of a reader as records.
-pub(super) struct Records<R, P> {
+pub(super) struct SentenceRecords<R, P> {
     lines: Lines<R>,
     parse: P,
     /// What is wrong with the sentence before.
@@ -30,7 +31,7 @@ pub(super) struct Records<R, P> {
     ended: bool,
 }
 
-impl<R: BufRead, P: Parse> Records<R, P> {
+impl<R: BufRead, P: Parse> SentenceRecords<R, P> {
     pub(super) fn new(reader: R, parse: P) -> Self {
         Self { lines: Lines::new(reader, LONGEST_RECORD), parse, wrong: VecDeque::new(), broken: false, ended: false }
     }
@@ -90,7 +91,7 @@ impl<R: BufRead, P: Parse> Records<R, P> {
     }
 }
 
-impl<R: BufRead, P: Parse> Iterator for Records<R, P> {
+impl<R: BufRead, P: Parse> Iterator for SentenceRecords<R, P> {
     type Item = Result<Entry, Failed>;
 
     fn next(&mut self) -> Option<Result<Entry, Failed>> {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::compressed::uncompressed_name;
 use super::content::content;
+use super::entry::{BUFFER, Failed};
 use super::watched::Watch;
-use super::{BUFFER, Failed};
 use crate::error::{Error, Result};
 use crate::spec::InputFormat;
 

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use csv_core::ReadRecordResult;
 use serde_json::value::to_raw_value;
 
+use super::characters;
 use super::columns::{Columns, Optional, missing, number};
-use super::content::first_bytes;
+use super::entry::{Entry, Failed, LONGEST_RECORD, check_length};
+use super::first_bytes::first_bytes;
 use super::lines::LineNumber;
+use super::record::{Record, Text};
 use super::separators::{self, DECLARATION, Occurrences};
-use super::{Entry, Failed, LONGEST_RECORD, Record, Text, characters, check_length};
 use crate::spec::Delimiter;
 
 /// What stands behind the last record, so that a quote that is never closed shows: the end is part of a field then. It
@@ -18,7 +20,7 @@ use crate::spec::Delimiter;
 const END: &[u8] = b"\xff\xfe\xfd the end \xff";
 
 /// The records of a table.
-pub(super) struct Records<R> {
+pub(super) struct TableRecords<R> {
     reader: R,
     core: csv_core::Reader,
     cells: Cells,
@@ -59,7 +61,7 @@ struct Separator {
 /// A table whose first bytes were looked at, with what stands behind its last record.
 type Whole<R> = Chain<Chain<Chain<Cursor<Vec<u8>>, R>, &'static [u8]>, &'static [u8]>;
 
-impl<R: BufRead> Records<Whole<R>> {
+impl<R: BufRead> TableRecords<Whole<R>> {
     /// A table whose columns are separated by `delimiter` unless an option or its first line says otherwise.
     pub(super) fn new(mut reader: R, delimiter: u8, columns: Arc<Columns>) -> io::Result<Self> {
         let mut head = first_bytes(&mut reader, DECLARATION)?;
@@ -85,7 +87,7 @@ impl<R: BufRead> Records<Whole<R>> {
     }
 }
 
-impl<R: BufRead> Records<R> {
+impl<R: BufRead> TableRecords<R> {
     fn next_entry(&mut self) -> Result<Option<Entry>, Failed> {
         loop {
             if self.ended {
@@ -172,7 +174,7 @@ impl<R: BufRead> Records<R> {
     }
 }
 
-impl<R: BufRead> Iterator for Records<R> {
+impl<R: BufRead> Iterator for TableRecords<R> {
     type Item = Result<Entry, Failed>;
 
     fn next(&mut self) -> Option<Result<Entry, Failed>> {
@@ -314,7 +316,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn entries(table: &[u8], columns: &Columns) -> Vec<Result<Entry, Failed>> {
-        Records::new(table, b',', Arc::new(columns.clone())).unwrap().collect()
+        TableRecords::new(table, b',', Arc::new(columns.clone())).unwrap().collect()
     }
 
     fn read(table: &str, columns: &Columns) -> Vec<(u64, Result<Record, String>)> {
@@ -474,7 +476,8 @@ mod tests {
         }
         let reader = io::BufReader::new(b"text\nx\n\"".chain(Endless));
         let columns = Columns::default();
-        let found = Records::new(reader, b',', Arc::default()).unwrap().map(|entry| entry.unwrap()).collect::<Vec<_>>();
+        let found =
+            TableRecords::new(reader, b',', Arc::default()).unwrap().map(|entry| entry.unwrap()).collect::<Vec<_>>();
         assert_eq!(found.len(), 2);
         assert!(found[1].record.as_ref().unwrap_err().contains("longer than 16 MiB"));
         let long = format!("text\n{}\n{0}\n", "a".repeat(super::super::LONGEST_TEXT));
@@ -490,7 +493,7 @@ mod tests {
             writer.write_record(["label", "text"]).unwrap();
             texts.iter().for_each(|(label, text)| writer.write_record([label, text]).unwrap());
             let table = writer.into_inner().unwrap();
-            let found = Records::new(&table[..], delimiter, Arc::default()).unwrap().map(|entry| entry.unwrap().record.unwrap()).collect::<Vec<_>>();
+            let found = TableRecords::new(&table[..], delimiter, Arc::default()).unwrap().map(|entry| entry.unwrap().record.unwrap()).collect::<Vec<_>>();
             prop_assert_eq!(found.len(), texts.len());
             for (found, (label, text)) in found.iter().zip(&texts) {
                 prop_assert_eq!(&found.text.text, text);

@@ -2,8 +2,9 @@
 
 use std::io::BufRead;
 
+use super::entry::{Entry, Failed, LONGEST_TEXT};
 use super::lines::Lines;
-use super::{Entry, Failed, LONGEST_TEXT, Record, Text};
+use super::record::{Record, Text};
 
 /// The lines of a reader as texts.
 pub(super) fn texts(reader: impl BufRead, pretokenized: bool) -> impl Iterator<Item = Result<Entry, Failed>> {

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{Entries, Entry, Failed};
+use super::entry::{Entries, Entry, Failed};
 
 /// What the system says of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]

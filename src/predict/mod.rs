@@ -13,8 +13,8 @@ use rayon::prelude::*;
 use self::labelled::{Labelled, Labels};
 use crate::batch::{Batch, Batches, Limits};
 use crate::checkpoint::config::Config;
-use crate::checkpoint::sentence::{DEFAULTS, SentenceRecipe, TRANSFORMER_SETTINGS};
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::sentence::SentenceRecipe;
+use crate::checkpoint::{self, Checkpoint, DEFAULTS, TRANSFORMER_SETTINGS};
 use crate::cli::PredictArgs;
 use crate::console::Console;
 use crate::encoder::{self, Ahead, Encoder, Ops, Settings};
@@ -46,7 +46,7 @@ pub fn run(args: &PredictArgs, console: &Console) -> Result<()> {
     start_threads(args.threads)?;
 
     let id = args.model.as_deref().unwrap_or(&report.model.id);
-    let checkpoint = Checkpoint::find(&checkpoint::Request {
+    let checkpoint = Checkpoint::find(&checkpoint::ModelLocation {
         model: id,
         revision: args.hub.revision.as_deref().or(report.model.revision.as_deref().filter(|_| args.model.is_none())),
         offline: args.hub.offline,

@@ -159,7 +159,7 @@ fn find_model(args: &VerifyArgs, origin: &Origin, console: &Console) -> Result<C
     let model = args.model.as_deref().unwrap_or(&identity.id);
     // A commit is one of the hub's, under the id that it was found with.
     let is_of_hub = model == identity.id && model != BUNDLED && !Path::new(model).exists();
-    let checkpoint = Checkpoint::find(&checkpoint::Request {
+    let checkpoint = Checkpoint::find(&checkpoint::ModelLocation {
         model,
         revision: identity.revision.as_deref().filter(|_| is_of_hub),
         offline: args.offline,
@@ -252,7 +252,7 @@ fn read(
         spinner.set_position(row);
     }
     spinner.finish_and_clear();
-    if checkpoint::hex(&digest.finalize()) == contents.origin.input_sha256 {
+    if crate::sha256::hex(&digest.finalize()) == contents.origin.input_sha256 {
         return Ok((texts, tokens, spool.finish().map_err(unwritable)?));
     }
     let problem = format!(

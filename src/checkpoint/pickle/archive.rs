@@ -6,15 +6,18 @@ use std::io::{self, BufRead, BufReader, Read};
 use flate2::CrcReader;
 use zip::{CompressionMethod, ZipArchive};
 
+use super::limits::most_unfolded;
 use super::machine::Pickle;
-use super::storage::{At, Region, inflate};
-use super::{Problem, Tensors, most_unfolded, state_dict};
+use super::problem::PickleProblem;
+use super::state_dict;
+use super::storage::{At, ByteRange, inflate};
+use super::tensor::Tensors;
 use crate::checkpoint::foreign::without_panic;
 
 const PICKLE: &str = "data.pkl";
 
 /// Finds the tensors of a zip file.
-pub(super) fn read(file: &File, size: u64) -> Result<Tensors, Problem> {
+pub(super) fn read(file: &File, size: u64) -> Result<Tensors, PickleProblem> {
     let mut archive = Archive::open(file, size)?;
     archive.refuse_big_endian()?;
     let pickle = archive.pickle()?;
@@ -41,15 +44,15 @@ struct Archive<'a> {
 }
 
 /// A file in the zip file.
-struct Entry {
-    region: Region,
+struct ArchiveMember {
+    region: ByteRange,
     /// 0 where PyTorch was told not to compute it.
     checksum: u32,
 }
 
 impl<'a> Archive<'a> {
-    fn open(file: &'a File, size: u64) -> Result<Self, Problem> {
-        let zip = without_panic(|| ZipArchive::new(BufReader::new(file))).map_err(Problem::Damaged)?;
+    fn open(file: &'a File, size: u64) -> Result<Self, PickleProblem> {
+        let zip = without_panic(|| ZipArchive::new(BufReader::new(file))).map_err(PickleProblem::Damaged)?;
         // The folder has the name that the file had when it was saved.
         let folder = zip
             .file_names_raw()
@@ -59,39 +62,39 @@ impl<'a> Archive<'a> {
             .map(str::to_owned);
         match folder {
             Some(folder) => Ok(Self { file, size, zip, folder }),
-            None => Err(Problem::Refused(format!(
+            None => Err(PickleProblem::Refused(format!(
                 "is not a PyTorch checkpoint but another zip file, without {PICKLE}; download it again or use the model's model.safetensors"
             ))),
         }
     }
 
-    fn refuse_big_endian(&mut self) -> Result<(), Problem> {
-        let Some(entry) = self.find("byteorder").map_err(Problem::Damaged)? else { return Ok(()) };
+    fn refuse_big_endian(&mut self) -> Result<(), PickleProblem> {
+        let Some(entry) = self.find("byteorder").map_err(PickleProblem::Damaged)? else { return Ok(()) };
         let mut order = String::new();
         self.open_entry(&entry).take(16).read_to_string(&mut order)?;
         if order == "little" {
             return Ok(());
         }
-        Err(Problem::Refused(format!(
+        Err(PickleProblem::Refused(format!(
             "has the byte order `{order}`; expected `little`; convert it once with Python: \
              `import torch; torch.save(torch.load('pytorch_model.bin', map_location='cpu', weights_only=True), 'pytorch_model.bin')`"
         )))
     }
 
-    fn pickle(&mut self) -> Result<Pickle, Problem> {
-        let entry = self.find(PICKLE).map_err(Problem::Damaged)?;
-        let entry = entry.ok_or_else(|| Problem::Damaged(format!("its {PICKLE} is missing")))?;
+    fn pickle(&mut self) -> Result<Pickle, PickleProblem> {
+        let entry = self.find(PICKLE).map_err(PickleProblem::Damaged)?;
+        let entry = entry.ok_or_else(|| PickleProblem::Damaged(format!("its {PICKLE} is missing")))?;
         let mut content = BufReader::new(CrcReader::new(self.open_entry(&entry)));
         let pickle = Pickle::read(&mut content)?;
         io::copy(&mut content, &mut io::sink())?;
         if entry.checksum != 0 && content.get_ref().crc().sum() != entry.checksum {
-            return Err(Problem::Damaged(format!("its {PICKLE} does not have its checksum")));
+            return Err(PickleProblem::Damaged(format!("its {PICKLE} does not have its checksum")));
         }
         Ok(pickle)
     }
 
     /// Where a file of the checkpoint is, if there is one of the name.
-    fn find(&mut self, name: &str) -> Result<Option<Entry>, String> {
+    fn find(&mut self, name: &str) -> Result<Option<ArchiveMember>, String> {
         let Some(index) = self.zip.index_for_name(&format!("{}{name}", self.folder)) else { return Ok(None) };
         let entry = self.zip.by_index_raw(index).map_err(|error| format!("`{name}`: {error}"))?;
         let (packed, size, checksum) = (entry.compressed_size(), entry.size(), entry.crc32());
@@ -109,11 +112,11 @@ impl<'a> Archive<'a> {
         if size > most_unfolded(self.size) {
             return Err(format!("`{name}` is deflated from {size} bytes, more than weights can be"));
         }
-        Ok(Some(Entry { region: Region { start, size, deflated }, checksum }))
+        Ok(Some(ArchiveMember { region: ByteRange { start, size, deflated }, checksum }))
     }
 
-    fn open_entry(&self, entry: &Entry) -> Box<dyn BufRead + 'a> {
-        let Region { start, size, deflated } = entry.region;
+    fn open_entry(&self, entry: &ArchiveMember) -> Box<dyn BufRead + 'a> {
+        let ByteRange { start, size, deflated } = entry.region;
         match deflated {
             None => Box::new(BufReader::new(At { file: self.file, at: start, end: start + size })),
             Some(length) => Box::new(BufReader::new(inflate(self.file, start, length).take(size))),

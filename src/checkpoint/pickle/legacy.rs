@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Seek, SeekFrom};
 
-use super::machine::{Pickle, Value};
-use super::storage::{Region, Storage};
-use super::{Problem, Tensors, state_dict};
+use super::machine::{Pickle, PickleValue};
+use super::problem::PickleProblem;
+use super::state_dict;
+use super::storage::{ByteRange, Storage};
+use super::tensor::Tensors;
 use crate::positional::read_exact_at;
 
 /// 0x1950a86a20f9469cfc6c, as a pickle has it.
@@ -17,16 +19,16 @@ pub(super) const MAGIC_OF_PROTOCOL_0: &[u8] = b"L119547037146038801333356L\n";
 const PROTOCOL: i64 = 1001;
 
 /// Finds the tensors of such a file.
-pub(super) fn read(file: &File, size: u64) -> Result<Tensors, Problem> {
+pub(super) fn read(file: &File, size: u64) -> Result<Tensors, PickleProblem> {
     let mut reader = BufReader::new(file);
     reader.seek(SeekFrom::Start(0))?;
     let magic = Pickle::read(&mut reader)?;
     match magic.get(magic.root()) {
-        Value::LongInt(bytes) if **bytes == MAGIC => {}
+        PickleValue::LongInt(bytes) if **bytes == MAGIC => {}
         // Digits of that length are not read as a number.
-        Value::Opaque => {}
+        PickleValue::Opaque => {}
         _ => {
-            return Err(Problem::Refused(
+            return Err(PickleProblem::Refused(
                 "is a pickle, but not one that torch.save wrote; save it with \
                  `torch.save(model.state_dict(), 'pytorch_model.bin')`"
                     .to_owned(),
@@ -35,8 +37,8 @@ pub(super) fn read(file: &File, size: u64) -> Result<Tensors, Problem> {
     }
     let protocol = Pickle::read(&mut reader)?;
     match protocol.get(protocol.root()) {
-        Value::Int(PROTOCOL) => {}
-        _ => return Err(Problem::Damaged(format!("its protocol is not {PROTOCOL}"))),
+        PickleValue::Int(PROTOCOL) => {}
+        _ => return Err(PickleProblem::Damaged(format!("its protocol is not {PROTOCOL}"))),
     }
     // The byte order that is noted here is the machine's; numbers are little-endian in any case.
     let _system = Pickle::read(&mut reader)?;
@@ -53,18 +55,18 @@ fn regions<'p>(
     mut at: u64,
     object: &'p Pickle,
     keys: &'p Pickle,
-) -> Result<HashMap<&'p str, Region>, Problem> {
+) -> Result<HashMap<&'p str, ByteRange>, PickleProblem> {
     let storages = object.ids().filter_map(|id| Storage::of(object, id));
     let storages: HashMap<&str, Storage<'_>> = storages.map(|storage| (storage.key, storage)).collect();
     let keys = keys.sequence(keys.root()).and_then(|list| list.iter().map(|&key| keys.text(key)).collect());
-    let keys: Vec<&str> = keys.ok_or_else(|| Problem::Damaged("its list of storages is none".to_owned()))?;
+    let keys: Vec<&str> = keys.ok_or_else(|| PickleProblem::Damaged("its list of storages is none".to_owned()))?;
     let mut regions = HashMap::new();
     for key in keys {
         let Some(storage) = storages.get(key) else {
-            return Err(Problem::Damaged(format!("nothing in it is stored as `{key}`")));
+            return Err(PickleProblem::Damaged(format!("nothing in it is stored as `{key}`")));
         };
         let Some(element) = storage.element else {
-            return Err(Problem::Refused(format!(
+            return Err(PickleProblem::Refused(format!(
                 "holds numbers of the type `{}`, which is not known; convert the checkpoint to float32",
                 storage.class
             )));
@@ -73,7 +75,7 @@ fn regions<'p>(
         read_exact_at(file, &mut count, at)?;
         let count = u64::from_le_bytes(count);
         if count != storage.numbers {
-            return Err(Problem::Damaged(format!(
+            return Err(PickleProblem::Damaged(format!(
                 "its storage `{key}` has {count} numbers; expected {}",
                 storage.numbers
             )));
@@ -81,9 +83,9 @@ fn regions<'p>(
         let start = at + 8;
         let end = count.checked_mul(element.size as u64).and_then(|bytes| start.checked_add(bytes));
         let Some(end) = end.filter(|&end| end <= size) else {
-            return Err(Problem::Damaged(format!("it ends within its storage `{key}`")));
+            return Err(PickleProblem::Damaged(format!("it ends within its storage `{key}`")));
         };
-        regions.insert(key, Region { start, size: end - start, deflated: None });
+        regions.insert(key, ByteRange { start, size: end - start, deflated: None });
         at = end;
     }
     Ok(regions)

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead, Read};
 
-use super::Problem;
+use super::problem::PickleProblem;
 
 /// Values of one pickle. A BERT takes some thousands, a checkpoint with an optimizer some ten thousands.
 const MOST_VALUES: usize = 1 << 22;
@@ -26,7 +26,7 @@ pub(super) struct Id(u32);
 
 /// What a pickle spells out.
 #[derive(Debug, PartialEq)]
-pub(super) enum Value {
+pub(super) enum PickleValue {
     None,
     Bool(bool),
     Int(i64),
@@ -53,16 +53,16 @@ pub(super) enum Value {
 /// A pickle that was read to its end.
 #[derive(Debug)]
 pub(super) struct Pickle {
-    values: Vec<Value>,
+    values: Vec<PickleValue>,
     root: Id,
 }
 
 impl Pickle {
     /// Reads one pickle, and nothing of what follows it.
-    pub(super) fn read(reader: &mut impl BufRead) -> Result<Self, Problem> {
+    pub(super) fn read(reader: &mut impl BufRead) -> Result<Self, PickleProblem> {
         let mut machine = Machine {
             reader,
-            values: vec![Value::None, Value::Bool(false), Value::Bool(true), Value::Opaque],
+            values: vec![PickleValue::None, PickleValue::Bool(false), PickleValue::Bool(true), PickleValue::Opaque],
             stack: Vec::new(),
             marks: Vec::new(),
             memo: HashMap::new(),
@@ -78,7 +78,7 @@ impl Pickle {
         self.root
     }
 
-    pub(super) fn get(&self, id: Id) -> &Value {
+    pub(super) fn get(&self, id: Id) -> &PickleValue {
         // Ids come from this pickle alone, and values are never removed.
         &self.values[id.0 as usize]
     }
@@ -90,21 +90,21 @@ impl Pickle {
 
     pub(super) fn text(&self, id: Id) -> Option<&str> {
         match self.get(id) {
-            Value::Text(text) => Some(text),
+            PickleValue::Text(text) => Some(text),
             _ => None,
         }
     }
 
     pub(super) fn global(&self, id: Id) -> Option<&str> {
         match self.get(id) {
-            Value::Global(name) => Some(name),
+            PickleValue::Global(name) => Some(name),
             _ => None,
         }
     }
 
     pub(super) fn tuple(&self, id: Id) -> Option<&[Id]> {
         match self.get(id) {
-            Value::Tuple(items) => Some(items),
+            PickleValue::Tuple(items) => Some(items),
             _ => None,
         }
     }
@@ -112,8 +112,8 @@ impl Pickle {
     /// The items of a list or a tuple.
     pub(super) fn sequence(&self, id: Id) -> Option<&[Id]> {
         match self.get(id) {
-            Value::Tuple(items) => Some(items),
-            Value::List(items) => Some(items),
+            PickleValue::Tuple(items) => Some(items),
+            PickleValue::List(items) => Some(items),
             _ => None,
         }
     }
@@ -121,7 +121,7 @@ impl Pickle {
     /// An integer that is a count or a place.
     pub(super) fn count(&self, id: Id) -> Option<u64> {
         match self.get(id) {
-            Value::Int(number) => u64::try_from(*number).ok(),
+            PickleValue::Int(number) => u64::try_from(*number).ok(),
             _ => None,
         }
     }
@@ -134,7 +134,7 @@ const OPAQUE: Id = Id(3);
 
 struct Machine<'a, R> {
     reader: &'a mut R,
-    values: Vec<Value>,
+    values: Vec<PickleValue>,
     stack: Vec<Id>,
     /// Heights of the stack at which marks lie.
     marks: Vec<usize>,
@@ -145,14 +145,14 @@ struct Machine<'a, R> {
 
 impl<R: BufRead> Machine<'_, R> {
     /// Does one opcode; whether it was the last.
-    fn step(&mut self) -> Result<bool, Problem> {
+    fn step(&mut self) -> Result<bool, PickleProblem> {
         match self.byte()? {
             b'.' => return Ok(true),
             // What the pickle is written in.
             0x80 => {
                 let protocol = self.byte()?;
                 if protocol > LATEST_PROTOCOL {
-                    return Err(Problem::Damaged(format!("its pickle has protocol {protocol}")));
+                    return Err(PickleProblem::Damaged(format!("its pickle has protocol {protocol}")));
                 }
             }
             0x95 => self.skip(8)?,
@@ -206,15 +206,15 @@ impl<R: BufRead> Machine<'_, R> {
             0x89 => self.push(FALSE)?,
             b'J' => {
                 let number = i32::from_le_bytes(self.bytes()?);
-                self.make(Value::Int(number.into()))?;
+                self.make(PickleValue::Int(number.into()))?;
             }
             b'K' => {
                 let number = self.byte()?;
-                self.make(Value::Int(number.into()))?;
+                self.make(PickleValue::Int(number.into()))?;
             }
             b'M' => {
                 let number = u16::from_le_bytes(self.bytes()?);
-                self.make(Value::Int(number.into()))?;
+                self.make(PickleValue::Int(number.into()))?;
             }
             b'I' | b'L' => {
                 let line = self.line()?;
@@ -222,7 +222,7 @@ impl<R: BufRead> Machine<'_, R> {
                     "00" => self.push(FALSE)?,
                     "01" => self.push(TRUE)?,
                     digits => match digits.parse() {
-                        Ok(number) => self.make(Value::Int(number))?,
+                        Ok(number) => self.make(PickleValue::Int(number))?,
                         Err(_) => self.push(OPAQUE)?,
                     },
                 }
@@ -250,7 +250,7 @@ impl<R: BufRead> Machine<'_, R> {
                 let quoted = |quote| line.strip_prefix(quote).and_then(|line| line.strip_suffix(quote));
                 match quoted('\'').or_else(|| quoted('"')) {
                     Some(text) => self.unescaped(text)?,
-                    None => return Err(Problem::Damaged("a text in its pickle is not in quotes".to_owned())),
+                    None => return Err(PickleProblem::Damaged("a text in its pickle is not in quotes".to_owned())),
                 }
             }
             b'V' => {
@@ -285,18 +285,18 @@ impl<R: BufRead> Machine<'_, R> {
             0x98 => drop(self.top()?),
 
             // Tuples, lists, dicts, sets.
-            b')' => self.make(Value::Tuple(Box::default()))?,
+            b')' => self.make(PickleValue::Tuple(Box::default()))?,
             0x85 => self.tuple(1)?,
             0x86 => self.tuple(2)?,
             0x87 => self.tuple(3)?,
             b't' => {
                 let items = self.pop_mark()?;
-                self.make(Value::Tuple(items.into()))?;
+                self.make(PickleValue::Tuple(items.into()))?;
             }
-            b']' => self.make(Value::List(Vec::new()))?,
+            b']' => self.make(PickleValue::List(Vec::new()))?,
             b'l' => {
                 let items = self.pop_mark()?;
-                self.make(Value::List(items))?;
+                self.make(PickleValue::List(items))?;
             }
             b'a' => {
                 let item = self.pop()?;
@@ -306,10 +306,10 @@ impl<R: BufRead> Machine<'_, R> {
                 let items = self.pop_mark()?;
                 self.append(items)?;
             }
-            b'}' => self.make(Value::Dict(Vec::new()))?,
+            b'}' => self.make(PickleValue::Dict(Vec::new()))?,
             b'd' => {
                 let items = self.pop_mark()?;
-                self.make(Value::Dict(pairs(&items)?))?;
+                self.make(PickleValue::Dict(pairs(&items)?))?;
             }
             b's' => {
                 let (value, key) = (self.pop()?, self.pop()?);
@@ -334,8 +334,8 @@ impl<R: BufRead> Machine<'_, R> {
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
                 match (&self.values[module.0 as usize], &self.values[name.0 as usize]) {
-                    (Value::Text(module), Value::Text(name)) => self.global(format!("{module}.{name}"))?,
-                    _ => return Err(Problem::Damaged("a class in its pickle has no name".to_owned())),
+                    (PickleValue::Text(module), PickleValue::Text(name)) => self.global(format!("{module}.{name}"))?,
+                    _ => return Err(PickleProblem::Damaged("a class in its pickle has no name".to_owned())),
                 }
             }
             code @ 0x82..=0x84 => {
@@ -354,14 +354,14 @@ impl<R: BufRead> Machine<'_, R> {
                 let name = format!("{}.{}", self.line()?, self.line()?);
                 let arguments = self.pop_mark()?;
                 self.global(name)?;
-                self.make(Value::Tuple(arguments.into()))?;
+                self.make(PickleValue::Tuple(arguments.into()))?;
                 let (arguments, callable) = (self.pop()?, self.pop()?);
                 self.call(callable, arguments)?;
             }
             b'o' => {
                 let items = self.pop_mark()?;
                 let Some((&callable, arguments)) = items.split_first() else { return Err(underflow()) };
-                self.make(Value::Tuple(arguments.into()))?;
+                self.make(PickleValue::Tuple(arguments.into()))?;
                 let arguments = self.pop()?;
                 self.call(callable, arguments)?;
             }
@@ -376,35 +376,35 @@ impl<R: BufRead> Machine<'_, R> {
             }
             b'Q' => {
                 let description = self.pop()?;
-                self.make(Value::Persistent(description))?;
+                self.make(PickleValue::Persistent(description))?;
             }
-            code => return Err(Problem::Damaged(format!("its pickle has an unknown opcode, {code:#04x}"))),
+            code => return Err(PickleProblem::Damaged(format!("its pickle has an unknown opcode, {code:#04x}"))),
         }
         Ok(false)
     }
 
     // Values.
 
-    fn make(&mut self, value: Value) -> Result<(), Problem> {
+    fn make(&mut self, value: PickleValue) -> Result<(), PickleProblem> {
         bounded(self.values.len())?;
         self.values.push(value);
         self.push(Id(self.values.len() as u32 - 1))
     }
 
-    fn push(&mut self, id: Id) -> Result<(), Problem> {
+    fn push(&mut self, id: Id) -> Result<(), PickleProblem> {
         bounded(self.stack.len())?;
         self.stack.push(id);
         Ok(())
     }
 
     /// Takes the last value above the last mark.
-    fn pop(&mut self) -> Result<Id, Problem> {
+    fn pop(&mut self) -> Result<Id, PickleProblem> {
         let top = self.top()?;
         self.stack.pop();
         Ok(top)
     }
 
-    fn top(&self) -> Result<Id, Problem> {
+    fn top(&self) -> Result<Id, PickleProblem> {
         match self.stack.last() {
             Some(&id) if self.marks.last() != Some(&self.stack.len()) => Ok(id),
             _ => Err(underflow()),
@@ -412,94 +412,94 @@ impl<R: BufRead> Machine<'_, R> {
     }
 
     /// Takes all that is above the last mark, and the mark.
-    fn pop_mark(&mut self) -> Result<Vec<Id>, Problem> {
+    fn pop_mark(&mut self) -> Result<Vec<Id>, PickleProblem> {
         let mark = self.marks.pop().ok_or_else(underflow)?;
         Ok(self.stack.split_off(mark))
     }
 
-    fn tuple(&mut self, length: usize) -> Result<(), Problem> {
+    fn tuple(&mut self, length: usize) -> Result<(), PickleProblem> {
         let mut items = vec![NONE; length];
         for item in items.iter_mut().rev() {
             *item = self.pop()?;
         }
-        self.make(Value::Tuple(items.into()))
+        self.make(PickleValue::Tuple(items.into()))
     }
 
-    fn append(&mut self, new: Vec<Id>) -> Result<(), Problem> {
+    fn append(&mut self, new: Vec<Id>) -> Result<(), PickleProblem> {
         let list = self.top()?;
         match &mut self.values[list.0 as usize] {
-            Value::List(items) => items.extend(new),
-            Value::Called { .. } | Value::Opaque => {}
-            _ => return Err(Problem::Damaged("its pickle appends to what is no list".to_owned())),
+            PickleValue::List(items) => items.extend(new),
+            PickleValue::Called { .. } | PickleValue::Opaque => {}
+            _ => return Err(PickleProblem::Damaged("its pickle appends to what is no list".to_owned())),
         }
         Ok(())
     }
 
-    fn set(&mut self, new: &[Id]) -> Result<(), Problem> {
+    fn set(&mut self, new: &[Id]) -> Result<(), PickleProblem> {
         let dict = self.top()?;
         match &mut self.values[dict.0 as usize] {
-            Value::Dict(items) | Value::Called { items, .. } => items.extend(pairs(new)?),
-            Value::Opaque => {}
-            _ => return Err(Problem::Damaged("its pickle sets items of what is no dict".to_owned())),
+            PickleValue::Dict(items) | PickleValue::Called { items, .. } => items.extend(pairs(new)?),
+            PickleValue::Opaque => {}
+            _ => return Err(PickleProblem::Damaged("its pickle sets items of what is no dict".to_owned())),
         }
         Ok(())
     }
 
-    fn call(&mut self, callable: Id, arguments: Id) -> Result<(), Problem> {
-        self.make(Value::Called { callable, arguments, items: Vec::new() })
+    fn call(&mut self, callable: Id, arguments: Id) -> Result<(), PickleProblem> {
+        self.make(PickleValue::Called { callable, arguments, items: Vec::new() })
     }
 
-    fn memoize(&mut self, place: u32) -> Result<(), Problem> {
+    fn memoize(&mut self, place: u32) -> Result<(), PickleProblem> {
         bounded(self.memo.len())?;
         let top = self.top()?;
         self.memo.insert(place, top);
         Ok(())
     }
 
-    fn recall(&mut self, place: u32) -> Result<(), Problem> {
+    fn recall(&mut self, place: u32) -> Result<(), PickleProblem> {
         match self.memo.get(&place) {
             Some(&id) => self.push(id),
-            None => Err(Problem::Damaged(format!("its pickle recalls value {place}, which it did not keep"))),
+            None => Err(PickleProblem::Damaged(format!("its pickle recalls value {place}, which it did not keep"))),
         }
     }
 
-    fn global(&mut self, name: String) -> Result<(), Problem> {
+    fn global(&mut self, name: String) -> Result<(), PickleProblem> {
         self.hold(name.len())?;
-        self.make(Value::Global(name.into()))
+        self.make(PickleValue::Global(name.into()))
     }
 
     // Bytes.
 
-    fn byte(&mut self) -> Result<u8, Problem> {
+    fn byte(&mut self) -> Result<u8, PickleProblem> {
         Ok(self.bytes::<1>()?[0])
     }
 
-    fn u32(&mut self) -> Result<u32, Problem> {
+    fn u32(&mut self) -> Result<u32, PickleProblem> {
         Ok(u32::from_le_bytes(self.bytes()?))
     }
 
-    fn u64(&mut self) -> Result<u64, Problem> {
+    fn u64(&mut self) -> Result<u64, PickleProblem> {
         Ok(u64::from_le_bytes(self.bytes()?))
     }
 
-    fn bytes<const N: usize>(&mut self) -> Result<[u8; N], Problem> {
+    fn bytes<const N: usize>(&mut self) -> Result<[u8; N], PickleProblem> {
         let mut bytes = [0; N];
         self.reader.read_exact(&mut bytes)?;
         Ok(bytes)
     }
 
-    fn skip(&mut self, length: u64) -> Result<(), Problem> {
+    fn skip(&mut self, length: u64) -> Result<(), PickleProblem> {
         let skipped = io::copy(&mut self.reader.take(length), &mut io::sink())?;
         if skipped < length { Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()) } else { Ok(()) }
     }
 
-    fn opaque(&mut self, length: u64) -> Result<(), Problem> {
+    fn opaque(&mut self, length: u64) -> Result<(), PickleProblem> {
         self.skip(length)?;
         self.push(OPAQUE)
     }
 
     /// A text of so many bytes.
-    fn text(&mut self, length: u64) -> Result<(), Problem> {
+    fn text(&mut self, length: u64) -> Result<(), PickleProblem> {
         if length > LONGEST_TEXT {
             return self.opaque(length);
         }
@@ -512,38 +512,38 @@ impl<R: BufRead> Machine<'_, R> {
     }
 
     /// The text of a line. Names of tensors need no escapes; what has any is none.
-    fn unescaped(&mut self, text: &str) -> Result<(), Problem> {
+    fn unescaped(&mut self, text: &str) -> Result<(), PickleProblem> {
         if text.contains('\\') || text.len() as u64 > LONGEST_TEXT { self.push(OPAQUE) } else { self.short_text(text) }
     }
 
-    fn short_text(&mut self, text: &str) -> Result<(), Problem> {
+    fn short_text(&mut self, text: &str) -> Result<(), PickleProblem> {
         self.hold(text.len())?;
-        self.make(Value::Text(text.into()))
+        self.make(PickleValue::Text(text.into()))
     }
 
     /// Counts bytes that are kept.
-    fn hold(&mut self, bytes: usize) -> Result<(), Problem> {
+    fn hold(&mut self, bytes: usize) -> Result<(), PickleProblem> {
         self.text += bytes;
         if self.text > MOST_TEXT { Err(too_large()) } else { Ok(()) }
     }
 
     /// A little-endian integer in two's complement.
-    fn long_integer(&mut self, length: u64) -> Result<(), Problem> {
+    fn long_integer(&mut self, length: u64) -> Result<(), PickleProblem> {
         if length > 16 {
             return self.opaque(length);
         }
         let mut bytes = vec![0; length as usize];
         self.reader.read_exact(&mut bytes)?;
         if length > 8 {
-            return self.make(Value::LongInt(bytes.into()));
+            return self.make(PickleValue::LongInt(bytes.into()));
         }
         let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
         let mut number = [if negative { 0xff } else { 0 }; 8];
         number[..bytes.len()].copy_from_slice(&bytes);
-        self.make(Value::Int(i64::from_le_bytes(number)))
+        self.make(PickleValue::Int(i64::from_le_bytes(number)))
     }
 
-    fn line(&mut self) -> Result<String, Problem> {
+    fn line(&mut self) -> Result<String, PickleProblem> {
         let mut line = Vec::new();
         let read = self.reader.take(LONGEST_LINE).read_until(b'\n', &mut line)?;
         match line.pop() {
@@ -551,33 +551,33 @@ impl<R: BufRead> Machine<'_, R> {
             _ if read as u64 == LONGEST_LINE => return Err(too_large()),
             _ => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
         }
-        String::from_utf8(line).map_err(|_| Problem::Damaged("a line of its pickle is not text".to_owned()))
+        String::from_utf8(line).map_err(|_| PickleProblem::Damaged("a line of its pickle is not text".to_owned()))
     }
 
-    fn number_of_line(&mut self) -> Result<u32, Problem> {
+    fn number_of_line(&mut self) -> Result<u32, PickleProblem> {
         let line = self.line()?;
-        line.parse().map_err(|_| Problem::Damaged(format!("its pickle has `{line}` where a number should be")))
+        line.parse().map_err(|_| PickleProblem::Damaged(format!("its pickle has `{line}` where a number should be")))
     }
 }
 
 /// Keys with their values.
-fn pairs(items: &[Id]) -> Result<Vec<(Id, Id)>, Problem> {
+fn pairs(items: &[Id]) -> Result<Vec<(Id, Id)>, PickleProblem> {
     match items.as_chunks::<2>() {
         (pairs, []) => Ok(pairs.iter().map(|&[key, value]| (key, value)).collect()),
-        _ => Err(Problem::Damaged("a dict in its pickle has a key without a value".to_owned())),
+        _ => Err(PickleProblem::Damaged("a dict in its pickle has a key without a value".to_owned())),
     }
 }
 
-fn bounded(length: usize) -> Result<(), Problem> {
+fn bounded(length: usize) -> Result<(), PickleProblem> {
     if length >= MOST_VALUES { Err(too_large()) } else { Ok(()) }
 }
 
-fn underflow() -> Problem {
-    Problem::Damaged("its pickle takes a value where it has none".to_owned())
+fn underflow() -> PickleProblem {
+    PickleProblem::Damaged("its pickle takes a value where it has none".to_owned())
 }
 
-fn too_large() -> Problem {
-    Problem::Refused(format!(
+fn too_large() -> PickleProblem {
+    PickleProblem::Refused(format!(
         "has a pickle of more than {MOST_VALUES} values or {MOST_TEXT} bytes of text; save the model's `state_dict()` alone"
     ))
 }
@@ -588,14 +588,14 @@ mod tests {
 
     use super::*;
 
-    fn read(bytes: &[u8]) -> Result<Pickle, Problem> {
+    fn read(bytes: &[u8]) -> Result<Pickle, PickleProblem> {
         Pickle::read(&mut &bytes[..])
     }
 
     fn problem(bytes: &[u8]) -> String {
         match read(bytes).unwrap_err() {
-            Problem::Damaged(problem) | Problem::Refused(problem) => problem,
-            Problem::Io(error) => panic!("{error}"),
+            PickleProblem::Damaged(problem) | PickleProblem::Refused(problem) => problem,
+            PickleProblem::Io(error) => panic!("{error}"),
         }
     }
 
@@ -607,23 +607,23 @@ mod tests {
             items.collect::<Vec<_>>().join(", ")
         };
         match pickle.get(id) {
-            Value::None => "None".to_owned(),
-            Value::Bool(value) => value.to_string(),
-            Value::Int(number) => number.to_string(),
-            Value::LongInt(bytes) => format!("{bytes:02x?}"),
-            Value::Text(text) => format!("'{text}'"),
-            Value::Tuple(ids) => format!("({})", all(ids)),
-            Value::List(ids) => format!("[{}]", all(ids)),
-            Value::Dict(pairs) => format!("{{{}}}", items(pairs)),
-            Value::Global(name) => name.to_string(),
-            Value::Called { callable, arguments, items: set } if set.is_empty() => {
+            PickleValue::None => "None".to_owned(),
+            PickleValue::Bool(value) => value.to_string(),
+            PickleValue::Int(number) => number.to_string(),
+            PickleValue::LongInt(bytes) => format!("{bytes:02x?}"),
+            PickleValue::Text(text) => format!("'{text}'"),
+            PickleValue::Tuple(ids) => format!("({})", all(ids)),
+            PickleValue::List(ids) => format!("[{}]", all(ids)),
+            PickleValue::Dict(pairs) => format!("{{{}}}", items(pairs)),
+            PickleValue::Global(name) => name.to_string(),
+            PickleValue::Called { callable, arguments, items: set } if set.is_empty() => {
                 format!("{}{}", shown(pickle, *callable), shown(pickle, *arguments))
             }
-            Value::Called { callable, arguments, items: set } => {
+            PickleValue::Called { callable, arguments, items: set } => {
                 format!("{}{}{{{}}}", shown(pickle, *callable), shown(pickle, *arguments), items(set))
             }
-            Value::Persistent(id) => format!("<{}>", shown(pickle, *id)),
-            Value::Opaque => "…".to_owned(),
+            PickleValue::Persistent(id) => format!("<{}>", shown(pickle, *id)),
+            PickleValue::Opaque => "…".to_owned(),
         }
     }
 
@@ -657,7 +657,7 @@ mod tests {
         ] {
             match read(bytes) {
                 Ok(pickle) => assert_eq!(shown(&pickle, pickle.root()), expected, "{bytes:?}"),
-                Err(Problem::Damaged(problem)) => assert!(problem.contains(expected), "{bytes:?}: {problem}"),
+                Err(PickleProblem::Damaged(problem)) => assert!(problem.contains(expected), "{bytes:?}: {problem}"),
                 Err(problem) => panic!("{bytes:?}: {problem:?}"),
             }
         }
@@ -667,7 +667,7 @@ mod tests {
     fn a_value_that_is_used_again_is_the_same_one() {
         // A dict that is kept before its items are set, and then is one of its own values.
         let pickle = read(b"}q\x00U\x04selfh\x00s.").unwrap();
-        let Value::Dict(items) = pickle.get(pickle.root()) else { panic!("a dict") };
+        let PickleValue::Dict(items) = pickle.get(pickle.root()) else { panic!("a dict") };
         assert_eq!(items[0].1, pickle.root());
     }
 
@@ -676,7 +676,7 @@ mod tests {
         let mut bytes = &b"K\x01.K\x02.rest"[..];
         for number in 1..=2 {
             let pickle = Pickle::read(&mut bytes).unwrap();
-            assert_eq!(*pickle.get(pickle.root()), Value::Int(number));
+            assert_eq!(*pickle.get(pickle.root()), PickleValue::Int(number));
         }
         assert_eq!(bytes, b"rest");
     }
@@ -714,7 +714,7 @@ mod tests {
 
     #[test]
     fn values_texts_and_lines_are_bounded() {
-        assert!(size_of::<Value>() <= 40, "{} bytes", size_of::<Value>());
+        assert!(size_of::<PickleValue>() <= 40, "{} bytes", size_of::<PickleValue>());
         for opcodes in [&b"]"[..], b"(", b"N", b"K\x01", b"\x88\x94"] {
             let bytes = opcodes.repeat(MOST_VALUES + 4);
             assert!(problem(&bytes).contains("save the model's `state_dict()` alone"), "{opcodes:?}");
@@ -725,7 +725,7 @@ mod tests {
         // A longer text is passed over.
         let long = [&b"X\x01\x02\x00\x00"[..], &[b'a'; 513], b"."].concat();
         let pickle = read(&long).unwrap();
-        assert_eq!(*pickle.get(pickle.root()), Value::Opaque);
+        assert_eq!(*pickle.get(pickle.root()), PickleValue::Opaque);
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::machine::{Id, Pickle, Value};
-use super::storage::{Element, Region, Storage};
+use super::limits::most_unfolded;
+use super::machine::{Id, Pickle, PickleValue};
+use super::problem::PickleProblem;
+use super::storage::{ByteRange, Element, Storage};
+use super::tensor::{Tensor, Tensors};
 use super::view::{MOST_DIMENSIONS, View};
-use super::{Problem, Tensor, Tensors, most_unfolded};
 use crate::checkpoint::numbers::unsupported_type;
 
 /// Keys under which training scripts keep a `state_dict()` beside other things. What else a checkpoint holds (the
@@ -22,8 +24,8 @@ const NAMED_KEYS: usize = 5;
 pub(super) fn tensors(
     pickle: &Pickle,
     file_size: u64,
-    mut locate: impl FnMut(&Storage<'_>) -> Result<Region, String>,
-) -> Result<Tensors, Problem> {
+    mut locate: impl FnMut(&Storage<'_>) -> Result<ByteRange, String>,
+) -> Result<Tensors, PickleProblem> {
     let mut tensors = BTreeMap::new();
     let mut seen = HashSet::from([pickle.root()]);
     let mut dicts = vec![(String::new(), 0, pickle.root())];
@@ -32,7 +34,7 @@ pub(super) fn tensors(
         for entry in entries_of(pickle, dict) {
             entries += 1;
             if entries > MOST_ENTRIES {
-                return Err(Problem::Refused(format!(
+                return Err(PickleProblem::Refused(format!(
                     "holds more than {MOST_ENTRIES} entries; save the model's `state_dict()` alone"
                 )));
             }
@@ -47,7 +49,7 @@ pub(super) fn tensors(
         }
     }
     if tensors.is_empty() {
-        return Err(Problem::Refused(format!(
+        return Err(PickleProblem::Refused(format!(
             "holds no tensors by name, but {}; expected what `model.state_dict()` gives, by itself or under the key `{}`; \
              save it so: `torch.save(model.state_dict(), 'pytorch_model.bin')`",
             what_it_is(pickle, pickle.root()),
@@ -61,13 +63,15 @@ pub(super) fn tensors(
 /// where an entry is not one.
 fn entries_of(pickle: &Pickle, dict: Id) -> impl Iterator<Item = Option<(Id, Id)>> {
     let (given, set) = match pickle.get(dict) {
-        Value::Dict(items) => (None, &items[..]),
+        PickleValue::Dict(items) => (None, &items[..]),
         // Python 2 made an OrderedDict of a list of pairs.
-        Value::Called { callable, arguments, items } if pickle.global(*callable) == Some("collections.OrderedDict") => {
+        PickleValue::Called { callable, arguments, items }
+            if pickle.global(*callable) == Some("collections.OrderedDict") =>
+        {
             let first = pickle.tuple(*arguments).and_then(|arguments| arguments.first());
             (first.and_then(|&pairs| pickle.sequence(pairs)), &items[..])
         }
-        Value::Called { items, .. } => (None, &items[..]),
+        PickleValue::Called { items, .. } => (None, &items[..]),
         _ => (None, &[][..]),
     };
     let pair = |&pair| match pickle.sequence(pair)? {
@@ -86,7 +90,7 @@ fn what_it_is(pickle: &Pickle, id: Id) -> String {
         return format!("a dict with the keys `{}`{more}", keys[..keys.len().min(NAMED_KEYS)].join("`, `"));
     }
     match pickle.get(id) {
-        Value::Called { callable, arguments, .. } => match pickle.global(*callable) {
+        PickleValue::Called { callable, arguments, .. } => match pickle.global(*callable) {
             Some("collections.OrderedDict") | None => "an empty dict".to_owned(),
             // How protocols before 2 make an object: its class is the first argument.
             Some(name @ ("copy_reg._reconstructor" | "copyreg._reconstructor")) => {
@@ -95,8 +99,8 @@ fn what_it_is(pickle: &Pickle, id: Id) -> String {
             }
             Some(name) => format!("one object, `{name}`"),
         },
-        Value::Dict(_) => "an empty dict".to_owned(),
-        Value::List(_) | Value::Tuple(_) => "a list".to_owned(),
+        PickleValue::Dict(_) => "an empty dict".to_owned(),
+        PickleValue::List(_) | PickleValue::Tuple(_) => "a list".to_owned(),
         _ => "a single value".to_owned(),
     }
 }
@@ -114,7 +118,7 @@ impl<'p> Rebuilt<'p> {
     fn of(pickle: &'p Pickle, mut id: Id) -> Option<Result<Self, String>> {
         // A parameter of a tensor of a class of its own: not deeper.
         for _ in 0..4 {
-            let Value::Called { callable, arguments, .. } = pickle.get(id) else { return None };
+            let PickleValue::Called { callable, arguments, .. } = pickle.get(id) else { return None };
             let (callable, arguments) = (pickle.global(*callable)?, pickle.tuple(*arguments)?);
             match (callable, arguments) {
                 ("torch._utils._rebuild_parameter" | "torch._utils._rebuild_parameter_with_state", &[tensor, ..]) => {
@@ -177,7 +181,7 @@ impl<'p> Rebuilt<'p> {
     fn tensor(
         self,
         file_size: u64,
-        locate: impl FnOnce(&Storage<'_>) -> Result<Region, String>,
+        locate: impl FnOnce(&Storage<'_>) -> Result<ByteRange, String>,
     ) -> Result<Tensor, String> {
         let Self { storage, dtype, view } = self;
         let element = match dtype {

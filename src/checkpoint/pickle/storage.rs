@@ -7,7 +7,7 @@ use std::ops::Range;
 use flate2::bufread::DeflateDecoder;
 use safetensors::Dtype;
 
-use super::machine::{Id, Pickle, Value};
+use super::machine::{Id, Pickle, PickleValue};
 use crate::positional::read_exact_at;
 
 /// The type of a number.
@@ -77,13 +77,13 @@ pub(super) struct Storage<'p> {
 impl<'p> Storage<'p> {
     /// Reads `('storage', class, key, location, numbers)`, in old files with the part at its end.
     pub(super) fn of(pickle: &'p Pickle, id: Id) -> Option<Self> {
-        let &Value::Persistent(description) = pickle.get(id) else { return None };
+        let &PickleValue::Persistent(description) = pickle.get(id) else { return None };
         let &[kind, class, key, _location, numbers, ref rest @ ..] = pickle.tuple(description)? else { return None };
         if pickle.text(kind)? != "storage" {
             return None;
         }
         let part = match *rest {
-            [part, ..] if *pickle.get(part) != Value::None => {
+            [part, ..] if *pickle.get(part) != PickleValue::None => {
                 let &[_key, first, count] = pickle.tuple(part)? else { return None };
                 Some((pickle.count(first)?, pickle.count(count)?))
             }
@@ -102,7 +102,7 @@ impl<'p> Storage<'p> {
 
 /// A part of the file that holds a storage.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Region {
+pub(super) struct ByteRange {
     /// Where it begins in the file.
     pub(super) start: u64,
     /// Bytes of the storage.
@@ -111,7 +111,7 @@ pub(super) struct Region {
     pub(super) deflated: Option<u64>,
 }
 
-impl Region {
+impl ByteRange {
     /// Where its bytes begin in the file if they lie there as they are.
     pub(super) fn stored(&self) -> Option<u64> {
         self.deflated.is_none().then_some(self.start)

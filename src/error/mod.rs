@@ -1,9 +1,11 @@
 //! The one error type. Each message names the object, what was expected and the way out; `main` prints it and exits.
 
+mod bad_lines;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::input::BadLines;
+pub use self::bad_lines::BadLines;
 
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

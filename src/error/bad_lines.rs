@@ -2,9 +2,6 @@
 
 use std::fmt;
 
-/// Bad lines that are named; the others are counted.
-pub(super) const NAMED: usize = 20;
-
 /// Lines of the input that are not what its format promises.
 #[derive(Debug, Default)]
 pub struct BadLines {
@@ -12,6 +9,11 @@ pub struct BadLines {
     pub named: Vec<String>,
     /// How many there are.
     pub count: u64,
+}
+
+impl BadLines {
+    /// How many bad lines are named; the others are counted.
+    pub const NAMED: usize = 20;
 }
 
 impl fmt::Display for BadLines {
