@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::batch::Batch;
 use crate::checkpoint::{self, BUNDLED, Checkpoint};
-use crate::cli::CompareArgs;
-use crate::console::Console;
+use crate::commands::args::CompareArgs;
+use crate::commands::console::Console;
 use crate::encoder::{self, Ahead, Encoder, Ops, Settings};
 use crate::error::{Error, Result};
 use crate::input::Text;

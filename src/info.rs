@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::checkpoint::{self, Checkpoint};
-use crate::cli::InfoArgs;
-use crate::console::Console;
+use crate::commands::args::InfoArgs;
+use crate::commands::console::Console;
 use crate::encoder;
 use crate::error::{Error, Result, bytes};
 use crate::output::journal::UNFINISHED;

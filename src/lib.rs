@@ -37,13 +37,11 @@
 //! # }
 //! ```
 
-pub mod cli;
+pub mod commands;
 pub mod compare;
-pub mod console;
 pub mod error;
 pub mod extract;
 pub mod info;
-pub mod interrupt;
 pub mod merge;
 pub mod plan;
 mod positional;

@@ -4,8 +4,8 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use layerwise::cli::{Cli, Command};
-use layerwise::console::{self, Console};
+use layerwise::commands::args::{Cli, Command};
+use layerwise::commands::console::{self, Console};
 use layerwise::error::{Error, Result};
 use layerwise::{compare, extract, info, merge, predict, probe, verify};
 

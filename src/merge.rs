@@ -10,8 +10,8 @@ use std::time::SystemTime;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::cli::MergeArgs;
-use crate::console::Console;
+use crate::commands::args::MergeArgs;
+use crate::commands::console::Console;
 use crate::error::{Error, Result};
 use crate::output::directory::Prepared;
 use crate::output::existing::TEXTS;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::DEFAULTS;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::sentence::{SentenceDefaults, SentenceRecipe};
-use crate::cli::ExtractArgs;
+use crate::commands::args::ExtractArgs;
 use crate::error::{Error, Result};
 use crate::input::{Columns, Input};
 use crate::spec::{

@@ -5,13 +5,80 @@
 use std::fmt;
 use std::str::FromStr;
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+
+/// Something that is chosen by its name: in options, in requests, in files.
+pub trait Choice: Copy + PartialEq + fmt::Debug + 'static {
+    /// All that there are, in the order in which `--help` lists them.
+    const ALL: &'static [Self];
+
+    /// The name, the same everywhere.
+    fn name(self) -> &'static str;
+
+    /// What it means, as `--help` says it.
+    fn about(self) -> &'static str;
+
+    /// The one of that name.
+    fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|choice| choice.name() == name)
+    }
+}
+
+/// An enum whose variants are chosen by name. What stands above a variant is its documentation and its help.
+macro_rules! choices {
+    ($(#[$meta:meta])* pub enum $enum:ident { $($(#[doc = $about:literal])+ $variant:ident = $name:literal,)+ } $(default $default:ident)?) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        pub enum $enum {
+            $($(#[doc = $about])+ #[serde(rename = $name)] $variant,)+
+        }
+
+        impl $enum {
+            /// All that there are, in the order in which `--help` lists them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The name in options, requests, files and manifests.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+
+        impl $crate::spec::Choice for $enum {
+            const ALL: &'static [Self] = Self::ALL;
+
+            fn name(self) -> &'static str {
+                self.name()
+            }
+
+            fn about(self) -> &'static str {
+                match self {
+                    $(Self::$variant => concat!($($about),+).trim_ascii(),)+
+                }
+            }
+        }
+
+        $(impl Default for $enum {
+            fn default() -> Self {
+                Self::$default
+            }
+        })?
+
+        impl std::fmt::Display for $enum {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str($crate::spec::Choice::name(*self))
+            }
+        }
+    };
+}
+pub(crate) use choices;
 
 /// Layers as the user wrote them: numbers and ranges, negative ones counted from the end.
 ///
 /// Layer 0 is the embedding output, layer `k` the output of encoder layer `k`, `-1` the last one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct LayerSelection(Vec<LayerRange>);
 
 /// A range of layers, both ends included; an absent end is open.
@@ -80,6 +147,44 @@ impl FromStr for LayerSelection {
     }
 }
 
+impl TryFrom<String> for LayerSelection {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<LayerSelection> for String {
+    fn from(selection: LayerSelection) -> String {
+        selection.to_string()
+    }
+}
+
+impl From<usize> for LayerSelection {
+    fn from(layer: usize) -> Self {
+        let layer = Some(layer as i64);
+        Self(vec![LayerRange { first: layer, last: layer }])
+    }
+}
+
+impl fmt::Display for LayerSelection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::all() {
+            return f.write_str("all");
+        }
+        let ranges: Vec<String> = self
+            .0
+            .iter()
+            .map(|range| match range.first {
+                Some(layer) if range.last == Some(layer) => layer.to_string(),
+                _ => range.to_string(),
+            })
+            .collect();
+        f.write_str(&ranges.join(","))
+    }
+}
+
 impl fmt::Display for LayerRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let show = |end: Option<i64>| end.map(|layer| layer.to_string()).unwrap_or_default();
@@ -87,50 +192,34 @@ impl fmt::Display for LayerRange {
     }
 }
 
-/// A kind of vector to write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
-pub enum Emit {
-    /// A vector per token, special tokens included
-    Token,
-    /// A vector per word, pooled over its tokens (--word-pooling)
-    Word,
-    /// The first token's vector (CLS)
-    Cls,
-    /// Mean over the tokens
-    Mean,
-    /// Largest value over the tokens, dimension by dimension
-    Max,
-    /// Sum over the tokens divided by the square root of their number
-    MeanSqrtLen,
-    /// Mean over the tokens weighted by their position, 1, 2, 3, …
-    Weightedmean,
-    /// The last token's vector (SEP)
-    Lasttoken,
-    /// pooler_output: tanh(dense(first token of the last layer)), for models that have one
-    Pooler,
-    /// The model's own sentence embedding, as its modules.json defines it
-    Sentence,
+choices! {
+    /// A kind of vector to write.
+    #[derive(PartialOrd, Ord, Hash)]
+    pub enum Emit {
+        /// A vector per token, special tokens included
+        Token = "token",
+        /// A vector per word, pooled over its tokens (--word-pooling)
+        Word = "word",
+        /// The first token's vector (CLS)
+        Cls = "cls",
+        /// Mean over the tokens
+        Mean = "mean",
+        /// Largest value over the tokens, dimension by dimension
+        Max = "max",
+        /// Sum over the tokens divided by the square root of their number
+        MeanSqrtLen = "mean_sqrt_len",
+        /// Mean over the tokens weighted by their position, 1, 2, 3, …
+        Weightedmean = "weightedmean",
+        /// The last token's vector (SEP)
+        Lasttoken = "lasttoken",
+        /// pooler_output: tanh(dense(first token of the last layer)), for models that have one
+        Pooler = "pooler",
+        /// The model's own sentence embedding, as its modules.json defines it
+        Sentence = "sentence",
+    }
 }
 
 impl Emit {
-    /// The name in options, files and manifests.
-    pub fn name(self) -> &'static str {
-        match self {
-            Emit::Token => "token",
-            Emit::Word => "word",
-            Emit::Cls => "cls",
-            Emit::Mean => "mean",
-            Emit::Max => "max",
-            Emit::MeanSqrtLen => "mean_sqrt_len",
-            Emit::Weightedmean => "weightedmean",
-            Emit::Lasttoken => "lasttoken",
-            Emit::Pooler => "pooler",
-            Emit::Sentence => "sentence",
-        }
-    }
-
     /// What a row of this kind stands for.
     pub fn rows(self) -> RowKind {
         match self {
@@ -188,56 +277,41 @@ pub enum Pooling {
     Lasttoken,
 }
 
-/// How the tokens of a word become one vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
-pub enum WordPooling {
-    /// The word's first token
-    First,
-    /// The word's last token
-    Last,
-    /// Mean of the first and the last token
-    FirstLast,
-    /// Mean over the word's tokens
-    #[default]
-    Mean,
+choices! {
+    /// How the tokens of a word become one vector.
+    pub enum WordPooling {
+        /// The word's first token
+        First = "first",
+        /// The word's last token
+        Last = "last",
+        /// Mean of the first and the last token
+        FirstLast = "first_last",
+        /// Mean over the word's tokens
+        Mean = "mean",
+    } default Mean
 }
 
-/// Whether special tokens take part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SpecialTokens {
-    /// They have token rows and take part in pooling
-    #[default]
-    Keep,
-    /// No token rows for them, and mean, max, mean_sqrt_len and weightedmean leave them out
-    Drop,
+choices! {
+    /// Whether special tokens take part.
+    pub enum SpecialTokens {
+        /// They have token rows and take part in pooling
+        Keep = "keep",
+        /// No token rows for them, and mean, max, mean_sqrt_len and weightedmean leave them out
+        Drop = "drop",
+    } default Keep
 }
 
-/// How the selected layers become one array.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Combine {
-    /// Side by side, lowest layer first
-    Concat,
-    /// Mean over the layers
-    Mean,
-    /// Sum over the layers
-    Sum,
-    /// Largest value over the layers, dimension by dimension
-    Max,
-}
-
-impl Combine {
-    /// The name in options, files and manifests.
-    pub fn name(self) -> &'static str {
-        match self {
-            Combine::Concat => "concat",
-            Combine::Mean => "mean",
-            Combine::Sum => "sum",
-            Combine::Max => "max",
-        }
+choices! {
+    /// How the selected layers become one array.
+    pub enum Combine {
+        /// Side by side, lowest layer first
+        Concat = "concat",
+        /// Mean over the layers
+        Mean = "mean",
+        /// Sum over the layers
+        Sum = "sum",
+        /// Largest value over the layers, dimension by dimension
+        Max = "max",
     }
 }
 
@@ -268,41 +342,38 @@ impl Activation {
     }
 }
 
-/// What happens to a text with more tokens than the limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Overflow {
-    /// Cut it at the limit and say so
-    #[default]
-    Truncate,
-    /// Stop before any encoding and name the rows
-    Error,
-    /// Encode it in windows that overlap (--stride), and take each token from the one in which it has most context
-    Window,
+choices! {
+    /// What happens to a text with more tokens than the limit.
+    pub enum Overflow {
+        /// Cut it at the limit and say so
+        Truncate = "truncate",
+        /// Stop before any encoding and name the rows
+        Error = "error",
+        /// Encode it in windows that overlap (--stride), and take each token from the one in which it has most context
+        Window = "window",
+    } default Truncate
 }
 
-/// The file format of the arrays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// NumPy arrays, one file each
-    #[default]
-    Npy,
-    /// One file per kind of vector, a tensor per layer
-    Safetensors,
+choices! {
+    /// The file format of the arrays.
+    pub enum Format {
+        /// NumPy arrays, one file each
+        Npy = "npy",
+        /// One file per kind of vector, a tensor per layer
+        Safetensors = "safetensors",
+    } default Npy
 }
 
-/// The type of the stored numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Dtype {
-    /// float32, as computed
-    #[default]
-    F32,
-    /// float16, rounded to nearest
-    F16,
-    /// bfloat16, rounded to nearest (safetensors and JSON Lines only)
-    Bf16,
+choices! {
+    /// The type of the stored numbers.
+    pub enum Dtype {
+        /// float32, as computed
+        F32 = "f32",
+        /// float16, rounded to nearest
+        F16 = "f16",
+        /// bfloat16, rounded to nearest (safetensors and JSON Lines only)
+        Bf16 = "bf16",
+    } default F32
 }
 
 impl Dtype {
@@ -322,26 +393,16 @@ impl Dtype {
             Dtype::F16 | Dtype::Bf16 => 2,
         }
     }
-
-    /// The name in options and manifests.
-    pub fn name(self) -> &'static str {
-        match self {
-            Dtype::F32 => "f32",
-            Dtype::F16 => "f16",
-            Dtype::Bf16 => "bf16",
-        }
-    }
 }
 
-/// The arithmetic of the matrix products on the CPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Compute {
-    /// float32, at least as exact as PyTorch's
-    #[default]
-    F32,
-    /// Operands rounded to bfloat16, sums in float32: faster, about 3 digits
-    Bf16,
+choices! {
+    /// The arithmetic of the matrix products on the CPU.
+    pub enum Compute {
+        /// float32, at least as exact as PyTorch's
+        F32 = "f32",
+        /// Operands rounded to bfloat16, sums in float32: faster, about 3 digits
+        Bf16 = "bf16",
+    } default F32
 }
 
 /// What computes: `cpu`, `cuda`, `cuda:1`, `metal`.
@@ -400,24 +461,25 @@ impl fmt::Display for DeviceSelection {
     }
 }
 
-/// The format of the input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum InputFormat {
-    /// One text a line
-    Text,
-    /// JSON Lines: an object a line
-    Jsonl,
-    /// JSON: an array of objects or of texts, or objects one after the other
-    Json,
-    /// A table, separated by commas
-    Csv,
-    /// A table, separated by tabs
-    Tsv,
-    /// A word a line with its tags in columns, an empty line after each sentence
-    Conll,
-    /// CoNLL-U, as Universal Dependencies have it
-    Conllu,
+choices! {
+    /// The format of the input.
+    #[derive(PartialOrd, Ord)]
+    pub enum InputFormat {
+        /// One text a line
+        Text = "text",
+        /// JSON Lines: an object a line
+        Jsonl = "jsonl",
+        /// JSON: an array of objects or of texts, or objects one after the other
+        Json = "json",
+        /// A table, separated by commas
+        Csv = "csv",
+        /// A table, separated by tabs
+        Tsv = "tsv",
+        /// A word a line with its tags in columns, an empty line after each sentence
+        Conll = "conll",
+        /// CoNLL-U, as Universal Dependencies have it
+        Conllu = "conllu",
+    }
 }
 
 impl InputFormat {

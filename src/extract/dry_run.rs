@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::weights::Weights;
-use crate::cli::ExtractArgs;
+use crate::commands::args::ExtractArgs;
 use crate::encoder;
 use crate::error::{Error, Result, bytes};
 use crate::plan::{Counts, Plan};

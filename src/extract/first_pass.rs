@@ -9,10 +9,10 @@ use std::time::Duration;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::console::Console;
+use crate::commands::console::Console;
+use crate::commands::interrupt::Interrupt;
 use crate::error::{Error, Result};
 use crate::input::{self, Input};
-use crate::interrupt::Interrupt;
 use crate::output::columns;
 use crate::output::first_phase::FirstPhase;
 use crate::output::texts::TextLine;

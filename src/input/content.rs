@@ -31,7 +31,6 @@ pub(super) fn content<'a>(
 mod tests {
     use super::super::{Columns, records_of};
     use crate::spec::InputFormat;
-    use clap::ValueEnum;
     use proptest::prelude::*;
     use sha2::{Digest, Sha256};
 
@@ -76,7 +75,7 @@ mod tests {
         ) {
             let text = format!("{header}{text}");
             let marked = format!("\u{feff}{text}");
-            for &format in InputFormat::value_variants() {
+            for &format in InputFormat::ALL {
                 let expected = read(text.as_bytes(), format);
                 for content in [
                     marked.clone().into_bytes(),
@@ -95,7 +94,7 @@ mod tests {
             start in 0..STARTS.len(),
             bytes in proptest::collection::vec(any::<u8>(), 0..120),
         ) {
-            for &format in InputFormat::value_variants() {
+            for &format in InputFormat::ALL {
                 read(&[STARTS[start], &bytes].concat(), format);
             }
         }

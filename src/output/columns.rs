@@ -2,7 +2,6 @@
 
 use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tempfile::SpooledTempFile;
 
@@ -35,7 +34,7 @@ const OURS: [&str; 13] = [
 /// # Errors
 /// [`Error::Usage`] for a name of ours and for one that is there twice.
 pub fn check_carried(names: &[String]) -> Result<()> {
-    let emits = Emit::value_variants();
+    let emits = Emit::ALL;
     for (index, name) in names.iter().enumerate() {
         if OURS.contains(&name.as_str()) || emits.iter().any(|emit| emit.name() == name) {
             return Err(Error::Usage(format!(

@@ -6,7 +6,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
 use serde_json::Value;
 
 use super::journal::{Entry, Progress, UNFINISHED};
@@ -85,7 +84,7 @@ pub(super) fn remove_leftovers(path: &Path, but: &[&str]) -> Result<()> {
 /// The files in a directory that this program writes; the manifest first.
 pub(crate) fn outputs(directory: &Path) -> Vec<PathBuf> {
     let mut files = [MANIFEST, UNFINISHED, RUN, TEXTS].map(|name| directory.join(name)).to_vec();
-    for emit in Emit::value_variants() {
+    for emit in Emit::ALL {
         let folder = directory.join(emit.name());
         files.push(folder.with_extension("safetensors"));
         if !emit.per_layer() {
@@ -104,7 +103,7 @@ pub(super) fn remove(directory: &Path, files: Vec<PathBuf>) -> Result<()> {
     for file in files {
         fs::remove_file(&file).map_err(Error::io("remove", file))?;
     }
-    for emit in Emit::value_variants() {
+    for emit in Emit::ALL {
         let _ = fs::remove_dir(directory.join(emit.name())); // stays when somebody else's files are in it
     }
     Ok(())
@@ -148,6 +147,6 @@ fn is_array(emit: Emit, name: &OsStr) -> bool {
     let Some(name) = name.to_str().and_then(|name| name.strip_suffix(".npy")) else { return false };
     let digits =
         name.strip_prefix("layer_").is_some_and(|layer| layer.len() >= 2 && layer.bytes().all(|b| b.is_ascii_digit()));
-    let combined = Combine::value_variants().iter().any(|combine| combine.name() == name);
+    let combined = Combine::ALL.iter().any(|combine| combine.name() == name);
     digits || combined || (name == "offsets" && emit.rows() != RowKind::Text)
 }

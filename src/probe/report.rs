@@ -13,7 +13,7 @@ use super::mix::Mix;
 use super::scores::{ClassScores, Judged, Scores};
 use super::task::{Targets, Task};
 use super::{bootstrap, heads, plot, shown};
-use crate::cli::ProbeArgs;
+use crate::commands::args::ProbeArgs;
 use crate::error::{Error, Result};
 use crate::output::manifest::{ModelIdentity, temporary_file, write_json};
 use crate::plan::{ArrayPlan, Slot};

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::directory::Directory;
@@ -12,15 +11,16 @@ use super::entities::Scheme;
 use super::labels::{Labelled, Values};
 use super::objective::Linear;
 use crate::error::{Error, Result};
+use crate::spec::choices;
 
-/// The task as it is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum TaskChoice {
-    /// By the labels: a list for each text is tagging, anything else classification
-    #[default]
-    Auto,
-    /// Labels are numbers, and are predicted as such
-    Regression,
+choices! {
+    /// The task as it is asked for.
+    pub enum TaskChoice {
+        /// By the labels: a list for each text is tagging, anything else classification
+        Auto = "auto",
+        /// Labels are numbers, and are predicted as such
+        Regression = "regression",
+    } default Auto
 }
 
 /// What the labels are.

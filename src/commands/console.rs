@@ -7,7 +7,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
 
-use crate::cli::{Reporting, When};
+use crate::commands::args::{Reporting, When};
 
 /// What is said, and how.
 #[derive(Debug, Clone, Copy)]

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::checkpoint::BUNDLED;
 use crate::probe::task::TaskChoice;
 use crate::shard::ShardSelection;
 use crate::spec::{
-    Combine, Compute, Delimiter, DeviceSelection, Dtype, Emit, Format, InputFormat, LayerSelection, Overflow,
+    Choice, Combine, Compute, Delimiter, DeviceSelection, Dtype, Emit, Format, InputFormat, LayerSelection, Overflow,
     SpecialTokens, WordPooling,
 };
 
@@ -215,7 +216,7 @@ pub struct ExtractArgs {
     pub input: Vec<PathBuf>,
 
     /// The input's format [default: by the file's extension, else text]
-    #[arg(long, value_name = "FORMAT", value_enum, help_heading = "Input")]
+    #[arg(long, value_name = "FORMAT", value_parser = choice::<InputFormat>(), help_heading = "Input")]
     pub input_format: Option<InputFormat>,
 
     /// The column of the text: its name, or its number from 1 where columns have none [default: text; conll: the first]
@@ -259,7 +260,7 @@ pub struct ExtractArgs {
         short,
         long,
         value_name = "L",
-        value_enum,
+        value_parser = choice::<Emit>(),
         value_delimiter = ',',
         default_value = "mean",
         help_heading = "Vectors"
@@ -267,15 +268,15 @@ pub struct ExtractArgs {
     pub emit: Vec<Emit>,
 
     /// A word's vector out of those of its tokens
-    #[arg(long, value_name = "P", value_enum, default_value_t, help_heading = "Vectors")]
+    #[arg(long, value_name = "P", value_parser = choice::<WordPooling>(), default_value_t, help_heading = "Vectors")]
     pub word_pooling: WordPooling,
 
     /// Whether special tokens take part
-    #[arg(long, value_name = "HOW", value_enum, default_value_t, help_heading = "Vectors")]
+    #[arg(long, value_name = "HOW", value_parser = choice::<SpecialTokens>(), default_value_t, help_heading = "Vectors")]
     pub special_tokens: SpecialTokens,
 
     /// Merge the selected layers into one array instead of one per layer
-    #[arg(long, value_name = "HOW", value_enum, help_heading = "Vectors")]
+    #[arg(long, value_name = "HOW", value_parser = choice::<Combine>(), help_heading = "Vectors")]
     pub combine: Option<Combine>,
 
     /// L2-normalize sentence vectors
@@ -305,7 +306,7 @@ pub struct ExtractArgs {
     pub max_length: Option<usize>,
 
     /// What to do with a longer text
-    #[arg(long, value_name = "HOW", value_enum, default_value_t, help_heading = "Vectors")]
+    #[arg(long, value_name = "HOW", value_parser = choice::<Overflow>(), default_value_t, help_heading = "Vectors")]
     pub overflow: Overflow,
 
     /// With --overflow window: tokens that a window shares with the next one, as in transformers [default: half of
@@ -325,11 +326,11 @@ pub struct ExtractArgs {
     pub output: Option<PathBuf>,
 
     /// The files' format
-    #[arg(short, long, value_enum, default_value_t, requires = "output", help_heading = "Output")]
+    #[arg(short, long, value_parser = choice::<Format>(), default_value_t, requires = "output", help_heading = "Output")]
     pub format: Format,
 
     /// The stored numbers' type
-    #[arg(long, value_enum, default_value_t, help_heading = "Output")]
+    #[arg(long, value_parser = choice::<Dtype>(), default_value_t, help_heading = "Output")]
     pub dtype: Dtype,
 
     /// Start anew in a directory that holds something else; replaces only files that layerwise writes
@@ -345,7 +346,7 @@ pub struct ExtractArgs {
     pub device: DeviceSelection,
 
     /// Arithmetic of the matrix products on the CPU
-    #[arg(long, value_name = "TYPE", value_enum, default_value_t, help_heading = "Speed")]
+    #[arg(long, value_name = "TYPE", value_parser = choice::<Compute>(), default_value_t, help_heading = "Speed")]
     pub compute: Compute,
 
     /// CPU threads [default: all cores]; never changes a number
@@ -397,7 +398,7 @@ pub struct ProbeArgs {
     pub test: Option<PathBuf>,
 
     /// The vectors to learn from [default: for a label per text the first sentence vector that TRAIN_DIR holds; else word]
-    #[arg(short, long, value_name = "E", value_enum, help_heading = "Data")]
+    #[arg(short, long, value_name = "E", value_parser = choice::<Emit>(), help_heading = "Data")]
     pub emit: Option<Emit>,
 
     /// Layers to probe: `all`, or numbers and ranges, as for extract [default: all that TRAIN_DIR holds]
@@ -409,7 +410,7 @@ pub struct ProbeArgs {
     pub label: Option<String>,
 
     /// What to learn
-    #[arg(long, value_name = "TASK", value_enum, default_value_t, help_heading = "Fit")]
+    #[arg(long, value_name = "TASK", value_parser = choice::<TaskChoice>(), default_value_t, help_heading = "Fit")]
     pub task: TaskChoice,
 
     /// Strengths to choose from, a list: C as scikit-learn has it, where smaller is stricter
@@ -460,6 +461,12 @@ pub struct ProbeArgs {
     pub memory: u32,
 }
 
+/// One of the things that are chosen by name, with what each means in `--help`.
+fn choice<T: Choice + Send + Sync>() -> impl TypedValueParser<Value = T> {
+    let values = T::ALL.iter().map(|choice| PossibleValue::new(choice.name()).help(choice.about()));
+    PossibleValuesParser::new(values).try_map(|name| T::from_name(&name).ok_or("is not known"))
+}
+
 /// A number of dimensions.
 fn dimensions(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&count| count > 0).ok_or_else(|| "expected a number of dimensions, from 1".to_owned())
@@ -487,7 +494,7 @@ pub struct PredictArgs {
     pub input: Vec<PathBuf>,
 
     /// The input's format [default: by the file's extension, else text]
-    #[arg(long, value_name = "FORMAT", value_enum, help_heading = "Input")]
+    #[arg(long, value_name = "FORMAT", value_parser = choice::<InputFormat>(), help_heading = "Input")]
     pub input_format: Option<InputFormat>,
 
     /// The column of the text: its name, or its number from 1 where columns have none [default: text; conll: the first]
