@@ -2,21 +2,21 @@
 //! little memory, whatever they are. `tests/fuzz_corpus.rs` runs them on the corpus.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use layerwise::checkpoint::config::Config;
 use layerwise::checkpoint::weights::Weights;
 use layerwise::checkpoint::{Checkpoint, ModelLocation};
-use layerwise::commands::args::{MergeArgs, Reporting, When};
-use layerwise::commands::console::Console;
-use layerwise::encoder::{self, Encoder, Ops, Settings};
+use layerwise::directory::contents::Contents;
+use layerwise::directory::manifest::JobRecord;
+use layerwise::directory::merge::merge;
+use layerwise::directory::output_directory::OutputDirectory;
+use layerwise::directory::{existing, journal};
+use layerwise::encoder::{self, Encoder, EncoderSettings, Ops};
 use layerwise::error::Result;
 use layerwise::input::{self, Columns, Text};
-use layerwise::merge;
-use layerwise::output::directory::Prepared;
-use layerwise::output::{existing, journal};
 use layerwise::spec::{Compute, Delimiter, InputFormat};
 use layerwise::tokens::Tokenizer;
-use layerwise::verify::contents::Contents;
 use sha2::{Digest, Sha256};
 
 const CONFIG: &[u8] = include_bytes!("../tests/golden/width1/config.json");
@@ -98,7 +98,7 @@ pub(crate) fn tokenizer(data: &[u8]) {
 pub(crate) fn safetensors(data: &[u8]) {
     let directory = directory(&[("model.safetensors", data)]);
     let _ = Weights::from_safetensors(&[directory.path().join("model.safetensors")])
-        .and_then(|weights| load(&weights, CONFIG));
+        .and_then(|weights| load(weights, CONFIG));
 }
 
 /// `pytorch_model.bin`, every tensor of it read: as it is, and as what follows the head of the format before PyTorch 1.6,
@@ -108,17 +108,17 @@ pub(crate) fn pickle(data: &[u8]) {
     for data in [data, &[HEAD, data].concat()] {
         let directory = directory(&[("pytorch_model.bin", data)]);
         let _ = Weights::from_pickle(&directory.path().join("pytorch_model.bin"))
-            .and_then(|weights| load(&weights, SMALL_CONFIG));
+            .and_then(|weights| load(weights, SMALL_CONFIG));
     }
 }
 
 /// Reads every tensor that a configuration asks for.
-fn load(weights: &Weights, config: &[u8]) -> Result<()> {
+fn load(weights: Weights, config: &[u8]) -> Result<()> {
     let config = Config::parse(config, Path::new("config.json"))?;
-    let (deepest, pooler) = (config.num_hidden_layers, encoder::has_pooler(weights));
-    encoder::check(weights, &config, deepest, pooler)?;
-    let settings = Settings { deepest, pooler, compute: Compute::F32, ops: Ops::Kernels };
-    Encoder::load(weights, &config, settings).map(drop)
+    let (deepest, pooler) = (config.num_hidden_layers, encoder::has_pooler(&weights));
+    encoder::check(&weights, &config, deepest, pooler)?;
+    let settings = EncoderSettings { compute: Compute::F32, ops: Ops::Kernels };
+    Encoder::new(Arc::new(weights), config, settings).load(deepest, pooler)
 }
 
 /// `model.safetensors.index.json`, whose files may not lie elsewhere.
@@ -148,9 +148,8 @@ pub(crate) fn journal(data: &[u8]) {
     for journal in [data, &sealed(data)] {
         let directory = directory(&[(journal::UNFINISHED, journal), tokens, (".layerwise-texts.jsonl", b"{}\n")]);
         let _ = existing::examine(directory.path(), false);
-        if let Ok(prepared) = Prepared::new(directory.path(), false) {
-            let job = serde_json::json!({ "format_version": 1 });
-            let _ = prepared.start(&job);
+        if let Ok(prepared) = OutputDirectory::new(directory.path(), false) {
+            let _ = prepared.start(&JobRecord::default());
         }
     }
 }
@@ -172,7 +171,5 @@ pub(crate) fn manifest(data: &[u8]) {
     let _ = Contents::parse(data);
     let directory = directory(&[("manifest.json", data), ("texts.jsonl", b"")]);
     let _ = existing::examine(directory.path(), false);
-    let console = Console::new(&Reporting { quiet: true, verbose: false, progress: When::Never, color: When::Never });
-    let (output, shards) = (directory.path().join("merged"), vec![directory.path().to_owned()]);
-    let _ = merge::run(&MergeArgs { output, shards, overwrite: false }, &console);
+    let _ = merge(&[directory.path().to_owned()], &directory.path().join("merged"), false);
 }

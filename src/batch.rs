@@ -68,7 +68,7 @@ pub struct Batch {
     /// (sequences + 1): sequence i is tokens `bounds[i]..bounds[i + 1]`.
     pub bounds: Vec<usize>,
     /// What becomes of the tokens' vectors: texts in the order of the input, the first and the last perhaps in part.
-    pub parts: Vec<Part>,
+    pub parts: Vec<TextSpan>,
     /// Texts that end here and took no work, as their sequences were there already.
     pub repeated_texts: u64,
     /// Tokens that took no work, as their sequences were there already.
@@ -77,7 +77,7 @@ pub struct Batch {
 
 /// Some tokens of a text that follow each other, in the text and among the tokens of the batch.
 #[derive(Debug, Clone)]
-pub struct Part {
+pub struct TextSpan {
     /// The text.
     pub text: Arc<Tokens>,
     /// Which of its tokens.
@@ -86,7 +86,7 @@ pub struct Part {
     pub first: usize,
 }
 
-impl Part {
+impl TextSpan {
     /// Whether the text ends with it.
     pub fn ends_text(&self) -> bool {
         self.tokens.end == self.text.len()
@@ -114,7 +114,7 @@ impl Batch {
         let windows = text.windows(None);
         let first = self.tokens();
         self.push_sequence(text, &windows, &windows.get(0));
-        self.parts.push(Part { text: Arc::new(text.clone()), tokens: 0..text.len(), first });
+        self.parts.push(TextSpan { text: Arc::new(text.clone()), tokens: 0..text.len(), first });
     }
 
     /// Adds a window, with what stands around it, as a sequence.
@@ -161,7 +161,7 @@ impl Batch {
 
     /// Whether no text goes on in the next batch.
     pub fn ends_with_text(&self) -> bool {
-        self.parts.last().is_none_or(Part::ends_text)
+        self.parts.last().is_none_or(TextSpan::ends_text)
     }
 
     /// Whether the parts are all tokens in their order, none twice and none left out.
@@ -265,7 +265,7 @@ impl Filling {
         }
         let around = windows.around()[0].len();
         let skipped = if *next == 0 { 0 } else { around + window.gives.start - window.holds.start };
-        batch.parts.push(Part { text: text.clone(), tokens: window.gives.clone(), first: start + skipped });
+        batch.parts.push(TextSpan { text: text.clone(), tokens: window.gives.clone(), first: start + skipped });
         self.rows += window.gives.len();
         *next += 1;
         if *next == windows.len() && *repeated {

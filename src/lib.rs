@@ -1,69 +1,103 @@
 //! Embeddings from every encoder layer of BERT models: exact, bit-identical, without Python.
 //!
-//! Data flows one way, and modules import downward only:
-//! arguments ([`cli`]) → [`plan`] → [`input`] → [`tokens`] → [`batch`] → [`encoder`] → [`vectors`] → [`output`].
-//! [`extract`] is that pipeline on one page; `ARCHITECTURE.md` says why it is as it is.
-//!
-//! The parts can be used by themselves:
-//!
 //! ```
-//! use layerwise::batch::Batch;
-//! use layerwise::checkpoint::{Checkpoint, Request};
-//! use layerwise::encoder::{Encoder, Ops, Settings};
-//! use layerwise::input::Text;
-//! use layerwise::spec::Compute;
-//! use layerwise::tokens::Tokenizer;
+//! use layerwise::{Model, Request, VectorKind::{Mean, Token}};
 //!
-//! # fn main() -> layerwise::error::Result<()> {
-//! let request = Request { model: "bundled", revision: None, offline: true, show_progress: false };
-//! let checkpoint = Checkpoint::find(&request)?;
-//! let config = checkpoint.config()?;
-//! let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings)?;
-//! let settings = Settings { deepest: config.num_hidden_layers, pooler: false, compute: Compute::F32, ops: Ops::Kernels };
-//! let weights = checkpoint.weights()?;
-//! let encoder = Encoder::load(&weights, &config, settings)?;
-//!
-//! let text = Text { text: "the bank of the river".to_owned(), words: None };
-//! let mut batch = Batch::new();
-//! batch.push(&tokenizer.encode(0, &text, None)?.tokens);
-//! let mut layers = 0;
-//! encoder.visit_hidden_states(&batch, |layer, hidden_state| {
-//!     assert_eq!((layer, hidden_state.dims()), (layers, &[batch.tokens(), config.hidden_size][..]));
-//!     layers += 1;
-//!     Ok(())
-//! })?;
-//! assert_eq!(layers, config.num_hidden_layers + 1);
+//! # fn main() -> layerwise::Result<()> {
+//! let model = Model::open("bundled")?; // or a folder, or an id such as "sentence-transformers/all-MiniLM-L6-v2"
+//! let request = Request { kinds: vec![Mean, Token], ..Request::default() }; // of all layers
+//! let out = model.encode(["The bank of the river."], &request)?;
+//! let layer_3 = out.get(Mean, 3)?; // ndarray view, (texts, hidden_size)
+//! let tokens = out.get(Token, 3)?; // (all tokens, hidden_size); out.rows_of(Token, 0) are text 0's
+//! # assert_eq!((layer_3.nrows(), tokens.nrows()), (1, out.rows_of(Token, 0).len()));
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`Model`] owns weights, tokenizer, encoder and threads; [`Request`] says what is wanted, [`Plan`] is a request resolved
+//! against a model. Vectors come back as [`Embeddings`], or go as they are made to a [`Sink`].
+//!
+//! What the `layerwise` command does beside (output directories, probes, their verification) are the modules that are not
+//! listed here. They serve the command and the tests, and change without notice.
 
+// Modules import downward in this list, and never upward: a test (tests/structure.rs) holds them to it.
+#[doc(hidden)]
 pub mod commands;
-pub mod compare;
-pub mod error;
-pub mod extract;
-pub mod info;
-pub mod merge;
-pub mod plan;
-mod positional;
+
+#[doc(hidden)]
 pub mod predict;
+#[doc(hidden)]
 pub mod probe;
-mod sha256;
-pub mod shard;
-pub mod spec;
+#[doc(hidden)]
 pub mod verify;
 
-pub mod checkpoint;
-pub mod input;
-pub mod tokens;
+mod job;
 
-pub mod batch;
-pub mod spool;
-pub mod windows;
+#[doc(hidden)]
+pub mod directory;
+#[doc(hidden)]
+pub mod json_lines;
 
+mod tokenize;
+
+mod embeddings;
+mod encode;
+mod model;
+
+mod plan;
+mod request;
+mod sink;
+mod vectors;
+
+#[doc(hidden)]
+pub mod pooling;
+mod sentence;
+
+#[doc(hidden)]
 pub mod encoder;
+#[doc(hidden)]
 pub mod kernels;
 
-pub mod output;
-pub mod pooling;
-pub mod sentence;
-pub mod vectors;
+mod counts;
+mod shard;
+mod spool;
+
+#[doc(hidden)]
+pub mod batch;
+#[doc(hidden)]
+pub mod tokens;
+#[doc(hidden)]
+pub mod windows;
+
+#[doc(hidden)]
+pub mod checkpoint;
+#[doc(hidden)]
+pub mod input;
+
+#[doc(hidden)]
+pub mod error;
+mod observer;
+mod positional;
+mod sha256;
+#[doc(hidden)]
+pub mod spec;
+
+pub use ndarray;
+
+pub use self::batch::{Batch, Tokens};
+pub use self::directory::merge::{Merged, merge};
+pub use self::embeddings::Embeddings;
+pub use self::error::{Error, Result};
+pub use self::input::{Columns, Input, Record, Source, Text};
+pub use self::job::DirectoryOptions;
+pub use self::model::{Model, ModelBuilder};
+pub use self::observer::{Observer, Progress, Work};
+pub use self::plan::{ArrayPlan, Plan, Slot};
+pub use self::request::Request;
+pub use self::shard::Shard;
+pub use self::sink::Sink;
+pub use self::spec::{
+    Combine, Compute, DeviceKind, DeviceSelection, Dtype, Format, InputFormat, LayerSelection, Overflow, SpecialTokens,
+    VectorKind, WordPooling,
+};
+pub use self::tokens::Encoded;

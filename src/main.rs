@@ -3,11 +3,11 @@
 use std::io;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
-use layerwise::commands::args::{Cli, Command};
+use clap::Parser;
+use layerwise::Error;
+use layerwise::commands::args::Cli;
 use layerwise::commands::console::{self, Console};
-use layerwise::error::{Error, Result};
-use layerwise::{compare, extract, info, merge, predict, probe, verify};
+use layerwise::commands::run;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -35,23 +35,6 @@ fn main() -> ExitCode {
         Err(error) => {
             console::print_error(&error);
             ExitCode::from(error.exit_code())
-        }
-    }
-}
-
-fn run(command: &Command, console: &Console) -> Result<()> {
-    match command {
-        Command::Extract(args) => extract::run(args, console),
-        Command::Compare(args) => compare::run(args, console),
-        Command::Probe(args) => probe::run(args, console),
-        Command::Predict(args) => predict::run(args, console),
-        Command::Merge(args) => merge::run(args, console),
-        Command::Info(args) => info::run(args, console),
-        Command::Verify(args) => verify::run(args, console),
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), "layerwise", &mut script);
-            io::Write::write_all(&mut io::stdout(), &script).map_err(Error::stdout)
         }
     }
 }

@@ -1,42 +1,37 @@
-//! A request resolved against a model: what `--dry-run` prints and the manifest keeps.
+//! A request resolved against a model: every default filled in, everything checked that the model decides.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::checkpoint::DEFAULTS;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::sentence::{SentenceDefaults, SentenceRecipe};
-use crate::commands::args::ExtractArgs;
+use crate::counts::{Counting, Counts};
 use crate::error::{Error, Result};
-use crate::input::{Columns, Input};
+use crate::request::Request;
 use crate::spec::{
-    Combine, Compute, DeviceKind, Dtype, Emit, Format, InputFormat, LayerSelection, Overflow, RowKind, SpecialTokens,
+    Combine, Compute, DeviceKind, Dtype, Format, LayerSelection, Overflow, RowKind, SpecialTokens, VectorKind,
     WordPooling,
 };
-use crate::spool::TextCounts;
 use crate::windows::Windowing;
 
-/// What a job computes and writes, every default filled in. Two jobs with equal plans, models and inputs are one job.
-///
-/// Read from a manifest it lacks what belongs to the model.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// What is computed, every default filled in.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
     /// Layers, ascending.
     pub layers: Vec<usize>,
-    /// Kinds of vectors, each once.
-    pub emit: Vec<Emit>,
+    /// Kinds of vectors, each once, in the order of [`VectorKind`].
+    pub kinds: Vec<VectorKind>,
     /// How a word's tokens are pooled.
     pub word_pooling: WordPooling,
     /// Whether special tokens take part.
     pub special_tokens: SpecialTokens,
     /// How layers are merged, if they are.
     pub combine: Option<Combine>,
-    /// Whether sentence vectors are normalized.
+    /// Whether vectors of texts are normalized.
     pub normalize: bool,
     /// What is put before each text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
     /// How many numbers of a sentence vector are kept; all where it is not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truncate_dim: Option<usize>,
     /// Longest text in tokens.
     pub max_length: usize,
@@ -44,30 +39,19 @@ pub struct Plan {
     pub overflow: Overflow,
     /// Tokens that the windows of a longer text share; half of what they have room for where it is not given.
     pub stride: Option<usize>,
-    /// The formats of the input.
-    pub input_format: Vec<InputFormat>,
-    /// Which of its columns are what, and whether words are given.
-    #[serde(flatten)]
-    pub columns: Columns,
-    /// The format of the arrays.
-    pub format: Format,
-    /// The type of stored numbers.
+    /// The type of kept numbers.
     pub dtype: Dtype,
     /// The arithmetic of the matrix products.
     pub compute: Compute,
     /// What computes.
     pub device: DeviceKind,
     /// Width of a hidden state.
-    #[serde(skip)]
     pub hidden_size: usize,
     /// Encoder layers of the model.
-    #[serde(skip)]
     pub num_hidden_layers: usize,
     /// The model's own sentence embedding, when it is asked for.
-    #[serde(skip)]
     pub sentence: Option<SentenceRecipe>,
     /// Tokens of the prompt, the special token before it included; known once there is a tokenizer.
-    #[serde(skip)]
     pub prompt_tokens: usize,
 }
 
@@ -82,68 +66,52 @@ pub enum Slot {
     Whole,
 }
 
+/// As in manifests and on standard output: a layer's number, how layers were combined, or `null`.
+impl Serialize for Slot {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match self {
+            Slot::Layer(layer) => layer.serialize(serializer),
+            Slot::Combined(combine) => combine.serialize(serializer),
+            Slot::Whole => serializer.serialize_none(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Slot {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Label {
+            Layer(usize),
+            Combined(Combine),
+        }
+        Ok(match Option::<Label>::deserialize(deserializer)? {
+            Some(Label::Layer(layer)) => Slot::Layer(layer),
+            Some(Label::Combined(combine)) => Slot::Combined(combine),
+            None => Slot::Whole,
+        })
+    }
+}
+
 /// One array of the output: `rows` are known once the input is tokenized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ArrayPlan {
     /// The kind of vector.
-    pub emit: Emit,
+    pub kind: VectorKind,
     /// Which layer.
     pub slot: Slot,
     /// Numbers in a row.
     pub columns: usize,
 }
 
-/// How much there is of everything; known once the input is tokenized, before any encoding.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
-    /// Texts.
-    pub texts: u64,
-    /// Tokens of the texts as they are encoded, special tokens included.
-    pub tokens: u64,
-    /// Rows of token vectors; fewer than tokens when special tokens are dropped.
-    pub token_rows: u64,
-    /// Rows of word vectors.
-    pub words: u64,
-    /// Texts that were cut.
-    pub truncated_texts: u64,
-    /// Tokens cut off.
-    pub truncated_tokens: u64,
-    /// Words that lost all or some of their tokens to a cut.
-    pub truncated_words: u64,
-    /// Texts that are encoded in windows.
-    pub windowed_texts: u64,
-    /// Their windows.
-    pub windows: u64,
-    /// Tokens encoded beside `tokens`, as windows overlap and each has its own special tokens.
-    pub overlap_tokens: u64,
-    /// Words of pre-tokenized input for which the tokenizer has no token: rows of zeros.
-    pub deleted_words: u64,
-    /// Texts without a token that takes part in pooling: rows of zeros.
-    pub empty_texts: u64,
-    /// Tokens that stand for what the vocabulary does not have.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub unknown_tokens: u64,
-}
-
-/// Counts that older manifests do not have stand in a manifest only where there is something to count.
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands it a reference")]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
-}
-
-/// What decides how a text is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counting {
-    /// Whether special tokens have rows.
-    pub special_tokens: SpecialTokens,
-    /// How it is cut into windows, if it is.
-    pub windowing: Option<Windowing>,
-}
-
 /// What a plan needs to know of a model.
 pub struct PlannedModel<'a> {
     /// Its configuration.
     pub config: &'a Config,
+    /// The arithmetic that it was opened with.
+    pub compute: Compute,
+    /// What it computes on.
+    pub device: DeviceKind,
     /// Whether its weights have a pooler.
     pub has_pooler: bool,
     /// Its own sentence embedding, where it is asked for.
@@ -153,11 +121,11 @@ pub struct PlannedModel<'a> {
 }
 
 /// The prompt: the one asked for, by text or by name; else, for sentence embeddings, the model's own.
-fn prompt(args: &ExtractArgs, of_sentences: bool, defaults: &SentenceDefaults) -> Result<Option<String>> {
-    if let Some(prompt) = &args.prompt {
+fn prompt(request: &Request, of_sentences: bool, defaults: &SentenceDefaults) -> Result<Option<String>> {
+    if let Some(prompt) = &request.prompt {
         return Ok(Some(prompt.clone()).filter(|prompt| !prompt.is_empty()));
     }
-    let (name, of_model) = match (&args.prompt_name, &defaults.default_prompt_name) {
+    let (name, of_model) = match (&request.prompt_name, &defaults.default_prompt_name) {
         (Some(name), _) => (name, false),
         (None, Some(name)) if of_sentences => (name, true),
         _ => return Ok(None),
@@ -190,63 +158,52 @@ impl Plan {
     /// # Errors
     /// [`Error::Usage`] for a layer, a length or a kind of vector that the model does not have, and for options that
     /// do not go together.
-    pub fn resolve(args: &ExtractArgs, input: &Input, model: PlannedModel<'_>) -> Result<Self> {
-        let PlannedModel { config, has_pooler, sentence, defaults } = model;
-        let mut emit = args.emit.clone();
-        emit.sort_unstable();
-        emit.dedup();
+    pub fn resolve(request: &Request, model: PlannedModel<'_>) -> Result<Self> {
+        let PlannedModel { config, compute, device, has_pooler, sentence, defaults } = model;
+        let mut kinds = request.kinds.clone();
+        kinds.sort_unstable();
+        kinds.dedup();
 
-        if args.stride.is_some() && args.overflow != Overflow::Window {
+        if kinds.is_empty() {
+            return Err(Error::Usage("--emit names no kind of vector".to_owned()));
+        }
+        if request.stride.is_some() && request.overflow != Overflow::Window {
             return Err(Error::Usage(
                 "--stride says how far windows overlap, and goes with --overflow window only".to_owned(),
             ));
         }
-        if args.dtype == Dtype::Bf16 && args.format == Format::Npy && args.output.is_some() {
-            return Err(Error::Usage(
-                "--dtype bf16 does not exist in .npy files; choose --format safetensors or --dtype f16".to_owned(),
-            ));
-        }
-        if args.compute != Compute::F32 && args.device.kind != DeviceKind::Cpu {
-            return Err(Error::Usage(format!(
-                "--compute bf16 is an arithmetic of the CPU; --device {} computes in float32",
-                args.device
-            )));
-        }
-        if args.layers.is_some() && !emit.iter().any(|emit| emit.per_layer()) {
-            let names: Vec<&str> = emit.iter().map(|emit| emit.name()).collect();
+        if request.layers.is_some() && !kinds.iter().any(|kind| kind.per_layer()) {
+            let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
             return Err(Error::Usage(format!(
                 "--layers: {} belongs to the model as a whole, not to a layer; leave --layers out, or add a kind of vector that each layer has, such as -e {},mean",
                 names.join(" and "),
                 names.join(",")
             )));
         }
-        if args.truncate_dim.is_some() && sentence.is_none() {
+        if request.truncate_dim.is_some() && sentence.is_none() {
             return Err(Error::Usage(
                 "--truncate-dim cuts the model's own sentence embedding, and goes with --emit sentence only".to_owned(),
             ));
         }
         let longest = sentence.as_ref().and_then(|recipe| recipe.max_seq_length).unwrap_or(usize::MAX);
-        let layers = args.layers.clone().unwrap_or_else(LayerSelection::all);
+        let layers = request.layers.clone().unwrap_or_else(LayerSelection::all);
         let plan = Self {
             layers: layers
                 .resolve(config.num_hidden_layers)
                 .map_err(|problem| Error::Usage(format!("--layers: {problem}")))?,
-            prompt: prompt(args, sentence.is_some(), &defaults)?,
-            truncate_dim: args.truncate_dim.or(defaults.truncate_dim.filter(|_| sentence.is_some())),
-            emit,
-            word_pooling: args.word_pooling,
-            special_tokens: args.special_tokens,
-            combine: args.combine,
-            normalize: args.normalize,
-            max_length: args.max_length.unwrap_or(config.max_position_embeddings.min(longest)),
-            overflow: args.overflow,
-            stride: args.stride,
-            input_format: input.formats(),
-            columns: input.columns().clone(),
-            format: args.format,
-            dtype: args.dtype,
-            compute: args.compute,
-            device: args.device.kind,
+            prompt: prompt(request, sentence.is_some(), &defaults)?,
+            truncate_dim: request.truncate_dim.or(defaults.truncate_dim.filter(|_| sentence.is_some())),
+            kinds,
+            word_pooling: request.word_pooling,
+            special_tokens: request.special_tokens,
+            combine: request.combine,
+            normalize: request.normalize,
+            max_length: request.max_length.unwrap_or(config.max_position_embeddings.min(longest)),
+            overflow: request.overflow,
+            stride: request.stride,
+            dtype: request.dtype,
+            compute,
+            device,
             hidden_size: config.hidden_size,
             num_hidden_layers: config.num_hidden_layers,
             sentence,
@@ -267,7 +224,7 @@ impl Plan {
                 "--max-length {max_length} is beyond the model's limit of {limit} tokens; longer texts can be taken with --overflow window"
             )));
         }
-        if self.emits(Emit::Pooler) && !has_pooler {
+        if self.has(VectorKind::Pooler) && !has_pooler {
             return Err(Error::Usage(
                 "--emit pooler: this model's weights have no pooler; choose cls for the first token's vector"
                     .to_owned(),
@@ -279,8 +236,8 @@ impl Plan {
 
     /// The deepest layer that has to be computed.
     pub fn deepest(&self) -> usize {
-        let per_layer = self.emit.iter().any(|emit| emit.per_layer());
-        let whole = self.emit.iter().any(|emit| !emit.per_layer());
+        let per_layer = self.kinds.iter().any(|kind| kind.per_layer());
+        let whole = self.kinds.iter().any(|kind| !kind.per_layer());
         let last = self.layers.last().copied().unwrap_or(0);
         if whole {
             self.num_hidden_layers
@@ -303,25 +260,25 @@ impl Plan {
     }
 
     /// Whether this kind of vector is written.
-    pub fn emits(&self, emit: Emit) -> bool {
-        self.emit.contains(&emit)
+    pub fn has(&self, kind: VectorKind) -> bool {
+        self.kinds.contains(&kind)
     }
 
     /// Whether token texts, offsets and words are written beside the vectors.
     pub fn wants_token_details(&self) -> bool {
-        self.emits(Emit::Token) || self.emits(Emit::Word)
+        self.has(VectorKind::Token) || self.has(VectorKind::Word)
     }
 
     /// The arrays of the output, in a fixed order.
     pub fn arrays(&self) -> Vec<ArrayPlan> {
         let width = self.hidden_size;
-        self.emit
+        self.kinds
             .iter()
-            .flat_map(|&emit| -> Vec<ArrayPlan> {
-                let array = |slot, columns| ArrayPlan { emit, slot, columns };
-                match (emit, self.combine) {
-                    (Emit::Pooler, _) => vec![array(Slot::Whole, width)],
-                    (Emit::Sentence, _) => vec![array(Slot::Whole, self.sentence_columns())],
+            .flat_map(|&kind| -> Vec<ArrayPlan> {
+                let array = |slot, columns| ArrayPlan { kind, slot, columns };
+                match (kind, self.combine) {
+                    (VectorKind::Pooler, _) => vec![array(Slot::Whole, width)],
+                    (VectorKind::Sentence, _) => vec![array(Slot::Whole, self.sentence_columns())],
                     (_, Some(Combine::Concat)) => {
                         vec![array(Slot::Combined(Combine::Concat), width * self.layers.len())]
                     }
@@ -341,55 +298,13 @@ impl Plan {
     /// Bytes of all arrays and offsets together, headers not counted.
     pub fn bytes(&self, counts: &Counts) -> u64 {
         let arrays: u64 = self.arrays().iter().map(|array| self.array_bytes(array, counts)).sum();
-        let with_offsets = self.emit.iter().filter(|emit| emit.rows() != RowKind::Text).count() as u64;
+        let with_offsets = self.kinds.iter().filter(|kind| kind.rows() != RowKind::Text).count() as u64;
         arrays + with_offsets * 8 * (counts.texts + 1)
     }
 
     /// Bytes of one array.
     pub fn array_bytes(&self, array: &ArrayPlan, counts: &Counts) -> u64 {
-        counts.rows(array.emit) * array.columns as u64 * self.dtype.size()
-    }
-}
-
-impl Counts {
-    /// Token sequences that go through the encoder: texts, and windows of texts.
-    pub fn sequences(&self) -> u64 {
-        self.texts - self.windowed_texts + self.windows
-    }
-
-    /// Tokens that go through the encoder, those of repeated texts each time.
-    pub fn encoded_tokens(&self) -> u64 {
-        self.tokens + self.overlap_tokens
-    }
-
-    /// Adds a text.
-    pub fn add(&mut self, text: TextCounts, counting: Counting) {
-        let rows = text.rows(RowKind::Token, counting.special_tokens);
-        let windows = text.windows(counting.windowing);
-        if windows.len() > 1 {
-            self.windowed_texts += 1;
-            self.windows += windows.len() as u64;
-            self.overlap_tokens += windows.tokens() as u64 - u64::from(text.tokens);
-        }
-        self.texts += 1;
-        self.tokens += u64::from(text.tokens);
-        self.token_rows += u64::from(rows);
-        self.words += u64::from(text.words);
-        self.truncated_texts += u64::from(text.tokens_cut > 0);
-        self.truncated_tokens += u64::from(text.tokens_cut);
-        self.truncated_words += u64::from(text.words_cut);
-        self.deleted_words += u64::from(text.words_deleted);
-        self.unknown_tokens += u64::from(text.unknown);
-        self.empty_texts += u64::from(rows == 0);
-    }
-
-    /// Rows of an array of this kind.
-    pub fn rows(&self, emit: Emit) -> u64 {
-        match emit.rows() {
-            RowKind::Token => self.token_rows,
-            RowKind::Word => self.words,
-            RowKind::Text => self.texts,
-        }
+        counts.rows(array.kind) * array.columns as u64 * self.dtype.size()
     }
 }
 
@@ -399,7 +314,7 @@ impl ArrayPlan {
         match self.slot {
             Slot::Layer(layer) => format!("layer_{layer:02}"),
             Slot::Combined(combine) => combine.name().to_owned(),
-            Slot::Whole => self.emit.name().to_owned(),
+            Slot::Whole => self.kind.name().to_owned(),
         }
     }
 
@@ -414,9 +329,9 @@ impl ArrayPlan {
     /// The file of the array, relative to the output directory.
     pub fn file(&self, format: Format) -> String {
         match (format, self.slot) {
-            (Format::Safetensors, _) => format!("{}.safetensors", self.emit.name()),
-            (Format::Npy, Slot::Whole) => format!("{}.npy", self.emit.name()),
-            (Format::Npy, _) => format!("{}/{}.npy", self.emit.name(), self.name()),
+            (Format::Safetensors, _) => format!("{}.safetensors", self.kind.name()),
+            (Format::Npy, Slot::Whole) => format!("{}.npy", self.kind.name()),
+            (Format::Npy, _) => format!("{}/{}.npy", self.kind.name(), self.name()),
         }
     }
 }

@@ -9,26 +9,26 @@
 
 use std::borrow::Cow;
 
-use crate::batch::{Batch, Part, SPECIAL};
-use crate::spec::{Emit, Pooling, SpecialTokens, WordPooling};
+use crate::batch::{Batch, SPECIAL, TextSpan};
+use crate::spec::{Pooling, SpecialTokens, VectorKind, WordPooling};
 
 /// Makes the rows of one kind out of one layer.
-pub enum Rows {
+pub enum RowPooling {
     /// A row per token.
     Tokens(SpecialTokens),
     /// A row per word.
-    Words(Words),
+    WordPooler(WordPooler),
     /// A row per text.
-    Sentences(Sentences),
+    TextPooler(TextPooler),
 }
 
-impl Rows {
+impl RowPooling {
     /// For any kind but `pooler` and `sentence`, which belong to the model rather than to a layer.
-    pub fn new(emit: Emit, word_pooling: WordPooling, special_tokens: SpecialTokens) -> Self {
+    pub fn new(emit: VectorKind, word_pooling: WordPooling, special_tokens: SpecialTokens) -> Self {
         match (emit, emit.pooling()) {
-            (Emit::Token, _) => Rows::Tokens(special_tokens),
-            (Emit::Word, _) => Rows::Words(Words::new(word_pooling)),
-            (_, Some(pooling)) => Rows::Sentences(Sentences::new(pooling, special_tokens)),
+            (VectorKind::Token, _) => RowPooling::Tokens(special_tokens),
+            (VectorKind::Word, _) => RowPooling::WordPooler(WordPooler::new(word_pooling)),
+            (_, Some(pooling)) => RowPooling::TextPooler(TextPooler::new(pooling, special_tokens)),
             (_, None) => unreachable!("{} is not pooled from a layer", emit.name()),
         }
     }
@@ -36,9 +36,9 @@ impl Rows {
     /// The next rows: `hidden_state` (tokens, width) → (rows that are done with this batch, width).
     pub fn take<'a>(&mut self, hidden_state: &'a [f32], width: usize, batch: &Batch) -> Cow<'a, [f32]> {
         match self {
-            Rows::Tokens(special_tokens) => tokens(hidden_state, width, batch, *special_tokens),
-            Rows::Words(words) => Cow::Owned(words.take(hidden_state, width, batch)),
-            Rows::Sentences(sentences) => Cow::Owned(sentences.take(hidden_state, width, batch)),
+            RowPooling::Tokens(special_tokens) => tokens(hidden_state, width, batch, *special_tokens),
+            RowPooling::WordPooler(words) => Cow::Owned(words.take(hidden_state, width, batch)),
+            RowPooling::TextPooler(sentences) => Cow::Owned(sentences.take(hidden_state, width, batch)),
         }
     }
 }
@@ -63,7 +63,7 @@ fn tokens<'a>(hidden_state: &'a [f32], width: usize, batch: &Batch, special_toke
 }
 
 /// Pools the tokens of each text. A text of which no token takes part has zeros.
-pub struct Sentences {
+pub struct TextPooler {
     pooling: Pooling,
     special_tokens: SpecialTokens,
     /// How many tokens at the beginning of a text take no part: those of a prompt.
@@ -78,7 +78,7 @@ pub struct Sentences {
     row: Vec<f32>,
 }
 
-impl Sentences {
+impl TextPooler {
     /// Pools all tokens, or all that are not special.
     pub fn new(pooling: Pooling, special_tokens: SpecialTokens) -> Self {
         Self { pooling, special_tokens, skipped: 0, count: 0, sums: Vec::new(), weights: 0.0, row: Vec::new() }
@@ -104,7 +104,7 @@ impl Sentences {
         out
     }
 
-    fn add(&mut self, part: &Part, vectors: &[f32], width: usize) {
+    fn add(&mut self, part: &TextSpan, vectors: &[f32], width: usize) {
         let Self { pooling, special_tokens, skipped, count, sums, weights, row } = self;
         let mut rows = vectors.chunks_exact(width);
         let tokens = part.tokens.clone();
@@ -163,7 +163,7 @@ impl Sentences {
 }
 
 /// Pools the tokens of each word. A word without tokens has zeros.
-pub struct Words {
+pub struct WordPooler {
     pooling: WordPooling,
     /// The word whose tokens are being taken.
     current: Option<u32>,
@@ -178,7 +178,7 @@ pub struct Words {
     done: u32,
 }
 
-impl Words {
+impl WordPooler {
     /// Pools tokens of words in one of the ways.
     pub fn new(pooling: WordPooling) -> Self {
         let (sums, first, last) = (Vec::new(), Vec::new(), Vec::new());
@@ -297,35 +297,42 @@ mod tests {
         (batch, vec![10.0, -1.0, 1.0, 2.0, 3.0, 4.0, 5.0, -6.0, 20.0, 0.0])
     }
 
-    fn pooled(emit: Emit, special: SpecialTokens, word_pooling: WordPooling) -> Vec<f32> {
+    fn pooled(emit: VectorKind, special: SpecialTokens, word_pooling: WordPooling) -> Vec<f32> {
         let (batch, hidden) = batch();
-        Rows::new(emit, word_pooling, special).take(&hidden, 2, &batch).into_owned()
+        RowPooling::new(emit, word_pooling, special).take(&hidden, 2, &batch).into_owned()
     }
 
     #[test]
     fn sentence_poolings_by_their_definitions() {
         use SpecialTokens::{Drop, Keep};
         let text = |emit, special| pooled(emit, special, WordPooling::Mean)[..2].to_vec();
-        assert_eq!(text(Emit::Cls, Drop), [10.0, -1.0]);
-        assert_eq!(text(Emit::Lasttoken, Keep), [20.0, 0.0]);
-        assert_eq!(text(Emit::Mean, Keep), [39.0 / 5.0, -1.0 / 5.0]);
-        assert_eq!(text(Emit::Mean, Drop), [3.0, 0.0]);
-        assert_eq!(text(Emit::Max, Keep), [20.0, 4.0]);
-        assert_eq!(text(Emit::Max, Drop), [5.0, 4.0]);
-        assert_eq!(text(Emit::MeanSqrtLen, Drop), [(9.0 / 3f64.sqrt()) as f32, 0.0]);
-        assert_eq!(text(Emit::Weightedmean, Drop), [(1.0 + 6.0 + 15.0) / 6.0, (2.0 + 8.0 - 18.0) / 6.0]);
+        assert_eq!(text(VectorKind::Cls, Drop), [10.0, -1.0]);
+        assert_eq!(text(VectorKind::Lasttoken, Keep), [20.0, 0.0]);
+        assert_eq!(text(VectorKind::Mean, Keep), [39.0 / 5.0, -1.0 / 5.0]);
+        assert_eq!(text(VectorKind::Mean, Drop), [3.0, 0.0]);
+        assert_eq!(text(VectorKind::Max, Keep), [20.0, 4.0]);
+        assert_eq!(text(VectorKind::Max, Drop), [5.0, 4.0]);
+        assert_eq!(text(VectorKind::MeanSqrtLen, Drop), [(9.0 / 3f64.sqrt()) as f32, 0.0]);
+        assert_eq!(text(VectorKind::Weightedmean, Drop), [(1.0 + 6.0 + 15.0) / 6.0, (2.0 + 8.0 - 18.0) / 6.0]);
     }
 
     #[test]
     fn a_text_without_tokens_has_zeros() {
-        for emit in [Emit::Cls, Emit::Mean, Emit::Max, Emit::MeanSqrtLen, Emit::Weightedmean, Emit::Lasttoken] {
+        for emit in [
+            VectorKind::Cls,
+            VectorKind::Mean,
+            VectorKind::Max,
+            VectorKind::MeanSqrtLen,
+            VectorKind::Weightedmean,
+            VectorKind::Lasttoken,
+        ] {
             assert_eq!(pooled(emit, SpecialTokens::Keep, WordPooling::Mean)[2..], [0.0, 0.0], "{emit:?}");
         }
     }
 
     #[test]
     fn words_keep_their_rows_even_without_tokens() {
-        let word = |pooling| pooled(Emit::Word, SpecialTokens::Keep, pooling);
+        let word = |pooling| pooled(VectorKind::Word, SpecialTokens::Keep, pooling);
         assert_eq!(word(WordPooling::Mean), [2.0, 3.0, 0.0, 0.0, 5.0, -6.0]);
         assert_eq!(word(WordPooling::First), [1.0, 2.0, 0.0, 0.0, 5.0, -6.0]);
         assert_eq!(word(WordPooling::Last), [3.0, 4.0, 0.0, 0.0, 5.0, -6.0]);
@@ -335,8 +342,8 @@ mod tests {
     #[test]
     fn token_rows_with_and_without_special_tokens() {
         let (_, hidden) = batch();
-        assert_eq!(pooled(Emit::Token, SpecialTokens::Keep, WordPooling::Mean), hidden);
-        assert_eq!(pooled(Emit::Token, SpecialTokens::Drop, WordPooling::Mean), hidden[2..8]);
+        assert_eq!(pooled(VectorKind::Token, SpecialTokens::Keep, WordPooling::Mean), hidden);
+        assert_eq!(pooled(VectorKind::Token, SpecialTokens::Drop, WordPooling::Mean), hidden[2..8]);
     }
 
     proptest! {
@@ -369,17 +376,17 @@ mod tests {
             cuts.sort_unstable();
             cuts.dedup();
             let text = Arc::new(text);
-            let kinds = [Emit::Token, Emit::Word, Emit::Cls, Emit::Mean, Emit::Max, Emit::MeanSqrtLen, Emit::Weightedmean, Emit::Lasttoken];
+            let kinds = [VectorKind::Token, VectorKind::Word, VectorKind::Cls, VectorKind::Mean, VectorKind::Max, VectorKind::MeanSqrtLen, VectorKind::Weightedmean, VectorKind::Lasttoken];
             let ways = [WordPooling::First, WordPooling::Last, WordPooling::FirstLast, WordPooling::Mean];
             for (kind, way, special) in kinds.iter().flat_map(|&kind| {
                 ways.iter().flat_map(move |&way| [(kind, way, SpecialTokens::Keep), (kind, way, SpecialTokens::Drop)])
             }) {
-                let expected = Rows::new(kind, way, special).take(&hidden, 2, &whole).into_owned();
-                let mut rows = Rows::new(kind, way, special);
+                let expected = RowPooling::new(kind, way, special).take(&hidden, 2, &whole).into_owned();
+                let mut rows = RowPooling::new(kind, way, special);
                 for _ in 0..2 { // twice, as nothing of a text may be left when it has ended
                     let mut found = Vec::new();
                     for cut in cuts.windows(2) {
-                        let part = Part { text: text.clone(), tokens: cut[0]..cut[1], first: 3 };
+                        let part = TextSpan { text: text.clone(), tokens: cut[0]..cut[1], first: 3 };
                         let batch = Batch { input_ids: vec![0; 3 + cut[1] - cut[0]], parts: vec![part], ..Batch::new() };
                         let in_batch = [&[f32::NAN; 6][..], &hidden[cut[0] * 2..cut[1] * 2]].concat();
                         found.extend_from_slice(&rows.take(&in_batch, 2, &batch));

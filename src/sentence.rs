@@ -4,31 +4,31 @@
 
 use crate::batch::Batch;
 use crate::checkpoint::sentence::{DenseActivation, DenseModule, ModuleStep, Residual, SentenceRecipe, WeightedLayers};
-use crate::pooling::{self, Sentences};
+use crate::pooling::{self, TextPooler};
 use crate::spec::SpecialTokens;
 
 /// Epsilon of torch's LayerNorm.
 const LAYER_NORM_EPS: f64 = 1e-5;
 
 /// Makes the sentence embeddings of a job, batch by batch.
-pub struct SentenceEmbedding<'a> {
+pub(crate) struct SentenceEmbedding<'a> {
     recipe: &'a SentenceRecipe,
-    poolings: Vec<Sentences>,
+    poolings: Vec<TextPooler>,
     /// The layers of the current batch, weighted and summed: (tokens, width).
     mixed: Vec<f64>,
 }
 
 impl<'a> SentenceEmbedding<'a> {
     /// By a recipe. The first `prompt_tokens` tokens of each text are a prompt.
-    pub fn new(recipe: &'a SentenceRecipe, prompt_tokens: usize) -> Self {
+    pub(crate) fn new(recipe: &'a SentenceRecipe, prompt_tokens: usize) -> Self {
         let skipped = if recipe.include_prompt { 0 } else { prompt_tokens };
         // The model's own embeddings are made of all tokens, special ones included.
-        let all = |&pooling| Sentences::new(pooling, SpecialTokens::Keep).without_first(skipped);
+        let all = |&pooling| TextPooler::new(pooling, SpecialTokens::Keep).without_first(skipped);
         Self { recipe, poolings: recipe.poolings.iter().map(all).collect(), mixed: Vec::new() }
     }
 
     /// Takes layer `layer` of a batch, (tokens, width), where it has a weight.
-    pub fn take_layer(&mut self, layer: usize, hidden_state: &[f32]) {
+    pub(crate) fn take_layer(&mut self, layer: usize, hidden_state: &[f32]) {
         let Some(WeightedLayers { start, weights }) = &self.recipe.layers else { return };
         let Some(&weight) = layer.checked_sub(*start).and_then(|index| weights.get(index)) else { return };
         if layer == *start {
@@ -41,7 +41,7 @@ impl<'a> SentenceEmbedding<'a> {
 
     /// The embeddings of the texts that end in a batch, out of its last layer, (tokens, width), and of the layers taken
     /// before: (texts, columns), and the number of columns.
-    pub fn take(&mut self, last_hidden_state: &[f32], width: usize, batch: &Batch) -> (Vec<f32>, usize) {
+    pub(crate) fn take(&mut self, last_hidden_state: &[f32], width: usize, batch: &Batch) -> (Vec<f32>, usize) {
         let mixed = self.recipe.layers.as_ref().map(|layers| self.mean(layers));
         let tokens = mixed.as_deref().unwrap_or(last_hidden_state);
         let pooled: Vec<Vec<f32>> =
@@ -53,7 +53,7 @@ impl<'a> SentenceEmbedding<'a> {
         let mut columns = width * pooled.len();
         for step in &self.recipe.steps {
             match step {
-                ModuleStep::DenseModule(dense) => {
+                ModuleStep::Dense(dense) => {
                     rows = rows.chunks_exact(columns).flat_map(|row| dense.apply(row)).collect();
                     columns = dense.out_features;
                 }

@@ -8,8 +8,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::counts::{Counting, Counts};
 use crate::error::{Error, Result};
-use crate::plan::{Counting, Counts};
 use crate::spool;
 
 /// A part of the input.
@@ -35,7 +35,7 @@ pub enum ShardSelection {
 
 /// The rows of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Part {
+pub struct ShardRows {
     /// Its first text's row in the input.
     pub first_row: u64,
     /// What it holds.
@@ -110,7 +110,7 @@ impl Shard {
     ///
     /// # Errors
     /// Those of reading the spool.
-    pub fn cut(self, spool: &mut spool::Reader, all: &Counts, counting: Counting) -> io::Result<Part> {
+    pub fn cut(self, spool: &mut spool::SpoolReader, all: &Counts, counting: Counting) -> io::Result<ShardRows> {
         let begins = |part: u32, tokens_before: u64| {
             u128::from(tokens_before) * u128::from(self.of) >= u128::from(part) * u128::from(all.tokens)
         };
@@ -133,7 +133,7 @@ impl Shard {
             spool.skip_text()?;
         }
         spool.limit(counts.texts);
-        Ok(Part { first_row, counts })
+        Ok(ShardRows { first_row, counts })
     }
 }
 
@@ -141,14 +141,15 @@ impl Shard {
 mod tests {
     use super::*;
     use crate::batch::Tokens;
+    use crate::counts::TextCounts;
     use crate::spec::SpecialTokens;
-    use crate::spool::{TextCounts, Writer};
+    use crate::spool::SpoolWriter;
     use proptest::prelude::*;
 
     const ALL: Counting = Counting { special_tokens: SpecialTokens::Keep, windowing: None };
 
-    fn parts(lengths: &[u32], of: u32) -> Vec<Part> {
-        let mut writer = Writer::temporary();
+    fn parts(lengths: &[u32], of: u32) -> Vec<ShardRows> {
+        let mut writer = SpoolWriter::temporary();
         let mut all = Counts::default();
         for &length in lengths {
             let zeros = vec![0; length as usize];

@@ -195,7 +195,7 @@ impl fmt::Display for LayerRange {
 choices! {
     /// A kind of vector to write.
     #[derive(PartialOrd, Ord, Hash)]
-    pub enum Emit {
+    pub enum VectorKind {
         /// A vector per token, special tokens included
         Token = "token",
         /// A vector per word, pooled over its tokens (--word-pooling)
@@ -219,12 +219,12 @@ choices! {
     }
 }
 
-impl Emit {
+impl VectorKind {
     /// What a row of this kind stands for.
     pub fn rows(self) -> RowKind {
         match self {
-            Emit::Token => RowKind::Token,
-            Emit::Word => RowKind::Word,
+            VectorKind::Token => RowKind::Token,
+            VectorKind::Word => RowKind::Word,
             _ => RowKind::Text,
         }
     }
@@ -232,19 +232,19 @@ impl Emit {
     /// The pooling over tokens, for the kinds that are one.
     pub fn pooling(self) -> Option<Pooling> {
         Some(match self {
-            Emit::Cls => Pooling::Cls,
-            Emit::Mean => Pooling::Mean,
-            Emit::Max => Pooling::Max,
-            Emit::MeanSqrtLen => Pooling::MeanSqrtLen,
-            Emit::Weightedmean => Pooling::Weightedmean,
-            Emit::Lasttoken => Pooling::Lasttoken,
-            Emit::Token | Emit::Word | Emit::Pooler | Emit::Sentence => return None,
+            VectorKind::Cls => Pooling::Cls,
+            VectorKind::Mean => Pooling::Mean,
+            VectorKind::Max => Pooling::Max,
+            VectorKind::MeanSqrtLen => Pooling::MeanSqrtLen,
+            VectorKind::Weightedmean => Pooling::Weightedmean,
+            VectorKind::Lasttoken => Pooling::Lasttoken,
+            VectorKind::Token | VectorKind::Word | VectorKind::Pooler | VectorKind::Sentence => return None,
         })
     }
 
     /// Whether there is one array per layer; `pooler` and `sentence` belong to the model's last layer alone.
     pub fn per_layer(self) -> bool {
-        !matches!(self, Emit::Pooler | Emit::Sentence)
+        !matches!(self, VectorKind::Pooler | VectorKind::Sentence)
     }
 }
 
@@ -406,7 +406,7 @@ choices! {
 }
 
 /// What computes: `cpu`, `cuda`, `cuda:1`, `metal`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DeviceSelection {
     /// Which kind.
     pub kind: DeviceKind,

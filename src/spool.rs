@@ -5,126 +5,41 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::ops::Range;
 use std::sync::Arc;
 
 use tempfile::SpooledTempFile;
 
-use crate::batch::{SPECIAL, Tokens};
-use crate::spec::{RowKind, SpecialTokens};
-use crate::tokens::Encoded;
-use crate::windows::{Windowing, Windows};
+use crate::batch::Tokens;
+use crate::counts::TextCounts;
 
 /// Bytes up to which a spool stays in memory.
 const IN_MEMORY: usize = 8 << 20;
 
-/// What is counted of a text.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct TextCounts {
-    /// Tokens, special tokens included.
-    pub tokens: u32,
-    /// Special tokens among them.
-    pub special_tokens: u32,
-    /// Word rows.
-    pub words: u32,
-    /// Tokens cut off.
-    pub tokens_cut: u32,
-    /// Words that lost all or some of their tokens to the cut.
-    pub words_cut: u32,
-    /// Words of pre-tokenized input for which the tokenizer has no token.
-    pub words_deleted: u32,
-    /// Tokens that stand for what the vocabulary does not have.
-    pub unknown: u32,
-    /// Where [`Tokens::longer`] begins and ends.
-    pub longer: [u32; 2],
-}
-
-impl TextCounts {
-    const NUMBERS: usize = 9;
-    /// Numbers that a token has in a record.
-    const PER_TOKEN: usize = 3;
-
-    fn to_numbers(self) -> [u32; Self::NUMBERS] {
-        let Self { tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, unknown, longer } = self;
-        [tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, unknown, longer[0], longer[1]]
-    }
-
-    fn from_numbers(numbers: [u32; Self::NUMBERS]) -> Self {
-        let [tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, unknown, start, end] = numbers;
-        Self { tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, unknown, longer: [start, end] }
-    }
-
-    /// Counts a text.
-    pub fn of(encoded: &Encoded) -> Self {
-        let tokens = encoded.tokens.input_ids.len();
-        Self {
-            tokens: tokens as u32,
-            special_tokens: encoded.tokens.words.iter().filter(|&&word| word == SPECIAL).count() as u32,
-            words: encoded.tokens.word_count,
-            tokens_cut: (encoded.length_before_truncation - tokens) as u32,
-            words_cut: encoded.words_truncated,
-            words_deleted: encoded.words_deleted,
-            unknown: encoded.unknown,
-            longer: [encoded.tokens.longer.start as u32, encoded.tokens.longer.end as u32],
-        }
-    }
-
-    /// [`Tokens::longer`].
-    pub fn longer(self) -> Range<usize> {
-        self.longer[0] as usize..self.longer[1] as usize
-    }
-
-    /// Rows that the text has of a kind.
-    pub fn rows(self, kind: RowKind, special_tokens: SpecialTokens) -> u32 {
-        match (kind, special_tokens) {
-            (RowKind::Text, _) => 1,
-            (RowKind::Word, _) => self.words,
-            (RowKind::Token, SpecialTokens::Keep) => self.tokens,
-            (RowKind::Token, SpecialTokens::Drop) => self.tokens - self.special_tokens,
-        }
-    }
-
-    /// The windows in which the text goes through the encoder: one, unless it is too long.
-    pub fn windows(self, windowing: Option<Windowing>) -> Windows {
-        Windows::of(self.tokens as usize, self.longer(), windowing)
-    }
-
-    /// Bytes of the text's tokens in the spool.
-    fn bytes_of_tokens(self) -> u64 {
-        u64::from(self.tokens) * (Self::PER_TOKEN * size_of::<u32>()) as u64
-    }
-
-    /// Bytes of the text's record.
-    pub fn record_bytes(self) -> u64 {
-        (Self::NUMBERS * size_of::<u32>()) as u64 + self.bytes_of_tokens()
-    }
-}
-
 /// A spool being written.
-pub struct Writer {
-    file: BufWriter<Storage>,
+pub(crate) struct SpoolWriter {
+    file: BufWriter<SpoolFile>,
     texts: u64,
     bytes: u64,
     checksum: crc32fast::Hasher,
 }
 
 /// A spool being read, from its first text on.
-pub struct Reader {
-    file: BufReader<Storage>,
+pub struct SpoolReader {
+    file: BufReader<SpoolFile>,
     remaining: u64,
 }
 
 /// Where the records are.
-enum Storage {
+enum SpoolFile {
     Temporary(SpooledTempFile),
     Named(Arc<File>),
 }
 
-impl Write for Storage {
+impl Write for SpoolFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Storage::Temporary(file) => file.write(bytes),
-            Storage::Named(file) => file.write(bytes),
+            SpoolFile::Temporary(file) => file.write(bytes),
+            SpoolFile::Named(file) => file.write(bytes),
         }
     }
 
@@ -133,41 +48,41 @@ impl Write for Storage {
     }
 }
 
-impl Read for Storage {
+impl Read for SpoolFile {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         match self {
-            Storage::Temporary(file) => file.read(bytes),
-            Storage::Named(file) => file.read(bytes),
+            SpoolFile::Temporary(file) => file.read(bytes),
+            SpoolFile::Named(file) => file.read(bytes),
         }
     }
 }
 
-impl Seek for Storage {
+impl Seek for SpoolFile {
     fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
         match self {
-            Storage::Temporary(file) => file.seek(position),
-            Storage::Named(file) => file.seek(position),
+            SpoolFile::Temporary(file) => file.seek(position),
+            SpoolFile::Named(file) => file.seek(position),
         }
     }
 }
 
-impl Writer {
+impl SpoolWriter {
     /// A spool that goes with the process, in memory or in the system's temporary directory.
-    pub fn temporary() -> Self {
-        Self::new(Storage::Temporary(tempfile::spooled_tempfile(IN_MEMORY)), 0, 0, crc32fast::Hasher::new())
+    pub(crate) fn temporary() -> Self {
+        Self::new(SpoolFile::Temporary(tempfile::spooled_tempfile(IN_MEMORY)), 0, 0, crc32fast::Hasher::new())
     }
 
     /// A spool in a file that holds `texts` texts, `bytes` bytes with this checksum, and is at its end.
-    pub fn in_file(file: Arc<File>, texts: u64, bytes: u64, checksum: crc32fast::Hasher) -> Self {
-        Self::new(Storage::Named(file), texts, bytes, checksum)
+    pub(crate) fn in_file(file: Arc<File>, texts: u64, bytes: u64, checksum: crc32fast::Hasher) -> Self {
+        Self::new(SpoolFile::Named(file), texts, bytes, checksum)
     }
 
-    fn new(storage: Storage, texts: u64, bytes: u64, checksum: crc32fast::Hasher) -> Self {
+    fn new(storage: SpoolFile, texts: u64, bytes: u64, checksum: crc32fast::Hasher) -> Self {
         Self { file: BufWriter::with_capacity(1 << 16, storage), texts, bytes, checksum }
     }
 
     /// The checksum of all bytes so far.
-    pub fn crc32(&self) -> u32 {
+    pub(crate) fn crc32(&self) -> u32 {
         self.checksum.clone().finalize()
     }
 
@@ -175,7 +90,7 @@ impl Writer {
     ///
     /// # Errors
     /// Those of writing a file.
-    pub fn write(&mut self, counts: TextCounts, tokens: &Tokens) -> io::Result<()> {
+    pub(crate) fn write(&mut self, counts: TextCounts, tokens: &Tokens) -> io::Result<()> {
         let counted = counts.to_numbers();
         for numbers in [&counted[..], &tokens.input_ids, &tokens.token_type_ids, &tokens.words] {
             let bytes = bytemuck::cast_slice(numbers);
@@ -191,7 +106,7 @@ impl Writer {
     ///
     /// # Errors
     /// Those of writing a file.
-    pub fn flush(&mut self) -> io::Result<u64> {
+    pub(crate) fn flush(&mut self) -> io::Result<u64> {
         self.file.flush()?;
         Ok(self.bytes)
     }
@@ -200,22 +115,22 @@ impl Writer {
     ///
     /// # Errors
     /// Those of writing a file.
-    pub fn finish(self) -> io::Result<Reader> {
+    pub(crate) fn finish(self) -> io::Result<SpoolReader> {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        Reader::new(file, self.texts)
+        SpoolReader::new(file, self.texts)
     }
 }
 
-impl Reader {
+impl SpoolReader {
     /// The first `texts` texts of a spool in a file.
     ///
     /// # Errors
     /// Those of reading a file.
     pub fn of_file(file: Arc<File>, texts: u64) -> io::Result<Self> {
-        Self::new(Storage::Named(file), texts)
+        Self::new(SpoolFile::Named(file), texts)
     }
 
-    fn new(mut storage: Storage, texts: u64) -> io::Result<Self> {
+    fn new(mut storage: SpoolFile, texts: u64) -> io::Result<Self> {
         storage.seek(SeekFrom::Start(0))?;
         Ok(Self { file: BufReader::with_capacity(1 << 16, storage), remaining: texts })
     }
@@ -270,7 +185,7 @@ impl Reader {
     }
 }
 
-impl Iterator for Reader {
+impl Iterator for SpoolReader {
     type Item = io::Result<Tokens>;
 
     fn next(&mut self) -> Option<io::Result<Tokens>> {
@@ -307,9 +222,9 @@ mod tests {
         for count in [0, 3, texts.len()] {
             for named in [false, true] {
                 let mut writer = if named {
-                    Writer::in_file(Arc::new(tempfile::tempfile().unwrap()), 0, 0, crc32fast::Hasher::new())
+                    SpoolWriter::in_file(Arc::new(tempfile::tempfile().unwrap()), 0, 0, crc32fast::Hasher::new())
                 } else {
-                    Writer::temporary()
+                    SpoolWriter::temporary()
                 };
                 for (counts, tokens) in &texts[..count] {
                     writer.write(*counts, tokens).unwrap();
@@ -326,12 +241,12 @@ mod tests {
     fn texts_are_skipped_with_what_was_counted_of_them() {
         let texts = texts();
         let file = Arc::new(tempfile::tempfile().unwrap());
-        let mut writer = Writer::in_file(Arc::clone(&file), 0, 0, crc32fast::Hasher::new());
+        let mut writer = SpoolWriter::in_file(Arc::clone(&file), 0, 0, crc32fast::Hasher::new());
         for (counts, tokens) in &texts {
             writer.write(*counts, tokens).unwrap();
         }
         writer.flush().unwrap();
-        let mut reader = Reader::of_file(file, texts.len() as u64).unwrap();
+        let mut reader = SpoolReader::of_file(file, texts.len() as u64).unwrap();
         for (counts, _) in &texts[..2000] {
             assert_eq!(reader.skip_text().unwrap(), Some(*counts));
         }

@@ -2,22 +2,22 @@
 
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::output::Sink;
 use crate::plan::{ArrayPlan, Plan, Slot};
-use crate::pooling::{self, Rows, Sentences};
+use crate::pooling::{self, RowPooling, TextPooler};
 use crate::sentence::SentenceEmbedding;
-use crate::spec::{Combine, Emit, Pooling, RowKind, SpecialTokens};
+use crate::sink::Sink;
+use crate::spec::{Combine, Pooling, RowKind, SpecialTokens, VectorKind};
 
 /// Makes the rows of all arrays of a plan, batch by batch. A row is made when all of its tokens are there.
-pub struct Vectors<'a> {
+pub(crate) struct Vectors<'a> {
     plan: &'a Plan,
     arrays: Vec<ArrayPlan>,
     /// For each array, what pools each layer in it.
-    rows: Vec<Vec<Rows>>,
+    rows: Vec<Vec<RowPooling>>,
     combined: Vec<(usize, Combined)>,
     /// The model's own sentence embedding, where it is written.
     sentence: Option<SentenceEmbedding<'a>>,
-    first_token: Sentences,
+    first_token: TextPooler,
 }
 
 /// Layers of one array merged so far, for the texts of the current batch.
@@ -31,7 +31,7 @@ struct Combined {
 
 impl<'a> Vectors<'a> {
     /// For the arrays of `plan`.
-    pub fn new(plan: &'a Plan) -> Self {
+    pub(crate) fn new(plan: &'a Plan) -> Self {
         let arrays = plan.arrays();
         let combined = arrays
             .iter()
@@ -41,24 +41,19 @@ impl<'a> Vectors<'a> {
                 _ => None,
             })
             .collect();
-        let rows = |array: &ArrayPlan| -> Vec<Rows> {
+        let rows = |array: &ArrayPlan| -> Vec<RowPooling> {
             let layers = match array.slot {
                 Slot::Layer(_) => 1,
                 Slot::Combined(_) => plan.layers.len(),
                 Slot::Whole => 0,
             };
-            (0..layers).map(|_| Rows::new(array.emit, plan.word_pooling, plan.special_tokens)).collect()
+            (0..layers).map(|_| RowPooling::new(array.kind, plan.word_pooling, plan.special_tokens)).collect()
         };
         let rows = arrays.iter().map(rows).collect();
-        let recipe = plan.sentence.as_ref().filter(|_| plan.emits(Emit::Sentence));
+        let recipe = plan.sentence.as_ref().filter(|_| plan.has(VectorKind::Sentence));
         let sentence = recipe.map(|recipe| SentenceEmbedding::new(recipe, plan.prompt_tokens));
-        let first_token = Sentences::new(Pooling::Cls, SpecialTokens::Keep);
+        let first_token = TextPooler::new(Pooling::Cls, SpecialTokens::Keep);
         Self { plan, arrays, rows, combined, sentence, first_token }
-    }
-
-    /// What the vectors are made by.
-    pub fn plan(&self) -> &'a Plan {
-        self.plan
     }
 
     /// Takes layer `layer` of a batch, (tokens, hidden_size). `first_row` is the row of the text that its first part
@@ -66,7 +61,7 @@ impl<'a> Vectors<'a> {
     ///
     /// # Errors
     /// [`Error::NotFinite`], and those of the sink.
-    pub fn take_layer(
+    pub(crate) fn take_layer(
         &mut self,
         layer: usize,
         hidden_state: &[f32],
@@ -81,7 +76,7 @@ impl<'a> Vectors<'a> {
         }
         let Ok(selected) = self.plan.layers.binary_search(&layer) else { return Ok(()) };
         for index in 0..self.arrays.len() {
-            let ArrayPlan { emit, slot, columns } = self.arrays[index];
+            let ArrayPlan { kind, slot, columns } = self.arrays[index];
             let place = match slot {
                 Slot::Layer(own) if own == layer => 0,
                 Slot::Combined(_) => selected,
@@ -92,12 +87,12 @@ impl<'a> Vectors<'a> {
                 combined.add(&rows, width, columns);
                 if combined.next == self.plan.layers.len() {
                     let mut rows = combined.take();
-                    self.normalize(emit, &mut rows, columns);
+                    self.normalize(kind, &mut rows, columns);
                     sink.write(index, &rows)?;
                 }
             } else {
-                if self.normalizes(emit) {
-                    self.normalize(emit, rows.to_mut(), columns);
+                if self.normalizes(kind) {
+                    self.normalize(kind, rows.to_mut(), columns);
                 }
                 sink.write(index, &rows)?;
             }
@@ -109,7 +104,12 @@ impl<'a> Vectors<'a> {
     ///
     /// # Errors
     /// Those of the sink.
-    pub fn take_sentence(&mut self, last_hidden_state: &[f32], batch: &Batch, sink: &mut dyn Sink) -> Result<()> {
+    pub(crate) fn take_sentence(
+        &mut self,
+        last_hidden_state: &[f32],
+        batch: &Batch,
+        sink: &mut dyn Sink,
+    ) -> Result<()> {
         let Some(sentence) = &mut self.sentence else { return Ok(()) };
         let (mut rows, mut columns) = sentence.take(last_hidden_state, self.plan.hidden_size, batch);
         if let Some(kept) = self.plan.truncate_dim.filter(|&kept| kept < columns) {
@@ -119,12 +119,12 @@ impl<'a> Vectors<'a> {
         if self.plan.normalize {
             pooling::normalize(&mut rows, columns);
         }
-        self.write_whole(Emit::Sentence, &rows, sink)
+        self.write_whole(VectorKind::Sentence, &rows, sink)
     }
 
     /// What the pooler makes the rows of a batch out of: the first token of each text that ends in it, (texts,
     /// hidden_size), out of the last layer.
-    pub fn first_tokens(&mut self, last_hidden_state: &[f32], batch: &Batch) -> Vec<f32> {
+    pub(crate) fn first_tokens(&mut self, last_hidden_state: &[f32], batch: &Batch) -> Vec<f32> {
         self.first_token.take(last_hidden_state, self.plan.hidden_size, batch)
     }
 
@@ -132,30 +132,30 @@ impl<'a> Vectors<'a> {
     ///
     /// # Errors
     /// Those of the sink.
-    pub fn take_pooler(&mut self, mut rows: Vec<f32>, batch: &Batch, sink: &mut dyn Sink) -> Result<()> {
+    pub(crate) fn take_pooler(&mut self, mut rows: Vec<f32>, batch: &Batch, sink: &mut dyn Sink) -> Result<()> {
         let width = self.plan.hidden_size;
         for (row, text) in rows.chunks_exact_mut(width).zip(batch.ended_texts()) {
             if text.is_empty() {
                 row.fill(0.0); // no first token to pool
             }
         }
-        self.normalize(Emit::Pooler, &mut rows, width);
-        self.write_whole(Emit::Pooler, &rows, sink)
+        self.normalize(VectorKind::Pooler, &mut rows, width);
+        self.write_whole(VectorKind::Pooler, &rows, sink)
     }
 
-    fn write_whole(&self, emit: Emit, rows: &[f32], sink: &mut dyn Sink) -> Result<()> {
-        match self.arrays.iter().position(|array| array.emit == emit) {
+    fn write_whole(&self, kind: VectorKind, rows: &[f32], sink: &mut dyn Sink) -> Result<()> {
+        match self.arrays.iter().position(|array| array.kind == kind) {
             Some(index) => sink.write(index, rows),
             None => Ok(()),
         }
     }
 
-    fn normalizes(&self, emit: Emit) -> bool {
-        self.plan.normalize && emit.rows() == RowKind::Text
+    fn normalizes(&self, kind: VectorKind) -> bool {
+        self.plan.normalize && kind.rows() == RowKind::Text
     }
 
-    fn normalize(&self, emit: Emit, rows: &mut [f32], columns: usize) {
-        if self.normalizes(emit) {
+    fn normalize(&self, kind: VectorKind, rows: &mut [f32], columns: usize) {
+        if self.normalizes(kind) {
             pooling::normalize(rows, columns);
         }
     }

@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use std::path::Path;
+use std::sync::Arc;
 
 use layerwise::checkpoint::config::Config;
 use layerwise::checkpoint::weights::Weights;
 use layerwise::checkpoint::{Checkpoint, ModelLocation};
-use layerwise::encoder::{self, Encoder, Ops, Settings};
+use layerwise::encoder::{self, Encoder, EncoderSettings, Ops};
 use layerwise::error::Result;
 use layerwise::input::Text;
 use layerwise::spec::Compute;
@@ -32,7 +33,8 @@ fn load(name: &str, bytes: &[u8], model: &str) -> Result<()> {
     let config = Config::parse(&golden(&format!("{model}/config.json")), Path::new("config.json"))?;
     let (deepest, pooler) = (config.num_hidden_layers, encoder::has_pooler(&weights));
     encoder::check(&weights, &config, deepest, pooler)?;
-    Encoder::load(&weights, &config, Settings { deepest, pooler, compute: Compute::F32, ops: Ops::Kernels }).map(drop)
+    let settings = EncoderSettings { compute: Compute::F32, ops: Ops::Kernels };
+    Encoder::new(Arc::new(weights), config, settings).load(deepest, pooler)
 }
 
 #[derive(Debug, Clone)]

@@ -6,16 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use layerwise::batch::{Batch, Batches, Limits, Tokens};
 use layerwise::checkpoint::config::Config;
-use layerwise::checkpoint::weights::Weights;
 use layerwise::checkpoint::{Checkpoint, ModelLocation};
-use layerwise::encoder::{Encoder, Ops, Settings};
+use layerwise::encoder::{Encoder, EncoderSettings, Ops};
 use layerwise::input::Text;
-use layerwise::pooling::{self, Sentences};
-use layerwise::spec::{Activation, Compute, Emit, Pooling, SpecialTokens};
+use layerwise::pooling::{self, TextPooler};
+use layerwise::spec::{Activation, Compute, Pooling, SpecialTokens, VectorKind};
 use layerwise::tokens::{Encoded, Tokenizer};
 use layerwise::windows::Windowing;
 use proptest::prelude::*;
@@ -56,8 +56,8 @@ struct GoldenText {
 struct Model {
     golden: Golden,
     truth: BTreeMap<String, Vec<f64>>,
-    config: &'static Config,
-    encoder: Encoder<'static>,
+    config: Config,
+    encoder: Encoder,
     tokenizer: Tokenizer,
     encoded: Vec<Encoded>,
 }
@@ -86,17 +86,12 @@ fn load_with(name: &str, ops: Ops) -> Model {
     let request =
         ModelLocation { model: directory.to_str().unwrap(), revision: None, offline: true, show_progress: false };
     let checkpoint = Checkpoint::find(&request).unwrap();
-    // An encoder borrows both; they stay until the tests end.
-    let config: &Config = Box::leak(Box::new(checkpoint.config().unwrap()));
-    let weights: &Weights = Box::leak(Box::new(checkpoint.weights().unwrap()));
+    let config = checkpoint.config().unwrap();
+    let weights = Arc::new(checkpoint.weights().unwrap());
     let pooler = golden.pytorch_float32_max_abs_error.pooler_output.is_some();
-    assert_eq!(layerwise::encoder::has_pooler(weights), pooler);
-    let encoder = Encoder::load(
-        weights,
-        config,
-        Settings { deepest: config.num_hidden_layers, pooler, compute: Compute::F32, ops },
-    )
-    .unwrap();
+    assert_eq!(layerwise::encoder::has_pooler(&weights), pooler);
+    let encoder = Encoder::new(weights, config.clone(), EncoderSettings { compute: Compute::F32, ops });
+    encoder.load(config.num_hidden_layers, pooler).unwrap();
     let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings).unwrap();
     let encoded = golden
         .texts
@@ -139,7 +134,7 @@ fn states_of(model: &Model, texts: &[Tokens]) -> Vec<Vec<Vec<f32>>> {
     let mut states = vec![Vec::new(); texts.len()];
     model
         .encoder
-        .visit_hidden_states(&batch, |layer, hidden| {
+        .visit_hidden_states(&batch, model.config.num_hidden_layers, |layer, hidden| {
             let numbers: Vec<f32> = hidden.flatten_all()?.to_vec1()?;
             for (text, bounds) in batch.bounds.windows(2).enumerate() {
                 assert_eq!(states[text].len(), layer, "layers come in order");
@@ -233,7 +228,14 @@ fn every_layer_is_at_least_as_close_to_float64_as_pytorch_float32() {
 
 #[test]
 fn pooled_vectors_are_those_of_sentence_transformers() {
-    let kinds = [Emit::Cls, Emit::Mean, Emit::Max, Emit::MeanSqrtLen, Emit::Weightedmean, Emit::Lasttoken];
+    let kinds = [
+        VectorKind::Cls,
+        VectorKind::Mean,
+        VectorKind::Max,
+        VectorKind::MeanSqrtLen,
+        VectorKind::Weightedmean,
+        VectorKind::Lasttoken,
+    ];
     for name in MODELS {
         let model = load(name);
         let order: Vec<usize> = (0..model.encoded.len()).collect();
@@ -245,9 +247,9 @@ fn pooled_vectors_are_those_of_sentence_transformers() {
                 for kind in kinds {
                     let Some(truth) = model.truth.get(&format!("{text}.{}.{layer}", kind.name())) else { continue };
                     let pooled =
-                        Sentences::new(kind.pooling().unwrap(), SpecialTokens::Keep).take(state, width, &batch);
+                        TextPooler::new(kind.pooling().unwrap(), SpecialTokens::Keep).take(state, width, &batch);
                     // A sum over √n may be larger than its terms by that factor, and its error with it.
-                    let growth = if kind == Emit::MeanSqrtLen { (batch.tokens() as f64).sqrt() } else { 1.0 };
+                    let growth = if kind == VectorKind::MeanSqrtLen { (batch.tokens() as f64).sqrt() } else { 1.0 };
                     let bound = growth * model.golden.pytorch_float32_max_abs_error.hidden_states[layer].max(FLOOR);
                     let found = error(&pooled, truth);
                     assert!(found <= bound, "{name}: {} of layer {layer}: {found:e} > {bound:e}", kind.name());
@@ -256,15 +258,16 @@ fn pooled_vectors_are_those_of_sentence_transformers() {
             }
             if let Some(truth) = model.truth.get(&format!("{text}.sentence")) {
                 let last = layers.last().unwrap();
-                let mut sentence = Sentences::new(Pooling::Mean, SpecialTokens::Keep).take(last, width, &batch);
+                let mut sentence = TextPooler::new(Pooling::Mean, SpecialTokens::Keep).take(last, width, &batch);
                 pooling::normalize(&mut sentence, width);
                 assert!(error(&sentence, truth) <= FLOOR);
                 compared += 1;
             }
             if let Some(truth) = model.truth.get(&format!("{text}.pooler_output")) {
-                let cls = Sentences::new(Pooling::Cls, SpecialTokens::Keep).take(layers.last().unwrap(), width, &batch);
+                let cls =
+                    TextPooler::new(Pooling::Cls, SpecialTokens::Keep).take(layers.last().unwrap(), width, &batch);
                 let cls = Tensor::from_vec(cls, (1, width), &Device::Cpu).unwrap();
-                let pooled = model.encoder.pooler_output(&cls).unwrap().unwrap();
+                let pooled = model.encoder.pooler_output(&cls).unwrap();
                 // One row a text: so few numbers that chance decides which of two equally good computations has the
                 // larger error. On real weights `make parity` holds the pooler to PyTorch's error itself.
                 let bound = 1.25 * model.golden.pytorch_float32_max_abs_error.pooler_output.unwrap().max(FLOOR);
@@ -355,7 +358,7 @@ fn merged(model: &Model, text: &Tokens, windowing: Windowing, batch_tokens: usiz
         }
         model
             .encoder
-            .visit_hidden_states(&batch, |layer, hidden| {
+            .visit_hidden_states(&batch, model.config.num_hidden_layers, |layer, hidden| {
                 let numbers: Vec<f32> = hidden.flatten_all()?.to_vec1()?;
                 batch.parts.iter().for_each(|part| states[layer].extend_from_slice(part.vectors(&numbers, width)));
                 Ok(())

@@ -67,14 +67,6 @@ pub struct ModelLocation<'a> {
     pub show_progress: bool,
 }
 
-/// What a user who named no model should know of the one that answers.
-pub fn note_of_bundled(config: &Config) -> String {
-    format!(
-        "encoded by the bundled model, a small one ({} layers of width {}); for a full-size one add -m google-bert/bert-base-uncased",
-        config.num_hidden_layers, config.hidden_size
-    )
-}
-
 impl Checkpoint {
     /// Finds a model's files, downloading what is missing from the hub.
     ///

@@ -14,5 +14,5 @@ pub mod published;
 pub mod sentence;
 pub mod weights;
 
-pub use self::files::{BUNDLED, Checkpoint, ModelLocation, note_of_bundled};
+pub use self::files::{BUNDLED, Checkpoint, ModelLocation};
 pub use self::modules::{DEFAULTS, Module, TRANSFORMER_SETTINGS};

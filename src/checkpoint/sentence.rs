@@ -49,7 +49,7 @@ pub struct WeightedLayers {
 #[derive(Debug, Clone, PartialEq)]
 pub enum ModuleStep {
     /// A linear layer with an activation.
-    DenseModule(Arc<DenseModule>),
+    Dense(Arc<DenseModule>),
     /// LayerNorm with an epsilon of 1e-5, torch's own.
     LayerNorm {
         /// (width)
@@ -312,7 +312,7 @@ impl Checkpoint {
                 recipe.layers = self.weighted_layers(module, recipe)?;
             }
             "Dense" if !recipe.poolings.is_empty() => {
-                recipe.steps.push(ModuleStep::DenseModule(Arc::new(self.dense(module)?)))
+                recipe.steps.push(ModuleStep::Dense(Arc::new(self.dense(module)?)))
             }
             "LayerNorm" if !recipe.poolings.is_empty() => recipe.steps.push(self.layer_norm(module)?),
             "Normalize" => {
@@ -671,7 +671,7 @@ impl SentenceRecipe {
         let mut columns = width * self.poolings.len();
         for step in &self.steps {
             let (takes, gives) = match step {
-                ModuleStep::DenseModule(dense) => (dense.in_features, dense.out_features),
+                ModuleStep::Dense(dense) => (dense.in_features, dense.out_features),
                 ModuleStep::LayerNorm { weight, .. } => (weight.len(), weight.len()),
                 ModuleStep::Normalize => (columns, columns),
             };

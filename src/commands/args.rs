@@ -6,11 +6,11 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::checkpoint::BUNDLED;
-use crate::probe::task::TaskChoice;
+use crate::probe::labels::TaskChoice;
 use crate::shard::ShardSelection;
 use crate::spec::{
-    Choice, Combine, Compute, Delimiter, DeviceSelection, Dtype, Emit, Format, InputFormat, LayerSelection, Overflow,
-    SpecialTokens, WordPooling,
+    Choice, Combine, Compute, Delimiter, DeviceSelection, Dtype, Format, InputFormat, LayerSelection, Overflow,
+    SpecialTokens, VectorKind, WordPooling,
 };
 
 /// Embeddings from every encoder layer of BERT models: exact, bit-identical, without Python
@@ -260,12 +260,12 @@ pub struct ExtractArgs {
         short,
         long,
         value_name = "L",
-        value_parser = choice::<Emit>(),
+        value_parser = choice::<VectorKind>(),
         value_delimiter = ',',
         default_value = "mean",
         help_heading = "Vectors"
     )]
-    pub emit: Vec<Emit>,
+    pub emit: Vec<VectorKind>,
 
     /// A word's vector out of those of its tokens
     #[arg(long, value_name = "P", value_parser = choice::<WordPooling>(), default_value_t, help_heading = "Vectors")]
@@ -398,8 +398,8 @@ pub struct ProbeArgs {
     pub test: Option<PathBuf>,
 
     /// The vectors to learn from [default: for a label per text the first sentence vector that TRAIN_DIR holds; else word]
-    #[arg(short, long, value_name = "E", value_parser = choice::<Emit>(), help_heading = "Data")]
-    pub emit: Option<Emit>,
+    #[arg(short, long, value_name = "E", value_parser = choice::<VectorKind>(), help_heading = "Data")]
+    pub emit: Option<VectorKind>,
 
     /// Layers to probe: `all`, or numbers and ranges, as for extract [default: all that TRAIN_DIR holds]
     #[arg(short, long, value_name = "S", allow_hyphen_values = true, help_heading = "Data")]

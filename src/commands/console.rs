@@ -7,14 +7,19 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
 
-use crate::commands::args::{Reporting, When};
+use super::args::{Reporting, When};
+use super::interrupt::Interrupt;
+use crate::error::{Error, Result};
+use crate::observer::{Observer, Progress, Work};
 
 /// What is said, and how.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Console {
     quiet: bool,
     verbose: bool,
     progress: bool,
+    /// What signals say, where the command listens to them.
+    interrupt: Option<Interrupt>,
 }
 
 impl Console {
@@ -31,34 +36,21 @@ impl Console {
             When::Always => true,
             When::Never => false,
         };
-        Self { quiet: reporting.quiet, verbose: reporting.verbose, progress }
+        Self { quiet: reporting.quiet, verbose: reporting.verbose, progress, interrupt: None }
     }
 
-    /// Whether progress bars are wanted.
-    pub fn shows_progress(&self) -> bool {
-        self.progress
-    }
-
-    /// Something the user should know, which changes no result.
-    pub fn note(&self, message: &str) {
-        self.say(AnsiColor::Cyan, "note", message);
-    }
-
-    /// Something that changed what is written, such as a truncated text.
-    pub fn warn(&self, message: &str) {
-        self.say(AnsiColor::Yellow, "warning", message);
+    /// The same for a job that signals may end.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the system refuses a handler.
+    pub fn interruptible(&self) -> Result<Self> {
+        let interrupt = Interrupt::listen().map_err(Error::io("listen for", "signals"))?;
+        Ok(Self { interrupt: Some(interrupt), ..self.clone() })
     }
 
     /// Whether what is going on is said.
     pub fn is_verbose(&self) -> bool {
         self.verbose
-    }
-
-    /// What is going on, for those who asked.
-    pub fn detail(&self, message: &str) {
-        if self.verbose {
-            print(format_args!("{message}"));
-        }
     }
 
     /// The line at the end.
@@ -73,26 +65,6 @@ impl Console {
             let style = Style::new().fg_color(Some(color.into())).bold();
             print(format_args!("{style}{label}{style:#}: {message}"));
         }
-    }
-
-    /// A bar of `tokens` to encode, with speed and remaining time.
-    pub fn tokens_bar(&self, tokens: u64) -> ProgressBar {
-        self.bar(Some(tokens), "{bar:30} {percent:>3}% {human_pos}/{human_len} tokens, {speed}, {eta} left")
-    }
-
-    /// A bar of `bytes` to read.
-    pub fn bytes_bar(&self, bytes: u64) -> ProgressBar {
-        self.bar(Some(bytes), "{bar:30} {percent:>3}% {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}")
-    }
-
-    /// A bar of layers to probe.
-    pub fn layers_bar(&self, layers: u64) -> ProgressBar {
-        self.bar(Some(layers), "{bar:30} {pos}/{len} layers, {elapsed}")
-    }
-
-    /// A count of texts read, of which the number is not known yet.
-    pub fn texts_spinner(&self) -> ProgressBar {
-        self.bar(None, "{spinner} tokenizing: {human_pos} texts, {speed}")
     }
 
     fn bar(&self, length: Option<u64>, template: &str) -> ProgressBar {
@@ -116,6 +88,60 @@ impl Console {
         bar.tick();
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
+    }
+}
+
+impl Observer for Console {
+    fn note(&self, message: &str) {
+        self.say(AnsiColor::Cyan, "note", message);
+    }
+
+    fn warn(&self, message: &str) {
+        self.say(AnsiColor::Yellow, "warning", message);
+    }
+
+    fn detail(&self, message: &str) {
+        if self.verbose {
+            print(format_args!("{message}"));
+        }
+    }
+
+    fn begin(&self, work: Work) -> Box<dyn Progress> {
+        const BYTES: &str = "{bar:30} {percent:>3}% {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}";
+        const TOKENS: &str = "{bar:30} {percent:>3}% {human_pos}/{human_len} tokens, {speed}, {eta} left";
+        Box::new(Bar(match work {
+            Work::Tokenizing => self.bar(None, "{spinner} tokenizing: {human_pos} texts, {speed}"),
+            Work::Encoding(tokens) => self.bar(Some(tokens), TOKENS),
+            Work::Reading(bytes) => self.bar(Some(bytes), BYTES),
+            Work::Probing(layers) => self.bar(Some(layers), "{bar:30} {pos}/{len} layers, {elapsed}"),
+        }))
+    }
+
+    fn shows_progress(&self) -> bool {
+        self.progress
+    }
+
+    fn interruption(&self) -> Option<u8> {
+        self.interrupt.as_ref().and_then(Interrupt::signal)
+    }
+}
+
+/// A bar that vanishes at the end of the work.
+struct Bar(ProgressBar);
+
+impl Progress for Bar {
+    fn advance(&self, by: u64) {
+        self.0.inc(by);
+    }
+
+    fn reach(&self, position: u64) {
+        self.0.set_position(position);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
     }
 }
 

@@ -9,7 +9,7 @@ use signal_hook::flag;
 
 /// Remembers the first signal; a second one ends the process at once.
 #[derive(Debug, Clone, Default)]
-pub struct Interrupt {
+pub(super) struct Interrupt {
     signal: Arc<AtomicUsize>,
 }
 
@@ -18,7 +18,7 @@ impl Interrupt {
     ///
     /// # Errors
     /// When the system refuses a handler.
-    pub fn listen() -> io::Result<Self> {
+    pub(super) fn listen() -> io::Result<Self> {
         let interrupt = Self::default();
         let armed = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
@@ -34,7 +34,7 @@ impl Interrupt {
     }
 
     /// The number of the signal that came, if one did.
-    pub fn signal(&self) -> Option<u8> {
+    pub(super) fn signal(&self) -> Option<u8> {
         match self.signal.load(Ordering::Relaxed) {
             0 => None,
             signal => u8::try_from(signal).ok(),

@@ -1,5 +1,44 @@
 //! The command line: what each subcommand does. clap, colours, progress bars and signals are here and nowhere below.
 
 pub mod args;
+mod compare;
 pub mod console;
-pub mod interrupt;
+mod dry_run;
+mod extract;
+mod info;
+mod interrupt;
+mod merge;
+mod predict;
+mod predict_show;
+mod probe;
+mod shared;
+mod verify;
+
+use std::io::{self, Write};
+
+use clap::CommandFactory;
+
+use self::args::{Cli, Command};
+use self::console::Console;
+use crate::error::{Error, Result};
+
+/// Does what was typed.
+///
+/// # Errors
+/// Any of [`Error`]: what is wrong, where, and what helps.
+pub fn run(command: &Command, console: &Console) -> Result<()> {
+    match command {
+        Command::Extract(args) => extract::run(args, console),
+        Command::Compare(args) => compare::run(args, console),
+        Command::Probe(args) => probe::run(args, console),
+        Command::Predict(args) => predict::run(args, console),
+        Command::Merge(args) => merge::run(args, console),
+        Command::Info(args) => info::run(args, console),
+        Command::Verify(args) => verify::run(args, console),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "layerwise", &mut script);
+            io::stdout().write_all(&script).map_err(Error::stdout)
+        }
+    }
+}

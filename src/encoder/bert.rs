@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use candle_core::Tensor;
 
-use super::{Ops, Settings, tensors};
+use super::settings::{EncoderSettings, Ops};
+use super::tensors;
 use crate::batch::Batch;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::weights::Weights;
@@ -61,28 +62,28 @@ pub(super) fn parameters(config: &Config, deepest: usize, pooler: bool) -> Vec<(
 }
 
 /// Word, position and token type embeddings, summed and normed: layer 0.
-pub(super) struct Embeddings {
+pub(super) struct EmbeddingTables {
     word: Table,
     position: Table,
     token_type: Table,
-    norm: Norm,
+    norm: EmbeddingNorm,
 }
 
-enum Norm {
+enum EmbeddingNorm {
     Kernels(LayerNorm),
-    Tensors(tensors::Norm),
+    Tensors(tensors::TensorNorm),
 }
 
 /// An encoder layer.
 pub(super) enum Layer {
     Kernels(Box<EncoderLayer>),
-    Tensors(tensors::Layer),
+    Tensors(tensors::TensorLayer),
 }
 
 /// The pooler's linear layer.
 pub(super) enum Pooler {
     Kernels(Linear),
-    Tensors(tensors::Linear),
+    Tensors(tensors::TensorLinear),
 }
 
 /// One table of embeddings, whole or only the rows that are needed.
@@ -93,7 +94,7 @@ struct Table {
     ids: Option<Vec<u32>>,
 }
 
-impl Embeddings {
+impl EmbeddingTables {
     /// Loads the tables; of the one of words only the rows of `batch`, where one is given.
     pub(super) fn load(weights: &Weights, config: &Config, ops: &Ops, batch: Option<&Batch>) -> Result<Self> {
         let device = ops.device();
@@ -122,8 +123,8 @@ impl Embeddings {
             position: table("position", config.max_position_embeddings, None)?,
             token_type: table("token_type", config.type_vocab_size, None)?,
             norm: match ops {
-                Ops::Kernels => Norm::Kernels(norm),
-                Ops::Tensors(device) => Norm::Tensors(tensors::Norm::load(&norm, device)?),
+                Ops::Kernels => EmbeddingNorm::Kernels(norm),
+                Ops::Tensors(device) => EmbeddingNorm::Tensors(tensors::TensorNorm::load(&norm, device)?),
             },
         })
     }
@@ -138,8 +139,8 @@ impl Embeddings {
         let tables = [&self.word.weight, &self.position.weight, &self.token_type.weight];
         let rows = rows.each_ref().map(|rows| &rows[..]);
         Ok(match &self.norm {
-            Norm::Kernels(norm) => kernels::embed(tables, rows, norm)?,
-            Norm::Tensors(norm) => tensors::embed(tables, rows, norm)?,
+            EmbeddingNorm::Kernels(norm) => kernels::embed(tables, rows, norm)?,
+            EmbeddingNorm::Tensors(norm) => tensors::embed(tables, rows, norm)?,
         })
     }
 }
@@ -159,7 +160,12 @@ impl Table {
 ///
 /// The first one always in float32: what is rounded there goes through all others. On all-MiniLM-L6-v2 it takes a sixth
 /// off the largest errors, for a sixth of the time at most; nothing else tried came near that.
-pub(super) fn load_layer(weights: &Weights, config: &Config, settings: &Settings, index: usize) -> Result<Layer> {
+pub(super) fn load_layer(
+    weights: &Weights,
+    config: &Config,
+    settings: &EncoderSettings,
+    index: usize,
+) -> Result<Layer> {
     let (hidden, inner) = (config.hidden_size, config.intermediate_size);
     let name = |module: &str| format!("encoder.layer.{index}.{module}");
     let linear = |module: &str, shape: [usize; 2]| linear(weights, &name(module), shape);
@@ -183,7 +189,7 @@ pub(super) fn load_layer(weights: &Weights, config: &Config, settings: &Settings
             let compute = if index == 0 { Compute::F32 } else { settings.compute };
             Layer::Kernels(Box::new(EncoderLayer::load(parameters, compute)?))
         }
-        Ops::Tensors(device) => Layer::Tensors(tensors::Layer::load(parameters, device)?),
+        Ops::Tensors(device) => Layer::Tensors(tensors::TensorLayer::load(parameters, device)?),
     })
 }
 
@@ -208,11 +214,11 @@ impl Pooler {
 }
 
 /// Loads `tanh(dense(first token))`, (texts, H) → (texts, H).
-pub(super) fn load_pooler(weights: &Weights, config: &Config, settings: &Settings) -> Result<Pooler> {
+pub(super) fn load_pooler(weights: &Weights, config: &Config, settings: &EncoderSettings) -> Result<Pooler> {
     let dense = linear(weights, "pooler.dense", [config.hidden_size, config.hidden_size])?;
     Ok(match &settings.ops {
         Ops::Kernels => Pooler::Kernels(Linear::load(dense, Some(Activation::Tanh), settings.compute)?),
-        Ops::Tensors(device) => Pooler::Tensors(tensors::Linear::load(dense, Some(Activation::Tanh), device)?),
+        Ops::Tensors(device) => Pooler::Tensors(tensors::TensorLinear::load(dense, Some(Activation::Tanh), device)?),
     })
 }
 

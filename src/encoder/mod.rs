@@ -1,154 +1,104 @@
 //! The forward pass: one loop over the layers, each hidden state handed to a visitor and then dropped.
 
 mod bert;
+mod settings;
 mod tensors;
+
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{Device, Tensor};
 
-use self::bert::{Embeddings, Layer, Pooler, load_layer, load_pooler};
+use self::bert::{EmbeddingTables, Layer, Pooler, load_layer, load_pooler};
+pub use self::settings::{EncoderSettings, Ops};
 use crate::batch::Batch;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::weights::Weights;
-use crate::error::{Error, Result};
-use crate::spec::{Compute, DeviceKind, DeviceSelection};
+use crate::error::Result;
 
-/// A BERT encoder, down to the deepest layer a job needs.
-///
-/// Parts that are not in memory are read from the checkpoint when their turn comes, and dropped after.
+/// A BERT encoder. Its parts are loaded when [`Encoder::load`] or [`Encoder::preload`] asks for them, and stay; a part that is
+/// not there when its turn comes is read from the checkpoint for that one batch, and dropped after.
 ///
 /// Devlin et al. 2019, as transformers' `BertModel` computes it in evaluation.
-pub struct Encoder<'a> {
-    weights: &'a Weights,
-    config: &'a Config,
-    settings: Settings,
-    embeddings: Option<Embeddings>,
-    /// From the first one on.
-    layers: Vec<Layer>,
-    pooler: Option<Pooler>,
+pub struct Encoder {
+    weights: Arc<Weights>,
+    config: Config,
+    settings: EncoderSettings,
+    embeddings: OnceLock<EmbeddingTables>,
+    layers: Vec<OnceLock<Layer>>,
+    pooler: OnceLock<Pooler>,
 }
 
-/// How much of a model is computed, and in which arithmetic.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The last layer computed.
-    pub deepest: usize,
-    /// Whether the pooler is.
-    pub pooler: bool,
-    /// The arithmetic of the products, where they are the kernels'.
-    pub compute: Compute,
-    /// What computes.
-    pub ops: Ops,
-}
-
-/// What computes the steps of the forward pass.
-#[derive(Debug, Clone)]
-pub enum Ops {
-    /// The CPU kernels: exact, and the same bits in any batch.
-    Kernels,
-    /// The tensor library's own ops, on any of its devices.
-    Tensors(Device),
-}
-
-impl Ops {
-    /// Opens the device that was asked for.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] when this build or this machine does not have it.
-    pub fn open(selection: DeviceSelection) -> Result<Self> {
-        let (device, feature) = match selection.kind {
-            DeviceKind::Cpu => return Ok(Ops::Kernels),
-            // With a stream of its own: `new_cuda` takes each thread's, and what one thread has queued is then not in
-            // order with what another copies.
-            DeviceKind::Cuda => (Device::new_cuda_with_stream(selection.index), cfg!(feature = "cuda")),
-            DeviceKind::Metal => (Device::new_metal(selection.index), cfg!(feature = "metal")),
-        };
-        let name = selection.kind.name();
-        match device {
-            Ok(device) => Ok(Ops::Tensors(device)),
-            Err(_) if !feature => Err(Error::Usage(format!(
-                "--device {selection}: this build cannot use it; build one that can with `cargo install --path . --features {name}`, or leave the option out"
-            ))),
-            Err(error) => Err(Error::Usage(format!("--device {selection} cannot be opened: {error}"))),
-        }
+impl Encoder {
+    /// An encoder of which nothing is loaded yet.
+    pub fn new(weights: Arc<Weights>, config: Config, settings: EncoderSettings) -> Self {
+        let layers = (0..config.num_hidden_layers).map(|_| OnceLock::new()).collect();
+        Self { weights, config, settings, embeddings: OnceLock::new(), layers, pooler: OnceLock::new() }
     }
 
-    /// Where its tensors are.
-    fn device(&self) -> &Device {
-        match self {
-            Ops::Kernels => &Device::Cpu,
-            Ops::Tensors(device) => device,
-        }
+    /// What the model is.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
-}
 
-/// The first encoder layers, loaded while something else was waited for.
-#[derive(Default)]
-pub struct Ahead(Vec<Layer>);
-
-impl Ahead {
-    /// Loads layers from the first one on until `enough` or all are there.
+    /// Loads layers from the first one on until it `is_enough` or `deepest` is there.
     ///
     /// # Errors
     /// As [`Encoder::load`].
-    pub fn load(weights: &Weights, config: &Config, settings: &Settings, enough: impl Fn() -> bool) -> Result<Self> {
-        let wanted = (0..settings.deepest).take_while(|_| !enough());
-        wanted.map(|index| load_layer(weights, config, settings, index)).collect::<Result<_>>().map(Self)
+    pub fn preload(&self, deepest: usize, is_enough: impl Fn() -> bool) -> Result<()> {
+        for index in 0..deepest {
+            if is_enough() {
+                break;
+            }
+            self.load_layer(index)?;
+        }
+        Ok(())
     }
-}
 
-impl<'a> Encoder<'a> {
-    /// Loads layers 0 to `deepest`, and the pooler if it is wanted. Embeddings that are in memory as they are, in the
-    /// binary, are not copied.
+    /// Loads layers 0 to `deepest`, and the pooler if it is wanted, for many batches. Embeddings that are in memory as they
+    /// are, in the binary, are not copied.
     ///
     /// # Errors
-    /// [`Error::Tensor`] for a parameter that is missing or not as `config` says.
-    pub fn load(weights: &'a Weights, config: &'a Config, settings: Settings) -> Result<Self> {
-        Self::for_one_batch(weights, config, settings, Ahead::default()).load_rest()
+    /// [`Error::Tensor`](crate::error::Error::Tensor) for a parameter that is missing or not as the configuration says.
+    pub fn load(&self, deepest: usize, pooler: bool) -> Result<()> {
+        let Self { weights, config, settings, .. } = self;
+        self.preload(deepest, || false)?;
+        if pooler && self.pooler.get().is_none() {
+            let _ = self.pooler.set(load_pooler(weights, config, settings)?);
+        }
+        if !weights.are_embedded() && self.embeddings.get().is_none() {
+            let _ = self.embeddings.set(EmbeddingTables::load(weights, config, &settings.ops, None)?);
+        }
+        Ok(())
     }
 
-    /// An encoder for one batch, which reads each part when it needs it: less memory, and no embeddings read but those
-    /// of the batch. Computes the same bits. `ahead` was made with the same settings.
-    pub fn for_one_batch(weights: &'a Weights, config: &'a Config, settings: Settings, ahead: Ahead) -> Self {
-        Self { weights, config, settings, embeddings: None, layers: ahead.0, pooler: None }
+    /// Two threads may load a layer at once; one of the two stays, and they are equal.
+    fn load_layer(&self, index: usize) -> Result<()> {
+        if self.layers[index].get().is_none() {
+            let _ = self.layers[index].set(load_layer(&self.weights, &self.config, &self.settings, index)?);
+        }
+        Ok(())
     }
 
-    /// Loads what it would read later, for many batches.
+    /// Runs a batch and calls `visit(k, hidden_state)` for k = 0, 1, … `deepest`.
     ///
-    /// # Errors
-    /// As [`Encoder::load`].
-    pub fn load_rest(mut self) -> Result<Self> {
-        let Self { weights, config, .. } = self;
-        for index in self.layers.len()..self.settings.deepest {
-            self.layers.push(load_layer(weights, config, &self.settings, index)?);
-        }
-        if self.settings.pooler {
-            self.pooler = Some(load_pooler(weights, config, &self.settings)?);
-        }
-        if !weights.are_embedded() {
-            self.embeddings = Some(Embeddings::load(weights, config, &self.settings.ops, None)?);
-        }
-        Ok(self)
-    }
-
-    /// Runs a batch and calls `visit(k, hidden_state)` for k = 0, 1, … up to the deepest layer.
-    ///
-    /// `hidden_state` is float32 (tokens of the batch, hidden_size), contiguous, in the CPU's memory. While a layer is visited the next one
-    /// is computed, so that threads have work while one of them writes.
+    /// `hidden_state` is float32 (tokens of the batch, hidden_size), contiguous, in the CPU's memory. While a layer is visited
+    /// the next one is computed, so that threads have work while one of them writes.
     ///
     /// # Errors
     /// Those of `visit`, of the tensor library, and of [`Encoder::load`].
     pub fn visit_hidden_states(
         &self,
         batch: &Batch,
+        deepest: usize,
         mut visit: impl FnMut(usize, &Tensor) -> Result<()> + Send,
     ) -> Result<()> {
         let Self { weights, config, settings, .. } = self;
-        let mut hidden_state = match &self.embeddings {
+        let mut hidden_state = match self.embeddings.get() {
             Some(embeddings) => embeddings.forward(batch)?,
-            None => Embeddings::load(weights, config, &settings.ops, Some(batch))?.forward(batch)?,
+            None => EmbeddingTables::load(weights, config, &settings.ops, Some(batch))?.forward(batch)?,
         };
-        for index in 0..settings.deepest {
-            let next = || match self.layers.get(index) {
+        for index in 0..deepest {
+            let next = || match self.layers[index].get() {
                 Some(layer) => layer.forward(&hidden_state, &batch.bounds),
                 None => load_layer(weights, config, settings, index)?.forward(&hidden_state, &batch.bounds),
             };
@@ -158,24 +108,21 @@ impl<'a> Encoder<'a> {
             visited?;
             hidden_state = next?;
         }
-        visit(self.settings.deepest, &on_cpu(&hidden_state)?)
+        visit(deepest, &on_cpu(&hidden_state)?)
     }
 
     /// `pooler_output` (texts, hidden_size) from `first_tokens` (texts, hidden_size), the first token of each text in
-    /// the last layer. `None` when the pooler was not asked for.
+    /// the last layer.
     ///
     /// # Errors
     /// Those of the tensor library, and of [`Encoder::load`].
-    pub fn pooler_output(&self, first_tokens: &Tensor) -> Result<Option<Tensor>> {
-        if !self.settings.pooler {
-            return Ok(None);
-        }
+    pub fn pooler_output(&self, first_tokens: &Tensor) -> Result<Tensor> {
         let first_tokens = first_tokens.to_device(self.settings.ops.device())?;
-        let pooled = match &self.pooler {
+        let pooled = match self.pooler.get() {
             Some(pooler) => pooler.forward(&first_tokens)?,
-            None => load_pooler(self.weights, self.config, &self.settings)?.forward(&first_tokens)?,
+            None => load_pooler(&self.weights, &self.config, &self.settings)?.forward(&first_tokens)?,
         };
-        on_cpu(&pooled).map(Some)
+        on_cpu(&pooled)
     }
 }
 

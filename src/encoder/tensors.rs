@@ -17,7 +17,7 @@ const SHORTEST_PART: usize = 2;
 const MOST_SCORES: usize = 1 << 26;
 
 /// `activation(x · weightᵀ + bias)`.
-pub(super) struct Linear {
+pub(super) struct TensorLinear {
     /// (outputs, inputs)
     weight: Tensor,
     /// (outputs)
@@ -25,7 +25,7 @@ pub(super) struct Linear {
     activation: Option<Activation>,
 }
 
-impl Linear {
+impl TensorLinear {
     /// Reads the parameters onto a device.
     pub(super) fn load(
         parameters: Parameters<'_, Error>,
@@ -56,7 +56,7 @@ impl Linear {
 }
 
 /// LayerNorm.
-pub(super) struct Norm {
+pub(super) struct TensorNorm {
     /// (H)
     weight: Tensor,
     /// (H)
@@ -64,7 +64,7 @@ pub(super) struct Norm {
     eps: f64,
 }
 
-impl Norm {
+impl TensorNorm {
     /// Brings the parameters onto a device.
     pub(super) fn load(norm: &LayerNorm, device: &Device) -> Result<Self> {
         let (weight, bias, eps) = norm.parameters();
@@ -81,28 +81,28 @@ impl Norm {
 }
 
 /// An encoder layer (`BertLayer` of transformers).
-pub(super) struct Layer {
-    query_key_value: [Linear; 3],
-    attention_output: Linear,
-    attention_norm: Norm,
-    intermediate: Linear,
-    output: Linear,
-    output_norm: Norm,
+pub(super) struct TensorLayer {
+    query_key_value: [TensorLinear; 3],
+    attention_output: TensorLinear,
+    attention_norm: TensorNorm,
+    intermediate: TensorLinear,
+    output: TensorLinear,
+    output_norm: TensorNorm,
     heads: usize,
 }
 
-impl Layer {
+impl TensorLayer {
     /// Reads the parameters onto a device.
     pub(super) fn load(parameters: LayerParameters<'_, Error>, device: &Device) -> crate::error::Result<Self> {
-        let linear = |parameters| Linear::load(parameters, None, device);
+        let linear = |parameters| TensorLinear::load(parameters, None, device);
         let [query, key, value] = parameters.query_key_value;
         Ok(Self {
             query_key_value: [linear(query)?, linear(key)?, linear(value)?],
             attention_output: linear(parameters.attention_output)?,
-            attention_norm: Norm::load(&parameters.attention_norm, device)?,
-            intermediate: Linear::load(parameters.intermediate, Some(parameters.activation), device)?,
+            attention_norm: TensorNorm::load(&parameters.attention_norm, device)?,
+            intermediate: TensorLinear::load(parameters.intermediate, Some(parameters.activation), device)?,
             output: linear(parameters.output)?,
-            output_norm: Norm::load(&parameters.output_norm, device)?,
+            output_norm: TensorNorm::load(&parameters.output_norm, device)?,
             heads: parameters.heads,
         })
     }
@@ -184,7 +184,7 @@ fn blocks(bounds: &[usize], heads: usize) -> Vec<Vec<std::ops::Range<usize>>> {
 }
 
 /// LayerNorm of the sum of one row of each table, per token: (tokens, H). `tables` are (rows, H).
-pub(super) fn embed(tables: [&Tensor; 3], rows: [&[u32]; 3], norm: &Norm) -> Result<Tensor> {
+pub(super) fn embed(tables: [&Tensor; 3], rows: [&[u32]; 3], norm: &TensorNorm) -> Result<Tensor> {
     let row = |table: &Tensor, rows: &[u32]| table.index_select(&Tensor::new(rows, table.device())?, 0);
     let [words, positions, types] = tables;
     let sum = ((row(words, rows[0])? + row(positions, rows[1])?)? + row(types, rows[2])?)?;

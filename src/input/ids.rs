@@ -13,17 +13,17 @@ pub(super) type RecordPlace = (u32, u64);
 
 /// The ids seen so far.
 pub(super) struct Ids {
-    shards: Vec<Vec<Seen>>,
+    shards: Vec<Vec<SeenId>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Seen {
+struct SeenId {
     digest: [u8; DIGEST],
     /// The input's number in 20 bits and the line in 44, big-endian, so that they sort as places do.
     place: [u8; 8],
 }
 
-impl Seen {
+impl SeenId {
     fn place(&self) -> RecordPlace {
         let packed = u64::from_be_bytes(self.place);
         ((packed >> 44) as u32, packed & ((1 << 44) - 1))
@@ -44,7 +44,7 @@ impl Ids {
         if shard.len() == shard.capacity() {
             shard.reserve_exact(shard.len() / 16 + 4);
         }
-        shard.push(Seen { digest, place });
+        shard.push(SeenId { digest, place });
     }
 
     /// The first `most` places of an id that another place had before, each with that one, and how many there are.
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn twenty_bytes_an_id() {
-        assert_eq!(size_of::<Seen>(), 20);
+        assert_eq!(size_of::<SeenId>(), 20);
         let mut ids = Ids::new();
         (0..100_000).for_each(|i| ids.add(&i.to_string(), (0, i)));
         let reserved = ids.shards.iter().map(Vec::capacity).sum::<usize>();

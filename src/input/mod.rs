@@ -26,12 +26,14 @@ mod text;
 mod watched;
 
 use std::io::BufRead;
+use std::path::Path;
 use std::sync::Arc;
 
 pub use self::columns::Columns;
 use self::entry::{Entries, Entry, Failed};
 pub use self::entry::{LONGEST_RECORD, LONGEST_TEXT};
-pub use self::read_ahead::read_ahead;
+pub use self::read_ahead::Pieces;
+use self::read_ahead::read_ahead;
 pub use self::record::{Json, Record, Text};
 use self::records::{Open, Records};
 pub use self::source::Source;
@@ -75,6 +77,16 @@ impl Input {
         Ok(Self { sources, columns })
     }
 
+    /// Files that are read one after the other, each in the format that its name says, with the columns `text`, `id` and
+    /// `label` where it has columns.
+    ///
+    /// # Errors
+    /// As [`Input::new`].
+    pub fn of_files<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Self> {
+        let sources = paths.into_iter().map(|path| Source::File(path.as_ref().to_owned()));
+        Self::new(sources.collect(), None, Columns::default())
+    }
+
     /// The formats, each once.
     pub fn formats(&self) -> Vec<InputFormat> {
         let mut formats = self.sources.iter().map(|(_, format)| *format).collect::<Vec<_>>();
@@ -99,6 +111,11 @@ impl Input {
             (name, Box::new(move || open(source, format, columns)) as Open<'static>)
         });
         Records::new(inputs.collect())
+    }
+
+    /// The same records in pieces, read ahead on a thread of their own.
+    pub fn pieces(&self) -> Pieces {
+        read_ahead(self.read())
     }
 
     /// Whether it can be read again.

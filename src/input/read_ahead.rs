@@ -1,21 +1,47 @@
 //! Records read on a thread of their own while others are tokenized.
 
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
+use std::time::Duration;
 
 use super::record::Record;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::observer::Observer;
 
 /// Records that are read, and tokenized, together.
 const RECORDS_PER_PIECE: usize = 4096;
 /// Bytes after which a piece is full however few records it holds; see [`LONGEST_TEXT`](super::LONGEST_TEXT) for what they cost.
 const BYTES_PER_PIECE: usize = 1 << 18;
 
-/// Records read ahead on a thread of their own, in pieces: enough to keep all threads busy, few enough to hold in memory.
-///
-/// So whoever takes them can do something else while standard input says nothing: see [`Receiver::recv_timeout`]. The
-/// last piece is an error, or empty.
-pub fn read_ahead(mut records: impl Iterator<Item = Result<Record>> + Send + 'static) -> Receiver<Result<Vec<Record>>> {
+/// How long a signal may go unnoticed while input is waited for.
+const SIGNAL_LATENCY: Duration = Duration::from_millis(50);
+
+/// Records that are read ahead on a thread of their own, in pieces: enough to keep all threads busy, few enough to hold in
+/// memory.
+pub struct Pieces(Receiver<Result<Vec<Record>>>);
+
+impl Pieces {
+    /// The next piece; `None` at the end. While standard input says nothing, the observer is asked again and again whether the
+    /// job is to end.
+    ///
+    /// # Errors
+    /// What `interrupted` makes of a signal; those of the input.
+    pub fn next(&self, observer: &dyn Observer, interrupted: impl FnOnce(u8) -> Error) -> Result<Option<Vec<Record>>> {
+        loop {
+            if let Some(signal) = observer.interruption() {
+                return Err(interrupted(signal));
+            }
+            match self.0.recv_timeout(SIGNAL_LATENCY) {
+                Ok(piece) => return piece.map(|piece| Some(piece).filter(|piece| !piece.is_empty())),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+        }
+    }
+}
+
+/// Starts to read ahead. The thread ends with the input, with an error, or when nobody takes pieces any more.
+pub(super) fn read_ahead(mut records: impl Iterator<Item = Result<Record>> + Send + 'static) -> Pieces {
     let (sender, receiver) = mpsc::sync_channel(1);
     thread::spawn(move || {
         loop {
@@ -26,7 +52,7 @@ pub fn read_ahead(mut records: impl Iterator<Item = Result<Record>> + Send + 'st
             }
         }
     });
-    receiver
+    Pieces(receiver)
 }
 
 fn next_piece(records: &mut impl Iterator<Item = Result<Record>>) -> Result<Vec<Record>> {

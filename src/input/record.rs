@@ -106,6 +106,25 @@ impl Record {
     }
 }
 
+impl From<String> for Record {
+    fn from(text: String) -> Self {
+        Self::from(Text { text, words: None })
+    }
+}
+
+impl From<&str> for Record {
+    fn from(text: &str) -> Self {
+        Self::from(text.to_owned())
+    }
+}
+
+/// Two texts that are encoded together.
+impl From<(&str, &str)> for Record {
+    fn from((text, pair): (&str, &str)) -> Self {
+        Self { pair: Some(Text { text: pair.to_owned(), words: None }), ..Self::from(text) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

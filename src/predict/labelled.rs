@@ -3,34 +3,33 @@
 use serde::Serialize;
 use serde::ser::SerializeMap;
 
-use super::text_of;
 use crate::batch::SPECIAL;
 use crate::input::Record;
 use crate::probe::heads::Head;
 use crate::probe::report::Report;
 use crate::probe::task::Task;
-use crate::spec::Emit;
+use crate::spec::VectorKind;
 use crate::tokens::Encoded;
 
 /// Applies a head.
-pub(super) struct Labels<'a> {
+pub struct Labeller<'a> {
     report: &'a Report,
     head: &'a Head,
 }
 
 /// A text with what was predicted for it.
 #[derive(Debug, Serialize)]
-pub(super) struct Labelled<'a> {
-    pub(super) row: u64,
-    pub(super) id: Option<&'a str>,
-    pub(super) text: &'a str,
+pub struct PredictedText<'a> {
+    pub row: u64,
+    pub id: Option<&'a str>,
+    pub text: &'a str,
     #[serde(flatten)]
-    pub(super) found: Found<'a>,
+    pub found: Prediction<'a>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub(super) enum Found<'a> {
+pub enum Prediction<'a> {
     /// A class.
     Class { label: &'a str, probability: f32, probabilities: Probabilities<'a> },
     /// A number.
@@ -41,13 +40,13 @@ pub(super) enum Found<'a> {
     Words {
         words: Vec<Word<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        entities: Option<Vec<Span<'a>>>,
+        entities: Option<Vec<EntitySpan<'a>>>,
     },
 }
 
 /// The probability of each class.
 #[derive(Debug)]
-pub(super) struct Probabilities<'a>(Vec<(&'a str, f32)>);
+pub struct Probabilities<'a>(Vec<(&'a str, f32)>);
 
 impl Serialize for Probabilities<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -59,74 +58,74 @@ impl Serialize for Probabilities<'_> {
 
 /// A word: \[start, end) in Unicode characters of the text.
 #[derive(Debug, Serialize)]
-pub(super) struct Word<'a> {
-    pub(super) text: String,
-    pub(super) start: usize,
-    pub(super) end: usize,
-    pub(super) label: &'a str,
-    pub(super) probability: f32,
+pub struct Word<'a> {
+    pub text: String,
+    pub start: usize,
+    pub end: usize,
+    pub label: &'a str,
+    pub probability: f32,
 }
 
 /// A word with its number, likewise.
 #[derive(Debug, Serialize)]
-pub(super) struct NumberOf {
-    pub(super) text: String,
-    pub(super) start: usize,
-    pub(super) end: usize,
-    pub(super) value: f32,
+pub struct NumberOf {
+    pub text: String,
+    pub start: usize,
+    pub end: usize,
+    pub value: f32,
 }
 
 /// An entity, likewise. Its probability is that of its least certain word.
 #[derive(Debug, Serialize)]
-pub(super) struct Span<'a> {
-    pub(super) label: &'a str,
-    pub(super) start: usize,
-    pub(super) end: usize,
-    pub(super) text: String,
-    pub(super) probability: f32,
+pub struct EntitySpan<'a> {
+    pub label: &'a str,
+    pub start: usize,
+    pub end: usize,
+    pub text: String,
+    pub probability: f32,
 }
 
-impl<'a> Labels<'a> {
-    pub(super) fn new(report: &'a Report, head: &'a Head) -> Self {
+impl<'a> Labeller<'a> {
+    pub fn new(report: &'a Report, head: &'a Head) -> Self {
         Self { report, head }
     }
 
-    /// Labels a text by its vectors: one, or one for each word.
-    pub(super) fn label<'t>(&self, row: u64, record: &'t Record, encoded: &Encoded, vectors: &[f32]) -> Labelled<'t>
+    /// Labeller a text by its vectors: one, or one for each word.
+    pub fn label<'t>(&self, row: u64, record: &'t Record, encoded: &Encoded, vectors: &[f32]) -> PredictedText<'t>
     where
         'a: 't,
     {
         let found = match self.report.task {
             Task::Tagging { .. } => self.words(record, encoded, vectors),
-            Task::Regression if self.report.emit == Emit::Word => {
-                let text = Text::of(record);
+            Task::Regression if self.report.emit == VectorKind::Word => {
+                let text = Characters::of(record);
                 let words = places(encoded).into_iter().zip(vectors.chunks_exact(self.head.columns));
                 let words = words.filter_map(|(place, vector)| {
                     let (start, end) = place?;
                     Some(NumberOf { text: text.slice(start, end), start, end, value: self.head.scores(vector)[0] })
                 });
-                Found::Numbers { words: words.collect() }
+                Prediction::Numbers { words: words.collect() }
             }
-            Task::Regression => Found::Number { value: self.head.scores(vectors)[0] },
+            Task::Regression => Prediction::Number { value: self.head.scores(vectors)[0] },
             Task::Classification => {
                 let probabilities = softmax(&self.head.scores(vectors));
                 let best = best(&probabilities);
                 let named = self.report.classes.iter().map(String::as_str).zip(probabilities.iter().copied());
-                Found::Class {
+                Prediction::Class {
                     label: &self.report.classes[best],
                     probability: probabilities[best],
                     probabilities: Probabilities(named.collect()),
                 }
             }
         };
-        Labelled { row, id: record.id.as_deref(), text: text_of(record), found }
+        PredictedText { row, id: record.id.as_deref(), text: &record.text.text, found }
     }
 
-    fn words<'t>(&self, record: &Record, encoded: &Encoded, vectors: &[f32]) -> Found<'t>
+    fn words<'t>(&self, record: &Record, encoded: &Encoded, vectors: &[f32]) -> Prediction<'t>
     where
         'a: 't,
     {
-        let text = Text::of(record);
+        let text = Characters::of(record);
         let words: Vec<Word<'t>> = places(encoded)
             .into_iter()
             .zip(vectors.chunks_exact(self.head.columns))
@@ -149,20 +148,20 @@ impl<'a> Labels<'a> {
                 let of = &words[entity.start..entity.end];
                 let (start, end) = (of[0].start, of[of.len() - 1].end);
                 let probability = of.iter().map(|word| word.probability).fold(1.0, f32::min);
-                Span { label: entity.kind, start, end, text: text.slice(start, end), probability }
+                EntitySpan { label: entity.kind, start, end, text: text.slice(start, end), probability }
             });
             spans.collect()
         });
-        Found::Words { words, entities }
+        Prediction::Words { words, entities }
     }
 }
 
 /// A text by its characters.
-struct Text(Vec<char>);
+struct Characters(Vec<char>);
 
-impl Text {
+impl Characters {
     fn of(record: &Record) -> Self {
-        Self(text_of(record).chars().collect())
+        Self(record.text.text.chars().collect())
     }
 
     fn slice(&self, start: usize, end: usize) -> String {

@@ -1,128 +1,159 @@
-//! `predict`: new texts labelled by what `probe` has learned. Read, tokenized, encoded as deep as the head needs, labelled
-//! and printed, piece by piece.
+//! New texts labelled by what [`probe`](crate::probe) has learned: read, tokenized, encoded as deep as the head needs, and
+//! labelled.
 
-mod labelled;
-mod show;
+pub mod labelled;
 
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
-use rayon::prelude::*;
-
-use self::labelled::{Labelled, Labels};
-use crate::batch::{Batch, Batches, Limits};
-use crate::checkpoint::config::Config;
-use crate::checkpoint::sentence::SentenceRecipe;
-use crate::checkpoint::{self, Checkpoint, DEFAULTS, TRANSFORMER_SETTINGS};
-use crate::commands::args::PredictArgs;
-use crate::commands::console::Console;
-use crate::encoder::{self, Ahead, Encoder, Ops, Settings};
+use self::labelled::{Labeller, PredictedText};
+use crate::checkpoint::{DEFAULTS, TRANSFORMER_SETTINGS};
+use crate::directory::plan_record::PlanRecord;
+use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
-use crate::extract::{load_tokenizer, say_what_was_settled, start_threads};
-use crate::input::{self, Columns, Input, Record, Source};
-use crate::kernels;
-use crate::output::Sink;
+use crate::input::Record;
+use crate::model::Model;
+use crate::observer::Observer;
 use crate::plan::Plan;
 use crate::probe::heads::{self, Head};
 use crate::probe::report::{FORMAT_VERSION, LayerReport, REPORT, Report};
-use crate::spec::{Emit, Overflow};
-use crate::tokens::Encoded;
+use crate::request::Request;
+use crate::spec::{LayerSelection, VectorKind};
+use crate::tokens::Tokenizer;
 use crate::tokens::unknown::UnknownPieces;
-use crate::vectors::Vectors;
 
-/// Tokens encoded together; no number depends on it.
-const BATCH: Limits = Limits { tokens: 4096, rows: 4096 };
-
-/// Labels texts and prints them.
-///
-/// # Errors
-/// [`Error::Output`] when the report cannot be used or belongs to another model; those of reading and encoding.
-pub fn run(args: &PredictArgs, console: &Console) -> Result<()> {
-    let report = read_report(&args.report)?;
-    let layer = choose_layer(args, &report)?;
-    let head = heads::read(&args.report, &report, &layer.name)?;
-    let input = input(args)?;
-    start_threads(args.threads)?;
-
-    let id = args.model.as_deref().unwrap_or(&report.model.id);
-    let checkpoint = Checkpoint::find(&checkpoint::ModelLocation {
-        model: id,
-        revision: args.hub.revision.as_deref().or(report.model.revision.as_deref().filter(|_| args.model.is_none())),
-        offline: args.hub.offline,
-        show_progress: console.shows_progress(),
-    })?;
-    checkpoint.notes.iter().for_each(|note| console.note(note));
-    check_model(&args.report, &report, &checkpoint)?;
-    // The settings of sentence embeddings hold for all vectors of a job that writes them.
-    let of_sentences = report.plan["emit"].as_array().is_some_and(|emit| emit.iter().any(|kind| kind == "sentence"));
-    let sentence = of_sentences.then(|| checkpoint.sentence_recipe()).transpose()?;
-    let keys = sentence.as_ref().map(|recipe| recipe.config.clone()).unwrap_or_default();
-    let (config, weights) = (checkpoint.config_with(&keys)?, checkpoint.weights()?);
-    let mut plan = plan(args, &report, layer, sentence, &config)?;
-    kernels::choose_instruction_set(plan.compute)?;
-    check_width(&args.report, &plan, &head)?;
-    encoder::check(&weights, &config, plan.deepest(), plan.emits(Emit::Pooler))?;
-    let tokenizer = load_tokenizer(&checkpoint, &config, &mut plan)?;
-    say_what_was_settled(&plan, &tokenizer, console);
-    let settings = Settings {
-        deepest: plan.deepest(),
-        pooler: plan.emits(Emit::Pooler),
-        compute: plan.compute,
-        ops: Ops::Kernels,
-    };
-    let encoder = Encoder::for_one_batch(&weights, &config, settings, Ahead::default());
-    let encoder = if args.texts.is_empty() { encoder.load_rest()? } else { encoder };
-
-    let labels = Labels::new(&report, &head);
-    let mut out = BufWriter::new(anstream::stdout());
-    let (mut row, mut cut) = (0, 0);
-    let (mut unknown, mut unknown_tokens, mut tokens) = (UnknownPieces::default(), 0, 0);
-    for piece in input::read_ahead(input.read()) {
-        let piece = piece?;
-        let encoded: Vec<Result<Encoded>> = piece
-            .par_iter()
-            .enumerate()
-            .map(|(index, record)| tokenizer.encode(row + index as u64, &record.text, record.pair.as_ref()))
-            .collect();
-        let encoded = encoded.into_iter().collect::<Result<Vec<_>>>()?;
-        cut += check_lengths(&encoded, &plan, row)?;
-        let vectors = encode(&encoder, &plan, &encoded, row)?;
-        let mut at = 0;
-        for (record, encoded) in piece.iter().zip(&encoded) {
-            tokens += encoded.tokens.input_ids.len() as u64;
-            unknown_tokens += u64::from(encoded.unknown);
-            unknown.extend(tokenizer.unknown_pieces(encoded, &record.text));
-            let rows = if report.emit == Emit::Word { encoded.tokens.word_count as usize } else { 1 };
-            let vectors = &vectors[at * head.columns..(at + rows) * head.columns];
-            at += rows;
-            let labelled = labels.label(row, record, encoded, vectors);
-            print(&mut out, &labelled, args.json).map_err(Error::stdout)?;
-            row += 1;
-        }
-        out.flush().map_err(Error::stdout)?;
-    }
-    if row == 0 {
-        return Err(input.is_empty_error());
-    }
-    if let Some(warning) = unknown.warning(unknown_tokens, tokens, &tokenizer) {
-        console.warn(&warning);
-    }
-    if cut > 0 {
-        console.warn(&format!(
-            "{cut} of {row} texts were cut to {} tokens, as the texts were that the labels were learned from",
-            plan.max_length
-        ));
-    }
-    Ok(())
+/// How a report is to be used.
+#[derive(Clone)]
+pub struct PredictRequest {
+    /// The directory that `probe` wrote.
+    pub report: PathBuf,
+    /// The layer; the report's best where nothing is said.
+    pub layer: Option<LayerSelection>,
+    /// The model, where it is not found by the name the report has for it.
+    pub model: Option<String>,
+    /// Its revision on the hub; the report's where nothing is said.
+    pub revision: Option<String>,
+    /// Whether the network is never to be touched.
+    pub offline: bool,
+    /// Threads; as many as there are cores where nothing is said.
+    pub threads: Option<usize>,
+    /// The column of second texts, where texts are pairs.
+    pub pair_column: Option<String>,
+    /// Whether there are only a few texts, so that the model is read as far as they need it and not kept.
+    pub once: bool,
 }
 
-fn print(out: &mut impl Write, labelled: &Labelled<'_>, json: bool) -> io::Result<()> {
-    if json {
-        serde_json::to_writer(&mut *out, labelled)?;
-        return out.write_all(b"\n");
+/// A report with its model, ready to label texts.
+pub struct Predictor {
+    report: Report,
+    head: Head,
+    model: Model,
+    plan: Plan,
+    tokenizer: Arc<Tokenizer>,
+    seen: Seen,
+}
+
+/// What was seen of the texts so far, for what is to be said at the end.
+#[derive(Default)]
+struct Seen {
+    texts: u64,
+    cut: u64,
+    tokens: u64,
+    unknown_tokens: u64,
+    unknown: UnknownPieces,
+}
+
+impl Predictor {
+    /// Reads a report and opens the model that its vectors were made by.
+    ///
+    /// # Errors
+    /// [`Error::Output`] when the report cannot be used or belongs to another model, [`Error::Usage`] for a layer that it has
+    /// not; those of opening a model.
+    pub fn open(request: &PredictRequest, observer: &Arc<dyn Observer>) -> Result<Self> {
+        let directory = request.report.as_path();
+        let report = read_report(directory)?;
+        let layer = choose_layer(directory, request.layer.as_ref(), &report)?;
+        let head = heads::read(directory, &report, &layer.name)?;
+        let record = read_plan(directory, &report)?;
+
+        let name = request.model.as_deref().unwrap_or(&report.model.id);
+        let builder = Model::builder(name).compute(record.compute).offline(request.offline);
+        let of_report = report.model.revision.as_ref().filter(|_| request.model.is_none());
+        let builder = match request.revision.as_ref().or(of_report) {
+            Some(revision) => builder.revision(revision),
+            None => builder,
+        };
+        let builder = match request.threads {
+            Some(threads) => builder.threads(threads),
+            None => builder,
+        };
+        let model = builder.observer(Arc::clone(observer)).open()?;
+        check_model(directory, &report, &model)?;
+        let plan = plan(request, &report, record, layer, &model)?;
+        check_width(directory, &plan, &head)?;
+        model.check(&plan)?;
+        let (tokenizer, plan) = model.install(|| model.tokenizer(plan))?;
+        if request.pair_column.is_some() {
+            tokenizer.check_pairs()?;
+        }
+        if !request.once {
+            model.install(|| model.encoder(&plan)?.load(plan.deepest(), plan.has(VectorKind::Pooler)))?;
+        }
+        Ok(Self { report, head, model, plan, tokenizer, seen: Seen::default() })
     }
-    out.write_all(show::text(labelled).as_bytes())
+
+    /// What is computed of the texts.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Their tokenizer.
+    pub(crate) fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Labels the next texts.
+    ///
+    /// # Errors
+    /// As [`Model::encode`].
+    pub fn predict<'t>(&'t mut self, texts: &'t [Record]) -> Result<Vec<PredictedText<'t>>> {
+        let Self { report, head, model, plan, tokenizer, seen, .. } = self;
+        let mut embeddings = Embeddings::new();
+        let mut next = texts.iter().cloned();
+        let (first_row, batch_tokens) = (seen.texts, Request::BATCH_TOKENS);
+        model.install(|| {
+            model.encode_planned(plan, tokenizer, (batch_tokens, first_row), || next.next(), &mut embeddings)
+        })?;
+        let vectors = embeddings.only_array();
+        let labeller = Labeller::new(report, head);
+        let mut predicted = Vec::with_capacity(texts.len());
+        for (index, record) in texts.iter().enumerate() {
+            let encoded = embeddings.text(index);
+            seen.cut += u64::from(embeddings.truncated(index) > 0 && plan.windowing().is_none());
+            seen.tokens += encoded.tokens.len() as u64;
+            seen.unknown_tokens += u64::from(encoded.unknown);
+            seen.unknown.extend(tokenizer.unknown_pieces(encoded, &record.text.text));
+            let rows = embeddings.rows_of(report.emit, index);
+            let vectors = &vectors[rows.start * head.columns..rows.end * head.columns];
+            predicted.push(labeller.label(seen.texts, record, encoded, vectors));
+            seen.texts += 1;
+        }
+        Ok(predicted)
+    }
+
+    /// What should be said of all texts together.
+    pub fn warnings(&self) -> Vec<String> {
+        let Seen { texts, cut, tokens, unknown_tokens, unknown } = &self.seen;
+        let unknown = unknown.warning(*unknown_tokens, *tokens, &self.tokenizer);
+        let cut = (*cut > 0).then(|| {
+            format!(
+                "{cut} of {texts} texts were cut to {} tokens, as the texts were that the labels were learned from",
+                self.plan.max_length
+            )
+        });
+        unknown.into_iter().chain(cut).collect()
+    }
 }
 
 /// Reads what probe wrote.
@@ -154,11 +185,18 @@ fn read_report(directory: &Path) -> Result<Report> {
     }
 }
 
-fn choose_layer<'a>(args: &PredictArgs, report: &'a Report) -> Result<&'a LayerReport> {
+/// The plan of the vectors that were learned from.
+fn read_plan(directory: &Path, report: &Report) -> Result<PlanRecord> {
+    serde_json::from_value(report.plan.clone())
+        .map_err(|error| Error::Output { path: directory.join(REPORT), problem: format!("plan: {error}; probe anew") })
+}
+
+/// The layer whose head labels: the one that was asked for, else the report's best.
+fn choose_layer<'a>(directory: &Path, wanted: Option<&LayerSelection>, report: &'a Report) -> Result<&'a LayerReport> {
     let held = || report.layers.iter().map(LayerReport::label).collect::<Vec<_>>().join(", ");
-    let Some(selection) = &args.layer else {
+    let Some(selection) = wanted else {
         return report.best_layer().ok_or_else(|| Error::Output {
-            path: args.report.join(REPORT),
+            path: directory.join(REPORT),
             problem: format!("has no layer {}, which it calls the best; probe anew", report.best),
         });
     };
@@ -173,8 +211,8 @@ fn choose_layer<'a>(args: &PredictArgs, report: &'a Report) -> Result<&'a LayerR
 }
 
 /// Refuses a model of which any file is another than the one whose vectors were learned from.
-fn check_model(directory: &Path, report: &Report, checkpoint: &Checkpoint) -> Result<()> {
-    let found = checkpoint.digests()?;
+fn check_model(directory: &Path, report: &Report, model: &Model) -> Result<()> {
+    let found = model.checkpoint().digests()?;
     let files: Vec<&String> = report
         .model
         .sha256
@@ -188,7 +226,8 @@ fn check_model(directory: &Path, report: &Report, checkpoint: &Checkpoint) -> Re
         path: directory.to_owned(),
         problem: format!(
             "was learned from vectors of another model than {}: {first} is another file; name the folder of {} as it was then with --model",
-            checkpoint.id, report.model.id
+            model.id(),
+            report.model.id
         ),
     })
 }
@@ -201,42 +240,43 @@ fn is_of_sentences(file: &str) -> bool {
 
 /// The plan of the vectors that were learned from, for one layer.
 fn plan(
-    args: &PredictArgs,
+    request: &PredictRequest,
     report: &Report,
+    record: PlanRecord,
     layer: &LayerReport,
-    sentence: Option<SentenceRecipe>,
-    config: &Config,
+    model: &Model,
 ) -> Result<Plan> {
-    let damaged = |error: serde_json::Error| Error::Output {
-        path: args.report.join(REPORT),
-        problem: format!("plan: {error}; probe anew"),
-    };
-    let mut plan: Plan = serde_json::from_value(report.plan.clone()).map_err(damaged)?;
-    plan.emit = vec![report.emit];
-    plan.hidden_size = config.hidden_size;
-    plan.num_hidden_layers = config.num_hidden_layers;
+    match (&record.columns.pair_column, &request.pair_column) {
+        (None, Some(_)) => {
+            return Err(Error::Usage("--pair-column: the report was learned from single texts".to_owned()));
+        }
+        (Some(column), None) => {
+            return Err(Error::Usage(format!(
+                "the report was learned from pairs of texts: give pairs, in a table or JSON Lines, and name the column of the second text as --pair-column does (there it was `{column}`)"
+            )));
+        }
+        _ => {}
+    }
+    // The settings of sentence embeddings hold for all vectors of a job that writes them.
+    let sentence = model.sentence_recipe(record.emit.contains(&VectorKind::Sentence))?;
+    let mut plan = record.to_plan(model.num_hidden_layers(), model.hidden_size()).plan;
+    plan.kinds = vec![report.emit];
     if let Some(layer) = layer.layer {
         plan.layers = vec![layer];
         plan.combine = None;
     }
-    let sound = plan.layers.iter().all(|&layer| layer <= config.num_hidden_layers)
-        && (1..=config.max_position_embeddings).contains(&plan.max_length);
+    let sound = plan.layers.iter().all(|&layer| layer <= model.num_hidden_layers())
+        && (1..=model.max_position_embeddings()).contains(&plan.max_length);
     if !sound {
         return Err(Error::Output {
-            path: args.report.join(REPORT),
+            path: request.report.join(REPORT),
             problem: "plan: is not of this model; probe anew".to_owned(),
         });
     }
-    plan.sentence = sentence;
-    match (&plan.columns.pair_column, &args.pair_column) {
-        (None, Some(_)) => Err(Error::Usage("--pair-column: the report was learned from single texts".to_owned())),
-        (Some(column), None) => Err(Error::Usage(format!(
-            "the report was learned from pairs of texts: give pairs, in a table or JSON Lines, and name the column of the second text as --pair-column does (there it was `{column}`)"
-        ))),
-        _ => Ok(plan),
-    }
+    Ok(Plan { sentence, ..plan })
 }
 
+/// Refuses a head that takes vectors of another width.
 fn check_width(directory: &Path, plan: &Plan, head: &Head) -> Result<()> {
     let columns = plan.arrays().first().map_or(0, |array| array.columns);
     if columns == head.columns {
@@ -246,99 +286,4 @@ fn check_width(directory: &Path, plan: &Plan, head: &Head) -> Result<()> {
         path: directory.join(heads::FILE),
         problem: format!("the head takes vectors of {} numbers, the model's have {columns}", head.columns),
     })
-}
-
-/// What is read, and how it is to be taken.
-fn input(args: &PredictArgs) -> Result<Input> {
-    let file = |path: &PathBuf| if path.as_os_str() == "-" { Source::Stdin } else { Source::File(path.clone()) };
-    let sources = match &args.input[..] {
-        [] if !args.texts.is_empty() => vec![Source::Arguments(args.texts.clone())],
-        [] if io::stdin().is_terminal() => {
-            return Err(Error::Usage(
-                "no texts: give them as arguments, name a file with -i, or pipe them in (-i - reads the terminal)"
-                    .to_owned(),
-            ));
-        }
-        [] => vec![Source::Stdin],
-        paths => paths.iter().map(file).collect(),
-    };
-    let columns = Columns {
-        text_column: args.text_column.clone(),
-        pair_column: args.pair_column.clone(),
-        id_column: args.id_column.clone(),
-        label_column: Some(String::new()),
-        no_header: args.no_header,
-        delimiter: args.delimiter,
-        carry: Vec::new(),
-        pretokenized: args.pretokenized,
-    };
-    Input::new(sources, args.input_format, columns)
-}
-
-/// How many texts were cut; an error where the labels were learned from texts that must not be.
-fn check_lengths(encoded: &[Encoded], plan: &Plan, first_row: u64) -> Result<u64> {
-    let is_long = |encoded: &Encoded| encoded.length_before_truncation > encoded.tokens.input_ids.len();
-    let long: Vec<usize> = (0..encoded.len()).filter(|&index| is_long(&encoded[index])).collect();
-    if let (Some(&first), Overflow::Error) = (long.first(), plan.overflow) {
-        return Err(Error::TooLong {
-            count: long.len() as u64,
-            texts: encoded.len() as u64,
-            max_length: plan.max_length,
-            examples: format!("row {} ({} tokens)", first_row + first as u64, encoded[first].length_before_truncation),
-        });
-    }
-    Ok(long.len() as u64)
-}
-
-/// The vectors of some texts, all rows one after the other.
-fn encode(encoder: &Encoder<'_>, plan: &Plan, encoded: &[Encoded], first_row: u64) -> Result<Vec<f32>> {
-    let texts = encoded.iter().map(|encoded| Ok::<_, Error>(encoded.tokens.clone()));
-    let mut sink = Collected { plan, rows: Vec::new() };
-    let mut vectors = Vectors::new(plan);
-    let mut done = 0;
-    for batch in Batches::new(texts, plan.windowing(), BATCH) {
-        let batch = batch?;
-        encoder.visit_hidden_states(&batch, |layer, hidden_state| {
-            kernels::with_numbers(hidden_state, |numbers| {
-                vectors.take_layer(layer, numbers, &batch, first_row + done, &mut sink)?;
-                if layer < plan.num_hidden_layers {
-                    return Ok(());
-                }
-                vectors.take_sentence(numbers, &batch, &mut sink)?;
-                let first_tokens = vectors.first_tokens(numbers, &batch);
-                if first_tokens.is_empty() {
-                    return Ok(());
-                }
-                let first_tokens = Tensor::from_vec(first_tokens, ((), plan.hidden_size), &Device::Cpu)?;
-                match encoder.pooler_output(&first_tokens)? {
-                    Some(pooled) => vectors.take_pooler(pooled.flatten_all()?.to_vec1()?, &batch, &mut sink),
-                    None => Ok(()),
-                }
-            })?
-        })?;
-        done += batch.texts() as u64;
-    }
-    Ok(sink.rows)
-}
-
-/// Keeps the rows of the one array, as they would have been stored.
-struct Collected<'a> {
-    plan: &'a Plan,
-    rows: Vec<f32>,
-}
-
-impl Sink for Collected<'_> {
-    fn write(&mut self, _: usize, rows: &[f32]) -> Result<()> {
-        self.rows.extend(rows.iter().map(|&number| self.plan.dtype.round(number)));
-        Ok(())
-    }
-
-    fn end_batch(&mut self, _: &Batch) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// What a record's text is called in output.
-fn text_of(record: &Record) -> &str {
-    &record.text.text
 }

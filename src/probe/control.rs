@@ -8,8 +8,8 @@
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use sha2::{Digest, Sha256};
 
-use super::labels::Labelled;
-use super::task::Targets;
+use super::labels::LabelledTexts;
+use super::targets::Targets;
 
 /// Control labels for the examples of texts.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Control {
     }
 
     /// A label for each example. `which` tells training texts from others.
-    pub fn labels(&self, labels: &Labelled, which: &str) -> Targets {
+    pub fn labels(&self, labels: &LabelledTexts, which: &str) -> Targets {
         let of = |name: &str| -> usize {
             let digest = Sha256::new().chain_update(self.seed.to_le_bytes()).chain_update(name.as_bytes()).finalize();
             let mut seed = [0; 32];

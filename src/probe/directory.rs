@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::counts::Counts;
+use crate::directory::contents::Contents;
+use crate::directory::contents::read_manifest;
+use crate::directory::manifest::{MANIFEST, ModelIdentity};
+use crate::directory::plan_record::{DirectoryPlan, PlanRecord};
 use crate::error::{Error, Result};
-use crate::output::manifest::{MANIFEST, ModelIdentity};
-use crate::plan::{ArrayPlan, Counts, Plan};
+use crate::plan::ArrayPlan;
 use crate::positional::read_exact_at;
 use crate::spec::Dtype;
-use crate::verify::contents::Contents;
-use crate::verify::read_manifest;
 
 /// A directory with its manifest read.
 #[derive(Debug)]
@@ -22,7 +24,7 @@ pub struct Directory {
     /// The model that made the vectors.
     pub model: ModelIdentity,
     /// How they were made.
-    pub plan: Plan,
+    pub plan: DirectoryPlan,
     /// How much there is of everything.
     pub counts: Counts,
     contents: Contents,
@@ -56,7 +58,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`Error::Output`] when its file is not there or not of the size that the manifest promises.
-    pub fn array(&self, array: &ArrayPlan) -> Result<Array> {
+    pub fn array(&self, array: &ArrayPlan) -> Result<StoredArray> {
         let place = array.place(self.plan.format);
         let (file, start) = self
             .contents
@@ -71,11 +73,11 @@ impl Directory {
                 problem: format!("has {size} bytes; expected {}; see `layerwise verify`", file.bytes),
             });
         }
-        Ok(Array {
+        Ok(StoredArray {
             path,
             file: opened,
             start,
-            rows: self.counts.rows(array.emit),
+            rows: self.counts.rows(array.kind),
             columns: array.columns,
             dtype: self.plan.dtype,
         })
@@ -113,13 +115,13 @@ impl Directory {
 
     /// What decides how a text becomes vectors, for a report.
     pub fn recipe(&self) -> Value {
-        json!(self.plan)
+        json!(PlanRecord::from(&self.plan))
     }
 }
 
 /// Vectors, (rows, columns), in a file.
 #[derive(Debug)]
-pub struct Array {
+pub struct StoredArray {
     path: PathBuf,
     file: File,
     /// Where the first row begins in the file.
@@ -130,7 +132,7 @@ pub struct Array {
     dtype: Dtype,
 }
 
-impl Array {
+impl StoredArray {
     /// A file of float32 numbers, (rows, columns), that vanishes with the process.
     #[cfg(test)]
     pub(super) fn of(numbers: &[f32], columns: usize) -> Self {

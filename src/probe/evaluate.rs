@@ -12,10 +12,12 @@ use super::directory::Directory;
 use super::features::{Features, Moments, Standard};
 use super::fit::{Fit, fit, fit_nearly, head};
 use super::folds::Folds;
-use super::labels::{Labelled, check_rows};
-use super::objective::{Linear, Predicted, Sample};
+use super::labels::{LabelledTexts, check_rows};
+use super::linear::{LinearModel, Predicted};
+use super::objective::Examples;
 use super::scores::Judged;
-use super::task::{Classes, Targets, Task};
+use super::targets::Targets;
+use super::task::{Classes, Task};
 use crate::error::Result;
 use crate::plan::ArrayPlan;
 
@@ -29,7 +31,7 @@ pub struct Side<'a> {
     /// Where the vectors are.
     pub directory: &'a Directory,
     /// What they are labelled with.
-    pub labels: &'a Labelled,
+    pub labels: &'a LabelledTexts,
     /// The labels as numbers, by example.
     pub targets: Targets,
     /// Labels of the control task, where it is wanted.
@@ -40,7 +42,7 @@ impl<'a> Side<'a> {
     /// With control labels, where a control task is wanted. `which` tells the sides apart.
     pub fn new(
         directory: &'a Directory,
-        labels: &'a Labelled,
+        labels: &'a LabelledTexts,
         targets: Targets,
         control: Option<&Control>,
         which: &str,
@@ -84,7 +86,7 @@ pub struct Outcome {
     /// The probe fitted on all training texts.
     pub fit: Fit,
     /// The same, of vectors as they are in directories.
-    pub head: Linear,
+    pub head: LinearModel,
     /// What the vectors were standardized with.
     pub standard: Standard,
     /// How long it took.
@@ -184,9 +186,9 @@ impl Setup<'_> {
         })
     }
 
-    fn sample_of<'s>(&self, features: &'s Features, targets: &'s Targets, folds: &Folds) -> Sample<'s> {
+    fn sample_of<'s>(&self, features: &'s Features, targets: &'s Targets, folds: &Folds) -> Examples<'s> {
         let chunks = folds.chunks(|_| true);
-        Sample { features, targets, chunks, standard: None, count: features.examples(), classes: self.classes.known }
+        Examples { features, targets, chunks, standard: None, count: features.examples(), classes: self.classes.known }
     }
 }
 
@@ -204,7 +206,7 @@ struct Training<'a> {
 
 impl Training<'_> {
     /// All folds but some.
-    fn sample<'s>(&'s self, targets: &'s Targets, without: &[usize]) -> Sample<'s> {
+    fn sample<'s>(&'s self, targets: &'s Targets, without: &[usize]) -> Examples<'s> {
         let folds = &self.setup.folds;
         let wanted = |fold: usize| !without.contains(&fold);
         let standard = (!without.is_empty()).then(|| {
@@ -212,7 +214,7 @@ impl Training<'_> {
             moments.fold(Moments::new(self.features.columns()), |sum, (_, moments)| sum.plus(moments)).standard()
         });
         let (chunks, count) = (folds.chunks(wanted), folds.count(wanted));
-        Sample { features: self.features, targets, chunks, standard, count, classes: self.setup.classes.known }
+        Examples { features: self.features, targets, chunks, standard, count, classes: self.setup.classes.known }
     }
 
     fn fit(&self, targets: &Targets, without: &[usize], strength: f64) -> Result<Fit> {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::directory::Array;
+use super::directory::StoredArray;
 use crate::error::Result;
 
 /// Examples read together.
@@ -24,7 +24,7 @@ enum Store {
     /// Standardized already.
     Memory(Vec<f32>),
     /// As they are, with the row of each example.
-    File(Array, Vec<u64>),
+    File(StoredArray, Vec<u64>),
 }
 
 /// What makes every column's mean 0 and its standard deviation 1 over some examples. (columns) each.
@@ -49,8 +49,8 @@ impl Features {
     /// makes these examples' columns 0 in the mean and 1 in standard deviation. At most `budget` bytes are kept in memory.
     ///
     /// # Errors
-    /// Those of [`Array::read`].
-    pub fn load(array: Array, rows: Vec<u64>, standard: Option<&Standard>, budget: u64) -> Result<Self> {
+    /// Those of [`StoredArray::read`].
+    pub fn load(array: StoredArray, rows: Vec<u64>, standard: Option<&Standard>, budget: u64) -> Result<Self> {
         let (examples, columns) = (rows.len(), array.columns);
         let bytes = (examples * columns * 4) as u64;
         let raw = Standard { mean: vec![0.0; columns], scale: vec![1.0; columns] };
@@ -85,7 +85,7 @@ impl Features {
     #[cfg(test)]
     pub(super) fn of(numbers: &[f32], columns: usize) -> Self {
         let rows = 0..(numbers.len() / columns) as u64;
-        Self::load(Array::of(numbers, columns), rows.collect(), None, u64::MAX).unwrap()
+        Self::load(StoredArray::of(numbers, columns), rows.collect(), None, u64::MAX).unwrap()
     }
 
     /// Examples.
@@ -111,7 +111,7 @@ impl Features {
     /// The standardized vectors of some examples; `buffer` may be needed to hold them.
     ///
     /// # Errors
-    /// Those of [`Array::read`].
+    /// Those of [`StoredArray::read`].
     pub fn rows<'a>(&'a self, examples: Range<usize>, buffer: &'a mut Vec<f32>) -> Result<&'a [f32]> {
         let count = examples.len() * self.columns;
         if let Store::Memory(numbers) = &self.store {
@@ -126,7 +126,7 @@ impl Features {
     /// Sums over some examples.
     ///
     /// # Errors
-    /// Those of [`Array::read`].
+    /// Those of [`StoredArray::read`].
     pub fn moments(&self, chunks: &[Range<usize>]) -> Result<Moments> {
         self.moments_about(&vec![0.0; self.columns], chunks)
     }
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn columns_have_mean_0_and_deviation_1() {
         let numbers: Vec<f32> = (0..300).flat_map(|i| [1000.0 + (i % 7) as f32, 5.0, -(i as f32)]).collect();
-        let load = |budget| Features::load(Array::of(&numbers, 3), (0..300).collect(), None, budget).unwrap();
+        let load = |budget| Features::load(StoredArray::of(&numbers, 3), (0..300).collect(), None, budget).unwrap();
         for features in [load(u64::MAX), load(0)] {
             let standard = features.moments(&[0..100, 100..300]).unwrap().standard();
             for column in [0, 2] {

@@ -12,8 +12,9 @@ use argmin::solver::quasinewton::LBFGS;
 use ndarray::{Array1, Array2, Axis, s};
 
 use super::basis::Basis;
-use super::objective::{Linear, Sample, outputs};
-use super::task::{Targets, Unit};
+use super::linear::{LinearModel, outputs};
+use super::objective::Examples;
+use super::targets::{Targets, Unit};
 use crate::error::{Error, Result};
 
 /// When the search for a probe ends. In these coordinates half the square of the gradient's length is about what the loss is
@@ -30,7 +31,7 @@ const LEAST_VARIANCE: f64 = 1e-4;
 #[derive(Debug, Clone)]
 pub struct Fit {
     /// Of standardized vectors.
-    pub linear: Linear,
+    pub linear: LinearModel,
     /// The mean loss with the penalty.
     pub loss: f64,
     /// Steps taken.
@@ -43,7 +44,7 @@ pub struct Fit {
 ///
 /// # Errors
 /// Those of reading features.
-pub fn fit(sample: &Sample<'_>, basis: &Basis, strength: f64) -> Result<Fit> {
+pub fn fit(sample: &Examples<'_>, basis: &Basis, strength: f64) -> Result<Fit> {
     search(sample, basis, strength, None, EXACT)
 }
 
@@ -51,24 +52,24 @@ pub fn fit(sample: &Sample<'_>, basis: &Basis, strength: f64) -> Result<Fit> {
 ///
 /// # Errors
 /// Those of reading features.
-pub fn fit_nearly(sample: &Sample<'_>, basis: &Basis, strength: f64, start: Option<&Linear>) -> Result<Fit> {
+pub fn fit_nearly(sample: &Examples<'_>, basis: &Basis, strength: f64, start: Option<&LinearModel>) -> Result<Fit> {
     search(sample, basis, strength, start, NEAR)
 }
 
 fn search(
-    sample: &Sample<'_>,
+    sample: &Examples<'_>,
     basis: &Basis,
     strength: f64,
-    start: Option<&Linear>,
+    start: Option<&LinearModel>,
     patience: Patience,
 ) -> Result<Fit> {
     let unit = Unit::of(sample.targets, &sample.chunks);
     let targets = unit.apply(sample.targets);
-    let sample = &Sample { targets: &targets, ..sample.clone() };
+    let sample = &Examples { targets: &targets, ..sample.clone() };
     let penalty = 1.0 / (strength * sample.count as f64);
     let scales = Scales::new(curvatures(sample.targets, &sample.chunks, sample.classes), basis, penalty);
-    let problem = Problem { sample, basis, scales, penalty, last: Mutex::new(None), failure: Mutex::new(None) };
-    let zeros = || Linear::zeros(outputs(sample.classes), sample.features.columns());
+    let problem = FitProblem { sample, basis, scales, penalty, last: Mutex::new(None), failure: Mutex::new(None) };
+    let zeros = || LinearModel::zeros(outputs(sample.classes), sample.features.columns());
     let start = problem.flatten(&start.map_or_else(zeros, |start| unit.redo(start)), true);
     let solved = minimize(&problem, start, patience);
     if let Some(error) = problem.failure.lock().ok().and_then(|mut failure| failure.take()) {
@@ -175,8 +176,8 @@ impl Scales {
         }
     }
 
-    /// Linear function → coordinates, or its gradient → that along them.
-    pub(super) fn flatten(&self, linear: &Linear, basis: &Basis, is_function: bool) -> Vec<f64> {
+    /// LinearModel function → coordinates, or its gradient → that along them.
+    pub(super) fn flatten(&self, linear: &LinearModel, basis: &Basis, is_function: bool) -> Vec<f64> {
         let mut weights = basis.coordinates(linear.weights.clone());
         let mut bias = linear.bias.clone();
         if is_function {
@@ -190,21 +191,21 @@ impl Scales {
     }
 
     /// Coordinates → linear function.
-    pub(super) fn linear(&self, coordinates: &[f64], basis: &Basis) -> Linear {
+    pub(super) fn linear(&self, coordinates: &[f64], basis: &Basis) -> LinearModel {
         let weights = &self.weights;
         let (first, last) = coordinates.split_at(weights.len());
         let scaled = weights.iter().zip(first).map(|(scale, value)| scale * value).collect();
         let scaled =
             Array2::from_shape_vec(weights.dim(), scaled).unwrap_or_else(|_| unreachable!("of the same shape"));
-        Linear { weights: basis.weights(scaled), bias: Array1::from_iter(last.iter().copied()) * &self.bias }
+        LinearModel { weights: basis.weights(scaled), bias: Array1::from_iter(last.iter().copied()) * &self.bias }
     }
 }
 
 /// A place with its loss and gradient.
 pub(super) type Evaluated = (Vec<f64>, f64, Vec<f64>);
 
-struct Problem<'a> {
-    sample: &'a Sample<'a>,
+struct FitProblem<'a> {
+    sample: &'a Examples<'a>,
     basis: &'a Basis,
     scales: Scales,
     penalty: f64,
@@ -213,12 +214,12 @@ struct Problem<'a> {
     failure: Mutex<Option<Error>>,
 }
 
-impl Problem<'_> {
-    fn flatten(&self, linear: &Linear, is_function: bool) -> Vec<f64> {
+impl FitProblem<'_> {
+    fn flatten(&self, linear: &LinearModel, is_function: bool) -> Vec<f64> {
         self.scales.flatten(linear, self.basis, is_function)
     }
 
-    fn linear(&self, coordinates: &[f64]) -> Linear {
+    fn linear(&self, coordinates: &[f64]) -> LinearModel {
         self.scales.linear(coordinates, self.basis)
     }
 
@@ -259,7 +260,7 @@ pub(super) fn evaluated<T>(
     last.as_ref().map(take).ok_or_else(poisoned)
 }
 
-impl CostFunction for &Problem<'_> {
+impl CostFunction for &FitProblem<'_> {
     type Param = Vec<f64>;
     type Output = f64;
 
@@ -268,7 +269,7 @@ impl CostFunction for &Problem<'_> {
     }
 }
 
-impl Gradient for &Problem<'_> {
+impl Gradient for &FitProblem<'_> {
     type Param = Vec<f64>;
     type Gradient = Vec<f64>;
 
@@ -279,12 +280,12 @@ impl Gradient for &Problem<'_> {
 
 /// One linear function for each known class, of vectors as they are in the directory: `softmax(weights · x + bias)`; for
 /// regression the one there is.
-pub fn head(linear: &Linear, standard: &super::features::Standard, classes: usize) -> Linear {
+pub fn head(linear: &LinearModel, standard: &super::features::Standard, classes: usize) -> LinearModel {
     let linear = linear.before(standard);
     if classes != 2 {
         return linear;
     }
-    let mut both = Linear::zeros(2, linear.weights.ncols());
+    let mut both = LinearModel::zeros(2, linear.weights.ncols());
     both.weights.slice_mut(s![1, ..]).assign(&linear.weights.index_axis(Axis(0), 0));
     both.bias[1] = linear.bias[0];
     both
@@ -311,8 +312,8 @@ mod tests {
         Features::of(&numbers.collect::<Vec<f32>>(), COLUMNS)
     }
 
-    fn sample<'a>(features: &'a Features, targets: &'a Targets, classes: usize) -> Sample<'a> {
-        Sample { features, targets, chunks: vec![0..400, 400..EXAMPLES], standard: None, count: EXAMPLES, classes }
+    fn sample<'a>(features: &'a Features, targets: &'a Targets, classes: usize) -> Examples<'a> {
+        Examples { features, targets, chunks: vec![0..400, 400..EXAMPLES], standard: None, count: EXAMPLES, classes }
     }
 
     fn classes_of(features: &Features, classes: u32) -> Targets {
@@ -333,7 +334,7 @@ mod tests {
             let targets = classes_of(&features, classes);
             let mut sample = sample(&features, &targets, classes as usize);
             sample.standard = Some(features.moments(&[0..300, 300..500]).unwrap().standard());
-            let mut linear = Linear::zeros(crate::probe::objective::outputs(classes as usize), COLUMNS);
+            let mut linear = LinearModel::zeros(crate::probe::linear::outputs(classes as usize), COLUMNS);
             linear.weights.iter_mut().zip(1..).for_each(|(weight, i)| *weight = f64::from(i % 5) * 0.2 - 0.3);
             let (_, gradient) = sample.loss_and_gradient(&linear).unwrap();
             let step = 1e-2; // the loss is of float32 products

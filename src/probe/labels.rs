@@ -6,20 +6,29 @@ use std::io::{BufRead, BufReader};
 
 use serde_json::{Map, Value};
 
-use super::directory::{Array, Directory};
-use super::task::TaskChoice;
+use super::directory::{Directory, StoredArray};
+use crate::directory::arrays::offsets_place;
+use crate::directory::existing::TEXTS;
 use crate::error::{Error, Result};
-use crate::output::arrays::offsets_place;
-use crate::output::existing::TEXTS;
 use crate::positional::read_exact_at;
-use crate::spec::Emit;
+use crate::spec::{VectorKind, choices};
+
+choices! {
+    /// The task as it is asked for.
+    pub enum TaskChoice {
+        /// By the labels: a list for each text is tagging, anything else classification
+        Auto = "auto",
+        /// Labels are numbers, and are predicted as such
+        Regression = "regression",
+    } default Auto
+}
 
 /// Rows an error message names before it only counts.
 const NAMED: usize = 5;
 
 /// The labelled texts of a directory.
 #[derive(Debug, Default)]
-pub struct Labelled {
+pub struct LabelledTexts {
     /// Row and id of each text.
     pub texts: Vec<(u64, Option<String>)>,
     /// Examples of text i are `starts[i]..starts[i + 1]`: itself, or its words.
@@ -61,17 +70,17 @@ impl Default for Values {
 ///
 /// # Errors
 /// [`Error::Output`] for labels that are missing, do not match the words, or are not of one kind.
-pub fn read(directory: &Directory, name: &str, choice: TaskChoice) -> Result<Labelled> {
+pub fn read(directory: &Directory, name: &str, choice: TaskChoice) -> Result<LabelledTexts> {
     let path = directory.path.join(TEXTS);
     let file = File::open(&path).map_err(Error::io("read", &path))?;
-    let mut reader = Reader {
+    let mut reader = LabelReader {
         directory,
         name,
         choice,
-        labels: Labelled { starts: vec![0], ..Labelled::default() },
-        names: Names::default(),
+        labels: LabelledTexts { starts: vec![0], ..LabelledTexts::default() },
+        names: LabelNames::default(),
         numbers: Vec::new(),
-        vocabulary: Names::default(),
+        vocabulary: LabelNames::default(),
         offsets: None,
         missing: Vec::new(),
         missing_count: 0,
@@ -101,12 +110,12 @@ pub fn read(directory: &Directory, name: &str, choice: TaskChoice) -> Result<Lab
 
 /// Strings, each once.
 #[derive(Debug, Default)]
-struct Names {
+struct LabelNames {
     index: HashMap<String, u32>,
     names: Vec<String>,
 }
 
-impl Names {
+impl LabelNames {
     fn index(&mut self, name: &str) -> u32 {
         if let Some(&index) = self.index.get(name) {
             return index;
@@ -118,14 +127,14 @@ impl Names {
     }
 }
 
-struct Reader<'a> {
+struct LabelReader<'a> {
     directory: &'a Directory,
     name: &'a str,
     choice: TaskChoice,
-    labels: Labelled,
-    names: Names,
+    labels: LabelledTexts,
+    names: LabelNames,
     numbers: Vec<f64>,
-    vocabulary: Names,
+    vocabulary: LabelNames,
     /// Where the words of each text start, once a list was seen.
     offsets: Option<Vec<u64>>,
     /// Rows of texts without a label, the first few.
@@ -135,7 +144,7 @@ struct Reader<'a> {
     has_labels: bool,
 }
 
-impl Reader<'_> {
+impl LabelReader<'_> {
     fn take(&mut self, mut line: Map<String, Value>) -> std::result::Result<(), String> {
         let row = line.get("row").and_then(Value::as_u64).ok_or("row is missing")?;
         let id = line.get("id").and_then(Value::as_str).map(str::to_owned);
@@ -191,7 +200,7 @@ impl Reader<'_> {
         let words = (rows.end - rows.start) as usize;
         let list = |key: &str| line.get(key).and_then(Value::as_array);
         let word_ids = list("word_ids").ok_or("word_ids is missing")?;
-        let texts = Words::new(words, word_ids, list("words"), list("tokens"));
+        let texts = WordSpelling::new(words, word_ids, list("words"), list("tokens"));
         // Raw text that was cut has the words it was cut to; given words are all there.
         let cut = line.get("n_tokens").and_then(Value::as_u64)
             < line.get("n_tokens_before_truncation").and_then(Value::as_u64);
@@ -252,7 +261,7 @@ impl Reader<'_> {
         }
     }
 
-    fn finish(mut self) -> Result<Labelled> {
+    fn finish(mut self) -> Result<LabelledTexts> {
         let path = &self.directory.path;
         if self.missing_count > 0 {
             let all = self.missing_count == self.labels.texts.len() as u64;
@@ -284,13 +293,13 @@ impl Reader<'_> {
 }
 
 /// Which words have vectors, and what they are.
-struct Words<'a> {
+struct WordSpelling<'a> {
     given: Option<&'a Vec<Value>>,
     /// The tokens of each word, one after the other; nothing where it has none.
     joined: Vec<Option<String>>,
 }
 
-impl<'a> Words<'a> {
+impl<'a> WordSpelling<'a> {
     fn new(words: usize, word_ids: &[Value], given: Option<&'a Vec<Value>>, tokens: Option<&Vec<Value>>) -> Self {
         let mut joined = vec![None; words];
         for (index, word) in word_ids.iter().enumerate() {
@@ -311,10 +320,10 @@ impl<'a> Words<'a> {
 
 /// Where the words of each text start, (texts + 1).
 fn word_offsets(directory: &Directory) -> std::result::Result<Vec<u64>, String> {
-    if !directory.plan.emits(Emit::Word) {
+    if !directory.plan.has(VectorKind::Word) {
         return Err("the labels are lists, one for each word, and the directory holds no word vectors; extract with --emit word".to_owned());
     }
-    let place = offsets_place(Emit::Word, directory.plan.format);
+    let place = offsets_place(VectorKind::Word, directory.plan.format);
     let (file, start) = directory.find(&place).ok_or_else(|| format!("the directory holds no {place}"))?;
     let mut bytes = vec![0; 8 * (directory.counts.texts as usize + 1)];
     let read = File::open(&file).and_then(|file| read_exact_at(&file, &mut bytes, start));
@@ -331,7 +340,7 @@ fn word_offsets(directory: &Directory) -> std::result::Result<Vec<u64>, String> 
 ///
 /// # Errors
 /// [`Error::Output`] when one does not.
-pub fn check_rows(directory: &Directory, labels: &Labelled, array: &Array) -> Result<()> {
+pub fn check_rows(directory: &Directory, labels: &LabelledTexts, array: &StoredArray) -> Result<()> {
     match labels.rows.iter().find(|&&row| row >= array.rows()) {
         None => Ok(()),
         Some(row) => Err(Error::Output {

@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use super::basis::Basis;
 use super::features::Features;
 use super::fit::{Evaluated, Patience, Scales, curvatures, evaluated, minimize};
-use super::objective::{Linear, Predicted, Sample, Single, outputs, parts, predict};
+use super::linear::{LinearModel, Predicted, outputs};
+use super::objective::{Examples, Single, parts, predict};
 use super::products;
-use super::task::{Targets, Unit};
+use super::targets::{Targets, Unit};
 use crate::error::{Error, Result};
 
 /// When the search ends. The weights of neighbouring layers can stand in for each other at next to no loss, so they are sure
@@ -44,7 +45,7 @@ pub struct Mix {
 pub struct Fitted {
     /// The weight of each layer.
     pub weights: Vec<f64>,
-    linear: Linear,
+    linear: LinearModel,
     /// Whether the search ended by itself.
     pub converged: bool,
 }
@@ -76,7 +77,7 @@ impl Layers<'_> {
         let scales = Scales::new(curvatures(layers.targets, &layers.chunks, layers.classes), basis, penalty);
         let correlations = layers.correlations()?;
         let (last, failure) = (Mutex::new(None), Mutex::new(None));
-        let problem = Problem { layers, basis, scales, penalty, correlations, last, failure };
+        let problem = MixProblem { layers, basis, scales, penalty, correlations, last, failure };
         let start = vec![0.0; outputs(self.classes) * (self.features[0].columns() + 1) + self.features.len()];
         let patience = if for_weights { WEIGHTS } else { PREDICTIONS };
         let solved = minimize(&problem, start, patience);
@@ -140,8 +141,8 @@ impl Layers<'_> {
     }
 
     /// The mean loss; its gradient for the probe, and for the weights of the layers.
-    fn loss_and_gradient(&self, linear: &Linear, weights: &[f64]) -> Result<(f64, Linear, Vec<f64>)> {
-        let sample = Sample {
+    fn loss_and_gradient(&self, linear: &LinearModel, weights: &[f64]) -> Result<(f64, LinearModel, Vec<f64>)> {
+        let sample = Examples {
             features: &self.features[0],
             targets: self.targets,
             chunks: Vec::new(),
@@ -154,7 +155,7 @@ impl Layers<'_> {
         let per_part = self.chunks.len().div_ceil(parts(dim.0 * dim.1)).max(1);
         let of_part = |chunks: &[Range<usize>]| {
             let mut loss = 0.0;
-            let (mut sum, mut of_layers) = (Linear::zeros(dim.0, dim.1), vec![0.0; weights.len()]);
+            let (mut sum, mut of_layers) = (LinearModel::zeros(dim.0, dim.1), vec![0.0; weights.len()]);
             let mut gradient = vec![0.0_f32; dim.0 * dim.1];
             let (mut pull, mut buffer) = (Vec::new(), Vec::new());
             for chunk in chunks {
@@ -184,7 +185,7 @@ impl Layers<'_> {
             Ok((loss, sum, of_layers))
         };
         let parts = self.chunks.par_chunks(per_part).map(of_part).collect::<Result<Vec<_>>>()?;
-        let (mut loss, mut sum, mut of_layers) = (0.0, Linear::zeros(dim.0, dim.1), vec![0.0; weights.len()]);
+        let (mut loss, mut sum, mut of_layers) = (0.0, LinearModel::zeros(dim.0, dim.1), vec![0.0; weights.len()]);
         for part in parts {
             loss += part.0;
             sum.weights += &part.1.weights;
@@ -193,11 +194,11 @@ impl Layers<'_> {
         }
         let count = self.count as f64;
         of_layers.iter_mut().for_each(|sum| *sum /= count);
-        Ok((loss / count, Linear { weights: sum.weights / count, bias: sum.bias / count }, of_layers))
+        Ok((loss / count, LinearModel { weights: sum.weights / count, bias: sum.bias / count }, of_layers))
     }
 }
 
-struct Problem<'a> {
+struct MixProblem<'a> {
     layers: &'a Layers<'a>,
     basis: &'a Basis,
     scales: Scales,
@@ -208,9 +209,9 @@ struct Problem<'a> {
     failure: Mutex<Option<Error>>,
 }
 
-impl Problem<'_> {
+impl MixProblem<'_> {
     /// The probe and the weights of the layers at a place.
-    fn parts(&self, at: &[f64]) -> (Linear, Vec<f64>) {
+    fn parts(&self, at: &[f64]) -> (LinearModel, Vec<f64>) {
         let (of_probe, scalars) = at.split_at(at.len() - self.layers.features.len());
         (
             self.scales.linear(of_probe, self.basis),
@@ -235,7 +236,7 @@ impl Problem<'_> {
     }
 }
 
-impl CostFunction for &Problem<'_> {
+impl CostFunction for &MixProblem<'_> {
     type Param = Vec<f64>;
     type Output = f64;
 
@@ -244,7 +245,7 @@ impl CostFunction for &Problem<'_> {
     }
 }
 
-impl Gradient for &Problem<'_> {
+impl Gradient for &MixProblem<'_> {
     type Param = Vec<f64>;
     type Gradient = Vec<f64>;
 
@@ -297,7 +298,7 @@ mod tests {
         let layers = Layers { features: &features, targets: &targets, chunks, count: EXAMPLES, classes: 3 };
         let basis = Basis::of(&features[1]).unwrap();
         let penalty = 1.0 / (0.05 * EXAMPLES as f64);
-        let problem = Problem {
+        let problem = MixProblem {
             layers: &layers,
             basis: &basis,
             scales: Scales::new(curvatures(&targets, &layers.chunks, 3), &basis, penalty),

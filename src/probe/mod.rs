@@ -1,4 +1,4 @@
-//! `probe`: which layer knows it. Linear classifiers on the vectors of labelled directories, layer by layer.
+//! `probe`: which layer knows it. LinearModel classifiers on the vectors of labelled directories, layer by layer.
 //!
 //! Data flows one way: [`directory`] and [`labels`] → [`task`] → [`folds`] → [`features`] → [`fit`] → [`scores`] →
 //! [`report`]. Nothing here touches the encoder.
@@ -14,73 +14,71 @@ pub mod fit;
 pub mod folds;
 pub mod heads;
 pub mod labels;
+pub mod linear;
 pub mod mix;
 pub mod objective;
 pub mod plot;
 mod products;
 pub mod report;
+mod report_files;
+pub mod request;
 pub mod scores;
 pub mod table;
+pub mod targets;
 pub mod task;
-
-use std::io::{self, Write};
-use std::path::Path;
 
 use self::control::Control;
 use self::directory::Directory;
 use self::evaluate::{Outcome, Setup, Side, median};
 use self::folds::Folds;
-use self::labels::Labelled;
+use self::labels::LabelledTexts;
 use self::mix::{Layers, Mix};
 use self::report::Report;
+pub use self::request::ProbeRequest;
 use self::scores::Scores;
-use self::task::{Targets, Task};
-use crate::commands::args::ProbeArgs;
-use crate::commands::console::Console;
+use self::targets::Targets;
+use self::task::Task;
 use crate::error::{Error, Result};
-use crate::extract::start_threads;
-use crate::kernels;
+use crate::observer::{Observer, Work};
 use crate::plan::{ArrayPlan, Slot};
-use crate::spec::{Compute, Emit, RowKind};
+use crate::spec::{RowKind, VectorKind};
 
 /// Fits, judges, reports.
 ///
 /// # Errors
 /// [`Error::Output`] for directories that cannot be used, together or at all, and for labels that cannot be learned;
 /// [`Error::Usage`] for options that do not fit them.
-pub fn run(args: &ProbeArgs, console: &Console) -> Result<()> {
-    kernels::choose_instruction_set(Compute::F32)?;
-    start_threads(args.threads)?;
+pub fn probe(request: &ProbeRequest, observer: &dyn Observer) -> Result<Report> {
     let open = |path: &std::path::PathBuf| Directory::open(path);
-    let train = open(&args.train)?;
-    let dev = args.dev.as_ref().map(open).transpose()?;
-    let test = args.test.as_ref().map(open).transpose()?;
+    let train = open(&request.train)?;
+    let dev = request.dev.as_ref().map(open).transpose()?;
+    let test = request.test.as_ref().map(open).transpose()?;
     for other in [&dev, &test].into_iter().flatten() {
         check_same_making(&train, other)?;
     }
-    if let Some(output) = &args.output {
-        report::check_place(output, args.overwrite)?;
+    if let Some(output) = &request.output {
+        report_files::check_place(output, request.overwrite)?;
     }
-    let name = args.label.as_deref().unwrap_or("label");
-    let read = |directory: &Directory| labels::read(directory, name, args.task);
+    let name = &request.label;
+    let read = |directory: &Directory| labels::read(directory, name, request.task);
     let labels = read(&train)?;
     let dev_labels = dev.as_ref().map(read).transpose()?;
     let test_labels = test.as_ref().map(read).transpose()?;
-    let others: Vec<(&Directory, &Labelled)> = [(&dev, &dev_labels), (&test, &test_labels)]
+    let others: Vec<(&Directory, &LabelledTexts)> = [(&dev, &dev_labels), (&test, &test_labels)]
         .into_iter()
         .filter_map(|(directory, labels)| directory.as_ref().zip(labels.as_ref()))
         .collect();
-    say_what_is_left_out(&[(&train, &labels)], console);
-    say_what_is_left_out(&others, console);
+    say_what_is_left_out(&[(&train, &labels)], observer);
+    say_what_is_left_out(&others, observer);
 
     let task = Task::of(&labels);
     let (classes, targets, other_targets) = task::targets((&train, &labels), &others)?;
-    let arrays = arrays(args, &train, labels.of_words)?;
+    let arrays = arrays(request, &train, labels.of_words)?;
     for (directory, _) in &others {
         check_has_arrays(&train, directory, &arrays)?;
     }
-    let folds = folds(args, &train, &labels, &targets, &classes.names)?;
-    let control = (!args.no_control).then(|| Control::new(&targets, args.seed));
+    let folds = folds(request, &train, &labels, &targets, &classes.names)?;
+    let control = (request.control).then(|| Control::new(&targets, request.seed));
     let names = [("dev", dev.is_some()), ("test", test.is_some())].into_iter().filter(|(_, is_there)| *is_there);
     let mut sides = names.zip(others.iter().zip(other_targets)).map(|((which, _), (&(directory, labels), targets))| {
         Side::new(directory, labels, targets, control.as_ref(), which)
@@ -88,7 +86,7 @@ pub fn run(args: &ProbeArgs, console: &Console) -> Result<()> {
     let dev_side = if dev.is_some() { sides.next() } else { None };
     let test_side = sides.next();
     drop(sides);
-    let mut strengths = args.strength.clone();
+    let mut strengths = request.strengths.clone();
     strengths.sort_by(f64::total_cmp);
     strengths.dedup();
     let setup = Setup {
@@ -99,14 +97,14 @@ pub fn run(args: &ProbeArgs, console: &Console) -> Result<()> {
         test: test_side,
         folds,
         strengths,
-        budget: u64::from(args.memory) << 20,
+        budget: request.memory,
     };
 
-    let bar = console.layers_bar(arrays.len() as u64);
+    let bar = observer.begin(Work::Probing(arrays.len() as u64));
     let mut outcomes = Vec::new();
     for array in &arrays {
         let outcome = setup.evaluate(array)?;
-        console.detail(&format!(
+        observer.detail(&format!(
             "{}: C {}, loss {:.6}, {} steps, {:.1} s",
             array.name(),
             outcome.strength,
@@ -115,24 +113,19 @@ pub fn run(args: &ProbeArgs, console: &Console) -> Result<()> {
             outcome.seconds
         ));
         if !outcome.fit.converged {
-            console.warn(&format!("{}: the fit has not converged after {} steps", array.name(), outcome.fit.steps));
+            observer.warn(&format!("{}: the fit has not converged after {} steps", array.name(), outcome.fit.steps));
         }
         outcomes.push(outcome);
-        bar.inc(1);
+        bar.advance(1);
     }
-    bar.finish_and_clear();
-    let mix = mixed(args, &setup, &arrays, &outcomes, console)?;
-    let report = Report::new(args, &setup, &arrays, &outcomes, mix)?;
+    drop(bar);
+    let mix = mixed(request, &setup, &arrays, &outcomes, observer)?;
+    let report = Report::new(request, &setup, &arrays, &outcomes, mix)?;
 
-    if let Some(output) = &args.output {
-        report::write(output, &report, &setup, &outcomes)?;
+    if let Some(output) = &request.output {
+        report_files::write(output, &report, &setup, &outcomes)?;
     }
-    let printed = if args.json { report.to_json()? } else { table::render(&report) };
-    io::stdout().write_all(printed.as_bytes()).map_err(Error::stdout)?;
-    if let Some(output) = &args.output {
-        console.summary(&format!("report → {}", output.display()));
-    }
-    Ok(())
+    Ok(report)
 }
 
 fn check_same_making(train: &Directory, other: &Directory) -> Result<()> {
@@ -150,10 +143,10 @@ fn check_same_making(train: &Directory, other: &Directory) -> Result<()> {
     })
 }
 
-fn say_what_is_left_out(directories: &[(&Directory, &Labelled)], console: &Console) {
+fn say_what_is_left_out(directories: &[(&Directory, &LabelledTexts)], observer: &dyn Observer) {
     for (directory, labels) in directories {
         if labels.without_vector > 0 {
-            console.warn(&format!(
+            observer.warn(&format!(
                 "{}: {} words of {} texts have no vector, as the text was cut before them or the tokenizer deletes them; they are left out of fits and scores",
                 directory.path.display(),
                 labels.without_vector,
@@ -164,10 +157,10 @@ fn say_what_is_left_out(directories: &[(&Directory, &Labelled)], console: &Conso
 }
 
 /// The arrays to be probed, a layer each.
-fn arrays(args: &ProbeArgs, train: &Directory, of_words: bool) -> Result<Vec<ArrayPlan>> {
-    let held = |rows: RowKind| train.plan.emit.iter().copied().filter(move |emit| emit.rows() == rows);
-    let emit = match (args.emit, of_words) {
-        (None | Some(Emit::Word), true) => Emit::Word,
+fn arrays(request: &ProbeRequest, train: &Directory, of_words: bool) -> Result<Vec<ArrayPlan>> {
+    let held = |rows: RowKind| train.plan.kinds.iter().copied().filter(move |emit| emit.rows() == rows);
+    let emit = match (request.kind, of_words) {
+        (None | Some(VectorKind::Word), true) => VectorKind::Word,
         (Some(emit), true) => {
             return Err(Error::Usage(format!(
                 "--emit {}: the labels are lists, one for each word, and go with word vectors",
@@ -187,15 +180,15 @@ fn arrays(args: &ProbeArgs, train: &Directory, of_words: bool) -> Result<Vec<Arr
                 .to_owned(),
         })?,
     };
-    if !train.plan.emits(emit) {
-        let held: Vec<&str> = train.plan.emit.iter().map(|emit| emit.name()).collect();
+    if !train.plan.has(emit) {
+        let held: Vec<&str> = train.plan.kinds.iter().map(|emit| emit.name()).collect();
         return Err(Error::Output {
             path: train.path.clone(),
             problem: format!("holds no {} vectors; it has {}", emit.name(), held.join(", ")),
         });
     }
-    let arrays = train.arrays().iter().filter(|array| array.emit == emit).copied();
-    let Some(selection) = &args.layers else { return Ok(arrays.collect()) };
+    let arrays = train.arrays().iter().filter(|array| array.kind == emit).copied();
+    let Some(selection) = &request.layers else { return Ok(arrays.collect()) };
     let wanted = selection
         .resolve(train.model.num_hidden_layers)
         .map_err(|problem| Error::Usage(format!("--layers: {problem}")))?;
@@ -222,7 +215,7 @@ fn check_has_arrays(train: &Directory, other: &Directory, arrays: &[ArrayPlan]) 
             problem: format!(
                 "has no {} of {} vectors, which {} has; extract both with the same --emit and --layers",
                 array.name(),
-                array.emit.name(),
+                array.kind.name(),
                 train.path.display()
             ),
         }),
@@ -230,16 +223,22 @@ fn check_has_arrays(train: &Directory, other: &Directory, arrays: &[ArrayPlan]) 
 }
 
 /// The training texts in folds; one where nothing is chosen or judged by cross-validation.
-fn folds(args: &ProbeArgs, train: &Directory, labels: &Labelled, targets: &Targets, names: &[String]) -> Result<Folds> {
-    let chooses = args.strength.len() > 1 && args.dev.is_none();
-    if args.test.is_some() && !chooses {
+fn folds(
+    request: &ProbeRequest,
+    train: &Directory,
+    labels: &LabelledTexts,
+    targets: &Targets,
+    names: &[String],
+) -> Result<Folds> {
+    let chooses = request.strengths.len() > 1 && request.dev.is_none();
+    if request.test.is_some() && !chooses {
         return Ok(Folds::one(&labels.starts));
     }
-    let folds = usize::from(args.folds);
+    let folds = request.folds;
     let way_out = "choose fewer with --folds, or give --test and --dev or a single --strength";
     let problem = |problem: String| Err(Error::Output { path: train.path.clone(), problem });
     // Where the score itself is by cross-validation, what is left when a fold is out is divided once more.
-    let least = if args.test.is_none() && chooses { 3 } else { 2 };
+    let least = if request.test.is_none() && chooses { 3 } else { 2 };
     if folds < least {
         return Err(Error::Usage(format!(
             "--folds {folds}: cross-validation needs at least {least} here, where it both chooses the strength and gives the score; choose more, or give --test, --dev or a single --strength"
@@ -250,9 +249,11 @@ fn folds(args: &ProbeArgs, train: &Directory, labels: &Labelled, targets: &Targe
         let what = if labels.of_words { "texts with labelled words" } else { "texts" };
         return problem(format!("holds {texts} {what}, fewer than the {folds} folds of cross-validation; {way_out}"));
     }
-    let Targets::Classes(classes) = targets else { return Ok(Folds::of_texts(&labels.starts, &[], folds, args.seed)) };
+    let Targets::Classes(classes) = targets else {
+        return Ok(Folds::of_texts(&labels.starts, &[], folds, request.seed));
+    };
     if labels.of_words {
-        return Ok(Folds::of_texts(&labels.starts, &[], folds, args.seed));
+        return Ok(Folds::of_texts(&labels.starts, &[], folds, request.seed));
     }
     let mut counts = vec![0; names.len()];
     classes.iter().for_each(|&class| counts[class as usize] += 1);
@@ -263,7 +264,7 @@ fn folds(args: &ProbeArgs, train: &Directory, labels: &Labelled, targets: &Targe
         .map(|(count, name)| format!("`{name}` ({count})"))
         .collect();
     if few.is_empty() {
-        return Ok(Folds::of_texts(&labels.starts, classes, folds, args.seed));
+        return Ok(Folds::of_texts(&labels.starts, classes, folds, request.seed));
     }
     problem(format!(
         "{} classes have fewer texts than the {folds} folds of cross-validation: {}; {way_out}",
@@ -274,17 +275,17 @@ fn folds(args: &ProbeArgs, train: &Directory, labels: &Labelled, targets: &Targe
 
 /// The scalar mix over all layers, and its scores; `None` where there are no layers to mix.
 fn mixed(
-    args: &ProbeArgs,
+    request: &ProbeRequest,
     setup: &Setup<'_>,
     arrays: &[ArrayPlan],
     outcomes: &[Outcome],
-    console: &Console,
+    observer: &dyn Observer,
 ) -> Result<Option<(Mix, f64, Scores)>> {
     let layers: Vec<usize> = arrays
         .iter()
         .filter_map(|array| if let Slot::Layer(layer) = array.slot { Some(layer) } else { None })
         .collect();
-    if args.no_mix || layers.len() < 2 {
+    if !request.mix || layers.len() < 2 {
         return Ok(None);
     }
     // Not that of the best layer, which is known from the texts that are scored.
@@ -316,7 +317,7 @@ fn mixed(
         Layers { features: &features, targets: &test.targets, chunks: folds.chunks(|_| true), count, classes }
             .predict(&fitted)?
     } else {
-        let mut in_order = vec![objective::Predicted { class: 0, value: 0.0 }; targets.count()];
+        let mut in_order = vec![linear::Predicted { class: 0, value: 0.0 }; targets.count()];
         for fold in 0..setup.folds.ranges.len() {
             let fitted = training(Some(fold)).fit(&basis, strength, false)?;
             converged &= fitted.converged;
@@ -328,14 +329,9 @@ fn mixed(
         in_order
     };
     if !converged {
-        console.warn("the fit of the mix has not converged; its score may be higher");
+        observer.warn("the fit of the mix has not converged; its score may be higher");
     }
     let judged = setup.judge(&setup.scored().targets, &predicted);
     let scores = judged.scores(&vec![1; judged.texts()]);
     Ok(Some((Mix::new(fitted.weights, &layers), strength, scores)))
-}
-
-/// A path for messages and reports.
-fn shown(path: &Path) -> String {
-    path.display().to_string()
 }

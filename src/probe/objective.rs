@@ -10,8 +10,9 @@ use ndarray::{Array1, Array2};
 use rayon::prelude::*;
 
 use super::features::{Features, Standard};
+use super::linear::{LinearModel, Predicted, outputs};
 use super::products;
-use super::task::Targets;
+use super::targets::Targets;
 use crate::error::Result;
 
 /// How many partial sums of so many numbers there are: by their size alone, so that sums come out the same with any number of
@@ -23,7 +24,7 @@ pub(super) fn parts(numbers: usize) -> usize {
 
 /// Examples to learn from, or to be judged.
 #[derive(Debug, Clone)]
-pub struct Sample<'a> {
+pub struct Examples<'a> {
     /// All vectors.
     pub features: &'a Features,
     /// In the order of the vectors.
@@ -38,49 +39,6 @@ pub struct Sample<'a> {
     pub classes: usize,
 }
 
-/// A linear function of standardized vectors: `weights` · x + `bias`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Linear {
-    /// (outputs, columns)
-    pub weights: Array2<f64>,
-    /// (outputs)
-    pub bias: Array1<f64>,
-}
-
-/// A prediction: a class with its probability, or a number.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Predicted {
-    /// 0 for regression.
-    pub class: u32,
-    /// The class's probability, or the number.
-    pub value: f32,
-}
-
-/// Outputs of a linear function for so many classes: one for two, as for a number.
-pub fn outputs(classes: usize) -> usize {
-    if classes > 2 { classes } else { 1 }
-}
-
-impl Linear {
-    /// All zero.
-    pub fn zeros(outputs: usize, columns: usize) -> Self {
-        Self { weights: Array2::zeros((outputs, columns)), bias: Array1::zeros(outputs) }
-    }
-
-    /// The same function of vectors before `standard` is applied.
-    #[must_use]
-    pub fn before(&self, standard: &Standard) -> Self {
-        let (mut weights, mut bias) = (self.weights.clone(), self.bias.clone());
-        for (mut row, bias) in weights.rows_mut().into_iter().zip(&mut bias) {
-            for ((weight, scale), mean) in row.iter_mut().zip(&standard.scale).zip(&standard.mean) {
-                *weight *= scale;
-                *bias -= *weight * mean;
-            }
-        }
-        Self { weights, bias }
-    }
-}
-
 /// The float32 form of a linear function, for the products.
 pub(super) struct Single {
     /// (outputs, columns)
@@ -91,7 +49,7 @@ pub(super) struct Single {
 }
 
 impl Single {
-    pub(super) fn of(linear: &Linear) -> Self {
+    pub(super) fn of(linear: &LinearModel) -> Self {
         Self {
             weights: linear.weights.iter().map(|&weight| weight as f32).collect(),
             bias: linear.bias.iter().map(|&bias| bias as f32).collect(),
@@ -113,25 +71,26 @@ impl Single {
     }
 }
 
-/// Sums over examples: of losses, and of their gradient.
-struct Sums {
+/// LossSums over examples: of losses, and of their gradient.
+struct LossSums {
     loss: f64,
     weights: Array2<f64>,
     bias: Array1<f64>,
 }
 
-impl Sample<'_> {
+impl Examples<'_> {
     /// The mean loss of a linear function, and its gradient.
     ///
     /// # Errors
     /// Those of reading features.
-    pub fn loss_and_gradient(&self, linear: &Linear) -> Result<(f64, Linear)> {
+    pub fn loss_and_gradient(&self, linear: &LinearModel) -> Result<(f64, LinearModel)> {
         let (outputs, columns) = linear.weights.dim();
         let function = self.standard.as_ref().map_or_else(|| linear.clone(), |standard| linear.before(standard));
         let single = Single::of(&function);
         let per_part = self.chunks.len().div_ceil(parts(outputs * columns)).max(1);
         let of_part = |chunks: &[Range<usize>]| {
-            let mut sums = Sums { loss: 0.0, weights: Array2::zeros((outputs, columns)), bias: Array1::zeros(outputs) };
+            let mut sums =
+                LossSums { loss: 0.0, weights: Array2::zeros((outputs, columns)), bias: Array1::zeros(outputs) };
             let (mut buffer, mut gradient) = (Vec::new(), vec![0.0_f32; outputs * columns]);
             for chunk in chunks {
                 let rows = self.features.rows(chunk.clone(), &mut buffer)?;
@@ -146,8 +105,8 @@ impl Sample<'_> {
             }
             Ok(sums)
         };
-        let parts: Vec<Sums> = self.chunks.par_chunks(per_part).map(of_part).collect::<Result<_>>()?;
-        let mut sums = Sums { loss: 0.0, weights: Array2::zeros((outputs, columns)), bias: Array1::zeros(outputs) };
+        let parts: Vec<LossSums> = self.chunks.par_chunks(per_part).map(of_part).collect::<Result<_>>()?;
+        let mut sums = LossSums { loss: 0.0, weights: Array2::zeros((outputs, columns)), bias: Array1::zeros(outputs) };
         for part in &parts {
             sums.loss += part.loss;
             sums.weights += &part.weights;
@@ -161,14 +120,14 @@ impl Sample<'_> {
             }
         }
         let count = self.count as f64;
-        Ok((sums.loss / count, Linear { weights: sums.weights / count, bias: sums.bias / count }))
+        Ok((sums.loss / count, LinearModel { weights: sums.weights / count, bias: sums.bias / count }))
     }
 
     /// What a linear function predicts for the examples, in their order.
     ///
     /// # Errors
     /// Those of reading features.
-    pub fn predict(&self, linear: &Linear) -> Result<Vec<Predicted>> {
+    pub fn predict(&self, linear: &LinearModel) -> Result<Vec<Predicted>> {
         let function = self.standard.as_ref().map_or_else(|| linear.clone(), |standard| linear.before(standard));
         let single = Single::of(&function);
         let of_chunk = |chunk: &Range<usize>| {

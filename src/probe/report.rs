@@ -1,23 +1,22 @@
 //! The report: scores by layer with their intervals, what is as good as the best, and files.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Write as _;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::bootstrap;
 use super::evaluate::{Outcome, Setup};
+use super::linear::Predicted;
 use super::mix::Mix;
+use super::request::ProbeRequest;
 use super::scores::{ClassScores, Judged, Scores};
-use super::task::{Targets, Task};
-use super::{bootstrap, heads, plot, shown};
-use crate::commands::args::ProbeArgs;
+use super::targets::Targets;
+use super::task::Task;
+use crate::directory::manifest::ModelIdentity;
 use crate::error::{Error, Result};
-use crate::output::manifest::{ModelIdentity, temporary_file, write_json};
 use crate::plan::{ArrayPlan, Slot};
-use crate::spec::Emit;
+use crate::spec::VectorKind;
 
 /// The report itself.
 pub const REPORT: &str = "report.json";
@@ -29,9 +28,6 @@ pub const PREDICTIONS: &str = "predictions.jsonl";
 pub const CONFUSION: &str = "confusion.csv";
 /// The fitted probes.
 pub const HEADS: &str = "heads.safetensors";
-/// All of it.
-const FILES: [&str; 5] = [REPORT, PLOT, PREDICTIONS, CONFUSION, HEADS];
-
 /// The version of the report's layout.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -49,7 +45,7 @@ pub struct Report {
     /// The column of the labels.
     pub label: String,
     /// The kind of vectors.
-    pub emit: Emit,
+    pub emit: VectorKind,
     /// The model that made the vectors.
     pub model: ModelIdentity,
     /// How it made them: the plan of the manifest.
@@ -164,7 +160,7 @@ impl Report {
     /// # Errors
     /// None yet; scores are of what is there.
     pub(super) fn new(
-        args: &ProbeArgs,
+        request: &ProbeRequest,
         setup: &Setup<'_>,
         arrays: &[ArrayPlan],
         outcomes: &[Outcome],
@@ -176,7 +172,7 @@ impl Report {
         for (array, outcome) in arrays.iter().zip(outcomes) {
             let judged = setup.judge(&scored.targets, &outcome.predicted);
             let once = vec![1; judged.texts()];
-            let draws = bootstrap::draws(judged.texts(), args.seed, |weights| judged.primary(weights));
+            let draws = bootstrap::draws(judged.texts(), request.seed, |weights| judged.primary(weights));
             let score = judged.primary(&once);
             let control = scored.control.as_ref().zip(outcome.control.as_ref()).map(|(gold, predicted)| {
                 // Tags at random make no entities, so it is by tag there.
@@ -206,7 +202,7 @@ impl Report {
             all_draws.push(draws);
         }
         let best = best(&layers);
-        let (baseline, of_baseline) = baseline(setup, args.seed);
+        let (baseline, of_baseline) = baseline(setup, request.seed);
         let beats_majority = bootstrap::is_better(&all_draws[best], &of_baseline);
         let as_good: Vec<usize> =
             (0..layers.len()).filter(|&other| !bootstrap::is_better(&all_draws[best], &all_draws[other])).collect();
@@ -214,7 +210,7 @@ impl Report {
         let directories = directories.into_iter().filter_map(|(name, side)| {
             let side = side?;
             let of = DirectoryOf {
-                path: shown(&side.directory.path),
+                path: side.directory.path.display().to_string(),
                 texts: side.labels.texts.len(),
                 examples: side.labels.rows.len(),
                 without_vector: side.labels.without_vector,
@@ -232,14 +228,14 @@ impl Report {
             layerwise: env!("CARGO_PKG_VERSION").to_owned(),
             task: setup.task,
             primary: setup.task.primary().to_owned(),
-            label: args.label.clone().unwrap_or_else(|| "label".to_owned()),
-            emit: arrays[0].emit,
+            label: request.label.clone(),
+            emit: arrays[0].kind,
             model: setup.train.directory.model.clone(),
             plan: setup.train.directory.recipe(),
             directories: directories.collect(),
             scored_on: if setup.test.is_some() { "test" } else { "cross-validation" }.to_owned(),
             folds: setup.folds.ranges.len(),
-            seed: args.seed,
+            seed: request.seed,
             strengths: setup.strengths.clone(),
             classes: setup.classes.names[..setup.classes.known].to_vec(),
             baseline,
@@ -285,7 +281,6 @@ fn best(layers: &[LayerReport]) -> usize {
 
 /// With its score on each draw of texts.
 fn baseline(setup: &Setup<'_>, seed: u64) -> (Baseline, Vec<f64>) {
-    use super::objective::Predicted;
     let scored = setup.scored();
     let (label, guess) = match &setup.train.targets {
         Targets::Numbers(numbers) => {
@@ -366,132 +361,4 @@ pub fn score_name(primary: &str) -> &str {
         "r2" => "R²",
         other => other,
     }
-}
-
-/// Refuses a place that holds something else, before any work.
-///
-/// # Errors
-/// [`Error::Output`] for a file, and for a directory that holds a report, or anything, unless a report is to be replaced.
-pub(super) fn check_place(path: &Path, overwrite: bool) -> Result<()> {
-    let refuse = |problem: &str| Err(Error::Output { path: path.to_owned(), problem: problem.to_owned() });
-    if !path.exists() {
-        return Ok(());
-    }
-    if !path.is_dir() {
-        return refuse("is a file; expected a directory for the report, which is made if it is not there");
-    }
-    let mut entries = fs::read_dir(path).map_err(Error::io("read", path))?;
-    if path.join(REPORT).exists() {
-        return if overwrite {
-            Ok(())
-        } else {
-            refuse("holds a report; choose another directory, or replace it with --overwrite")
-        };
-    }
-    if entries.next().is_some() {
-        return refuse("holds something else than a report; choose another directory");
-    }
-    Ok(())
-}
-
-/// Writes all files of a report; `report.json` comes last.
-///
-/// # Errors
-/// [`Error::Io`] when that fails.
-pub(super) fn write(path: &Path, report: &Report, setup: &Setup<'_>, outcomes: &[Outcome]) -> Result<()> {
-    let best = report.layers.iter().position(|layer| layer.name == report.best).unwrap_or(0);
-    let scored = setup.scored();
-    let judged = setup.judge(&scored.targets, &outcomes[best].predicted);
-    let plot = plot::draw(report)?;
-    let predictions = predictions(setup, &judged)?;
-    let confusion = (setup.task != Task::Regression).then(|| confusion(&judged));
-    let heads = heads::serialize(report, outcomes)?;
-    fs::create_dir_all(path).map_err(Error::io("create", path))?;
-    // An old report goes once the new one is made; without report.json, first and last, the rest is none.
-    for name in FILES {
-        match fs::remove_file(path.join(name)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("replace", path.join(name))(error));
-            }
-            _ => {}
-        }
-    }
-    put(path, PLOT, plot.as_bytes())?;
-    put(path, PREDICTIONS, &predictions)?;
-    if let Some(confusion) = confusion {
-        put(path, CONFUSION, &confusion)?;
-    }
-    put(path, HEADS, &heads)?;
-    write_json(path, REPORT, &json!(report))
-}
-
-/// A file beside its place and then there.
-fn put(directory: &Path, name: &str, content: &[u8]) -> Result<()> {
-    let path = directory.join(name);
-    let write = || -> std::io::Result<()> {
-        let mut file = temporary_file(directory)?;
-        file.write_all(content)?;
-        file.as_file().sync_all()?;
-        file.persist(&path).map_err(|error| error.error)?;
-        Ok(())
-    };
-    write().map_err(Error::io("write", &path))
-}
-
-/// A line for each text that is scored.
-fn predictions(setup: &Setup<'_>, judged: &Judged<'_>) -> Result<Vec<u8>> {
-    let labels = setup.scored().labels;
-    let name = |class: u32| judged.names[class as usize].as_str();
-    let mut out = Vec::new();
-    for (text, (row, id)) in labels.texts.iter().enumerate() {
-        let examples = judged.starts[text]..judged.starts[text + 1];
-        let predicted = &judged.predicted[examples.clone()];
-        let mut line = json!({ "row": row, "id": id });
-        if labels.of_words {
-            let words = labels.words[examples.clone()].iter().map(|&word| labels.vocabulary[word as usize].as_str());
-            line["word_ids"] = json!(labels.word_ids[examples.clone()]);
-            line["words"] = words.collect();
-        }
-        match (judged.gold, judged.task) {
-            (Targets::Classes(gold), Task::Tagging { .. }) => {
-                line["labels"] = gold[examples].iter().map(|&class| name(class)).collect();
-                line["predicted"] = predicted.iter().map(|of| name(of.class)).collect();
-                line["probabilities"] = predicted.iter().map(|of| json!(of.value)).collect();
-            }
-            (Targets::Classes(gold), _) => {
-                line["label"] = json!(name(gold[examples.start]));
-                line["predicted"] = json!(name(predicted[0].class));
-                line["probability"] = json!(predicted[0].value);
-            }
-            (Targets::Numbers(gold), _) if labels.of_words => {
-                line["labels"] = gold[examples].iter().copied().collect();
-                line["predicted"] = predicted.iter().map(|of| json!(of.value)).collect();
-            }
-            (Targets::Numbers(gold), _) => {
-                line["label"] = json!(gold[examples.start]);
-                line["predicted"] = json!(predicted[0].value);
-            }
-        }
-        serde_json::to_writer(&mut out, &line).map_err(|error| Error::io("write", PREDICTIONS)(error.into()))?;
-        out.push(b'\n');
-    }
-    Ok(out)
-}
-
-/// A table: a row for each label, a column for each prediction.
-fn confusion(judged: &Judged<'_>) -> Vec<u8> {
-    let mut out = String::new();
-    let cell = |text: &str| {
-        let quoted = text.contains([',', '"', '\n', '\r']);
-        if quoted { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
-    };
-    out += "label \\ predicted";
-    judged.names.iter().for_each(|name| out += &format!(",{}", cell(name)));
-    out.push('\n');
-    for (name, counts) in judged.names.iter().zip(judged.confusion()) {
-        out += &cell(name);
-        counts.iter().for_each(|count| out += &format!(",{count}"));
-        out.push('\n');
-    }
-    out.into_bytes()
 }

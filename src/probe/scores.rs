@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::entities::{self, Scheme};
-use super::objective::Predicted;
-use super::task::{Targets, Task};
+use super::linear::Predicted;
+use super::targets::Targets;
+use super::task::Task;
 
 /// Scores of predictions. Shares are between 0 and 1.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -53,9 +54,9 @@ pub struct ClassScores {
 }
 
 /// Right, present, predicted: how many.
-pub type Found = [u64; 3];
+pub type FoundEntities = [u64; 3];
 
-fn class_scores(name: &str, [right, present, predicted]: Found) -> ClassScores {
+fn class_scores(name: &str, [right, present, predicted]: FoundEntities) -> ClassScores {
     let share = |of: u64| if of == 0 { 0.0 } else { right as f64 / of as f64 };
     ClassScores {
         name: name.to_owned(),
@@ -67,7 +68,7 @@ fn class_scores(name: &str, [right, present, predicted]: Found) -> ClassScores {
 }
 
 /// F1; 0 where there is nothing.
-pub fn f1([right, present, predicted]: Found) -> f64 {
+pub fn f1([right, present, predicted]: FoundEntities) -> f64 {
     if present + predicted == 0 { 0.0 } else { 2.0 * right as f64 / (present + predicted) as f64 }
 }
 
@@ -207,7 +208,7 @@ impl<'a> Judged<'a> {
         counts
     }
 
-    fn by_class(&self, gold: &[u32], weights: &[u32]) -> Vec<Found> {
+    fn by_class(&self, gold: &[u32], weights: &[u32]) -> Vec<FoundEntities> {
         let mut found = vec![[0; 3]; self.names.len()];
         for (ends, &weight) in self.starts.windows(2).zip(weights) {
             let weight = u64::from(weight);
@@ -221,7 +222,7 @@ impl<'a> Judged<'a> {
         found
     }
 
-    fn by_kind(&self, weights: &[u32]) -> Vec<Found> {
+    fn by_kind(&self, weights: &[u32]) -> Vec<FoundEntities> {
         let mut found = vec![[0; 3]; self.kinds.len()];
         for (text, &weight) in self.entities.iter().zip(weights) {
             for (kind, counts) in text {

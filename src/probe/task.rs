@@ -1,27 +1,14 @@
 //! What is to be learned: classes of texts, tags of words, or numbers.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use super::directory::Directory;
 use super::entities::Scheme;
-use super::labels::{Labelled, Values};
-use super::objective::Linear;
+use super::labels::{LabelledTexts, Values};
+use super::targets::Targets;
 use crate::error::{Error, Result};
-use crate::spec::choices;
-
-choices! {
-    /// The task as it is asked for.
-    pub enum TaskChoice {
-        /// By the labels: a list for each text is tagging, anything else classification
-        Auto = "auto",
-        /// Labels are numbers, and are predicted as such
-        Regression = "regression",
-    } default Auto
-}
 
 /// What the labels are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +27,7 @@ pub enum Task {
 
 impl Task {
     /// Which task the labels of the training texts make.
-    pub fn of(labels: &Labelled) -> Self {
+    pub fn of(labels: &LabelledTexts) -> Self {
         let Values::Names(values, names) = &labels.values else { return Task::Regression };
         if !labels.of_words {
             return Task::Classification;
@@ -82,75 +69,6 @@ impl Task {
     }
 }
 
-/// The labels of examples as numbers: classes of a label map, or values.
-#[derive(Debug, Clone)]
-pub enum Targets {
-    /// Classes; those beyond the label map are not in the training texts, and no prediction is ever one of them.
-    Classes(Vec<u32>),
-    /// Values.
-    Numbers(Vec<f64>),
-}
-
-impl Targets {
-    /// Examples.
-    pub fn count(&self) -> usize {
-        match self {
-            Targets::Classes(classes) => classes.len(),
-            Targets::Numbers(numbers) => numbers.len(),
-        }
-    }
-
-    /// Those of some examples, in their order.
-    pub fn select(&self, examples: &[u32]) -> Self {
-        match self {
-            Targets::Classes(classes) => Targets::Classes(examples.iter().map(|&i| classes[i as usize]).collect()),
-            Targets::Numbers(numbers) => Targets::Numbers(examples.iter().map(|&i| numbers[i as usize]).collect()),
-        }
-    }
-}
-
-/// What numbers are measured in: what they are less their mean, divided by their standard deviation, is about 1. A fit then
-/// ends where it should, whatever the labels' unit. Classes stay as they are.
-#[derive(Debug, Clone, Copy)]
-pub struct Unit {
-    mean: f64,
-    deviation: f64,
-}
-
-impl Unit {
-    /// Of some examples.
-    pub fn of(targets: &Targets, chunks: &[Range<usize>]) -> Self {
-        let Targets::Numbers(numbers) = targets else { return Self { mean: 0.0, deviation: 1.0 } };
-        let values = || chunks.iter().cloned().flatten().map(|example| numbers[example]);
-        let count = values().count().max(1) as f64;
-        let mean = values().sum::<f64>() / count;
-        let deviation = (values().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt();
-        Self { mean, deviation: if deviation > 0.0 { deviation } else { 1.0 } }
-    }
-
-    /// All targets in this unit.
-    pub fn apply<'t>(&self, targets: &'t Targets) -> Cow<'t, Targets> {
-        let Targets::Numbers(numbers) = targets else { return Cow::Borrowed(targets) };
-        let scaled = numbers.iter().map(|value| (value - self.mean) / self.deviation);
-        Cow::Owned(Targets::Numbers(scaled.collect()))
-    }
-
-    /// A function to numbers in this unit, as one to the numbers themselves.
-    pub fn undo(&self, linear: &Linear) -> Linear {
-        Linear { weights: &linear.weights * self.deviation, bias: &linear.bias * self.deviation + self.mean }
-    }
-
-    /// The reverse of [`Unit::undo`].
-    pub fn redo(&self, linear: &Linear) -> Linear {
-        Linear { weights: &linear.weights / self.deviation, bias: (&linear.bias - self.mean) / self.deviation }
-    }
-
-    /// A squared error in this unit, as one of the numbers themselves.
-    pub fn undo_square(&self, loss: f64) -> f64 {
-        loss * self.deviation * self.deviation
-    }
-}
-
 /// The classes of a task: the labels of the training texts in order, then labels that only other texts have.
 #[derive(Debug, Clone, Default)]
 pub struct Classes {
@@ -165,8 +83,8 @@ pub struct Classes {
 /// # Errors
 /// [`Error::Output`] for training texts without examples, or all of one class; for directories of different tasks.
 pub fn targets(
-    training: (&Directory, &Labelled),
-    others: &[(&Directory, &Labelled)],
+    training: (&Directory, &LabelledTexts),
+    others: &[(&Directory, &LabelledTexts)],
 ) -> Result<(Classes, Targets, Vec<Targets>)> {
     let path = |directory: &Directory| directory.path.clone();
     for (directory, labels) in [training].into_iter().chain(others.iter().copied()) {
@@ -174,7 +92,7 @@ pub fn targets(
             return Err(Error::Output { path: path(directory), problem: "holds no labelled text or word".to_owned() });
         }
         if labels.of_words != training.1.of_words {
-            let of = |labels: &Labelled| if labels.of_words { "lists" } else { "one for each text" };
+            let of = |labels: &LabelledTexts| if labels.of_words { "lists" } else { "one for each text" };
             return Err(Error::Output {
                 path: path(directory),
                 problem: format!(
@@ -187,7 +105,7 @@ pub fn targets(
         }
     }
     let (Values::Names(values, names), directory) = (&training.1.values, training.0) else {
-        let numbers = |labels: &Labelled| match &labels.values {
+        let numbers = |labels: &LabelledTexts| match &labels.values {
             Values::Numbers(numbers) => Targets::Numbers(numbers.clone()),
             Values::Names(..) => Targets::Numbers(Vec::new()),
         };

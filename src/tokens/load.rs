@@ -15,7 +15,9 @@ use tokenizers::{
 };
 
 use super::class::{self, Class, Known, NormalizerFlags, TOKENIZERS_BACKEND};
-use super::settings::{ADDED_TOKENS, CONFIG, Files, Problem, Rules, SPECIAL_TOKENS_MAP, Settings};
+use super::settings::{
+    ADDED_TOKENS, CONFIG, Rules, SPECIAL_TOKENS_MAP, SettingsFiles, SettingsProblem, TokenizerSettings,
+};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::foreign::without_panic;
 use crate::checkpoint::sentence::TokenizerArguments;
@@ -50,14 +52,15 @@ pub(super) struct Loaded {
 /// # Errors
 /// [`Error::Model`] when there is none or it is damaged, [`Error::Config`] for a setting that is not done here.
 pub(super) fn load(checkpoint: &Checkpoint, arguments: &TokenizerArguments) -> Result<Loaded> {
-    let mut files = Files {
+    let mut files = SettingsFiles {
         config: checkpoint.read_json(CONFIG)?.unwrap_or_default(),
         special_tokens_map: checkpoint.read_json(SPECIAL_TOKENS_MAP)?,
         added_tokens: checkpoint.read_json(ADDED_TOKENS)?,
         arguments: arguments.settings.clone(),
-        ..Files::default()
+        ..SettingsFiles::default()
     };
-    let refuse = |Problem { file, key, problem }| Error::Config { path: checkpoint.path_of(file), key, problem };
+    let refuse =
+        |SettingsProblem { file, key, problem }| Error::Config { path: checkpoint.path_of(file), key, problem };
     let mut notes = Vec::new();
     let mut class = choose_class(checkpoint, &files, &mut notes)?;
     refuse_what_is_not_done(&files).map_err(refuse)?;
@@ -82,10 +85,10 @@ pub(super) fn load(checkpoint: &Checkpoint, arguments: &TokenizerArguments) -> R
         }
         Some(_) => rules = Rules::Five,
     }
-    let settings = match Settings::merge(&files, class, rules) {
+    let settings = match TokenizerSettings::merge(&files, class, rules) {
         Err(_) if rules == Rules::Four => {
             rules = Rules::Five;
-            Settings::merge(&files, class, rules)
+            TokenizerSettings::merge(&files, class, rules)
         }
         settings => settings,
     };
@@ -139,7 +142,7 @@ pub(super) fn load(checkpoint: &Checkpoint, arguments: &TokenizerArguments) -> R
 
 /// The tokens around each text, and the one for unknown words unless the settings name another, where the vocabulary itself
 /// does not have them.
-fn lacking(tokenizer: &Tokenizer, settings: &Settings) -> Vec<(String, u32)> {
+fn lacking(tokenizer: &Tokenizer, settings: &TokenizerSettings) -> Vec<(String, u32)> {
     let needed = ["unk_token", "cls_token", "sep_token"];
     let needed = needed.into_iter().filter(|key| *key != "unk_token" || settings.get(key).is_none());
     let tokens = needed.filter_map(|key| settings.token(key));
@@ -150,12 +153,12 @@ fn lacking(tokenizer: &Tokenizer, settings: &Settings) -> Vec<(String, u32)> {
 /// What holds for a tokenizer wherever it comes from.
 fn finish(
     mut tokenizer: Tokenizer,
-    settings: &Settings,
+    settings: &TokenizerSettings,
     class: &Class,
     arguments: &TokenizerArguments,
     truncation: TruncationDirection,
     mut notes: Vec<String>,
-) -> std::result::Result<Loaded, Problem> {
+) -> std::result::Result<Loaded, SettingsProblem> {
     for (id, content) in &settings.promised_ids {
         if let Some(found) = tokenizer.token_to_id(content).filter(|found| found != id) {
             notes.push(format!(
@@ -188,7 +191,7 @@ fn finish(
 }
 
 /// The class that transformers would take: that of `tokenizer_config.json`, else of `config.json`, else BERT's.
-fn choose_class(checkpoint: &Checkpoint, files: &Files, notes: &mut Vec<String>) -> Result<&'static Class> {
+fn choose_class(checkpoint: &Checkpoint, files: &SettingsFiles, notes: &mut Vec<String>) -> Result<&'static Class> {
     let of_model: Option<Map<String, Value>> = checkpoint.read_json(MODEL_CONFIG)?;
     let named = |map: &Map<String, Value>| map.get("tokenizer_class").filter(|name| !name.is_null()).cloned();
     let (file, name) = match named(&files.config) {
@@ -218,8 +221,8 @@ fn choose_class(checkpoint: &Checkpoint, files: &Files, notes: &mut Vec<String>)
 }
 
 /// Refuses what would make the tokenizer out of other files or by other rules.
-fn refuse_what_is_not_done(files: &Files) -> std::result::Result<(), Problem> {
-    let refuse = |key: &str, problem: String| Err(Problem { file: CONFIG, key: key.to_owned(), problem });
+fn refuse_what_is_not_done(files: &SettingsFiles) -> std::result::Result<(), SettingsProblem> {
+    let refuse = |key: &str, problem: String| Err(SettingsProblem { file: CONFIG, key: key.to_owned(), problem });
     if let Some(Value::Array(names)) = files.config.get("fast_tokenizer_files")
         && let Some(other) = names.iter().find(|name| name.as_str() != Some(JSON))
     {
@@ -268,10 +271,10 @@ fn parse_vocabulary(bytes: &[u8]) -> std::result::Result<AHashMap<String, u32>, 
 }
 
 /// The vocabulary that version 5 takes out of a `tokenizer.json`.
-fn vocabulary_of(tokenizer: &Tokenizer, class: &Class) -> std::result::Result<AHashMap<String, u32>, Problem> {
+fn vocabulary_of(tokenizer: &Tokenizer, class: &Class) -> std::result::Result<AHashMap<String, u32>, SettingsProblem> {
     match tokenizer.get_model() {
         ModelWrapper::WordPiece(_) => Ok(tokenizer.get_vocab(false).into_iter().collect()),
-        _ => Err(Problem {
+        _ => Err(SettingsProblem {
             file: CONFIG,
             key: "tokenizer_class".to_owned(),
             problem: format!("`{}` needs a vocabulary of WordPiece, which tokenizer.json does not have", class.name),
@@ -283,10 +286,10 @@ fn vocabulary_of(tokenizer: &Tokenizer, class: &Class) -> std::result::Result<AH
 fn from_vocabulary(
     vocabulary: AHashMap<String, u32>,
     class: &Class,
-    settings: &Settings,
-) -> std::result::Result<Tokenizer, Problem> {
+    settings: &TokenizerSettings,
+) -> std::result::Result<Tokenizer, SettingsProblem> {
     let Some(separators) = class.separators else {
-        return Err(Problem {
+        return Err(SettingsProblem {
             file: CONFIG,
             key: "tokenizer_class".to_owned(),
             problem: format!(
@@ -303,7 +306,7 @@ fn from_vocabulary(
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
     tokenizer.add_tokens(settings.tokens.iter().cloned()).map_err(wrong)?;
 
-    let around = |attribute: &str| -> std::result::Result<(String, u32), Problem> {
+    let around = |attribute: &str| -> std::result::Result<(String, u32), SettingsProblem> {
         let Some(token) = settings.token(attribute) else {
             return Err(settings.problem(attribute, "is null, and every text needs it; name a token".to_owned()));
         };
@@ -322,7 +325,10 @@ fn from_vocabulary(
     Ok(tokenizer)
 }
 
-fn bert_normalizer(clean_text: bool, settings: &Settings) -> std::result::Result<BertNormalizer, Problem> {
+fn bert_normalizer(
+    clean_text: bool,
+    settings: &TokenizerSettings,
+) -> std::result::Result<BertNormalizer, SettingsProblem> {
     Ok(BertNormalizer::new(
         clean_text,
         settings.flag("tokenize_chinese_chars", true)?,
@@ -332,7 +338,7 @@ fn bert_normalizer(clean_text: bool, settings: &Settings) -> std::result::Result
 }
 
 /// Parts of a `tokenizer.json` that version 5 would build anew, and otherwise than they are spelled out.
-fn spelled_out_otherwise(tokenizer: &Tokenizer, settings: &Settings) -> Vec<&'static str> {
+fn spelled_out_otherwise(tokenizer: &Tokenizer, settings: &TokenizerSettings) -> Vec<&'static str> {
     let mut own = Vec::new();
     if !matches!(tokenizer.get_normalizer(), Some(NormalizerWrapper::BertNormalizer(normalizer)) if normalizer.clean_text)
     {
@@ -356,7 +362,7 @@ fn spelled_out_otherwise(tokenizer: &Tokenizer, settings: &Settings) -> Vec<&'st
 }
 
 /// Whether a text and a pair get the special tokens and types that BERT's class gives them.
-fn has_template_of_class(tokenizer: &Tokenizer, settings: &Settings) -> bool {
+fn has_template_of_class(tokenizer: &Tokenizer, settings: &TokenizerSettings) -> bool {
     let id = |attribute: &str| tokenizer.token_to_id(settings.token(attribute)?);
     let (Some(cls), Some(sep), Some(processor)) = (id("cls_token"), id("sep_token"), tokenizer.get_post_processor())
     else {
@@ -373,7 +379,11 @@ fn has_template_of_class(tokenizer: &Tokenizer, settings: &Settings) -> bool {
 }
 
 /// What the class of a tokenizer changes in what its `tokenizer.json` spells out.
-fn follow_class(tokenizer: &mut Tokenizer, class: &Class, settings: &Settings) -> std::result::Result<(), Problem> {
+fn follow_class(
+    tokenizer: &mut Tokenizer,
+    class: &Class,
+    settings: &TokenizerSettings,
+) -> std::result::Result<(), SettingsProblem> {
     if let Some(NormalizerWrapper::BertNormalizer(spelled_out)) = tokenizer.get_normalizer()
         && class.normalizer != NormalizerFlags::None
     {
@@ -414,9 +424,9 @@ fn lower_case_first(tokenizer: &mut Tokenizer) -> tokenizers::Result<()> {
 
 /// Which end of a text stays: that of the settings, else of `tokenizer.json`.
 fn truncation_side(
-    settings: &Settings,
+    settings: &TokenizerSettings,
     of_json: TruncationDirection,
-) -> std::result::Result<TruncationDirection, Problem> {
+) -> std::result::Result<TruncationDirection, SettingsProblem> {
     match settings.get("truncation_side") {
         None => Ok(of_json),
         Some(Value::String(side)) if side == "right" => Ok(TruncationDirection::Right),
@@ -428,7 +438,7 @@ fn truncation_side(
 }
 
 /// Whether the model is told the token types.
-fn token_type_ids(settings: &Settings, class: &Class) -> std::result::Result<bool, Problem> {
+fn token_type_ids(settings: &TokenizerSettings, class: &Class) -> std::result::Result<bool, SettingsProblem> {
     match settings.get("model_input_names") {
         None => Ok(class.token_type_ids),
         Some(Value::Array(names)) => Ok(names.iter().any(|name| name == "token_type_ids")),
@@ -437,7 +447,7 @@ fn token_type_ids(settings: &Settings, class: &Class) -> std::result::Result<boo
 }
 
 /// The token for what the vocabulary does not have.
-fn unk_token(tokenizer: &Tokenizer, settings: &Settings) -> Option<String> {
+fn unk_token(tokenizer: &Tokenizer, settings: &TokenizerSettings) -> Option<String> {
     match tokenizer.get_model() {
         ModelWrapper::WordPiece(model) => Some(model.unk_token.clone()),
         ModelWrapper::WordLevel(model) => Some(model.unk_token.clone()),

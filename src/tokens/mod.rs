@@ -17,7 +17,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::foreign::without_panic;
 use crate::checkpoint::sentence::TokenizerArguments;
 use crate::error::{Error, Result};
-use crate::input::Text;
+use crate::input::{Record, Text};
 use crate::windows::Windowing;
 
 /// A model's tokenizer with the model's limits.
@@ -197,12 +197,12 @@ impl Tokenizer {
     }
 
     /// The pieces of a text that the vocabulary has no token for.
-    pub fn unknown_pieces<'a>(&self, encoded: &'a Encoded, text: &'a Text) -> impl Iterator<Item = String> + use<'a> {
+    pub fn unknown_pieces<'a>(&self, encoded: &'a Encoded, text: &'a str) -> impl Iterator<Item = String> + use<'a> {
         let unk = self.unk_token.as_ref().and_then(|(_, id)| *id).filter(|_| encoded.unknown > 0);
         let unknown = encoded.tokens.input_ids.iter().zip(&encoded.offsets).filter(move |(id, _)| Some(**id) == unk);
         unknown
             .filter_map(|(_, offsets)| *offsets)
-            .map(|(start, end)| text.text.chars().skip(start).take(end - start).collect())
+            .map(|(start, end)| text.chars().skip(start).take(end - start).collect())
     }
 
     /// Whether the vocabulary has all of a text.
@@ -218,8 +218,33 @@ impl Tokenizer {
     }
 
     /// Special tokens added to a text, or to a pair.
-    fn special_tokens(&self, pair: bool) -> usize {
+    pub(crate) fn special_tokens(&self, pair: bool) -> usize {
         self.post_processor.as_ref().map_or(0, |processor| processor.added_tokens(pair))
+    }
+
+    /// Refuses pairs of texts where the model has no embedding for the second one's tokens.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn check_pairs(&self) -> Result<()> {
+        if self.type_vocab_size < 2 && self.token_type_ids {
+            return Err(Error::Usage(
+                "--pair-column: this model knows one token type (type_vocab_size is 1), so it takes no pairs"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Encodes the text of a record, or its pair of texts.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`] and [`Tokenizer::check_pairs`].
+    pub fn encode_record(&self, row: u64, record: &Record) -> Result<Encoded> {
+        if record.pair.is_some() {
+            self.check_pairs()?;
+        }
+        self.encode(row, &record.text, record.pair.as_ref())
     }
 
     /// Encodes one text, or a pair of texts, cutting what is beyond the limit: off the end (or the beginning, where the

@@ -33,7 +33,7 @@ pub(super) enum Rules {
 
 /// The files, as they were read.
 #[derive(Debug, Default)]
-pub(super) struct Files {
+pub(super) struct SettingsFiles {
     /// `tokenizer_config.json`.
     pub(super) config: Map<String, Value>,
     /// `special_tokens_map.json`.
@@ -48,7 +48,7 @@ pub(super) struct Files {
     pub(super) padding_of_json: Option<String>,
 }
 
-impl Files {
+impl SettingsFiles {
     /// A setting as the files have it, not merged.
     pub(super) fn setting(&self, key: &str) -> Option<&Value> {
         self.arguments.get(key).or_else(|| self.config.get(key))
@@ -57,7 +57,7 @@ impl Files {
 
 /// A setting that a class of transformers would not take.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Problem {
+pub(super) struct SettingsProblem {
     pub(super) file: &'static str,
     pub(super) key: String,
     pub(super) problem: String,
@@ -83,7 +83,7 @@ struct Flagged {
 
 /// What is left of the files when they are merged.
 #[derive(Debug)]
-pub(super) struct Settings {
+pub(super) struct TokenizerSettings {
     values: Map<String, Value>,
     /// Keys whose value `special_tokens_map.json` has given.
     from_map: Vec<String>,
@@ -99,12 +99,12 @@ pub(super) struct Settings {
     pub(super) promised_ids: Vec<(u32, String)>,
 }
 
-impl Settings {
+impl TokenizerSettings {
     /// Merges the files by the rules of a version, for a class.
     ///
     /// # Errors
     /// The setting that this version does not take.
-    pub(super) fn merge(files: &Files, class: &Class, rules: Rules) -> Result<Self, Problem> {
+    pub(super) fn merge(files: &SettingsFiles, class: &Class, rules: Rules) -> Result<Self, SettingsProblem> {
         let mut values = files.config.clone();
         values.remove("tokenizer_class");
         values.extend(files.arguments.clone());
@@ -167,7 +167,7 @@ impl Settings {
     ///
     /// # Errors
     /// A value of another type.
-    pub(super) fn flag(&self, key: &str, default: bool) -> Result<bool, Problem> {
+    pub(super) fn flag(&self, key: &str, default: bool) -> Result<bool, SettingsProblem> {
         self.optional_flag(key, Some(default))?
             .ok_or_else(|| self.problem(key, "is null; expected true or false".to_owned()))
     }
@@ -176,7 +176,7 @@ impl Settings {
     ///
     /// # Errors
     /// A value of another type.
-    pub(super) fn optional_flag(&self, key: &str, default: Option<bool>) -> Result<Option<bool>, Problem> {
+    pub(super) fn optional_flag(&self, key: &str, default: Option<bool>) -> Result<Option<bool>, SettingsProblem> {
         match self.values.get(key) {
             None => Ok(default),
             Some(Value::Null) => Ok(None),
@@ -199,7 +199,7 @@ impl Settings {
     ///
     /// # Errors
     /// A value that is no number.
-    pub(super) fn model_max_length(&self) -> Result<Option<f64>, Problem> {
+    pub(super) fn model_max_length(&self) -> Result<Option<f64>, SettingsProblem> {
         // `max_len` is how it was spelled before; a null under the new name counts as given.
         let key = if self.values.contains_key("model_max_length") { "model_max_length" } else { "max_len" };
         match self.values.get(key) {
@@ -220,9 +220,9 @@ impl Settings {
     }
 
     /// What is wrong with a setting, in the file that gave it.
-    pub(super) fn problem(&self, key: &str, problem: String) -> Problem {
+    pub(super) fn problem(&self, key: &str, problem: String) -> SettingsProblem {
         let file = if self.from_map.iter().any(|given| given == key) { SPECIAL_TOKENS_MAP } else { CONFIG };
-        Problem { file, key: key.to_owned(), problem }
+        SettingsProblem { file, key: key.to_owned(), problem }
     }
 
     /// Version 5 calls `additional_special_tokens` by its new name.
@@ -232,7 +232,7 @@ impl Settings {
         }
     }
 
-    fn added_tokens_decoder(&self, decoder: &Value) -> Result<BTreeMap<u32, Flagged>, Problem> {
+    fn added_tokens_decoder(&self, decoder: &Value) -> Result<BTreeMap<u32, Flagged>, SettingsProblem> {
         let wrong = |problem: String| self.problem(ADDED_TOKENS_DECODER, problem);
         let Value::Object(decoder) = decoder else {
             return Err(wrong(format!("expected an object of tokens by id, found {decoder}")));
@@ -274,7 +274,7 @@ impl Settings {
 
     /// The texts of all special tokens that the files name, for `added_tokens.json`, which does not say what is special.
     /// Objects of `tokenizer_config.json` are not looked into yet at that point.
-    fn special_texts(&self, rules: Rules) -> Result<Vec<String>, Problem> {
+    fn special_texts(&self, rules: Rules) -> Result<Vec<String>, SettingsProblem> {
         let mut texts = Vec::new();
         for attribute in ATTRIBUTES {
             let of_map = self.from_map.iter().any(|key| key == attribute);
@@ -294,10 +294,10 @@ impl Settings {
     fn name(
         &mut self,
         class: &Class,
-        files: &Files,
+        files: &SettingsFiles,
         rules: Rules,
         by_text: &BTreeMap<String, Flagged>,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), SettingsProblem> {
         for attribute in ATTRIBUTES {
             let of_class = class.special_tokens.iter().find(|token| token.attribute == attribute);
             let token = if self.values.contains_key(attribute) {
@@ -343,7 +343,7 @@ impl Settings {
     }
 
     /// The special tokens without names.
-    fn list_of(&self, rules: Rules) -> Result<Vec<Declared>, Problem> {
+    fn list_of(&self, rules: Rules) -> Result<Vec<Declared>, SettingsProblem> {
         match rules {
             Rules::Four => self.list(ADDITIONAL),
             Rules::Five if matches!(self.values.get(EXTRA), Some(Value::Array(_))) => self.list(EXTRA),
@@ -402,13 +402,13 @@ impl Settings {
         tokens
     }
 
-    fn declared(&self, key: &str) -> Result<Option<Declared>, Problem> {
+    fn declared(&self, key: &str) -> Result<Option<Declared>, SettingsProblem> {
         let Some(value) = self.values.get(key) else { return Ok(None) };
         Declared::read(value).map_err(|problem| self.problem(key, problem))
     }
 
     /// A list of special tokens; empty where there is none.
-    fn list(&self, key: &str) -> Result<Vec<Declared>, Problem> {
+    fn list(&self, key: &str) -> Result<Vec<Declared>, SettingsProblem> {
         match self.values.get(key) {
             None | Some(Value::Null) => Ok(Vec::new()),
             Some(Value::Array(tokens)) => {

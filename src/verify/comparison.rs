@@ -6,18 +6,18 @@ use std::path::Path;
 
 use half::{bf16, f16};
 
-use super::contents::Contents;
-use super::damage::{Damage, Findings};
 use super::file::{open, unreadable};
 use super::region::read_full;
 use crate::batch::Batch;
+use crate::counts::TextCounts;
+use crate::directory::array::with_stored;
+use crate::directory::contents::Contents;
+use crate::directory::damage::{Damage, Findings};
+use crate::directory::layout::{Holds, Region};
 use crate::error::{Error, Result};
-use crate::output::Sink;
-use crate::output::array::with_stored;
-use crate::output::layout::{Holds, Region};
 use crate::plan::Plan;
-use crate::spec::{Dtype, Emit, RowKind, SpecialTokens};
-use crate::spool::TextCounts;
+use crate::sink::Sink;
+use crate::spec::{Dtype, RowKind, SpecialTokens, VectorKind};
 
 /// A text that is made again.
 #[derive(Debug, Clone, Copy)]
@@ -48,15 +48,15 @@ pub(super) struct Comparison<'a> {
     texts: &'a [Chosen],
     /// `None` where one cannot be opened, which is found where all of it is looked at.
     files: Vec<Option<fs::File>>,
-    arrays: Vec<Array<'a>>,
-    offsets: Vec<Offsets>,
+    arrays: Vec<ComparedArray<'a>>,
+    offsets: Vec<ChosenOffsets>,
     dtype: Dtype,
     /// What is read of a file.
     buffer: Vec<u8>,
 }
 
 /// An array and how far it is compared.
-struct Array<'a> {
+struct ComparedArray<'a> {
     region: &'a Region,
     file: usize,
     columns: usize,
@@ -69,7 +69,7 @@ struct Array<'a> {
 }
 
 /// Where the rows of the chosen texts start.
-struct Offsets {
+struct ChosenOffsets {
     kind: RowKind,
     /// `None` where the directory does not tell, or has another number of rows.
     starts: Vec<Option<u64>>,
@@ -79,7 +79,7 @@ struct Offsets {
 impl<'a> Comparison<'a> {
     /// With the arrays of a directory. The plan's arrays are those of its contents.
     pub(super) fn new(directory: &Path, contents: &'a Contents, plan: &Plan, texts: &'a [Chosen]) -> Self {
-        let mut emits = plan.arrays().into_iter().map(|array| array.emit);
+        let mut emits = plan.arrays().into_iter().map(|array| array.kind);
         let (mut files, mut arrays, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
         for (file, described) in contents.files.iter().enumerate() {
             let mut opened = open(&directory.join(&described.name)).ok().map(|(file, _)| file);
@@ -87,11 +87,12 @@ impl<'a> Comparison<'a> {
                 let findings = Findings::new(&region.place);
                 match region.holds {
                     Holds::Vectors { columns, .. } => {
-                        let kind = emits.next().map_or(RowKind::Text, Emit::rows);
-                        arrays.push(Array { region, file, columns, kind, next: 0, rows: 0, findings });
+                        let kind = emits.next().map_or(RowKind::Text, VectorKind::rows);
+                        arrays.push(ComparedArray { region, file, columns, kind, next: 0, rows: 0, findings });
                     }
-                    Holds::Offsets { emit, .. } => offsets
-                        .extend(opened.as_mut().map(|file| Offsets::read(file, region, emit.rows(), texts, findings))),
+                    Holds::Offsets { emit, .. } => offsets.extend(
+                        opened.as_mut().map(|file| ChosenOffsets::read(file, region, emit.rows(), texts, findings)),
+                    ),
                 }
             }
             files.push(opened);
@@ -160,7 +161,7 @@ impl Sink for Comparison<'_> {
     }
 }
 
-impl Array<'_> {
+impl ComparedArray<'_> {
     /// Compares rows of a text; `first` is the first one's number in the array.
     fn compare(&mut self, text: u64, first: u64, found: &[u8], made: &[u8], dtype: Dtype) {
         if found == made {
@@ -194,7 +195,7 @@ impl Array<'_> {
     }
 }
 
-impl Offsets {
+impl ChosenOffsets {
     /// Looks the chosen texts up in a file of offsets.
     fn read(file: &mut fs::File, region: &Region, kind: RowKind, texts: &[Chosen], mut findings: Findings) -> Self {
         let mut look_up = |chosen: &Chosen| {

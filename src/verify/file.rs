@@ -4,10 +4,10 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use super::damage::{Damage, Findings};
 use super::header;
 use super::region::{PIECE, check_vectors, read_full};
-use crate::output::layout::{File, Holds};
+use crate::directory::damage::{Damage, Findings};
+use crate::directory::layout::{File, Holds};
 
 /// Opens a file of a directory; what keeps it from being read is the problem.
 pub(super) fn open(path: &Path) -> Result<(fs::File, u64), String> {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use ndarray_npy::npy::header::Header;
 use safetensors::tensor::{Metadata, TensorInfo};
 
-use super::damage::Findings;
-use crate::output::layout::File;
+use crate::directory::damage::Findings;
+use crate::directory::layout::File;
 use crate::spec::Format;
 
 /// Compares the beginning of a file with the header that it should have. Nothing longer than that is ever parsed.

@@ -8,7 +8,7 @@ use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 
 /// A line; further keys are columns that were carried.
 #[derive(Debug, Deserialize)]
-pub(super) struct Line {
+pub(super) struct ParsedLine {
     pub(super) row: u64,
     #[serde(deserialize_with = "present")]
     #[allow(dead_code, reason = "to be there is all that is asked of it")]
@@ -19,7 +19,7 @@ pub(super) struct Line {
     pub(super) n_tokens_before_truncation: u64,
     tokens: Option<Count<Str>>,
     token_ids: Option<Count<u32>>,
-    offsets: Option<Count<Option<Span>>>,
+    offsets: Option<Count<Option<OffsetPair>>>,
     word_ids: Option<WordIds>,
     token_type_ids: Option<Count<u32>>,
     words: Option<Count<Str>>,
@@ -34,7 +34,7 @@ pub(super) struct Lists {
     pub(super) words: u64,
 }
 
-impl Line {
+impl ParsedLine {
     /// What the lists say; the problem, where one is missing or they are not equally long.
     pub(super) fn lists(&self) -> Result<Lists, String> {
         let missing = |key: &str| format!("{key} is missing");
@@ -92,9 +92,9 @@ impl<'de> Deserialize<'de> for Str {
 
 /// Where a token is in its text.
 #[derive(Debug)]
-struct Span;
+struct OffsetPair;
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for OffsetPair {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (start, end) = <(u64, u64)>::deserialize(deserializer)?;
         if start > end { Err(D::Error::custom(format!("offsets {start} to {end} run backward"))) } else { Ok(Self) }

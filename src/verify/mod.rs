@@ -4,11 +4,8 @@
 //! file is read once, from its beginning to its end. With `--recompute` some texts are then encoded again.
 
 mod comparison;
-pub mod contents;
-pub mod damage;
 mod file;
 mod header;
-mod keys;
 mod line;
 mod offsets;
 mod recompute;
@@ -17,32 +14,47 @@ mod sample;
 mod texts;
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
-use self::contents::Contents;
-use self::damage::{Damage, Findings};
 use self::recompute::Recomputation;
-use crate::commands::args::VerifyArgs;
-use crate::commands::console::Console;
-use crate::error::{Error, Result, bytes};
-use crate::output::existing::{TEXTS, outputs};
-use crate::output::journal::UNFINISHED;
-use crate::output::lock::LOCK;
-use crate::output::manifest::{MANIFEST, RUN, TEMPORARY};
+pub use self::recompute::RecomputeRequest;
+use crate::directory::contents::{Contents, read_manifest};
+use crate::directory::damage::{Damage, Findings};
+use crate::directory::existing::{TEXTS, outputs};
+use crate::directory::journal::UNFINISHED;
+use crate::directory::lock::LOCK;
+use crate::directory::manifest::{MANIFEST, RUN, TEMPORARY};
+use crate::error::{Error, Result};
+use crate::observer::{Observer, Work};
 
-/// A manifest has some hundred bytes for each array; read into values, thirty times that.
-const LARGEST_MANIFEST: u64 = 16 << 20;
+/// What was found in a directory.
+#[derive(Debug)]
+pub struct Verification {
+    /// All that is wrong with it.
+    pub damages: Vec<Damage>,
+    /// Arrays that were read; none where the manifest does not say what there is.
+    pub arrays: usize,
+    /// Bytes of their files.
+    pub bytes: u64,
+    /// How long reading took.
+    pub time: Duration,
+    /// What else was done, or could not be: the continuation of a sentence.
+    pub remark: String,
+}
 
-/// Checks a directory and prints what is wrong with it.
+/// Checks a directory: the manifest, every file that it names, and, where it is asked for, the vectors of some texts.
 ///
 /// # Errors
-/// [`Error::Damaged`] when anything is, [`Error::Output`] when it holds no complete output; those of recomputing.
-pub fn run(args: &VerifyArgs, console: &Console) -> Result<()> {
-    let directory = args.directory.as_path();
+/// [`Error::Output`] when it holds no complete output; those of recomputing.
+pub fn verify(
+    directory: &Path,
+    recompute: Option<&RecomputeRequest>,
+    observer: &std::sync::Arc<dyn Observer>,
+) -> Result<Verification> {
     let manifest = read_manifest(directory)?;
     let (contents, mut damages) = Contents::parse(&manifest).ok_or_else(|| Error::Output {
         path: directory.join(MANIFEST),
@@ -50,13 +62,13 @@ pub fn run(args: &VerifyArgs, console: &Console) -> Result<()> {
     })?;
     // What a damaged manifest says of the model and the input cannot be relied on. What is refused is refused before the
     // files are read.
-    let recomputation = match (&contents, args.recompute) {
-        (Some(contents), Some(count)) if damages.is_empty() => {
-            Some(Recomputation::prepare(args, count, contents, console)?)
+    let recomputation = match (&contents, recompute) {
+        (Some(contents), Some(request)) if damages.is_empty() => {
+            Some(Recomputation::prepare(directory, request, contents, observer)?)
         }
         _ => None,
     };
-    let mut remark = match (&contents, args.recompute, &recomputation) {
+    let mut remark = match (&contents, recompute, &recomputation) {
         (None, ..) => ", and its files could not be checked by such a manifest".to_owned(),
         (Some(_), Some(_), None) => ", and no text could be recomputed by such a manifest".to_owned(),
         _ => String::new(),
@@ -64,55 +76,15 @@ pub fn run(args: &VerifyArgs, console: &Console) -> Result<()> {
     let started = Instant::now();
     damages.extend(leftovers(directory, contents.as_ref())?);
     if let Some(contents) = &contents {
-        damages.extend(check_files(directory, contents, console));
+        damages.extend(check_files(directory, contents, &**observer));
     }
-    let seconds = started.elapsed().as_secs_f64();
+    let time = started.elapsed();
     if let (Some(contents), Some(recomputation)) = (&contents, recomputation) {
         remark = format!(", {} of {} texts recomputed", recomputation.texts(), contents.counts.texts);
-        damages.extend(recomputation.compare(directory, contents, console)?);
+        damages.extend(recomputation.compare(directory, contents)?);
     }
-    print(&damages, args.json)?;
-    if !damages.is_empty() {
-        return Err(Error::Damaged { path: directory.to_owned(), problems: damages.len(), remark });
-    }
-    let (arrays, size) = contents.map_or((0, 0), |contents| (contents.arrays(), contents.bytes()));
-    let speed = bytes((size as f64 / seconds.max(1e-9)) as u64);
-    console.summary(&format!(
-        "{} is whole: {arrays} arrays, {} in {seconds:.1} s ({speed}/s){remark}",
-        directory.display(),
-        bytes(size)
-    ));
-    Ok(())
-}
-
-/// The bytes of the manifest of a complete directory.
-pub(crate) fn read_manifest(directory: &Path) -> Result<Vec<u8>> {
-    let refuse = |problem: &str| Err(Error::Output { path: directory.to_owned(), problem: problem.to_owned() });
-    match fs::metadata(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return refuse("does not exist; expected a directory that `layerwise extract` wrote");
-        }
-        Err(error) => return Err(Error::io("read", directory)(error)),
-        Ok(metadata) if !metadata.is_dir() => {
-            return refuse("is a file; expected a directory that `layerwise extract` wrote");
-        }
-        Ok(_) => {}
-    }
-    let path = directory.join(MANIFEST);
-    if !path.is_file() {
-        return refuse(if directory.join(UNFINISHED).exists() {
-            "holds an unfinished job; run its command again to finish it"
-        } else {
-            "has no manifest.json; expected a directory that `layerwise extract` wrote"
-        });
-    }
-    let mut manifest = Vec::new();
-    let read = fs::File::open(&path).and_then(|file| file.take(LARGEST_MANIFEST + 1).read_to_end(&mut manifest));
-    if read.map_err(Error::io("read", &path))? as u64 > LARGEST_MANIFEST {
-        let problem = "is larger than any manifest of layerwise; expected a directory that `layerwise extract` wrote";
-        return Err(Error::Output { path, problem: problem.to_owned() });
-    }
-    Ok(manifest)
+    let (arrays, bytes) = contents.map_or((0, 0), |contents| (contents.arrays(), contents.bytes()));
+    Ok(Verification { damages, arrays, bytes, time, remark })
 }
 
 /// Files of ours that a complete directory does not have.
@@ -148,25 +120,14 @@ fn leftovers(directory: &Path, contents: Option<&Contents>) -> Result<Vec<Damage
 }
 
 /// Everything that is wrong with the files that a manifest names.
-fn check_files(directory: &Path, contents: &Contents, console: &Console) -> Vec<Damage> {
+fn check_files(directory: &Path, contents: &Contents, observer: &dyn Observer) -> Vec<Damage> {
     let of_texts = fs::metadata(directory.join(TEXTS)).map_or(0, |metadata| metadata.len());
-    let bar = console.bytes_bar(contents.bytes() + of_texts);
-    let told = |bytes: u64| bar.inc(bytes);
+    let progress = observer.begin(Work::Reading(contents.bytes() + of_texts));
+    let told = |bytes: u64| progress.advance(bytes);
     let (mut damages, of_files) = rayon::join(
         || texts::check(directory, contents, &told),
         || -> Vec<Damage> { contents.files.par_iter().flat_map_iter(|f| file::check(directory, f, &told)).collect() },
     );
-    bar.finish_and_clear();
     damages.extend(of_files);
     damages
-}
-
-/// The damages are data, and go to standard output.
-fn print(damages: &[Damage], json: bool) -> Result<()> {
-    let text = if json {
-        serde_json::to_string_pretty(damages).map_err(|error| Error::stdout(error.into()))? + "\n"
-    } else {
-        damages.iter().map(|damage| format!("{damage}\n")).collect()
-    };
-    io::stdout().write_all(text.as_bytes()).map_err(Error::stdout)
 }

@@ -3,36 +3,36 @@
 use std::fs::File;
 use std::io;
 
-use super::damage::{Damage, Findings};
 use super::file::unreadable;
-use super::region::Pieces;
-use crate::output::layout::{Holds, Region};
-use crate::spec::Emit;
+use super::region::RegionPieces;
+use crate::directory::damage::{Damage, Findings};
+use crate::directory::layout::{Holds, Region};
+use crate::spec::VectorKind;
 
 /// Bytes read at once.
 const BUFFER: usize = 1 << 16;
 
 /// The offsets of an array, being read.
-pub(super) struct Offsets<'a> {
+pub(super) struct OffsetsCheck<'a> {
     /// What the rows are.
-    pub(super) emit: Emit,
+    pub(super) emit: VectorKind,
     /// Texts whose rows were told.
     pub(super) texts: u64,
     rows: u64,
     /// `None` where there is nothing more to read.
-    pieces: Option<Pieces<'a, File>>,
+    pieces: Option<RegionPieces<'a, File>>,
     buffer: Vec<u8>,
     unread: std::ops::Range<usize>,
     last: Option<i64>,
     findings: Findings,
 }
 
-impl<'a> Offsets<'a> {
+impl<'a> OffsetsCheck<'a> {
     /// Of an open file; without one they say nothing.
     pub(super) fn new(file: Option<File>, region: &'a Region) -> Option<Self> {
         let Holds::Offsets { emit, rows } = region.holds else { return None };
         let mut findings = Findings::new(&region.place);
-        let pieces = file.map(|file| Pieces::new(file, region)).transpose();
+        let pieces = file.map(|file| RegionPieces::new(file, region)).transpose();
         let pieces = pieces.map_err(|error| findings.add(unreadable(&error))).ok().flatten();
         let (buffer, unread) = (vec![0; BUFFER], 0..0);
         let mut offsets = Self { emit, texts: 0, rows, pieces, buffer, unread, last: None, findings };

@@ -3,73 +3,90 @@
 //! Everything that could make other bits of the same texts is refused before: another input, model, version or instruction
 //! set. So a difference is a damage of the directory.
 
-use std::io::{self, IsTerminal};
 use std::path::Path;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use super::comparison::{Chosen, Comparison};
-use super::contents::{Contents, Origin};
-use super::damage::Damage;
 use super::sample::Sample;
-use crate::batch::Batches;
+use crate::checkpoint::BUNDLED;
 use crate::checkpoint::config::Config;
-use crate::checkpoint::weights::Weights;
-use crate::checkpoint::{self, BUNDLED, Checkpoint};
-use crate::commands::args::VerifyArgs;
-use crate::commands::console::Console;
-use crate::encoder::{self, Encoder, Ops, Settings};
+use crate::counts::TextCounts;
+use crate::directory::contents::{Contents, Origin};
+use crate::directory::damage::Damage;
+use crate::directory::layout::Holds;
+use crate::directory::manifest::MANIFEST;
+use crate::directory::plan_record::DirectoryPlan;
+use crate::encode::{EncodePass, limits};
 use crate::error::{Error, Result};
-use crate::extract::load_tokenizer;
-use crate::extract::second_pass::{encode_batch, limits};
-use crate::input::{self, Input, Source};
-use crate::kernels;
-use crate::output::layout::Holds;
-use crate::output::manifest::MANIFEST;
+use crate::input::{Input, Source};
+use crate::model::Model;
+use crate::observer::{Observer, Work};
 use crate::plan::Plan;
-use crate::spec::{DeviceKind, Emit};
-use crate::spool::{self, TextCounts};
+use crate::request::Request;
+use crate::sha256::hex;
+use crate::spec::{DeviceKind, VectorKind};
+use crate::spool::{SpoolReader, SpoolWriter};
 use crate::tokens::Tokenizer;
-use crate::vectors::Vectors;
 use crate::windows::Windowing;
 
-/// Tokens encoded together, as in `extract` where nothing is said; the number of them changes no bit.
-const BATCH_TOKENS: usize = 4096;
+/// Texts that are to be encoded again, and what that takes.
+#[derive(Debug, Clone)]
+pub struct RecomputeRequest {
+    /// How many texts.
+    pub texts: u64,
+    /// The input as the job had it; standard input where nothing is said.
+    pub input: Vec<Source>,
+    /// Where the model is now; where it was, where nothing is said.
+    pub model: Option<String>,
+    /// Which texts: one seed always chooses the same ones.
+    pub seed: u64,
+    /// Whether the network is never to be touched.
+    pub offline: bool,
+    /// Whether something is to be read from standard input.
+    pub has_stdin: bool,
+}
 
 /// Texts that are ready to be encoded again.
 pub(super) struct Recomputation {
+    model: Model,
     plan: Plan,
-    config: Config,
-    weights: Weights,
     texts: Vec<Chosen>,
-    spool: spool::Reader,
+    spool: SpoolReader,
     /// Tokens of all of them.
     tokens: u64,
 }
 
 impl Recomputation {
-    /// Chooses `count` texts of a directory, with a manifest in which nothing is wrong, and reads them.
+    /// Chooses texts of a directory, with a manifest in which nothing is wrong, and reads them.
     ///
     /// # Errors
     /// What is not the program, the model or the input that the directory was made with, and those of reading these.
-    pub(super) fn prepare(args: &VerifyArgs, count: u64, contents: &Contents, console: &Console) -> Result<Self> {
-        let directory = args.directory.as_path();
-        kernels::choose_instruction_set(contents.plan.compute)?;
+    pub(super) fn prepare(
+        directory: &Path,
+        request: &RecomputeRequest,
+        contents: &Contents,
+        observer: &Arc<dyn Observer>,
+    ) -> Result<Self> {
         check_program(directory, contents)?;
-        let input = open_input(args, &contents.plan)?;
-        let checkpoint = find_model(args, &contents.origin, console)?;
-        let sentence = contents.plan.emits(Emit::Sentence);
-        let sentence = sentence.then(|| checkpoint.sentence_recipe()).transpose()?;
-        let keys = sentence.as_ref().map(|recipe| recipe.config.clone()).unwrap_or_default();
-        let (config, weights) = (checkpoint.config_with(&keys)?, checkpoint.weights()?);
-        let mut plan = Plan { sentence, ..contents.plan.clone() };
-        check_plan(directory, contents, &plan, &config)?;
-        plan.check_model(&config, encoder::has_pooler(&weights))?;
-        encoder::check(&weights, &config, plan.deepest(), plan.emits(Emit::Pooler))?;
-        let tokenizer = load_tokenizer(&checkpoint, &config, &mut plan)?;
-        let sample = Sample::new(count, contents.counts.texts, args.seed);
-        let (texts, tokens, spool) = read(directory, &input, contents, &plan, sample, &tokenizer, console)?;
-        Ok(Self { plan, config, weights, texts, spool, tokens })
+        let input = open_input(request, &contents.plan)?;
+        let model = find_model(directory, request, contents, observer)?;
+        let sentence = model.sentence_recipe(contents.plan.has(VectorKind::Sentence))?;
+        let plan = Plan { sentence, ..contents.plan.plan.clone() };
+        check_plan(directory, contents, &plan, model.config())?;
+        model.check(&plan)?;
+        model
+            .install(|| {
+                let (tokenizer, plan) = model.tokenizer(plan)?;
+                if input.columns().pair_column.is_some() {
+                    tokenizer.check_pairs()?;
+                }
+                let sample = Sample::new(request.texts, contents.counts.texts, request.seed);
+                let (texts, tokens, spool) = read(directory, &input, contents, &plan, sample, &tokenizer, &**observer)?;
+                Ok((plan, texts, tokens, spool))
+            })
+            .map(|(plan, texts, tokens, spool)| Self { model, plan, texts, spool, tokens })
     }
 
     /// How many texts there are.
@@ -81,33 +98,33 @@ impl Recomputation {
     ///
     /// # Errors
     /// Those of the encoder and of reading back what was tokenized.
-    pub(super) fn compare(self, directory: &Path, contents: &Contents, console: &Console) -> Result<Vec<Damage>> {
-        let Self { plan, config, weights, texts, spool, tokens } = self;
-        let settings = Settings {
-            deepest: plan.deepest(),
-            pooler: plan.emits(Emit::Pooler),
-            compute: plan.compute,
-            ops: Ops::Kernels,
-        };
-        let encoder = Encoder::load(&weights, &config, settings)?;
+    pub(super) fn compare(self, directory: &Path, contents: &Contents) -> Result<Vec<Damage>> {
+        let Self { model, plan, texts, spool, tokens } = self;
         let mut comparison = Comparison::new(directory, contents, &plan, &texts);
-        let mut vectors = Vectors::new(&plan);
-        let bar = console.tokens_bar(tokens);
-        let mut done = 0;
-        for batch in Batches::new(spool, plan.windowing(), limits(&plan, BATCH_TOKENS, false)) {
-            let batch = batch.map_err(Error::io("read", "back the temporary file of tokenized texts"))?;
-            let encoded = encode_batch(&encoder, &batch, &mut vectors, done, &mut comparison, || Ok(()));
-            encoded.map_err(|error| match error {
-                Error::NotFinite { layer, row } => {
-                    let text = texts.get(row as usize).map_or(row, |chosen| chosen.text);
-                    Error::NotFinite { layer, row: contents.first_row + text }
-                }
-                error => error,
-            })?;
-            done += batch.texts() as u64;
-            bar.inc(batch.tokens() as u64 + batch.repeated_tokens);
-        }
-        bar.finish_and_clear();
+        let progress = model.observer().begin(Work::Encoding(tokens));
+        let unreadable = |error| Error::io("read", "back the temporary file of tokenized texts")(error);
+        let encoded = model.install(|| {
+            let encoder = model.encoder(&plan)?;
+            encoder.load(plan.deepest(), plan.has(VectorKind::Pooler))?;
+            let pass = EncodePass {
+                encoder: &encoder,
+                plan: &plan,
+                limits: limits(&plan, Request::BATCH_TOKENS, false),
+                first_row: 0,
+                texts: texts.len() as u64,
+                done: 0,
+                way_on: Error::START_OVER,
+            };
+            let tokens = spool.map(|tokens| tokens.map_err(unreadable));
+            pass.run(tokens, &mut comparison, model.observer(), &*progress)
+        });
+        encoded.map_err(|error| match error {
+            Error::NotFinite { layer, row } => {
+                let text = texts.get(row as usize).map_or(row, |chosen| chosen.text);
+                Error::NotFinite { layer, row: contents.first_row + text }
+            }
+            error => error,
+        })?;
         comparison.finish()
     }
 }
@@ -115,8 +132,8 @@ impl Recomputation {
 /// Refuses what another program made: its bits may be right and differ from ours.
 fn check_program(directory: &Path, contents: &Contents) -> Result<()> {
     let refuse = |problem: String| Err(Error::Output { path: directory.to_owned(), problem });
-    let Origin { layerwise, instruction_set, .. } = &contents.origin;
-    let (version, ours) = (env!("CARGO_PKG_VERSION"), kernels::instruction_set());
+    let Origin { layerwise, .. } = &contents.origin;
+    let version = env!("CARGO_PKG_VERSION");
     if layerwise != version {
         return refuse(format!(
             "was written by layerwise {layerwise}, and this is {version}, whose bits may differ; use --recompute of that version"
@@ -128,25 +145,34 @@ fn check_program(directory: &Path, contents: &Contents) -> Result<()> {
             "was computed on --device {device}, where the last digits of a text's numbers may depend on its batch; --recompute compares bits, so it is for jobs of the CPU"
         ));
     }
-    if instruction_set != ours {
-        return refuse(format!(
-            "was computed with the instruction set {instruction_set}, and here it would be {ours}; bits are compared with one alone, so use --recompute on a machine that has it, with LAYERWISE_ISA={instruction_set}"
-        ));
-    }
     Ok(())
 }
 
+/// Refuses a machine on which other instructions would compute.
+fn check_instruction_set(directory: &Path, contents: &Contents, model: &Model) -> Result<()> {
+    let (theirs, ours) = (&contents.origin.instruction_set, model.instruction_set());
+    if theirs == ours {
+        return Ok(());
+    }
+    Err(Error::Output {
+        path: directory.to_owned(),
+        problem: format!(
+            "was computed with the instruction set {theirs}, and here it would be {ours}; bits are compared with one alone, so use --recompute on a machine that has it, with LAYERWISE_ISA={theirs}"
+        ),
+    })
+}
+
 /// The input, taken as the plan says.
-fn open_input(args: &VerifyArgs, plan: &Plan) -> Result<Input> {
-    let sources = match &args.input[..] {
-        [] if io::stdin().is_terminal() => {
+fn open_input(request: &RecomputeRequest, plan: &DirectoryPlan) -> Result<Input> {
+    let sources = match &request.input[..] {
+        [] if !request.has_stdin => {
             return Err(Error::Usage(
                 "--recompute needs the input that extract had: name it with -i, or pipe it in (-i - reads the terminal)"
                     .to_owned(),
             ));
         }
         [] => vec![Source::Stdin],
-        paths => paths.iter().map(|path| Source::of_path(path)).collect(),
+        sources => sources.to_owned(),
     };
     // Several formats were told by the names of the files; one may have been an option.
     let format = if let [format] = plan.input_format[..] { Some(format) } else { None };
@@ -154,40 +180,41 @@ fn open_input(args: &VerifyArgs, plan: &Plan) -> Result<Input> {
 }
 
 /// The model that the directory was made with, to the byte.
-fn find_model(args: &VerifyArgs, origin: &Origin, console: &Console) -> Result<Checkpoint> {
-    let identity = &origin.model;
-    let model = args.model.as_deref().unwrap_or(&identity.id);
+fn find_model(
+    directory: &Path,
+    request: &RecomputeRequest,
+    contents: &Contents,
+    observer: &Arc<dyn Observer>,
+) -> Result<Model> {
+    let identity = &contents.origin.model;
+    let name = request.model.as_deref().unwrap_or(&identity.id);
     // A commit is one of the hub's, under the id that it was found with.
-    let is_of_hub = model == identity.id && model != BUNDLED && !Path::new(model).exists();
-    let checkpoint = Checkpoint::find(&checkpoint::ModelLocation {
-        model,
-        revision: identity.revision.as_deref().filter(|_| is_of_hub),
-        offline: args.offline,
-        show_progress: console.shows_progress(),
-    })
-    .map_err(|error| match error {
-        Error::Hub(error) if args.model.is_none() => {
-            let directory = args.directory.display();
-            Error::model(
-                model,
-                format!("made {directory} and is not there: {error}; or name it with -m where it is now"),
-            )
-        }
+    let is_of_hub = name == identity.id && name != BUNDLED && !Path::new(name).exists();
+    let builder = Model::builder(name).compute(contents.plan.compute).offline(request.offline);
+    let builder = match identity.revision.as_deref().filter(|_| is_of_hub) {
+        Some(revision) => builder.revision(revision),
+        None => builder,
+    };
+    let model = builder.observer(Arc::clone(observer)).open().map_err(|error| match error {
+        Error::Hub(error) if request.model.is_none() => Error::model(
+            name,
+            format!("made {} and is not there: {error}; or name it with -m where it is now", directory.display()),
+        ),
         error => error,
     })?;
-    checkpoint.notes.iter().for_each(|note| console.note(note));
-    let found = checkpoint.digests()?;
+    check_instruction_set(directory, contents, &model)?;
+    let found = model.checkpoint().digests()?;
     let names = found.keys().chain(identity.sha256.keys().filter(|name| !found.contains_key(*name)));
     let differing: Vec<&str> =
         names.filter(|name| found.get(*name) != identity.sha256.get(*name)).map(String::as_str).collect();
     if differing.is_empty() {
-        return Ok(checkpoint);
+        return Ok(model);
     }
-    let directory = args.directory.display();
     Err(Error::model(
-        model,
+        name,
         format!(
-            "is not the model that {directory} was made with: {} differ; name that model with -m",
+            "is not the model that {} was made with: {} differ; name that model with -m",
+            directory.display(),
             differing.join(", ")
         ),
     ))
@@ -227,20 +254,22 @@ fn read(
     plan: &Plan,
     sample: Sample,
     tokenizer: &Tokenizer,
-    console: &Console,
-) -> Result<(Vec<Chosen>, u64, spool::Reader)> {
+    observer: &dyn Observer,
+) -> Result<(Vec<Chosen>, u64, SpoolReader)> {
     let unwritable = |error| Error::io("write a temporary file into", std::env::temp_dir())(error);
-    let spinner = console.texts_spinner();
-    let (mut digest, mut spool, mut texts) = (Sha256::new(), spool::Writer::temporary(), Vec::new());
+    let progress = observer.begin(Work::Tokenizing);
+    let (mut digest, mut spool, mut texts) = (Sha256::new(), SpoolWriter::temporary(), Vec::new());
     let mut sample = sample.peekable();
     let (mut row, mut tokens) = (0, 0);
-    for piece in input::read_ahead(input.read()) {
-        for record in piece? {
+    let pieces = input.pieces();
+    let interrupted = |signal, texts| Error::Interrupted { signal, done: 0, texts, way_on: Error::START_OVER };
+    while let Some(piece) = pieces.next(observer, |signal| interrupted(signal, row))? {
+        for record in piece {
             record.digest_into(&mut digest);
             if let Some(text) = u64::checked_sub(row, contents.first_row)
                 && sample.next_if_eq(&text).is_some()
             {
-                let encoded = tokenizer.encode(row, &record.text, record.pair.as_ref())?;
+                let encoded = tokenizer.encode_record(row, &record)?;
                 let counts = TextCounts::of(&encoded);
                 check_room(plan, row, contents, counts)?;
                 spool.write(counts, &encoded.tokens).map_err(unwritable)?;
@@ -249,10 +278,10 @@ fn read(
             }
             row += 1;
         }
-        spinner.set_position(row);
+        progress.reach(row);
     }
-    spinner.finish_and_clear();
-    if crate::sha256::hex(&digest.finalize()) == contents.origin.input_sha256 {
+    drop(progress);
+    if hex(&digest.finalize()) == contents.origin.input_sha256 {
         return Ok((texts, tokens, spool.finish().map_err(unwritable)?));
     }
     let problem = format!(

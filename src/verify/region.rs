@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::damage::Findings;
-use crate::output::layout::{Holds, Region};
+use crate::directory::damage::Findings;
+use crate::directory::layout::{Holds, Region};
 use crate::spec::Dtype;
 
 /// Bytes read at once: whole numbers of any type.
@@ -25,14 +25,14 @@ pub(super) fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result
 }
 
 /// Pieces of an array, with the checksum of what was read.
-pub(super) struct Pieces<'a, R> {
+pub(super) struct RegionPieces<'a, R> {
     region: &'a Region,
     file: R,
     remaining: u64,
     checksum: crc32fast::Hasher,
 }
 
-impl<'a, R: Read + Seek> Pieces<'a, R> {
+impl<'a, R: Read + Seek> RegionPieces<'a, R> {
     pub(super) fn new(mut file: R, region: &'a Region) -> io::Result<Self> {
         file.seek(SeekFrom::Start(region.start))?;
         Ok(Self { region, file, remaining: region.bytes, checksum: crc32fast::Hasher::new() })
@@ -77,7 +77,7 @@ pub(super) fn check_vectors(
     told: &dyn Fn(u64),
 ) -> io::Result<()> {
     let Holds::Vectors { dtype, columns } = region.holds else { return Ok(()) };
-    let mut pieces = Pieces::new(file, region)?;
+    let mut pieces = RegionPieces::new(file, region)?;
     let (mut before, mut is_finite) = (0, true);
     loop {
         let piece = pieces.next(buffer)?;

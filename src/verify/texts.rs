@@ -4,16 +4,16 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use super::contents::Contents;
-use super::damage::{Damage, Findings};
 use super::file::{open, unreadable};
-use super::line::{Line, Lists};
-use super::offsets::Offsets;
+use super::line::{Lists, ParsedLine};
+use super::offsets::OffsetsCheck;
 use super::region::{PIECE, check_crc32};
+use crate::directory::contents::Contents;
+use crate::directory::damage::{Damage, Findings};
+use crate::directory::existing::TEXTS;
+use crate::directory::manifest::MANIFEST;
 use crate::input::LONGEST_RECORD;
-use crate::output::existing::TEXTS;
-use crate::output::manifest::MANIFEST;
-use crate::spec::{Emit, SpecialTokens};
+use crate::spec::{SpecialTokens, VectorKind};
 
 /// The longest line that is read: more than any record makes, even of characters of which JSON makes six.
 const LONGEST_LINE: u64 = 8 * LONGEST_RECORD as u64;
@@ -23,15 +23,15 @@ pub(super) fn check(directory: &Path, contents: &Contents, told: &dyn Fn(u64)) -
     let with_regions = contents.files.iter().flat_map(|file| file.regions.iter().map(move |region| (file, region)));
     let offsets = with_regions.filter_map(|(file, region)| {
         // Whether the file can be opened at all is found where all of it is looked at.
-        Offsets::new(open(&directory.join(&file.name)).ok().map(|(file, _)| file), region)
+        OffsetsCheck::new(open(&directory.join(&file.name)).ok().map(|(file, _)| file), region)
     });
-    let mut texts = Texts {
+    let mut texts = TextsCheck {
         contents,
         offsets: offsets.collect(),
         lines: 0,
         next_row: contents.first_row,
         other_row: None,
-        sums: Some(Sums::default()),
+        sums: Some(LineSums::default()),
         findings: Findings::new(TEXTS),
     };
     match open(&directory.join(TEXTS)) {
@@ -42,15 +42,15 @@ pub(super) fn check(directory: &Path, contents: &Contents, told: &dyn Fn(u64)) -
         }
         Err(problem) => texts.findings.add(problem),
     }
-    let of_offsets: Vec<Damage> = texts.offsets.into_iter().flat_map(Offsets::finish).collect();
+    let of_offsets: Vec<Damage> = texts.offsets.into_iter().flat_map(OffsetsCheck::finish).collect();
     let mut damages = texts.findings.into_damages();
     damages.extend(of_offsets);
     damages
 }
 
-struct Texts<'a> {
+struct TextsCheck<'a> {
     contents: &'a Contents,
-    offsets: Vec<Offsets<'a>>,
+    offsets: Vec<OffsetsCheck<'a>>,
     /// Lines read.
     lines: u64,
     /// The row that the next line should have.
@@ -58,20 +58,20 @@ struct Texts<'a> {
     /// The one it should have if lines are missing before the last one.
     other_row: Option<u64>,
     /// `None` when a line could not be read.
-    sums: Option<Sums>,
+    sums: Option<LineSums>,
     findings: Findings,
 }
 
 /// What the lines add up to.
 #[derive(Default)]
-struct Sums {
+struct LineSums {
     tokens: u64,
     empty_texts: u64,
     truncated_texts: u64,
     truncated_tokens: u64,
 }
 
-impl Texts<'_> {
+impl TextsCheck<'_> {
     fn read(&mut self, file: fs::File, told: &dyn Fn(u64)) -> io::Result<()> {
         let mut reader = BufReader::with_capacity(PIECE, file);
         let mut checksum = crc32fast::Hasher::new();
@@ -97,7 +97,7 @@ impl Texts<'_> {
     fn line(&mut self, line: &[u8]) -> Result<(), String> {
         let expected = self.next_row;
         self.next_row = expected.saturating_add(1);
-        let line: Line = serde_json::from_slice(line)
+        let line: ParsedLine = serde_json::from_slice(line)
             // Which line it is is said already.
             .map_err(|error| error.to_string().replace(" at line 1 column ", " at column "))?;
         let other = self.other_row.take();
@@ -147,7 +147,7 @@ impl Texts<'_> {
             if offsets.texts != text {
                 continue;
             }
-            let expected = if offsets.emit == Emit::Word { lists.words } else { lists.tokens };
+            let expected = if offsets.emit == VectorKind::Word { lists.words } else { lists.tokens };
             if let Some(rows) = offsets.next_text().filter(|&rows| rows != expected) {
                 offsets.disagree(rows, expected);
             }

@@ -1,0 +1,72 @@
+//! `--dry-run`: what would be written.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::counts::Counts;
+use crate::directory::plan_record::DirectoryPlan;
+use crate::encoder;
+use crate::error::{Error, Result, bytes};
+use crate::model::Model;
+
+/// Prints the plan on standard output; `output` is the directory, where there would be one.
+pub(super) fn print(
+    model: &Model,
+    plan: &DirectoryPlan,
+    counts: &Counts,
+    batch_tokens: u32,
+    output: Option<&Path>,
+) -> Result<()> {
+    let layers: Vec<String> = plan.layers.iter().map(usize::to_string).collect();
+    let kinds: Vec<&str> = plan.kinds.iter().map(|kind| kind.name()).collect();
+    let mut text = format!(
+        "model     {}{}\nlayers    {}\nemit      {}\ntexts     {}\ntokens    {} ({} cut off of {} texts)\n",
+        model.id(),
+        model.revision().map(|revision| format!(" at {revision}")).unwrap_or_default(),
+        layers.join(" "),
+        kinds.join(" "),
+        counts.texts,
+        counts.tokens,
+        counts.truncated_tokens,
+        counts.truncated_texts,
+    );
+    if counts.windowed_texts > 0 {
+        text.push_str(&format!(
+            "windows   {} of {} texts, {} tokens to encode beside the above\n",
+            counts.windows, counts.windowed_texts, counts.overlap_tokens
+        ));
+    }
+    let memory = memory_needed(model, batch_tokens);
+    text.push_str(&format!("memory    about {}\n", bytes(memory)));
+    match output {
+        None => text.push_str("output    JSON Lines on standard output\n"),
+        Some(path) => {
+            let free = path
+                .ancestors()
+                .map(|ancestor| if ancestor.as_os_str().is_empty() { ".".as_ref() } else { ancestor })
+                .find_map(|ancestor| fs4::available_space(ancestor).ok());
+            text.push_str(&format!(
+                "output    {}: {} of arrays, {} free\n",
+                path.display(),
+                bytes(plan.bytes(counts)),
+                free.map_or_else(|| "unknown".to_owned(), bytes)
+            ));
+            let files: Vec<String> = plan.arrays().iter().map(|array| array.place(plan.format)).collect();
+            let width = files.iter().map(String::len).max().unwrap_or(0);
+            for (array, file) in plan.arrays().iter().zip(&files) {
+                let (rows, columns) = (counts.rows(array.kind), array.columns);
+                text.push_str(&format!("  {file:width$}  ({rows}, {columns}) {}\n", plan.dtype.name()));
+            }
+        }
+    }
+    io::stdout().write_all(text.as_bytes()).map_err(Error::stdout)
+}
+
+/// A rough upper bound of the memory a job takes: the weights, and what a batch needs between two layers.
+fn memory_needed(model: &Model, batch_tokens: u32) -> u64 {
+    let config = model.config();
+    const FLOAT: u64 = 4;
+    let tokens = u64::from(batch_tokens).max(config.max_position_embeddings as u64);
+    let per_token = 8 * config.hidden_size + config.intermediate_size;
+    FLOAT * (encoder::parameter_count(model.weights(), config) + tokens * per_token as u64) + (32 << 20)
+}

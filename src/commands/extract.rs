@@ -1,0 +1,184 @@
+//! `extract`: the pipeline, top to bottom, in two passes over the texts.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::args::ExtractArgs;
+use super::console::Console;
+use super::dry_run;
+use super::shared::{builder, note_of_bundled, say_what_was_settled, sources};
+use crate::directory::existing;
+use crate::directory::plan_record::DirectoryPlan;
+use crate::error::{Error, Result};
+use crate::input::{Columns, Input};
+use crate::job::{Job, JobOutcome, identity};
+use crate::json_lines::columns::check_carried;
+use crate::model::Model;
+use crate::observer::Observer;
+use crate::request::Request;
+use crate::spec::{Dtype, Format};
+
+/// Runs the job.
+///
+/// # Errors
+/// Any of [`Error`]: what is wrong, where, and what helps.
+pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
+    let started = SystemTime::now();
+    let input = input(args)?;
+    let shard = args.shard.map(|shard| shard.resolve(|name| std::env::var(name).ok())).transpose()?;
+    let model = open(args, console)?;
+    let plan = model.plan(&request(args))?;
+    model.install(|| {
+        let to = Destination::of(args);
+        let (tokenizer, plan, identity) = match to {
+            Destination::Directory(_) => model.warm_up(plan, || identity(&model).map(Some))?,
+            Destination::Stdout => model.warm_up(plan, || Ok(None))?,
+            Destination::DryRun(_) => model.tokenizer(plan).map(|(tokenizer, plan)| (tokenizer, plan, None))?,
+        };
+        if input.columns().pair_column.is_some() {
+            tokenizer.check_pairs()?;
+        }
+        say_what_was_settled(&plan, &tokenizer, console);
+        if args.model.is_none() {
+            note_of_bundled(&model, console);
+        }
+        console.detail(&format!(
+            "model {}: {} layers of width {}; {} threads, {}",
+            model.id(),
+            model.num_hidden_layers(),
+            model.hidden_size(),
+            model.threads(),
+            model.instruction_set()
+        ));
+        let job = Job {
+            model: &model,
+            plan: &DirectoryPlan::new(plan, &input, args.format),
+            tokenizer: &tokenizer,
+            input: &input,
+            shard,
+            batch_tokens: args.batch_tokens,
+            started,
+            observer: &console.interruptible()?,
+        };
+        let outcome = match to {
+            Destination::DryRun(path) => {
+                let counts = job.count()?;
+                if let Some(path) = path
+                    && let Err(error) = existing::examine(path, args.overwrite)
+                {
+                    console.warn(&error.to_string());
+                }
+                return dry_run::print(&model, job.plan, &counts, args.batch_tokens, path);
+            }
+            Destination::Directory(path) => job.to_directory(path, args.overwrite, identity.unwrap_or_default())?,
+            Destination::Stdout => job.to_json_lines(io::stdout())?,
+        };
+        summarize(&job, outcome, to, console);
+        Ok(())
+    })
+}
+
+/// Where the vectors go.
+#[derive(Clone, Copy)]
+enum Destination<'a> {
+    /// Nowhere: what would be written is said, into a directory or on standard output.
+    DryRun(Option<&'a Path>),
+    /// Arrays in a directory.
+    Directory(&'a Path),
+    /// JSON Lines.
+    Stdout,
+}
+
+impl<'a> Destination<'a> {
+    fn of(args: &'a ExtractArgs) -> Self {
+        match args.output.as_deref() {
+            path if args.dry_run => Self::DryRun(path),
+            Some(path) => Self::Directory(path),
+            None => Self::Stdout,
+        }
+    }
+}
+
+/// What is read, and how it is to be taken.
+fn input(args: &ExtractArgs) -> Result<Input> {
+    let columns = Columns {
+        text_column: args.text_column.clone(),
+        pair_column: args.pair_column.clone(),
+        id_column: args.id_column.clone(),
+        label_column: args.label_column.clone(),
+        no_header: args.no_header,
+        delimiter: args.delimiter,
+        carry: args.carry.clone(),
+        pretokenized: args.pretokenized,
+    };
+    let sources = sources(&args.texts, &args.input)?;
+    check_carried(&columns.carry)?;
+    if args.dtype == Dtype::Bf16 && args.format == Format::Npy && args.output.is_some() {
+        return Err(Error::Usage(
+            "--dtype bf16 does not exist in .npy files; choose --format safetensors or --dtype f16".to_owned(),
+        ));
+    }
+    Input::new(sources, args.input_format, columns)
+}
+
+/// What is computed of it.
+fn request(args: &ExtractArgs) -> Request {
+    Request {
+        kinds: args.emit.clone(),
+        layers: args.layers.clone(),
+        word_pooling: args.word_pooling,
+        special_tokens: args.special_tokens,
+        combine: args.combine,
+        normalize: args.normalize,
+        prompt: args.prompt.clone(),
+        prompt_name: args.prompt_name.clone(),
+        truncate_dim: args.truncate_dim,
+        max_length: args.max_length,
+        overflow: args.overflow,
+        stride: args.stride,
+        dtype: args.dtype,
+        batch_tokens: args.batch_tokens,
+    }
+}
+
+fn open(args: &ExtractArgs, console: &Console) -> Result<Model> {
+    let builder = builder(args.model.as_deref(), &args.hub).compute(args.compute).device(args.device);
+    let builder = match args.threads {
+        Some(threads) => builder.threads(usize::from(threads)),
+        None => builder,
+    };
+    builder.observer(Arc::new(console.clone())).open()
+}
+
+/// The line at the end.
+fn summarize(job: &Job<'_>, outcome: JobOutcome, to: Destination<'_>, console: &Console) {
+    let path = if let Destination::Directory(path) = to { Some(path) } else { None };
+    let JobOutcome::Done(counts, stats) = outcome else {
+        let path = path.unwrap_or_else(|| Path::new("-")).display();
+        return console.summary(&format!("{path} already holds this job; nothing to do"));
+    };
+    let some = |count: u64, what: &str| if count > 0 { format!(", {count} {what}") } else { String::new() };
+    let notes = [
+        some(counts.truncated_texts, "truncated"),
+        some(counts.windowed_texts, "in windows"),
+        some(stats.repeated_texts, "encoded once with others"),
+    ];
+    let place = path.map(|path| format!(" → {}", path.display())).unwrap_or_default();
+    let whole = job.started.elapsed().unwrap_or_default();
+    console.summary(&format!(
+        "{}, {} in {:.1} s ({:.0} tokens/s encoding, {}){}{place}",
+        counted(counts.texts, "text"),
+        counted(counts.tokens, "token"),
+        whole.as_secs_f64(),
+        stats.tokens_per_second(),
+        counted(job.model.threads() as u64, "thread"),
+        notes.concat(),
+    ));
+}
+
+/// `1 text`, `2 texts`.
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}

@@ -1,0 +1,75 @@
+//! `predict`: new texts labelled by what `probe` has learned, piece by piece.
+
+use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
+
+use super::args::PredictArgs;
+use super::console::Console;
+use super::predict_show;
+use super::shared::{say_what_was_settled, sources};
+use crate::error::{Error, Result};
+use crate::input::{Columns, Input};
+use crate::observer::Observer;
+use crate::predict::labelled::PredictedText;
+use crate::predict::{PredictRequest, Predictor};
+
+/// Labels texts and prints them.
+///
+/// # Errors
+/// As [`Predictor::open`] and [`Predictor::predict`]; those of the input.
+pub(super) fn run(args: &PredictArgs, console: &Console) -> Result<()> {
+    let request = PredictRequest {
+        report: args.report.clone(),
+        layer: args.layer.clone(),
+        model: args.model.clone(),
+        revision: args.hub.revision.clone(),
+        offline: args.hub.offline,
+        threads: args.threads.map(usize::from),
+        pair_column: args.pair_column.clone(),
+        once: !args.texts.is_empty(),
+    };
+    let input = input(args)?;
+    let observer: Arc<dyn Observer> = Arc::new(console.clone());
+    let mut predictor = Predictor::open(&request, &observer)?;
+    say_what_was_settled(predictor.plan(), predictor.tokenizer(), console);
+
+    let mut out = BufWriter::new(anstream::stdout());
+    let pieces = input.pieces();
+    let mut is_empty = true;
+    let interrupted = |signal| Error::Interrupted { signal, done: 0, texts: 0, way_on: Error::START_OVER };
+    while let Some(piece) = pieces.next(console, interrupted)? {
+        is_empty = false;
+        for predicted in &predictor.predict(&piece)? {
+            print(&mut out, predicted, args.json).map_err(Error::stdout)?;
+        }
+        out.flush().map_err(Error::stdout)?;
+    }
+    if is_empty {
+        return Err(input.is_empty_error());
+    }
+    predictor.warnings().iter().for_each(|warning| console.warn(warning));
+    Ok(())
+}
+
+fn print(out: &mut impl Write, predicted: &PredictedText<'_>, json: bool) -> io::Result<()> {
+    if json {
+        serde_json::to_writer(&mut *out, predicted)?;
+        return out.write_all(b"\n");
+    }
+    out.write_all(predict_show::text(predicted).as_bytes())
+}
+
+/// What is read, and how it is to be taken.
+fn input(args: &PredictArgs) -> Result<Input> {
+    let columns = Columns {
+        text_column: args.text_column.clone(),
+        pair_column: args.pair_column.clone(),
+        id_column: args.id_column.clone(),
+        label_column: Some(String::new()),
+        no_header: args.no_header,
+        delimiter: args.delimiter,
+        carry: Vec::new(),
+        pretokenized: args.pretokenized,
+    };
+    Input::new(sources(&args.texts, &args.input)?, args.input_format, columns)
+}

@@ -1,0 +1,47 @@
+//! `probe`: which layer knows it.
+
+use std::io::{self, Write};
+
+use super::args::ProbeArgs;
+use super::console::Console;
+use crate::error::{Error, Result};
+use crate::probe::{ProbeRequest, probe, table};
+
+/// Fits, judges, reports.
+///
+/// # Errors
+/// As [`probe`]; [`Error::Usage`] for threads that cannot be started.
+pub(super) fn run(args: &ProbeArgs, console: &Console) -> Result<()> {
+    let threads = args.threads.map_or(0, usize::from);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool =
+        pool.map_err(|error| Error::Usage(format!("cannot start the threads: {error}; choose fewer with --threads")))?;
+    let report = pool.install(|| probe(&request(args), console))?;
+    let printed = if args.json { report.to_json()? } else { table::render(&report) };
+    io::stdout().write_all(printed.as_bytes()).map_err(Error::stdout)?;
+    if let Some(output) = &args.output {
+        console.summary(&format!("report → {}", output.display()));
+    }
+    Ok(())
+}
+
+fn request(args: &ProbeArgs) -> ProbeRequest {
+    let of_all = ProbeRequest::new(&args.train);
+    ProbeRequest {
+        dev: args.dev.clone(),
+        test: args.test.clone(),
+        kind: args.emit,
+        layers: args.layers.clone(),
+        label: args.label.clone().unwrap_or(of_all.label),
+        task: args.task,
+        strengths: args.strength.clone(),
+        folds: usize::from(args.folds),
+        seed: args.seed,
+        control: !args.no_control,
+        mix: !args.no_mix,
+        output: args.output.clone(),
+        overwrite: args.overwrite,
+        memory: u64::from(args.memory) << 20,
+        train: of_all.train,
+    }
+}

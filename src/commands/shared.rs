@@ -1,0 +1,72 @@
+//! What several commands do alike: open the model that was named, find the texts, say what was settled.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use super::args::ModelArgs;
+use crate::checkpoint::BUNDLED;
+use crate::error::{Error, Result};
+use crate::input::Source;
+use crate::model::{Model, ModelBuilder};
+use crate::observer::Observer;
+use crate::plan::Plan;
+use crate::tokens::Tokenizer;
+
+/// How the model of `--model`, `--revision` and `--offline` is opened; the one in the binary where none is named.
+pub(super) fn builder(model: Option<&str>, hub: &ModelArgs) -> ModelBuilder {
+    let builder = Model::builder(model.unwrap_or(BUNDLED)).offline(hub.offline);
+    match &hub.revision {
+        Some(revision) => builder.revision(revision),
+        None => builder,
+    }
+}
+
+/// What a user who named no model should know of the one that answers.
+pub(super) fn note_of_bundled(model: &Model, observer: &dyn Observer) {
+    observer.note(&format!(
+        "encoded by the bundled model, a small one ({} layers of width {}); for a full-size one add -m google-bert/bert-base-uncased",
+        model.num_hidden_layers(),
+        model.hidden_size()
+    ));
+}
+
+/// Where texts come from: arguments, files, else standard input.
+///
+/// # Errors
+/// [`Error::Usage`] where that is a terminal, and nobody asked for it.
+pub(super) fn sources(texts: &[String], files: &[PathBuf]) -> Result<Vec<Source>> {
+    match files {
+        [] if !texts.is_empty() => Ok(vec![Source::Arguments(texts.to_owned())]),
+        [] if io::stdin().is_terminal() => Err(Error::Usage(
+            "no texts: give them as arguments, name a file with -i, or pipe them in (-i - reads the terminal)"
+                .to_owned(),
+        )),
+        [] => Ok(vec![Source::Stdin]),
+        paths => Ok(paths.iter().map(|path| Source::of_path(path)).collect()),
+    }
+}
+
+/// What the model's files decide for the whole job, and a user may not expect.
+pub(super) fn say_what_was_settled(plan: &Plan, tokenizer: &Tokenizer, observer: &dyn Observer) {
+    tokenizer.notes().iter().for_each(|note| observer.note(note));
+    let Some(recipe) = &plan.sentence else { return };
+    recipe.notes.iter().for_each(|note| observer.note(note));
+    let others: Vec<&str> = plan.kinds.iter().map(|kind| kind.name()).filter(|name| *name != "sentence").collect();
+    let others = if others.is_empty() { String::new() } else { format!(", also for {}", others.join(", ")) };
+    if let Some(prompt) = &plan.prompt {
+        observer.note(&format!(
+            "each text is encoded with the prompt {prompt:?} before it{others}; --prompt '' leaves it out"
+        ));
+    }
+    if !others.is_empty() && recipe.max_seq_length.is_some_and(|limit| limit == plan.max_length) {
+        observer.note(&format!(
+            "as `sentence` is asked for, sentence-transformers' limit of {} tokens holds for the whole job{others}; --max-length sets another",
+            plan.max_length
+        ));
+    }
+    if recipe.tokenizer.lower_case {
+        observer.note(&format!(
+            "as `sentence` is asked for, texts are put into lower case first, as the model's files say{others}"
+        ));
+    }
+}

@@ -1,0 +1,52 @@
+//! `verify`: whether a directory still holds, byte for byte, what its manifest says.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+
+use super::args::VerifyArgs;
+use super::console::Console;
+use crate::directory::damage::Damage;
+use crate::error::{Error, Result, bytes};
+use crate::input::Source;
+use crate::observer::Observer;
+use crate::verify::{RecomputeRequest, Verification, verify};
+
+/// Checks a directory and prints what is wrong with it.
+///
+/// # Errors
+/// [`Error::Damaged`] when anything is, [`Error::Output`] when it holds no complete output; those of recomputing.
+pub(super) fn run(args: &VerifyArgs, console: &Console) -> Result<()> {
+    let directory = args.directory.as_path();
+    let observer: Arc<dyn Observer> = Arc::new(console.clone());
+    let request = args.recompute.map(|texts| RecomputeRequest {
+        texts,
+        input: args.input.iter().map(|path| Source::of_path(path)).collect(),
+        model: args.model.clone(),
+        seed: args.seed,
+        offline: args.offline,
+        has_stdin: !io::stdin().is_terminal(),
+    });
+    let Verification { damages, arrays, bytes: size, time, remark } = verify(directory, request.as_ref(), &observer)?;
+    print(&damages, args.json)?;
+    if !damages.is_empty() {
+        return Err(Error::Damaged { path: directory.to_owned(), problems: damages.len(), remark });
+    }
+    let seconds = time.as_secs_f64();
+    let speed = bytes((size as f64 / seconds.max(1e-9)) as u64);
+    console.summary(&format!(
+        "{} is whole: {arrays} arrays, {} in {seconds:.1} s ({speed}/s){remark}",
+        directory.display(),
+        bytes(size)
+    ));
+    Ok(())
+}
+
+/// The damages are data, and go to standard output.
+fn print(damages: &[Damage], json: bool) -> Result<()> {
+    let text = if json {
+        serde_json::to_string_pretty(damages).map_err(|error| Error::stdout(error.into()))? + "\n"
+    } else {
+        damages.iter().map(|damage| format!("{damage}\n")).collect()
+    };
+    io::stdout().write_all(text.as_bytes()).map_err(Error::stdout)
+}

@@ -1,0 +1,204 @@
+//! How much there is of everything: tokens, words, windows, what was cut; of a text, and of all texts together.
+
+use std::iter::Sum;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::batch::SPECIAL;
+use crate::spec::{RowKind, SpecialTokens, VectorKind};
+use crate::tokens::Encoded;
+use crate::windows::{Windowing, Windows};
+
+/// What is counted of a text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TextCounts {
+    /// Tokens, special tokens included.
+    pub tokens: u32,
+    /// Special tokens among them.
+    pub special_tokens: u32,
+    /// Word rows.
+    pub words: u32,
+    /// Tokens cut off.
+    pub tokens_cut: u32,
+    /// Words that lost all or some of their tokens to the cut.
+    pub words_cut: u32,
+    /// Words of pre-tokenized input for which the tokenizer has no token.
+    pub words_deleted: u32,
+    /// Tokens that stand for what the vocabulary does not have.
+    pub unknown: u32,
+    /// Where [`Tokens::longer`] begins and ends.
+    pub longer: [u32; 2],
+}
+
+impl TextCounts {
+    pub(crate) const NUMBERS: usize = 9;
+    /// Numbers that a token has in a record.
+    const PER_TOKEN: usize = 3;
+
+    pub(crate) fn to_numbers(self) -> [u32; Self::NUMBERS] {
+        let Self { tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, unknown, longer } = self;
+        [tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, unknown, longer[0], longer[1]]
+    }
+
+    pub(crate) fn from_numbers(numbers: [u32; Self::NUMBERS]) -> Self {
+        let [tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, unknown, start, end] = numbers;
+        Self { tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, unknown, longer: [start, end] }
+    }
+
+    /// Counts a text.
+    pub fn of(encoded: &Encoded) -> Self {
+        let tokens = encoded.tokens.input_ids.len();
+        Self {
+            tokens: tokens as u32,
+            special_tokens: encoded.tokens.words.iter().filter(|&&word| word == SPECIAL).count() as u32,
+            words: encoded.tokens.word_count,
+            tokens_cut: (encoded.length_before_truncation - tokens) as u32,
+            words_cut: encoded.words_truncated,
+            words_deleted: encoded.words_deleted,
+            unknown: encoded.unknown,
+            longer: [encoded.tokens.longer.start as u32, encoded.tokens.longer.end as u32],
+        }
+    }
+
+    /// [`Tokens::longer`].
+    pub fn longer(self) -> Range<usize> {
+        self.longer[0] as usize..self.longer[1] as usize
+    }
+
+    /// Rows that the text has of a kind.
+    pub fn rows(self, kind: RowKind, special_tokens: SpecialTokens) -> u32 {
+        match (kind, special_tokens) {
+            (RowKind::Text, _) => 1,
+            (RowKind::Word, _) => self.words,
+            (RowKind::Token, SpecialTokens::Keep) => self.tokens,
+            (RowKind::Token, SpecialTokens::Drop) => self.tokens - self.special_tokens,
+        }
+    }
+
+    /// The windows in which the text goes through the encoder: one, unless it is too long.
+    pub fn windows(self, windowing: Option<Windowing>) -> Windows {
+        Windows::of(self.tokens as usize, self.longer(), windowing)
+    }
+
+    /// Bytes of the text's tokens in the spool.
+    pub(crate) fn bytes_of_tokens(self) -> u64 {
+        u64::from(self.tokens) * (Self::PER_TOKEN * size_of::<u32>()) as u64
+    }
+
+    /// Bytes of the text's record.
+    pub fn record_bytes(self) -> u64 {
+        (Self::NUMBERS * size_of::<u32>()) as u64 + self.bytes_of_tokens()
+    }
+}
+
+/// How much there is of everything; known once the input is tokenized, before any encoding.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Texts.
+    pub texts: u64,
+    /// Tokens of the texts as they are encoded, special tokens included.
+    pub tokens: u64,
+    /// Rows of token vectors; fewer than tokens when special tokens are dropped.
+    pub token_rows: u64,
+    /// Rows of word vectors.
+    pub words: u64,
+    /// Texts that were cut.
+    pub truncated_texts: u64,
+    /// Tokens cut off.
+    pub truncated_tokens: u64,
+    /// Words that lost all or some of their tokens to a cut.
+    pub truncated_words: u64,
+    /// Texts that are encoded in windows.
+    pub windowed_texts: u64,
+    /// Their windows.
+    pub windows: u64,
+    /// Tokens encoded beside `tokens`, as windows overlap and each has its own special tokens.
+    pub overlap_tokens: u64,
+    /// Words of pre-tokenized input for which the tokenizer has no token: rows of zeros.
+    pub deleted_words: u64,
+    /// Texts without a token that takes part in pooling: rows of zeros.
+    pub empty_texts: u64,
+    /// Tokens that stand for what the vocabulary does not have.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unknown_tokens: u64,
+}
+
+/// Counts that older manifests do not have stand in a manifest only where there is something to count.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands it a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// What decides how a text is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counting {
+    /// Whether special tokens have rows.
+    pub special_tokens: SpecialTokens,
+    /// How it is cut into windows, if it is.
+    pub windowing: Option<Windowing>,
+}
+
+impl Sum for Counts {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        let mut all = Self::default();
+        for part in parts {
+            all.texts += part.texts;
+            all.tokens += part.tokens;
+            all.token_rows += part.token_rows;
+            all.words += part.words;
+            all.truncated_texts += part.truncated_texts;
+            all.truncated_tokens += part.truncated_tokens;
+            all.truncated_words += part.truncated_words;
+            all.windowed_texts += part.windowed_texts;
+            all.windows += part.windows;
+            all.overlap_tokens += part.overlap_tokens;
+            all.deleted_words += part.deleted_words;
+            all.empty_texts += part.empty_texts;
+            all.unknown_tokens += part.unknown_tokens;
+        }
+        all
+    }
+}
+
+impl Counts {
+    /// Token sequences that go through the encoder: texts, and windows of texts.
+    pub fn sequences(&self) -> u64 {
+        self.texts - self.windowed_texts + self.windows
+    }
+
+    /// Tokens that go through the encoder, those of repeated texts each time.
+    pub fn encoded_tokens(&self) -> u64 {
+        self.tokens + self.overlap_tokens
+    }
+
+    /// Adds a text.
+    pub fn add(&mut self, text: TextCounts, counting: Counting) {
+        let rows = text.rows(RowKind::Token, counting.special_tokens);
+        let windows = text.windows(counting.windowing);
+        if windows.len() > 1 {
+            self.windowed_texts += 1;
+            self.windows += windows.len() as u64;
+            self.overlap_tokens += windows.tokens() as u64 - u64::from(text.tokens);
+        }
+        self.texts += 1;
+        self.tokens += u64::from(text.tokens);
+        self.token_rows += u64::from(rows);
+        self.words += u64::from(text.words);
+        self.truncated_texts += u64::from(text.tokens_cut > 0);
+        self.truncated_tokens += u64::from(text.tokens_cut);
+        self.truncated_words += u64::from(text.words_cut);
+        self.deleted_words += u64::from(text.words_deleted);
+        self.unknown_tokens += u64::from(text.unknown);
+        self.empty_texts += u64::from(rows == 0);
+    }
+
+    /// Rows of an array of this kind.
+    pub fn rows(&self, kind: VectorKind) -> u64 {
+        match kind.rows() {
+            RowKind::Token => self.token_rows,
+            RowKind::Word => self.words,
+            RowKind::Text => self.texts,
+        }
+    }
+}

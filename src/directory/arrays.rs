@@ -1,0 +1,297 @@
+//! The arrays of a job in its directory: at their final size from the beginning, filled from the first row to the last, and
+//! journaled all along. The directory is complete once its manifest is there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::array::{ArrayFile, ArraySpan};
+use super::existing::TEXTS;
+use super::flush::{Flusher, INTERVAL};
+use super::journal::{ArraysDone, JournalEntry, UNFINISHED};
+use super::lock::Lock;
+use super::manifest::{self, Checksums, Crc32, MANIFEST, Manifest, RUN};
+use super::plan_record::DirectoryPlan;
+use super::text_files::{TEXTS_SO_FAR, TOKENS};
+use super::{npy, safetensors};
+use crate::batch::Batch;
+use crate::counts::Counts;
+use crate::error::{Error, Result};
+use crate::plan::ArrayPlan;
+use crate::sink::Sink;
+use crate::spec::{Format, RowKind, SpecialTokens, VectorKind};
+
+/// Fills the arrays of a directory.
+pub struct Arrays {
+    path: PathBuf,
+    arrays: Vec<ArrayFile>,
+    offsets: Vec<OffsetsFile>,
+    special_tokens: SpecialTokens,
+    manifest: Manifest,
+    /// Where in the files the arrays are, in the order of `arrays` and `offsets`.
+    places: Vec<String>,
+    /// Texts that have all their rows.
+    texts: u64,
+    /// What the journal may say is done.
+    done: ArraysDone,
+    flusher: Flusher,
+    due: Instant,
+    lock: Lock,
+}
+
+/// Where each text's rows start: `offsets.npy`, or the tensor `offsets`.
+struct OffsetsFile {
+    file: ArrayFile,
+    rows: RowKind,
+    next: i64,
+}
+
+impl Arrays {
+    /// Creates the arrays, or opens them behind the texts that are done; gives the file of texts its name. The manifest
+    /// lacks the checksums.
+    #[allow(clippy::too_many_arguments, reason = "called from one place, where all of it comes together")]
+    pub(super) fn open(
+        path: &Path,
+        plan: &DirectoryPlan,
+        counts: &Counts,
+        mut manifest: Manifest,
+        (texts, texts_crc32, tokens_crc32): (&Path, u32, u32),
+        done: Option<(ArraysDone, Counts)>,
+        lock: Lock,
+    ) -> Result<Self> {
+        let is_new = done.is_none();
+        let (mut done, before) = done.unwrap_or_default();
+        manifest.crc32 = Checksums::from_iter([(TEXTS.to_owned(), Crc32(texts_crc32))]);
+        done.tokens_crc32 = tokens_crc32;
+        let mut files =
+            OpenedFiles { path, plan, counts, before, done: &done, create: is_new, arrays: vec![], offsets: vec![] };
+        for &emit in &plan.kinds {
+            match plan.format {
+                Format::Npy => files.open_npy(emit)?,
+                Format::Safetensors => files.open_safetensors(emit)?,
+            }
+        }
+        let OpenedFiles { arrays, mut offsets, .. } = files;
+        if is_new {
+            for offsets in &mut offsets {
+                offsets.file.write_i64(&[0])?;
+            }
+            done.crc32 = checksums(&arrays, &offsets);
+        }
+        fs::rename(texts, path.join(TEXTS)).map_err(Error::io("rename", texts))?;
+        let _ = fs::remove_file(path.join(TEXTS_SO_FAR)); // is there if the job is a shard
+        let all = arrays.iter().chain(offsets.iter().map(|offsets| &offsets.file));
+        let flusher = Flusher::start(path, all.map(ArrayFile::file).collect())?;
+        Ok(Self {
+            path: path.to_owned(),
+            places: places(plan),
+            arrays,
+            offsets,
+            special_tokens: plan.special_tokens,
+            manifest,
+            texts: done.texts,
+            done,
+            flusher,
+            due: Instant::now() + INTERVAL,
+            lock,
+        })
+    }
+
+    /// Texts that need not be encoded any more.
+    pub fn texts_done(&self) -> u64 {
+        self.done.texts
+    }
+
+    /// Brings everything to the disk, then makes the directory complete by writing its manifest.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when that fails.
+    pub fn finish(mut self, run: &Value) -> Result<()> {
+        self.flusher.finish()?;
+        let checksums = checksums(&self.arrays, &self.offsets).into_iter().map(Crc32);
+        self.manifest.crc32.extend(self.places.into_iter().zip(checksums));
+        for array in self.arrays.into_iter().chain(self.offsets.into_iter().map(|offsets| offsets.file)) {
+            array.finish()?;
+        }
+        manifest::write_json(&self.path, RUN, run)?;
+        manifest::write_json(&self.path, MANIFEST, &self.manifest)?;
+        for name in [UNFINISHED, TOKENS] {
+            let path = self.path.join(name);
+            fs::remove_file(&path).map_err(Error::io("remove", path))?;
+        }
+        drop(self.lock);
+        Ok(())
+    }
+
+    /// Ends a job that is not finished: everything up to the last batch is brought to the disk and journaled, if the disk
+    /// lets it. Returns the bytes of arrays that are done.
+    pub fn stop(mut self) -> u64 {
+        let journaled = self.journal();
+        let finished = self.flusher.finish();
+        // The error that ended the job is the one to report, and the journal still has its last entry.
+        let _ = journaled.and(finished);
+        self.arrays.iter().chain(self.offsets.iter().map(|offsets| &offsets.file)).map(ArrayFile::bytes_written).sum()
+    }
+
+    /// Has the journal say what is done, in a while.
+    fn journal(&mut self) -> Result<()> {
+        self.due = Instant::now() + INTERVAL;
+        self.arrays.iter_mut().try_for_each(ArrayFile::flush)?;
+        self.offsets.iter_mut().try_for_each(|offsets| offsets.file.flush())?;
+        let entry = JournalEntry::Arrays(self.manifest.clone(), self.done.clone());
+        if self.flusher.journal(entry) {
+            return Ok(());
+        }
+        Err(Error::Output {
+            path: self.path.join(UNFINISHED),
+            problem: "cannot be written, or the files beside it cannot; is the disk full?".to_owned(),
+        })
+    }
+}
+
+/// How many arrays a job has, its offsets included.
+pub(super) fn count(plan: &DirectoryPlan) -> usize {
+    places(plan).len()
+}
+
+/// Of all arrays, then of the offsets.
+fn checksums(arrays: &[ArrayFile], offsets: &[OffsetsFile]) -> Vec<u32> {
+    arrays.iter().chain(offsets.iter().map(|offsets| &offsets.file)).map(ArrayFile::crc32).collect()
+}
+
+/// Names of all arrays, then of the offsets: a file, and the tensor in it where a file holds several.
+fn places(plan: &DirectoryPlan) -> Vec<String> {
+    let arrays = plan.arrays().into_iter().map(|array| array.place(plan.format));
+    let with_offsets = plan.kinds.iter().filter(|emit| emit.rows() != RowKind::Text);
+    arrays.chain(with_offsets.map(|emit| offsets_place(*emit, plan.format))).collect()
+}
+
+/// Where the offsets of a kind of vector are.
+pub(crate) fn offsets_place(emit: VectorKind, format: Format) -> String {
+    match format {
+        Format::Npy => format!("{}/offsets.npy", emit.name()),
+        Format::Safetensors => format!("{}.safetensors [offsets]", emit.name()),
+    }
+}
+
+/// The files of the arrays, being created or opened.
+struct OpenedFiles<'a> {
+    path: &'a Path,
+    plan: &'a DirectoryPlan,
+    counts: &'a Counts,
+    /// Of the texts that are done.
+    before: Counts,
+    done: &'a ArraysDone,
+    create: bool,
+    arrays: Vec<ArrayFile>,
+    offsets: Vec<OffsetsFile>,
+}
+
+impl OpenedFiles<'_> {
+    fn open_npy(&mut self, emit: VectorKind) -> Result<()> {
+        let (rows, texts) = (self.counts.rows(emit), self.counts.texts);
+        if emit.per_layer() && self.create {
+            let folder = self.path.join(emit.name());
+            fs::create_dir_all(&folder).map_err(Error::io("create directory", &folder))?;
+        }
+        for array in self.plan.arrays().iter().filter(|array| array.kind == emit) {
+            let path = self.path.join(array.file(self.plan.format));
+            let bytes = self.plan.array_bytes(array, self.counts);
+            let start = if self.create {
+                npy::create(&path, (rows, array.columns as u64), self.plan.dtype)?
+            } else {
+                start_of_data(&path, bytes)?
+            };
+            self.add_array(&path, array, start, bytes)?;
+        }
+        if emit.rows() != RowKind::Text {
+            let path = self.path.join(offsets_place(emit, Format::Npy));
+            let bytes = (texts + 1) * 8;
+            let start = if self.create { npy::create_offsets(&path, texts + 1)? } else { start_of_data(&path, bytes)? };
+            self.add_offsets(&path, emit, start, bytes)?;
+        }
+        Ok(())
+    }
+
+    fn open_safetensors(&mut self, emit: VectorKind) -> Result<()> {
+        let path = self.path.join(format!("{}.safetensors", emit.name()));
+        let arrays: Vec<_> = self.plan.arrays().into_iter().filter(|array| array.kind == emit).collect();
+        let has_offsets = emit.rows() != RowKind::Text;
+        let entries = safetensors::entries(emit, &arrays, self.plan.dtype, self.counts);
+        let bytes: Vec<u64> = entries.iter().map(|entry| entry.bytes() as u64).collect();
+        let starts = if self.create {
+            safetensors::create(&path, &entries)?
+        } else {
+            let mut end = start_of_data(&path, bytes.iter().sum())?;
+            let start = |bytes: &u64| {
+                end += bytes;
+                end - bytes
+            };
+            bytes.iter().map(start).collect()
+        };
+        let mut places = starts.into_iter().zip(bytes);
+        if has_offsets && let Some((start, bytes)) = places.next() {
+            self.add_offsets(&path, emit, start, bytes)?;
+        }
+        for (array, (start, bytes)) in arrays.iter().zip(places) {
+            self.add_array(&path, array, start, bytes)?;
+        }
+        Ok(())
+    }
+
+    fn add_array(&mut self, path: &Path, array: &ArrayPlan, start: u64, bytes: u64) -> Result<()> {
+        let done = self.plan.array_bytes(array, &self.before);
+        let crc32 = self.done.crc32.get(self.arrays.len()).copied().unwrap_or_default();
+        let region = ArraySpan { start, bytes, done, crc32 };
+        self.arrays.push(ArrayFile::open(path, &array.name(), self.plan.dtype, region)?);
+        Ok(())
+    }
+
+    fn add_offsets(&mut self, path: &Path, emit: VectorKind, start: u64, bytes: u64) -> Result<()> {
+        let all_arrays = self.plan.arrays().len();
+        let crc32 = self.done.crc32.get(all_arrays + self.offsets.len()).copied().unwrap_or_default();
+        let done = if self.create { 0 } else { (self.before.texts + 1) * 8 };
+        let file = ArrayFile::open(path, "offsets", self.plan.dtype, ArraySpan { start, bytes, done, crc32 })?;
+        self.offsets.push(OffsetsFile { file, rows: emit.rows(), next: self.before.rows(emit) as i64 });
+        Ok(())
+    }
+}
+
+/// Where the data of a file starts that ends with `bytes` bytes of it.
+fn start_of_data(path: &Path, bytes: u64) -> Result<u64> {
+    let length = fs::metadata(path).map_err(Error::io("read", path))?.len();
+    length.checked_sub(bytes).ok_or_else(|| Error::Output {
+        path: path.to_owned(),
+        problem: format!(
+            "has {length} bytes instead of {bytes} and more; start anew in its directory with --overwrite"
+        ),
+    })
+}
+
+impl Sink for Arrays {
+    fn write(&mut self, index: usize, rows: &[f32]) -> Result<()> {
+        self.arrays[index].write(rows)
+    }
+
+    fn end_batch(&mut self, batch: &Batch) -> Result<()> {
+        for offsets in &mut self.offsets {
+            let ends: Vec<i64> = batch
+                .ended_texts()
+                .map(|text| {
+                    offsets.next += text.rows(offsets.rows, self.special_tokens) as i64;
+                    offsets.next
+                })
+                .collect();
+            offsets.file.write_i64(&ends)?;
+        }
+        self.texts += batch.texts() as u64;
+        if !batch.ends_with_text() {
+            return Ok(()); // there are rows of a text that has not ended: nowhere to go on from
+        }
+        self.done.texts = self.texts;
+        self.done.crc32 = checksums(&self.arrays, &self.offsets);
+        if self.due <= Instant::now() { self.journal() } else { Ok(()) }
+    }
+}

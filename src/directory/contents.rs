@@ -1,0 +1,449 @@
+//! What a directory should hold, by its manifest.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::arrays::offsets_place;
+use super::damage::{Damage, Findings};
+use super::existing::TEXTS;
+use super::journal::UNFINISHED;
+use super::keys;
+use super::layout::{File, files};
+use super::manifest::{ArrayRecord, FORMAT_VERSION, InputRecord, MANIFEST, ModelIdentity, ShardRecord, layer_names};
+use super::plan_record::{DirectoryPlan, PlanRecord};
+use crate::counts::Counts;
+use crate::error::{Error, Result};
+use crate::plan::ArrayPlan;
+use crate::spec::{RowKind, SpecialTokens, VectorKind};
+
+/// A manifest has some hundred bytes for each array; read into values, thirty times that.
+const LARGEST_MANIFEST: u64 = 16 << 20;
+
+/// What a directory should hold.
+#[derive(Debug)]
+pub struct Contents {
+    /// The plan of the job.
+    pub plan: DirectoryPlan,
+    /// How much there is of everything.
+    pub counts: Counts,
+    /// The row of the first text: not 0 in a shard.
+    pub first_row: u64,
+    /// The arrays, as wide as they are.
+    pub planned: Vec<ArrayPlan>,
+    /// What it was made of and with.
+    pub(crate) origin: Origin,
+    /// Checksum of `texts.jsonl`.
+    pub(crate) texts_crc32: Option<u32>,
+    /// The files of arrays.
+    pub(crate) files: Vec<File>,
+}
+
+/// What a directory was made of and with; whole where there is nothing wrong with the manifest.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    /// The version of the program.
+    pub(crate) layerwise: String,
+    pub(crate) instruction_set: String,
+    pub(crate) input_sha256: String,
+    pub(crate) model: ModelIdentity,
+}
+
+impl Contents {
+    /// Reads a manifest out of any bytes: what the directory should hold, if the manifest tells, and what is wrong with it.
+    /// `None` when it is no manifest of layerwise.
+    pub fn parse(bytes: &[u8]) -> Option<(Option<Self>, Vec<Damage>)> {
+        let mut findings = Findings::new(MANIFEST);
+        let manifest = match serde_json::from_slice::<Value>(bytes) {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                findings.add(format!("is not JSON: {error}"));
+                return Some((None, findings.into_damages()));
+            }
+        };
+        if !["format_version", "layerwise"].iter().any(|key| manifest.get(key).is_some()) {
+            return None;
+        }
+        let contents = read(&manifest, &mut findings);
+        Some((contents, findings.into_damages()))
+    }
+
+    /// The file that holds an array, and where in it the array begins.
+    pub(crate) fn find(&self, place: &str) -> Option<(&File, u64)> {
+        self.files.iter().find_map(|file| {
+            let region = file.regions.iter().find(|region| region.place == place)?;
+            Some((file, region.start))
+        })
+    }
+
+    /// Arrays, offsets included.
+    pub(crate) fn arrays(&self) -> usize {
+        self.files.iter().map(|file| file.regions.len()).sum()
+    }
+
+    /// Bytes of all files of arrays.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+}
+
+fn read(manifest: &Value, findings: &mut Findings) -> Option<Contents> {
+    if let Some(version) = keys::value::<u64>(manifest, "format_version", findings)
+        && version != u64::from(FORMAT_VERSION)
+    {
+        findings.add(format!("format_version is {version}; this layerwise knows version {FORMAT_VERSION}"));
+        return None; // the rest may have another meaning
+    }
+    let [layerwise, instruction_set] = ["layerwise", "instruction_set"].map(|key| {
+        let text = keys::value::<String>(manifest, key, findings);
+        if text.as_ref().is_some_and(String::is_empty) {
+            findings.add(format!("{key} is empty"));
+        }
+        text.unwrap_or_default()
+    });
+    let input = keys::object::<InputRecord>(manifest, "input", findings);
+    if let Some(input) = &input {
+        check_sha256("input.sha256", &input.sha256, findings);
+    }
+    let model = keys::object::<ModelIdentity>(manifest, "model", findings);
+    let plan = keys::object::<PlanRecord>(manifest, "plan", findings);
+    let counts = keys::object::<Counts>(manifest, "counts", findings);
+    let layers = keys::value::<Value>(manifest, "layers", findings);
+    let described = keys::value::<Vec<Value>>(manifest, "arrays", findings);
+    let checksums = keys::value::<BTreeMap<String, Value>>(manifest, "crc32", findings);
+    let first_row = first_row(manifest, counts.as_ref(), findings);
+
+    if let Some(model) = &model {
+        check_model(model, findings);
+    }
+    if let (Some(plan), Some(counts)) = (&plan, &counts) {
+        check_counts(plan, counts, findings);
+    }
+    let (model, plan, counts) = (model?, plan?, counts?);
+    let plan = plan.to_plan(model.num_hidden_layers, model.hidden_size);
+    if !check_plan(&plan, findings) {
+        return None;
+    }
+    if let Some(layers) = layers {
+        keys::compare(&layers, &json!(layer_names(&plan)), "layers", findings);
+    }
+    let arrays = planned_arrays(&plan, described.as_deref());
+    if let Some(described) = described {
+        check_described(&described, &arrays, &plan, &counts, findings);
+    }
+    let checksums = check_checksums(checksums, &plan, &arrays, findings);
+    let files = files(&plan, &counts, &arrays, &checksums);
+    let files = files.map_err(|problem| findings.add(problem)).ok()?;
+    let input_sha256 = input.unwrap_or_default().sha256;
+    let origin = Origin { layerwise, instruction_set, input_sha256, model };
+    Some(Contents {
+        texts_crc32: checksums.get(TEXTS).copied(),
+        plan,
+        counts,
+        first_row,
+        planned: arrays,
+        origin,
+        files,
+    })
+}
+
+/// A shard's texts count from its first row on.
+fn first_row(manifest: &Value, counts: Option<&Counts>, findings: &mut Findings) -> u64 {
+    if manifest.get("shard").is_none() {
+        return 0;
+    }
+    let Some(shard) = keys::object::<ShardRecord>(manifest, "shard", findings) else { return 0 };
+    if !(1..=shard.of).contains(&shard.index) {
+        findings.add(format!("shard.index is {} of {}", shard.index, shard.of));
+    }
+    let texts = counts.map_or(0, |counts| counts.texts);
+    let mut known = |key: &str, value: Option<u64>| {
+        if value.is_none() {
+            findings.add(format!("shard.{key} is missing"));
+        }
+        value
+    };
+    let (first, all) = (known("first_row", shard.first_row), known("all_texts", shard.all_texts));
+    let (Some(first), Some(all)) = (first, all) else { return 0 };
+    if first.checked_add(texts).is_none_or(|end| end > all) {
+        findings.add(format!("shard.first_row is {first}, which with {texts} texts is beyond shard.all_texts, {all}"));
+    }
+    first
+}
+
+fn check_sha256(key: &str, digest: &str, findings: &mut Findings) {
+    if digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        findings.add(format!("{key} is not a sha256; expected 64 hexadecimal digits"));
+    }
+}
+
+fn check_model(model: &ModelIdentity, findings: &mut Findings) {
+    if model.id.is_empty() {
+        findings.add("model.id is empty");
+    }
+    if model.sha256.is_empty() {
+        findings.add("model.sha256 names no file");
+    }
+    for (file, digest) in &model.sha256 {
+        check_sha256(&format!("model.sha256.{file}"), digest, findings);
+    }
+}
+
+/// More numbers than any sentence embedding has.
+const MOST_COLUMNS: usize = 1 << 20;
+
+/// More encoder layers than any model has; there is an array for each.
+const MOST_LAYERS: usize = 10_000;
+
+/// Whether the arrays of a plan can be told.
+fn check_plan(plan: &DirectoryPlan, findings: &mut Findings) -> bool {
+    let mut is_sound = true;
+    let mut expect = |holds: bool, problem: &dyn Fn() -> String| {
+        if !holds {
+            findings.add(problem());
+            is_sound = false;
+        }
+    };
+    let last = plan.num_hidden_layers;
+    expect(plan.hidden_size > 0, &|| "model.hidden_size is 0".to_owned());
+    expect(last <= MOST_LAYERS, &|| format!("model.num_hidden_layers is {last}, which no model has"));
+    expect(!plan.layers.is_empty(), &|| "plan.layers is empty".to_owned());
+    expect(plan.layers.is_sorted_by(|a, b| a < b), &|| "plan.layers are not ascending, each once".to_owned());
+    expect(plan.layers.iter().all(|&layer| layer <= last), &|| {
+        format!("plan.layers has a layer beyond {last}, the model's last (model.num_hidden_layers)")
+    });
+    expect(!plan.kinds.is_empty(), &|| "plan.emit is empty".to_owned());
+    expect(plan.kinds.is_sorted_by(|a, b| a < b), &|| {
+        "plan.emit are not in the order of `extract --help`, each once".to_owned()
+    });
+    expect(plan.max_length > 0, &|| "plan.max_length is 0".to_owned());
+    expect(plan.hidden_size.checked_mul(plan.layers.len()).is_some(), &|| {
+        format!("model.hidden_size is {}, which no model has", plan.hidden_size)
+    });
+    is_sound
+}
+
+fn check_counts(plan: &PlanRecord, counts: &Counts, findings: &mut Findings) {
+    let keeps = plan.special_tokens == SpecialTokens::Keep;
+    if counts.token_rows > counts.tokens || (keeps && counts.token_rows != counts.tokens) {
+        findings.add(format!("counts.token_rows is {} with {} tokens", counts.token_rows, counts.tokens));
+    }
+    for (key, count) in [("truncated_texts", counts.truncated_texts), ("empty_texts", counts.empty_texts)] {
+        if count > counts.texts {
+            findings.add(format!("counts.{key} is {count} of {} texts", counts.texts));
+        }
+    }
+    if counts.deleted_words > counts.words {
+        findings.add(format!("counts.deleted_words is {} of {} words", counts.deleted_words, counts.words));
+    }
+}
+
+/// The arrays of a plan. How wide a sentence embedding is only the model knows, and what the manifest says of its array.
+fn planned_arrays(plan: &DirectoryPlan, described: Option<&[Value]>) -> Vec<ArrayPlan> {
+    let mut arrays = plan.arrays();
+    for array in arrays.iter_mut().filter(|array| array.kind == VectorKind::Sentence) {
+        let entry = described.into_iter().flatten().find(|entry| entry["kind"] == VectorKind::Sentence.name());
+        let columns = entry.and_then(|entry| entry["shape"].get(1)?.as_u64());
+        let columns = columns.and_then(|columns| usize::try_from(columns).ok());
+        array.columns = columns.filter(|columns| (1..=MOST_COLUMNS).contains(columns)).unwrap_or(plan.hidden_size);
+    }
+    arrays
+}
+
+fn check_described(
+    described: &[Value],
+    arrays: &[ArrayPlan],
+    plan: &DirectoryPlan,
+    counts: &Counts,
+    findings: &mut Findings,
+) {
+    for (index, array) in arrays.iter().enumerate() {
+        let expected = json!(ArrayRecord::new(array, plan, counts));
+        match described.get(index) {
+            Some(found) => keys::compare(found, &expected, &format!("arrays[{index}]"), findings),
+            None => findings.add(format!("arrays lacks {}, which the plan has", array.place(plan.format))),
+        }
+    }
+    if described.len() > arrays.len() {
+        findings.add(format!("arrays has {} entries; the plan has {} arrays", described.len(), arrays.len()));
+    }
+}
+
+/// Place → checksum, for the places of the plan that have one.
+fn check_checksums(
+    checksums: Option<BTreeMap<String, Value>>,
+    plan: &DirectoryPlan,
+    arrays: &[ArrayPlan],
+    findings: &mut Findings,
+) -> BTreeMap<String, u32> {
+    let Some(mut found) = checksums else { return BTreeMap::new() };
+    let of_arrays = arrays.iter().map(|array| array.place(plan.format));
+    let with_offsets = plan.kinds.iter().filter(|emit| emit.rows() != RowKind::Text);
+    let of_offsets = with_offsets.map(|&emit| offsets_place(emit, plan.format));
+    let mut checksums = BTreeMap::new();
+    for place in std::iter::once(TEXTS.to_owned()).chain(of_arrays).chain(of_offsets) {
+        let Some(value) = found.remove(&place) else {
+            findings.add(format!("crc32 lacks {place}"));
+            continue;
+        };
+        let digits = value.as_str().filter(|text| text.len() == 8 && text.bytes().all(|b| b.is_ascii_hexdigit()));
+        match digits.and_then(|text| u32::from_str_radix(text, 16).ok()) {
+            Some(crc32) => drop(checksums.insert(place, crc32)),
+            None => findings.add(format!("crc32 of {place} is {value}; expected a string of 8 hexadecimal digits")),
+        }
+    }
+    for place in found.keys() {
+        findings.add(format!("crc32 has {place:?}, which the plan has not"));
+    }
+    checksums
+}
+
+/// The bytes of the manifest of a complete directory.
+pub(crate) fn read_manifest(directory: &Path) -> Result<Vec<u8>> {
+    let refuse = |problem: &str| Err(Error::Output { path: directory.to_owned(), problem: problem.to_owned() });
+    match fs::metadata(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return refuse("does not exist; expected a directory that `layerwise extract` wrote");
+        }
+        Err(error) => return Err(Error::io("read", directory)(error)),
+        Ok(metadata) if !metadata.is_dir() => {
+            return refuse("is a file; expected a directory that `layerwise extract` wrote");
+        }
+        Ok(_) => {}
+    }
+    let path = directory.join(MANIFEST);
+    if !path.is_file() {
+        return refuse(if directory.join(UNFINISHED).exists() {
+            "holds an unfinished job; run its command again to finish it"
+        } else {
+            "has no manifest.json; expected a directory that `layerwise extract` wrote"
+        });
+    }
+    let mut manifest = Vec::new();
+    let read = fs::File::open(&path).and_then(|file| file.take(LARGEST_MANIFEST + 1).read_to_end(&mut manifest));
+    if read.map_err(Error::io("read", &path))? as u64 > LARGEST_MANIFEST {
+        let problem = "is larger than any manifest of layerwise; expected a directory that `layerwise extract` wrote";
+        return Err(Error::Output { path, problem: problem.to_owned() });
+    }
+    Ok(manifest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::sentence::{SentenceRecipe, TokenizerArguments};
+    use crate::directory::manifest::{JobRecord, Manifest};
+    use crate::plan::Plan;
+    use crate::spec::Pooling;
+    use proptest::prelude::*;
+
+    /// A manifest as a job writes it.
+    fn manifest() -> String {
+        let digest = "0123456789abcdef".repeat(4);
+        let model = ModelIdentity {
+            id: "a model".to_owned(),
+            revision: None,
+            sha256: BTreeMap::from([("config.json".to_owned(), digest.clone())]),
+            num_hidden_layers: 4,
+            hidden_size: 128,
+        };
+        let poolings = vec![Pooling::Cls, Pooling::Mean];
+        let recipe = SentenceRecipe {
+            layers: None,
+            poolings,
+            include_prompt: true,
+            steps: Vec::new(),
+            max_seq_length: None,
+            tokenizer: TokenizerArguments::default(),
+            config: serde_json::Map::new(),
+            notes: Vec::new(),
+        };
+        let plan = Plan {
+            layers: vec![0, 2],
+            kinds: vec![VectorKind::Token, VectorKind::Sentence],
+            max_length: 3,
+            hidden_size: 128,
+            num_hidden_layers: 4,
+            sentence: Some(recipe),
+            ..Plan::default()
+        };
+        let counts = Counts { texts: 3, tokens: 8, token_rows: 8, words: 2, ..Counts::default() };
+        let plan = DirectoryPlan { plan, ..DirectoryPlan::default() };
+        let job = JobRecord::new(model, &plan, None, "portable");
+        let mut manifest = json!(Manifest::new(job, &plan, &digest, &counts));
+        manifest["crc32"] = json!({
+            "texts.jsonl": "0fae29df",
+            "token/layer_00.npy": "c7b32527",
+            "token/layer_02.npy": "5d2d6b20",
+            "sentence.npy": "92c0c986",
+            "token/offsets.npy": "e8a83a26",
+        });
+        format!("{manifest:#}")
+    }
+
+    #[test]
+    fn a_manifest_tells_what_there_is() {
+        let (contents, damages) = Contents::parse(manifest().as_bytes()).expect("a manifest of ours");
+        assert_eq!(damages, []);
+        let contents = contents.expect("contents");
+        assert_eq!((contents.counts.texts, contents.first_row), (3, 0));
+        let names: Vec<&str> = contents.files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, ["token/layer_00.npy", "token/layer_02.npy", "token/offsets.npy", "sentence.npy"]);
+        let sizes: Vec<u64> = contents.files.iter().map(|file| file.regions[0].bytes).collect();
+        assert_eq!(sizes, [8 * 128 * 4, 8 * 128 * 4, 4 * 8, 3 * 256 * 4]);
+    }
+
+    #[test]
+    fn what_is_no_manifest_is_told_apart_from_a_damaged_one() {
+        for foreign in ["[]", "{}", "3", "null", "{\"name\": \"a web page\"}"] {
+            assert!(Contents::parse(foreign.as_bytes()).is_none(), "{foreign}");
+        }
+        for damaged in ["", "{", "{\"format_version\": 1}", "{\"format_version\": 2, \"layerwise\": \"9\"}"] {
+            let (contents, damages) = Contents::parse(damaged.as_bytes()).expect("a manifest of ours");
+            assert!(contents.is_none() && !damages.is_empty(), "{damaged}");
+        }
+    }
+
+    #[test]
+    fn numbers_too_large_for_any_file_are_refused_before_anything_is_allocated() {
+        let text = manifest();
+        for (from, to) in [
+            ("\"hidden_size\": 128", "\"hidden_size\": 18446744073709551615"),
+            ("\"hidden_size\": 128", "\"hidden_size\": 0"),
+            ("\"num_hidden_layers\": 4", "\"num_hidden_layers\": 18446744073709551615"),
+            ("\"texts\": 3", "\"texts\": 18446744073709551615"),
+            ("\"texts\": 3", "\"texts\": 9223372036854775807"),
+            ("\"token_rows\": 8", "\"token_rows\": 18446744073709551615"),
+            ("\"token_rows\": 8", "\"token_rows\": 36028797018963968"),
+        ] {
+            assert!(text.contains(from), "{from}");
+            let (contents, damages) = Contents::parse(text.replace(from, to).as_bytes()).expect("ours");
+            assert!(contents.is_none() && !damages.is_empty(), "{to}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn any_bytes_are_a_manifest_or_not(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Contents::parse(&bytes);
+        }
+
+        #[test]
+        fn a_manifest_with_any_part_replaced_is_taken_or_named(
+            at in any::<prop::sample::Index>(), length in 0usize..12, part in "[-0-9a-z\"{}\\[\\],:. ]{0,12}",
+        ) {
+            let mut bytes = manifest().into_bytes();
+            let start = at.index(bytes.len());
+            let end = (start + length).min(bytes.len());
+            bytes.splice(start..end, part.bytes());
+            if let Some((None, damages)) = Contents::parse(&bytes) {
+                prop_assert!(!damages.is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Where each array lies in which file, byte for byte: what a directory is verified by, and a job that goes on.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::arrays::offsets_place;
+use super::plan_record::DirectoryPlan;
+use super::{npy, safetensors};
+use crate::counts::Counts;
+use crate::plan::ArrayPlan;
+use crate::spec::{Dtype, Format, RowKind, VectorKind};
+
+/// A file of arrays.
+#[derive(Debug)]
+pub(crate) struct File {
+    /// Relative to the directory, with slashes.
+    pub(crate) name: String,
+    /// Its bytes in all.
+    pub(crate) bytes: u64,
+    pub(crate) format: Format,
+    /// What it begins with.
+    pub(crate) header: Vec<u8>,
+    /// One after the other, behind the header.
+    pub(crate) regions: Vec<Region>,
+}
+
+/// An array in a file.
+#[derive(Debug, Clone)]
+pub(crate) struct Region {
+    /// As the manifest names it.
+    pub(crate) place: String,
+    pub(crate) start: u64,
+    pub(crate) bytes: u64,
+    pub(crate) crc32: Option<u32>,
+    pub(crate) holds: Holds,
+}
+
+/// What numbers an array holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// Vectors.
+    Vectors {
+        /// The type of a number.
+        dtype: Dtype,
+        /// Numbers in a row.
+        columns: usize,
+    },
+    /// Where the rows of each text start.
+    Offsets {
+        /// What the rows are.
+        emit: VectorKind,
+        /// Rows in all.
+        rows: u64,
+    },
+}
+
+/// The files of a plan; the sizes that no file can have are the problem.
+pub(crate) fn files(
+    plan: &DirectoryPlan,
+    counts: &Counts,
+    arrays: &[ArrayPlan],
+    checksums: &BTreeMap<String, u32>,
+) -> Result<Vec<File>, String> {
+    let mut files = Vec::new();
+    let layout = Layout { plan, counts, checksums };
+    layout.check_sizes(arrays)?;
+    for &emit in &plan.kinds {
+        let arrays: Vec<ArrayPlan> = arrays.iter().filter(|array| array.kind == emit).copied().collect();
+        match plan.format {
+            Format::Npy => layout.npy_files(emit, &arrays, &mut files),
+            Format::Safetensors => layout.safetensors_file(emit, &arrays).map(|file| files.push(file)),
+        }
+        .map_err(|error| format!("{}: {error}", emit.name()))?;
+    }
+    Ok(files)
+}
+
+impl File {
+    /// Whether a directory has it, as long as it should be and with the header that it should have.
+    pub(crate) fn is_there(&self, directory: &Path) -> bool {
+        let read = || -> io::Result<bool> {
+            let mut file = fs::File::open(directory.join(&self.name))?;
+            let mut header = vec![0; self.header.len()];
+            file.read_exact(&mut header)?;
+            Ok(header == self.header && file.metadata()?.len() == self.bytes)
+        };
+        read().unwrap_or(false)
+    }
+}
+
+struct Layout<'a> {
+    plan: &'a DirectoryPlan,
+    counts: &'a Counts,
+    checksums: &'a BTreeMap<String, u32>,
+}
+
+impl Layout<'_> {
+    /// Whether the bytes of all arrays together, and of offsets, are a number of bytes that a file can have.
+    fn check_sizes(&self, arrays: &[ArrayPlan]) -> Result<(), String> {
+        const LARGEST: u64 = i64::MAX as u64 / 2; // leaves room for headers
+        let of_array = |array: &ArrayPlan| {
+            let row = (array.columns as u64).checked_mul(self.plan.dtype.size())?;
+            self.counts.rows(array.kind).checked_mul(row)
+        };
+        let offsets = self.counts.texts.checked_add(1).and_then(|length| length.checked_mul(8 * 2));
+        let mut sizes = arrays.iter().map(of_array).chain([offsets]);
+        let all = sizes.try_fold(0_u64, |sum, size| sum.checked_add(size?)).filter(|&all| all <= LARGEST);
+        let fits = all.is_some_and(|all| usize::try_from(all).is_ok());
+        if fits {
+            return Ok(());
+        }
+        Err("counts and model.hidden_size make arrays that no disk has room for".to_owned())
+    }
+
+    fn npy_files(&self, emit: VectorKind, arrays: &[ArrayPlan], files: &mut Vec<File>) -> io::Result<()> {
+        let rows = self.counts.rows(emit) as usize;
+        let no_type =
+            || io::Error::other(format!("plan.dtype is {}, which .npy files cannot hold", self.plan.dtype.name()));
+        let descriptor = npy::descriptor(self.plan.dtype).ok_or_else(no_type)?;
+        let file = |name: String, header: Vec<u8>, bytes: u64, holds: Holds| {
+            let region = self.region(name.clone(), header.len() as u64, bytes, holds);
+            File { name, bytes: region.start + bytes, format: Format::Npy, header, regions: vec![region] }
+        };
+        for array in arrays {
+            let header = npy::header(descriptor, &[rows, array.columns])?;
+            let bytes = self.plan.array_bytes(array, self.counts);
+            files.push(file(array.file(Format::Npy), header, bytes, self.vectors(array)));
+        }
+        if emit.rows() != RowKind::Text {
+            let length = self.counts.texts + 1;
+            let header = npy::header(npy::OFFSETS_DESCRIPTOR, &[length as usize])?;
+            files.push(file(offsets_place(emit, Format::Npy), header, length * 8, self.offsets(emit)));
+        }
+        Ok(())
+    }
+
+    fn safetensors_file(&self, emit: VectorKind, arrays: &[ArrayPlan]) -> io::Result<File> {
+        let entries = safetensors::entries(emit, arrays, self.plan.dtype, self.counts);
+        let (header, starts) = safetensors::header(&entries)?;
+        let name = format!("{}.safetensors", emit.name());
+        let offsets = (emit.rows() != RowKind::Text).then(|| self.offsets(emit));
+        let holds = offsets.into_iter().chain(arrays.iter().map(|array| self.vectors(array)));
+        let regions: Vec<Region> = entries
+            .iter()
+            .zip(starts)
+            .zip(holds)
+            .map(|((entry, start), holds)| {
+                self.region(format!("{name} [{}]", entry.name), start, entry.bytes() as u64, holds)
+            })
+            .collect();
+        let bytes = regions.last().map_or(header.len() as u64, |last| last.start + last.bytes);
+        Ok(File { name, bytes, format: Format::Safetensors, header, regions })
+    }
+
+    fn region(&self, place: String, start: u64, bytes: u64, holds: Holds) -> Region {
+        Region { crc32: self.checksums.get(&place).copied(), place, start, bytes, holds }
+    }
+
+    fn vectors(&self, array: &ArrayPlan) -> Holds {
+        Holds::Vectors { dtype: self.plan.dtype, columns: array.columns }
+    }
+
+    fn offsets(&self, emit: VectorKind) -> Holds {
+        Holds::Offsets { emit, rows: self.counts.rows(emit) }
+    }
+}

@@ -1,0 +1,360 @@
+//! `manifest.json`, which says what a directory holds, and `run.json`, which says how it came about.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::SystemTime;
+
+use indexmap::IndexMap;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value, json};
+use tempfile::NamedTempFile;
+
+use super::plan_record::{DirectoryPlan, PlanRecord};
+use crate::counts::Counts;
+use crate::encode::EncodingStats;
+use crate::error::{Error, Result};
+use crate::plan::{ArrayPlan, Slot};
+use crate::shard::Shard;
+use crate::spec::{Dtype, Format, RowKind, VectorKind};
+
+/// The file that makes a directory complete.
+pub const MANIFEST: &str = "manifest.json";
+/// The file that may differ between two runs of one job.
+pub const RUN: &str = "run.json";
+
+/// The version of the directory's layout.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Which model made the vectors.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelIdentity {
+    /// As it was asked for.
+    pub id: String,
+    /// The commit, for models from the hub.
+    pub revision: Option<String>,
+    /// sha256 of every file that decides what a text's vectors are.
+    pub sha256: BTreeMap<String, String>,
+    /// Encoder layers.
+    pub num_hidden_layers: usize,
+    /// Width of a hidden state.
+    pub hidden_size: usize,
+}
+
+/// What tells a job from others before its input is read: the beginning of its manifest.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// The version of the directory's layout.
+    pub format_version: u32,
+    /// The version of the program.
+    pub layerwise: String,
+    /// The instruction set that computes.
+    pub instruction_set: String,
+    /// The model.
+    pub model: ModelIdentity,
+    /// What is computed and written.
+    pub plan: PlanRecord,
+    /// Which part of the input it is, where it is not all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<ShardRecord>,
+}
+
+/// The key `shard`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardRecord {
+    /// Which part, from 1.
+    pub index: u32,
+    /// Of how many.
+    pub of: u32,
+    /// The row of its first text in the input; known, like the next, once the input is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_row: Option<u64>,
+    /// Texts of the whole input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all_texts: Option<u64>,
+}
+
+/// What a directory holds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// What was known before the input was read.
+    #[serde(flatten)]
+    pub job: JobRecord,
+    /// The input.
+    pub input: InputRecord,
+    /// How much there is of everything.
+    pub counts: Counts,
+    /// The names of the layers.
+    pub layers: IndexMap<String, usize>,
+    /// The arrays, in the order of [`Plan::arrays`](crate::plan::Plan::arrays).
+    pub arrays: Vec<ArrayRecord>,
+    /// Checksums of `texts.jsonl` and of every array, by place.
+    #[serde(default)]
+    pub crc32: Checksums,
+}
+
+/// The key `input`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputRecord {
+    /// Of all records, in order.
+    pub sha256: String,
+}
+
+/// An array, as the manifest describes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ArrayRecord {
+    /// The kind of vector.
+    pub kind: VectorKind,
+    /// What a row stands for.
+    pub rows: RowKind,
+    /// The layer, or how layers were combined; `null` for vectors of the model as a whole.
+    pub layer: Slot,
+    /// The file, relative to the directory, with slashes.
+    pub file: String,
+    /// Rows and columns.
+    pub shape: [u64; 2],
+    /// The type of a number.
+    pub dtype: Dtype,
+    /// The tensor in the file, where a file holds several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tensor: Option<String>,
+    /// Where the rows of each text start: a file, or a tensor beside the array's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offsets: Option<String>,
+}
+
+/// Place → checksum.
+pub type Checksums = IndexMap<String, Crc32>;
+
+/// A checksum, written as 8 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crc32(pub u32);
+
+impl Serialize for Crc32 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:08x}", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Crc32 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let digits = Some(&text).filter(|text| text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let number = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        number.map(Self).ok_or_else(|| {
+            D::Error::custom(format!("a checksum is {text:?}; expected a string of 8 hexadecimal digits"))
+        })
+    }
+}
+
+impl JobRecord {
+    /// Of a job of this program.
+    pub fn new(model: ModelIdentity, plan: &DirectoryPlan, shard: Option<Shard>, instruction_set: &str) -> Self {
+        Self {
+            format_version: FORMAT_VERSION,
+            layerwise: env!("CARGO_PKG_VERSION").to_owned(),
+            instruction_set: instruction_set.to_owned(),
+            model,
+            plan: PlanRecord::from(plan),
+            shard: shard.map(|Shard { index, of }| ShardRecord { index, of, first_row: None, all_texts: None }),
+        }
+    }
+
+    /// In what two jobs differ: options, parts of the model, the program. Inputs are compared where both are known.
+    pub fn differences(&self, theirs: &Self) -> Vec<String> {
+        // A key that one of the two has not is an option that was not given.
+        let keys = |record: &PlanRecord| match serde_json::to_value(record) {
+            Ok(Value::Object(keys)) => keys,
+            _ => Map::new(),
+        };
+        let (ours_plan, theirs_plan) = (keys(&self.plan), keys(&theirs.plan));
+        let more = theirs_plan.keys().filter(|key| !ours_plan.contains_key(*key));
+        let value = |plan: &Map<String, Value>, key: &str| plan.get(key).cloned().unwrap_or_default();
+        let options = ours_plan
+            .keys()
+            .chain(more)
+            .filter(|key| value(&ours_plan, key) != value(&theirs_plan, key))
+            .map(|key| format!("--{}", key.replace('_', "-")));
+        // A model is its files, wherever they lie.
+        let model = (self.model.sha256 != theirs.model.sha256).then(|| "the model".to_owned());
+        let part = |job: &Self| job.shard.map(|shard| (shard.index, shard.of));
+        let shard = (part(self) != part(theirs)).then(|| "--shard".to_owned());
+        let version = (self.format_version != theirs.format_version).then(|| "format version".to_owned());
+        let program = (self.layerwise != theirs.layerwise).then(|| "layerwise's version".to_owned());
+        let instruction_set = (self.instruction_set != theirs.instruction_set).then(|| {
+            let name = &theirs.instruction_set;
+            format!("the instruction set (LAYERWISE_ISA={name} chooses that one, on a machine that has it)")
+        });
+        options.chain(shard).chain(model).chain(program).chain(instruction_set).chain(version).collect()
+    }
+}
+
+impl Manifest {
+    /// Of a job whose input is read, but for the checksums of its arrays. It is the same for every run of the job.
+    pub fn new(job: JobRecord, plan: &DirectoryPlan, input_sha256: &str, counts: &Counts) -> Self {
+        Self {
+            job,
+            input: InputRecord { sha256: input_sha256.to_owned() },
+            counts: *counts,
+            layers: layer_names(plan),
+            arrays: plan.arrays().iter().map(|array| ArrayRecord::new(array, plan, counts)).collect(),
+            crc32: Checksums::new(),
+        }
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> DirectoryPlan {
+        self.job.plan.to_plan(self.job.model.num_hidden_layers, self.job.model.hidden_size)
+    }
+
+    /// In what the jobs of two manifests differ, their inputs included.
+    pub fn differences(&self, theirs: &Self) -> Vec<String> {
+        let mut differences = self.job.differences(&theirs.job);
+        if self.input != theirs.input {
+            differences.push("the input".to_owned());
+        }
+        differences
+    }
+
+    /// The counts, unless they are so large that nobody has as much.
+    ///
+    /// # Errors
+    /// A message that names the count.
+    pub fn sound_counts(&self) -> std::result::Result<Counts, String> {
+        const TOO_MANY: u64 = 1 << 48;
+        let counts = serde_json::to_value(self.counts).unwrap_or_default();
+        let too_large = counts.as_object().into_iter().flatten().find(|(_, count)| count.as_u64() >= Some(TOO_MANY));
+        match too_large {
+            Some((key, value)) => Err(format!("counts.{key}: {value} is not a number of things")),
+            None => Ok(self.counts),
+        }
+    }
+}
+
+/// The names of a plan's layers.
+pub fn layer_names(plan: &DirectoryPlan) -> IndexMap<String, usize> {
+    plan.layers.iter().map(|&layer| (format!("layer_{layer:02}"), layer)).collect()
+}
+
+impl ArrayRecord {
+    /// What a manifest says of an array.
+    pub fn new(array: &ArrayPlan, plan: &DirectoryPlan, counts: &Counts) -> Self {
+        let in_tensors = plan.format == Format::Safetensors;
+        let has_offsets = array.kind.rows() != RowKind::Text;
+        let offsets = || if in_tensors { "offsets".to_owned() } else { format!("{}/offsets.npy", array.kind.name()) };
+        Self {
+            kind: array.kind,
+            rows: array.kind.rows(),
+            layer: array.slot,
+            file: array.file(plan.format),
+            shape: [counts.rows(array.kind), array.columns as u64],
+            dtype: plan.dtype,
+            tensor: in_tensors.then(|| array.name()),
+            offsets: has_offsets.then(offsets),
+        }
+    }
+}
+
+/// Reads a directory's manifest.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read, [`Error::Output`] when it is no manifest of this version; `None` when there is none.
+pub fn read(directory: &Path) -> Result<Option<Manifest>> {
+    let Some(value) = read_json(directory, MANIFEST)? else { return Ok(None) };
+    parse(directory, MANIFEST, value).map(Some)
+}
+
+/// Reads a JSON file of a directory that begins as a manifest does, and is called `name`; `None` when there is none.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_json(directory: &Path, name: &str) -> Result<Option<Value>> {
+    let path = directory.join(name);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("read", path)(error)),
+    };
+    let problem = |problem: String| Error::Output { path: path.clone(), problem };
+    let manifest: Value = serde_json::from_slice(&text)
+        .map_err(|error| problem(format!("is damaged: {error}; start anew in its directory with --overwrite")))?;
+    match manifest["format_version"].as_u64() {
+        Some(version) if version == u64::from(FORMAT_VERSION) => Ok(Some(manifest)),
+        Some(version) => {
+            Err(problem(format!("has format version {version}; this layerwise knows version {FORMAT_VERSION}; choose another directory, or start anew in this one with --overwrite")))
+        }
+        None => Err(problem("is not a manifest of layerwise, as it has no format_version; choose another directory, or start anew in this one with --overwrite"
+                .to_owned())),
+    }
+}
+
+/// What a JSON file of a directory says.
+///
+/// # Errors
+/// [`Error::Output`] when it is damaged.
+pub(super) fn parse<T: DeserializeOwned>(directory: &Path, name: &str, value: Value) -> Result<T> {
+    serde_json::from_value(value).map_err(|error| Error::Output {
+        path: directory.join(name),
+        problem: format!("is damaged: {error}; start anew in its directory with --overwrite"),
+    })
+}
+
+/// What `run.json` says: all that may differ between two runs of one job.
+pub fn run(started: SystemTime, stats: &EncodingStats, threads: usize, batch_tokens: u32) -> Value {
+    let finished = SystemTime::now();
+    let seconds = finished.duration_since(started).unwrap_or_default().as_secs_f64();
+    json!({
+        "started": humantime::format_rfc3339_seconds(started).to_string(),
+        "finished": humantime::format_rfc3339_seconds(finished).to_string(),
+        "seconds": seconds,
+        "seconds_encoding": stats.time.as_secs_f64(),
+        "tokens_encoded": stats.tokens,
+        "tokens_per_second": stats.tokens_per_second(),
+        "repeated_texts": stats.repeated_texts,
+        "threads": threads,
+        "batch_tokens": batch_tokens,
+        "host": gethostname::gethostname().to_string_lossy(),
+        "os": std::env::consts::OS,
+        "arch": std::env::consts::ARCH,
+    })
+}
+
+/// Writes a JSON file beside its place and then puts it there, so that nobody sees half of it.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be written.
+pub fn write_json(directory: &Path, name: &str, value: &impl Serialize) -> Result<()> {
+    let path = directory.join(name);
+    let write = || -> io::Result<()> {
+        let mut file = temporary_file(directory)?;
+        serde_json::to_writer_pretty(&mut file, value)?;
+        file.write_all(b"\n")?;
+        file.as_file().sync_all()?;
+        file.persist(&path).map_err(|error| error.error)?;
+        sync_directory(directory)
+    };
+    write().map_err(Error::io("write", &path))
+}
+
+/// Brings the names in a directory to the disk, where the system needs to be told.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    fs::File::open(directory)?.sync_all()?;
+    #[cfg(not(unix))]
+    let _ = directory;
+    Ok(())
+}
+
+/// How the names of files begin that are not yet under their own.
+pub(crate) const TEMPORARY: &str = ".layerwise-";
+
+/// A file beside its later place.
+pub(crate) fn temporary_file(directory: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    // Temporary files are private by default; these become ordinary ones, as the user's umask has them.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.prefix(TEMPORARY).tempfile_in(directory)
+}

@@ -1,0 +1,414 @@
+//! `merge`: the directories of all shards of a job become the directory that the job would have written by itself, byte for
+//! byte. Everything is copied from file to file in pieces and checked on the way, in little memory; and before as well, where
+//! something else is given up for it.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
+
+use serde_json::json;
+
+use super::existing::TEXTS;
+use super::manifest::{self, ArrayRecord, Checksums, Crc32, JobRecord, MANIFEST, Manifest, ShardRecord};
+use super::output_directory::OutputDirectory;
+use super::{npy, safetensors};
+use crate::counts::Counts;
+use crate::error::{Error, Result};
+
+/// Bytes that are copied at a time.
+const PIECE: usize = 1 << 20;
+
+/// Numbers of an array that nobody has.
+const MOST_NUMBERS: u64 = 1 << 48;
+
+/// The directory of a shard.
+struct ShardDirectory {
+    path: PathBuf,
+    manifest: Manifest,
+    shard: ShardRecord,
+}
+
+/// What came of a merge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Merged {
+    /// Texts of the whole.
+    pub texts: u64,
+    /// Whether the directory held the whole already.
+    pub was_there: bool,
+}
+
+/// A stretch of a file: an array, or offsets.
+#[derive(Clone, Copy, PartialEq)]
+enum Stretch {
+    Array(usize),
+    Offsets,
+}
+
+/// A file of the output and what lies in it, one after the other.
+struct MergedFile {
+    file: String,
+    stretches: Vec<Stretch>,
+}
+
+/// Joins the directories of all shards of a job, in any order, into `output`.
+///
+/// # Errors
+/// [`Error::Usage`] for shards that do not make a whole; [`Error::Output`] for one that is unfinished or damaged;
+/// [`Error::Io`], [`Error::DiskFull`].
+pub fn merge(shards: &[PathBuf], output: &Path, overwrite: bool) -> Result<Merged> {
+    let started = SystemTime::now();
+    let shards = shards.iter().map(|path| ShardDirectory::open(path)).collect::<Result<Vec<_>>>()?;
+    let shards = in_order(shards)?;
+    let mut merged = merged_manifest(&shards);
+    let texts = merged.counts.texts;
+    let files = merged_files(&shards[0]);
+
+    let place = |path: &Path| fs::canonicalize(path).ok();
+    if let Some(shard) = shards.iter().find(|shard| place(&shard.path).is_some_and(|at| Some(at) == place(output))) {
+        return Err(Error::Usage(format!(
+            "{} is a shard and cannot be the output; name another directory",
+            shard.path.display()
+        )));
+    }
+    files.iter().try_for_each(|file| shards.iter().try_for_each(|shard| file.start(shard).map(drop)))?;
+    let directory = OutputDirectory::new(output, overwrite)?;
+    let of_arrays: u64 = files.iter().flat_map(|file| file.bytes(&shards)).sum();
+    let of_texts: u64 =
+        shards.iter().map(|shard| fs::metadata(shard.path.join(TEXTS)).map_or(0, |file| file.len())).sum();
+    match directory.begin_merge(&merged, of_arrays + of_texts, || check(&shards, &files)) {
+        Ok(true) => {}
+        Ok(false) => return Ok(Merged { texts, was_there: true }),
+        Err(error) => {
+            directory.abandon();
+            return Err(error);
+        }
+    }
+    let mut checksums = Checksums::from_iter([copy_texts(&shards, output)?]);
+    for file in &files {
+        checksums.extend(file.copy(&shards, output)?);
+    }
+    // In the order in which a job writes them.
+    let places = shards[0].manifest.crc32.keys();
+    merged.crc32 = places.filter_map(|place| checksums.get(place).map(|crc32| (place.clone(), *crc32))).collect();
+    let run = json!({
+        "started": humantime::format_rfc3339_seconds(started).to_string(),
+        "finished": humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        "merged": shards.iter().map(|shard| shard.path.display().to_string()).collect::<Vec<_>>(),
+    });
+    directory.end_merge(&merged, &run)?;
+    Ok(Merged { texts, was_there: false })
+}
+
+impl ShardDirectory {
+    fn open(path: &Path) -> Result<Self> {
+        let problem = |problem: String| Error::Output { path: path.to_owned(), problem };
+        let manifest = manifest::read(path)?
+            .ok_or_else(|| problem("has no manifest.json; expected the directory of a finished shard".to_owned()))?;
+        let damaged = |what: &str| problem(format!("{MANIFEST} is damaged: {what}"));
+        let is_inside = |name: &str| {
+            !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
+        };
+        for name in manifest.arrays.iter().flat_map(|array| [Some(&array.file), array.offsets.as_ref()]).flatten() {
+            if !is_inside(name) {
+                return Err(damaged(&format!("`{name}` is not a file in its directory")));
+            }
+        }
+        manifest.sound_counts().map_err(|problem| damaged(&problem))?;
+        // So that no sum of them overflows.
+        let is_possible = |array: &ArrayRecord| {
+            let [rows, columns] = array.shape;
+            rows < MOST_NUMBERS && rows.checked_mul(columns).is_some_and(|numbers| numbers < MOST_NUMBERS)
+        };
+        if !manifest.arrays.iter().all(is_possible) {
+            return Err(damaged("a shape is larger than any file"));
+        }
+        let shard =
+            manifest.job.shard.ok_or_else(|| problem("is not a shard: its job was run without --shard".to_owned()))?;
+        if !(1..=shard.of).contains(&shard.index) {
+            return Err(damaged("shard: its index is not among its parts"));
+        }
+        Ok(Self { path: path.to_owned(), manifest, shard })
+    }
+
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// Bytes of a stretch.
+    fn bytes(&self, stretch: Stretch) -> u64 {
+        match stretch {
+            Stretch::Offsets => (self.manifest.counts.texts + 1) * 8,
+            Stretch::Array(index) => {
+                let ArrayRecord { shape, dtype, .. } = &self.manifest.arrays[index];
+                shape[0] * shape[1] * dtype.size()
+            }
+        }
+    }
+}
+
+/// The shards from first to last, if they make a whole.
+fn in_order(mut shards: Vec<ShardDirectory>) -> Result<Vec<ShardDirectory>> {
+    shards.sort_by_key(|shard| shard.shard.index);
+    let of = shards[0].shard.of;
+    let (mut next_row, mut all_texts) = (0, 0);
+    for (place, shard) in shards.iter().enumerate() {
+        let (first, ShardRecord { index, .. }) = (&shards[0], shard.shard);
+        let differences: Vec<String> = shard
+            .manifest
+            .differences(&first.manifest)
+            .into_iter()
+            .filter(|what| what != "--shard" || shard.shard.of != of)
+            .collect();
+        if !differences.is_empty() || shard.manifest.arrays.len() != first.manifest.arrays.len() {
+            return Err(Error::Usage(format!(
+                "{} and {} are not of one job: they differ in {}",
+                first.name(),
+                shard.name(),
+                differences.join(", ")
+            )));
+        }
+        let expected = place as u32 + 1;
+        if index != expected {
+            return Err(Error::Usage(if index < expected {
+                format!("{} and {} are both shard {index}/{of}", shards[place - 1].name(), shard.name())
+            } else {
+                format!("shard {expected}/{of} is missing; give the directories of all shards")
+            }));
+        }
+        let first_row = shard.shard.first_row.unwrap_or_default();
+        if first_row != next_row {
+            return Err(Error::Usage(format!(
+                "{} begins at row {first_row} where {next_row} was expected: the shards leave a gap or overlap",
+                shard.name(),
+            )));
+        }
+        next_row += shard.manifest.counts.texts;
+        all_texts = shard.shard.all_texts.unwrap_or_default();
+    }
+    if shards.len() < of as usize || next_row != all_texts {
+        return Err(Error::Usage(format!(
+            "shard {}/{of} is missing; give the directories of all shards",
+            shards.len() + 1
+        )));
+    }
+    Ok(shards)
+}
+
+/// The manifest of the whole, but for its checksums.
+fn merged_manifest(shards: &[ShardDirectory]) -> Manifest {
+    let first = &shards[0].manifest;
+    let arrays = first.arrays.iter().enumerate().map(|(index, array)| {
+        let [_, columns] = array.shape;
+        ArrayRecord { shape: [rows(shards, index), columns], ..array.clone() }
+    });
+    Manifest {
+        job: JobRecord { shard: None, ..first.job.clone() },
+        counts: shards.iter().map(|shard| shard.manifest.counts).sum::<Counts>(),
+        arrays: arrays.collect(),
+        crc32: Checksums::new(),
+        ..first.clone()
+    }
+}
+
+/// Rows of an array in all shards.
+fn rows(shards: &[ShardDirectory], index: usize) -> u64 {
+    shards.iter().map(|shard| shard.manifest.arrays[index].shape[0]).sum()
+}
+
+/// The files of a job, as its manifest lists them.
+fn merged_files(shard: &ShardDirectory) -> Vec<MergedFile> {
+    let mut files: Vec<MergedFile> = Vec::new();
+    for (index, array) in shard.manifest.arrays.iter().enumerate() {
+        if let (Some(offsets), None) = (&array.offsets, &array.tensor)
+            && !files.iter().any(|file| file.file == *offsets)
+        {
+            files.push(MergedFile { file: offsets.clone(), stretches: vec![Stretch::Offsets] });
+        }
+        match files.iter_mut().find(|file| file.file == array.file) {
+            Some(file) => file.stretches.push(Stretch::Array(index)),
+            None => {
+                // In a file of tensors offsets come first.
+                let offsets = (array.offsets.is_some() && array.tensor.is_some()).then_some(Stretch::Offsets);
+                let stretches = offsets.into_iter().chain([Stretch::Array(index)]).collect();
+                files.push(MergedFile { file: array.file.clone(), stretches });
+            }
+        }
+    }
+    files
+}
+
+impl MergedFile {
+    /// Bytes of each stretch in the output.
+    fn bytes<'a>(&'a self, shards: &'a [ShardDirectory]) -> impl Iterator<Item = u64> + 'a {
+        let shared = |stretch: Stretch| if stretch == Stretch::Offsets { 8 * (shards.len() as u64 - 1) } else { 0 };
+        self.stretches
+            .iter()
+            .map(move |&stretch| shards.iter().map(|shard| shard.bytes(stretch)).sum::<u64>() - shared(stretch))
+    }
+
+    /// The name that a stretch has among the checksums.
+    fn place(&self, shard: &ShardDirectory, stretch: Stretch) -> String {
+        let file = &self.file;
+        let tensor = match stretch {
+            Stretch::Array(index) => shard.manifest.arrays[index].tensor.clone(),
+            Stretch::Offsets => (!file.ends_with(".npy")).then(|| "offsets".to_owned()),
+        };
+        tensor.map_or_else(|| file.clone(), |tensor| format!("{file} [{tensor}]"))
+    }
+
+    /// Writes the file; returns the checksum of each stretch with its place.
+    fn copy(&self, shards: &[ShardDirectory], output: &Path) -> Result<Vec<(String, Crc32)>> {
+        let path = output.join(&self.file);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(Error::io("create directory", folder))?;
+        }
+        let starts = self.create(shards, &path)?;
+        let file = fs::OpenOptions::new().write(true).open(&path).map_err(Error::io("open", &path))?;
+        let mut to = BufWriter::with_capacity(PIECE, file);
+        let mut checksums = Vec::new();
+        for (&stretch, start) in self.stretches.iter().zip(starts) {
+            to.seek(SeekFrom::Start(start)).map_err(Error::io("write", &path))?;
+            let mut checksum = crc32fast::Hasher::new();
+            let mut rows_before = 0;
+            for (place, shard) in shards.iter().enumerate() {
+                let mut last = 0;
+                // Each shard's offsets begin where those before end.
+                let mut repeated = if stretch == Stretch::Offsets && place > 0 { 8 } else { 0 };
+                self.read(shard, stretch, |piece| {
+                    if stretch == Stretch::Offsets {
+                        for number in piece.chunks_exact_mut(8) {
+                            last = i64::from_le_bytes(number.try_into().unwrap_or_default());
+                            number.copy_from_slice(&last.wrapping_add(rows_before).to_le_bytes());
+                        }
+                    }
+                    let new = &piece[std::mem::take(&mut repeated)..];
+                    checksum.update(new);
+                    to.write_all(new).map_err(Error::io("write", &path))
+                })?;
+                rows_before += last;
+            }
+            checksums.push((self.place(&shards[0], stretch), Crc32(checksum.finalize())));
+        }
+        let file = to.into_inner().map_err(io::IntoInnerError::into_error).map_err(Error::io("write", &path))?;
+        file.sync_all().map_err(Error::io("write", &path))?;
+        Ok(checksums)
+    }
+
+    /// Creates the file at its final size; returns where each stretch starts.
+    fn create(&self, shards: &[ShardDirectory], path: &Path) -> Result<Vec<u64>> {
+        let texts: u64 = shards.iter().map(|shard| shard.manifest.counts.texts).sum();
+        let arrays = &shards[0].manifest.arrays;
+        if let [stretch] = self.stretches[..]
+            && path.extension().is_some_and(|extension| extension == "npy")
+        {
+            let start = match stretch {
+                Stretch::Offsets => npy::create_offsets(path, texts + 1)?,
+                Stretch::Array(index) => {
+                    npy::create(path, (rows(shards, index), arrays[index].shape[1]), arrays[index].dtype)?
+                }
+            };
+            return Ok(vec![start]);
+        }
+        let entries: Vec<safetensors::TensorEntry> = self
+            .stretches
+            .iter()
+            .map(|&stretch| match stretch {
+                Stretch::Offsets => safetensors::TensorEntry {
+                    name: "offsets".to_owned(),
+                    dtype: ::safetensors::Dtype::I64,
+                    shape: vec![texts as usize + 1],
+                },
+                Stretch::Array(index) => safetensors::TensorEntry {
+                    name: arrays[index].tensor.clone().unwrap_or_default(),
+                    dtype: safetensors::dtype(arrays[index].dtype),
+                    shape: vec![rows(shards, index) as usize, arrays[index].shape[1] as usize],
+                },
+            })
+            .collect();
+        safetensors::create(path, &entries)
+    }
+
+    /// Where the data of a shard's file starts: what is not data is the header, at the beginning.
+    fn start(&self, shard: &ShardDirectory) -> Result<u64> {
+        let path = shard.path.join(&self.file);
+        let length = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+        let bytes = self.stretches.iter().map(|&stretch| shard.bytes(stretch)).sum();
+        length.checked_sub(bytes).ok_or_else(|| damaged(&path, "is too short"))
+    }
+
+    /// Reads a stretch of a shard in pieces and compares its checksum with the manifest's.
+    fn read(&self, shard: &ShardDirectory, stretch: Stretch, each: impl FnMut(&mut [u8]) -> Result<()>) -> Result<()> {
+        let path = shard.path.join(&self.file);
+        let sizes: Vec<u64> = self.stretches.iter().map(|&stretch| shard.bytes(stretch)).collect();
+        let place = self.stretches.iter().position(|other| *other == stretch).unwrap_or_default();
+        let start = self.start(shard)? + sizes[..place].iter().sum::<u64>();
+        let name = self.place(shard, stretch);
+        read_checked(&path, start, sizes[place], shard.manifest.crc32.get(&name), each)
+    }
+}
+
+/// Reads all that is copied of the shards and compares its checksums, without copying it.
+fn check(shards: &[ShardDirectory], files: &[MergedFile]) -> Result<()> {
+    for shard in shards {
+        read_texts(shard, |_| Ok(()))?;
+        for file in files {
+            file.stretches.iter().try_for_each(|&stretch| file.read(shard, stretch, |_| Ok(())))?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads the `texts.jsonl` of a shard in pieces and compares its checksum with the manifest's.
+fn read_texts(shard: &ShardDirectory, each: impl FnMut(&mut [u8]) -> Result<()>) -> Result<()> {
+    let path = shard.path.join(TEXTS);
+    let bytes = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+    read_checked(&path, 0, bytes, shard.manifest.crc32.get(TEXTS), each)
+}
+
+/// Reads a part of a file in pieces; the last of them has been given to `each` when a wrong checksum is found.
+fn read_checked(
+    path: &Path,
+    start: u64,
+    bytes: u64,
+    crc32: Option<&Crc32>,
+    mut each: impl FnMut(&mut [u8]) -> Result<()>,
+) -> Result<()> {
+    let mut file = File::open(path).map_err(Error::io("read", path))?;
+    file.seek(SeekFrom::Start(start)).map_err(Error::io("read", path))?;
+    let mut checksum = crc32fast::Hasher::new();
+    let mut piece = vec![0; PIECE];
+    let mut left = bytes;
+    while left > 0 {
+        let piece = &mut piece[..left.min(PIECE as u64) as usize];
+        file.read_exact(piece).map_err(Error::io("read", path))?;
+        checksum.update(piece);
+        each(piece)?;
+        left -= piece.len() as u64;
+    }
+    if crc32 == Some(&Crc32(checksum.finalize())) {
+        return Ok(());
+    }
+    Err(damaged(path, "does not have the checksum that its manifest has"))
+}
+
+fn damaged(path: &Path, what: &str) -> Error {
+    Error::Output { path: path.to_owned(), problem: format!("{what}; extract this shard anew with --overwrite") }
+}
+
+/// Writes `texts.jsonl`; returns its checksum with its name.
+fn copy_texts(shards: &[ShardDirectory], output: &Path) -> Result<(String, Crc32)> {
+    let path = output.join(TEXTS);
+    let file = File::create(&path).map_err(Error::io("create", &path))?;
+    let mut to = BufWriter::with_capacity(PIECE, file);
+    let mut checksum = crc32fast::Hasher::new();
+    for shard in shards {
+        read_texts(shard, |piece| {
+            checksum.update(piece);
+            to.write_all(piece).map_err(Error::io("write", &path))
+        })?;
+    }
+    let file = to.into_inner().map_err(io::IntoInnerError::into_error).map_err(Error::io("write", &path))?;
+    file.sync_all().map_err(Error::io("write", &path))?;
+    Ok((TEXTS.to_owned(), Crc32(checksum.finalize())))
+}

@@ -1,0 +1,20 @@
+//! The output directory: its files, its manifest, and how a job begins, goes on and ends in it.
+
+pub(crate) mod array;
+pub mod arrays;
+pub mod contents;
+pub mod damage;
+pub mod existing;
+mod flush;
+pub mod journal;
+mod keys;
+pub(crate) mod layout;
+pub(crate) mod lock;
+pub mod manifest;
+pub mod merge;
+pub(crate) mod npy;
+pub mod output_directory;
+pub mod plan_record;
+pub(crate) mod safetensors;
+pub mod text_files;
+pub mod texts;

@@ -1,0 +1,139 @@
+//! The plan of a directory's job: what is computed, of which input, into which files; and how the manifest writes it.
+
+use std::ops::Deref;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::input::{Columns, Input};
+use crate::plan::Plan;
+use crate::spec::{
+    Combine, Compute, DeviceKind, Dtype, Format, InputFormat, Overflow, SpecialTokens, VectorKind, WordPooling,
+};
+
+/// What a job computes and writes, every default filled in. Two jobs with equal plans, models and inputs are one job.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DirectoryPlan {
+    /// What is computed. Read from a manifest it lacks what belongs to the model alone.
+    pub plan: Plan,
+    /// The formats of the input.
+    pub input_format: Vec<InputFormat>,
+    /// Which of its columns are what, and whether words are given.
+    pub columns: Columns,
+    /// The format of the arrays.
+    pub format: Format,
+}
+
+impl DirectoryPlan {
+    /// Of texts out of `input`, as files of `format`.
+    pub fn new(plan: Plan, input: &Input, format: Format) -> Self {
+        Self { plan, input_format: input.formats(), columns: input.columns().clone(), format }
+    }
+}
+
+impl Deref for DirectoryPlan {
+    type Target = Plan;
+
+    fn deref(&self) -> &Plan {
+        &self.plan
+    }
+}
+
+/// The key `plan` of a manifest.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlanRecord {
+    /// [`Plan::layers`].
+    pub layers: Vec<usize>,
+    /// [`Plan::kinds`].
+    pub emit: Vec<VectorKind>,
+    /// [`Plan::word_pooling`].
+    pub word_pooling: WordPooling,
+    /// [`Plan::special_tokens`].
+    pub special_tokens: SpecialTokens,
+    /// [`Plan::combine`].
+    pub combine: Option<Combine>,
+    /// [`Plan::normalize`].
+    pub normalize: bool,
+    /// [`Plan::prompt`]; like the next, it is absent where there is none, as in manifests before there were prompts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// [`Plan::truncate_dim`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncate_dim: Option<usize>,
+    /// [`Plan::max_length`].
+    pub max_length: usize,
+    /// [`Plan::overflow`].
+    pub overflow: Overflow,
+    /// [`Plan::stride`].
+    pub stride: Option<usize>,
+    /// [`DirectoryPlan::input_format`].
+    pub input_format: Vec<InputFormat>,
+    /// [`DirectoryPlan::columns`].
+    #[serde(flatten)]
+    pub columns: Columns,
+    /// [`DirectoryPlan::format`].
+    pub format: Format,
+    /// [`Plan::dtype`].
+    pub dtype: Dtype,
+    /// [`Plan::compute`].
+    pub compute: Compute,
+    /// [`Plan::device`].
+    pub device: DeviceKind,
+    /// Keys of another version, so that a job that has them differs from one that has not.
+    #[serde(flatten)]
+    pub others: Map<String, Value>,
+}
+
+impl From<&DirectoryPlan> for PlanRecord {
+    fn from(of: &DirectoryPlan) -> Self {
+        let DirectoryPlan { plan, input_format, columns, format } = of;
+        Self {
+            layers: plan.layers.clone(),
+            emit: plan.kinds.clone(),
+            word_pooling: plan.word_pooling,
+            special_tokens: plan.special_tokens,
+            combine: plan.combine,
+            normalize: plan.normalize,
+            prompt: plan.prompt.clone(),
+            truncate_dim: plan.truncate_dim,
+            max_length: plan.max_length,
+            overflow: plan.overflow,
+            stride: plan.stride,
+            input_format: input_format.clone(),
+            columns: columns.clone(),
+            format: *format,
+            dtype: plan.dtype,
+            compute: plan.compute,
+            device: plan.device,
+            others: Map::new(),
+        }
+    }
+}
+
+impl PlanRecord {
+    /// The plan, for a model of so many layers and that width.
+    pub fn to_plan(&self, num_hidden_layers: usize, hidden_size: usize) -> DirectoryPlan {
+        let record = self.clone();
+        let plan = Plan {
+            layers: record.layers,
+            kinds: record.emit,
+            word_pooling: record.word_pooling,
+            special_tokens: record.special_tokens,
+            combine: record.combine,
+            normalize: record.normalize,
+            prompt: record.prompt,
+            truncate_dim: record.truncate_dim,
+            max_length: record.max_length,
+            overflow: record.overflow,
+            stride: record.stride,
+            dtype: record.dtype,
+            compute: record.compute,
+            device: record.device,
+            hidden_size,
+            num_hidden_layers,
+            sentence: None,
+            prompt_tokens: 0,
+        };
+        DirectoryPlan { plan, input_format: record.input_format, columns: record.columns, format: record.format }
+    }
+}

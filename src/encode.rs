@@ -1,0 +1,129 @@
+//! The one batch loop: tokens of texts, batch by batch, through the encoder, pooled, and into a sink.
+//!
+//! Each layer's hidden state goes to the sink and is dropped, so memory grows neither with the input nor with the number of
+//! layers.
+
+use std::time::{Duration, Instant};
+
+use candle_core::{Device, Tensor};
+
+use crate::batch::{Batch, Batches, Limits, Tokens};
+use crate::encoder::Encoder;
+use crate::error::{Error, Result};
+use crate::kernels;
+use crate::observer::{Observer, Progress};
+use crate::plan::Plan;
+use crate::sink::Sink;
+use crate::spec::{Combine, VectorKind};
+use crate::vectors::Vectors;
+
+/// A pass of texts through the encoder.
+pub(crate) struct EncodePass<'a> {
+    pub(crate) encoder: &'a Encoder,
+    pub(crate) plan: &'a Plan,
+    pub(crate) limits: Limits,
+    /// The row of the first text, for messages.
+    pub(crate) first_row: u64,
+    /// How many texts there are in all, those of `done` included, where that is known; for messages.
+    pub(crate) texts: u64,
+    /// Texts that were done before.
+    pub(crate) done: u64,
+    /// What the same command does after an interruption.
+    pub(crate) way_on: &'static str,
+}
+
+/// How the encoding went.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EncodingStats {
+    /// How long it took.
+    pub time: Duration,
+    /// Tokens that went through the encoder.
+    pub tokens: u64,
+    /// Texts that were in a batch with one that has the same tokens, and took no work.
+    pub repeated_texts: u64,
+}
+
+impl EncodingStats {
+    /// Tokens that went through the encoder in a second.
+    pub fn tokens_per_second(&self) -> f64 {
+        self.tokens as f64 / self.time.as_secs_f64().max(1e-9)
+    }
+}
+
+impl EncodePass<'_> {
+    /// Encodes texts that follow those that are done. Between two layers the observer may end it.
+    ///
+    /// # Errors
+    /// Those of the texts, of the encoder and of the sink; [`Error::Interrupted`].
+    pub(crate) fn run(
+        mut self,
+        texts: impl Iterator<Item = Result<Tokens>>,
+        sink: &mut dyn Sink,
+        observer: &dyn Observer,
+        progress: &dyn Progress,
+    ) -> Result<EncodingStats> {
+        let begun = Instant::now();
+        let mut vectors = Vectors::new(self.plan);
+        let mut stats = EncodingStats::default();
+        for batch in Batches::new(texts, self.plan.windowing(), self.limits) {
+            let batch = batch?;
+            self.encode_batch(&batch, &mut vectors, sink, observer)?;
+            self.done += batch.texts() as u64;
+            stats.tokens += batch.tokens() as u64;
+            stats.repeated_texts += batch.repeated_texts;
+            progress.advance(batch.tokens() as u64 + batch.repeated_tokens);
+        }
+        stats.time = begun.elapsed();
+        Ok(stats)
+    }
+
+    fn encode_batch(
+        &self,
+        batch: &Batch,
+        vectors: &mut Vectors<'_>,
+        sink: &mut dyn Sink,
+        observer: &dyn Observer,
+    ) -> Result<()> {
+        let Self { encoder, plan, first_row, texts, done, way_on, .. } = *self;
+        let (width, last) = (plan.hidden_size, plan.num_hidden_layers);
+        encoder.visit_hidden_states(batch, plan.deepest(), |layer, hidden_state| {
+            if let Some(signal) = observer.interruption() {
+                return Err(Error::Interrupted { signal, done, texts, way_on });
+            }
+            kernels::with_numbers(hidden_state, |numbers| {
+                vectors.take_layer(layer, numbers, batch, first_row + done, sink)?;
+                if layer < last {
+                    return Ok(());
+                }
+                vectors.take_sentence(numbers, batch, sink)?;
+                if !plan.has(VectorKind::Pooler) {
+                    return Ok(());
+                }
+                let first_tokens = vectors.first_tokens(numbers, batch);
+                if first_tokens.is_empty() {
+                    return Ok(());
+                }
+                let first_tokens = Tensor::from_vec(first_tokens, ((), width), &Device::Cpu)?;
+                let pooled = encoder.pooler_output(&first_tokens)?;
+                vectors.take_pooler(pooled.flatten_all()?.to_vec1()?, batch, sink)
+            })?
+        })?;
+        sink.end_batch(batch)
+    }
+}
+
+/// Tokens of a batch: as asked for, or fewer where all layers of a batch are held until they can be written. Texts that are
+/// the same may have a few times as many, unless their rows are held.
+pub(crate) fn limits(plan: &Plan, asked: u32, holds_rows: bool) -> Limits {
+    const MOST_NUMBERS_HELD: usize = 16 << 20;
+    const MOST_ROWS_OF_A_TOKEN: usize = 4;
+    let asked = (asked as usize).max(1);
+    let holds_all_layers = holds_rows || plan.combine == Some(Combine::Concat);
+    if !holds_all_layers {
+        let times = if plan.combine.is_none() { MOST_ROWS_OF_A_TOKEN } else { 1 };
+        return Limits { tokens: asked, rows: asked * times };
+    }
+    let per_token = plan.arrays().iter().map(|array| array.columns).sum::<usize>();
+    let tokens = asked.min(MOST_NUMBERS_HELD / per_token.max(1)).max(1);
+    Limits { tokens, rows: tokens }
+}

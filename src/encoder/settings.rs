@@ -1,0 +1,56 @@
+//! In which arithmetic, and on what, the forward pass is computed.
+
+use candle_core::Device;
+
+use crate::error::{Error, Result};
+use crate::spec::{Compute, DeviceKind, DeviceSelection};
+
+/// In which arithmetic, and on what, the forward pass is computed.
+#[derive(Debug, Clone)]
+pub struct EncoderSettings {
+    /// The arithmetic of the products, where they are the kernels'.
+    pub compute: Compute,
+    /// What computes.
+    pub ops: Ops,
+}
+
+/// What computes the steps of the forward pass.
+#[derive(Debug, Clone)]
+pub enum Ops {
+    /// The CPU kernels: exact, and the same bits in any batch.
+    Kernels,
+    /// The tensor library's own ops, on any of its devices.
+    Tensors(Device),
+}
+
+impl Ops {
+    /// Opens the device that was asked for.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when this build or this machine does not have it.
+    pub fn open(selection: DeviceSelection) -> Result<Self> {
+        let (device, feature) = match selection.kind {
+            DeviceKind::Cpu => return Ok(Ops::Kernels),
+            // With a stream of its own: `new_cuda` takes each thread's, and what one thread has queued is then not in
+            // order with what another copies.
+            DeviceKind::Cuda => (Device::new_cuda_with_stream(selection.index), cfg!(feature = "cuda")),
+            DeviceKind::Metal => (Device::new_metal(selection.index), cfg!(feature = "metal")),
+        };
+        let name = selection.kind.name();
+        match device {
+            Ok(device) => Ok(Ops::Tensors(device)),
+            Err(_) if !feature => Err(Error::Usage(format!(
+                "--device {selection}: this build cannot use it; build one that can with `cargo install --path . --features {name}`, or leave the option out"
+            ))),
+            Err(error) => Err(Error::Usage(format!("--device {selection} cannot be opened: {error}"))),
+        }
+    }
+
+    /// Where its tensors are.
+    pub(super) fn device(&self) -> &Device {
+        match self {
+            Ops::Kernels => &Device::Cpu,
+            Ops::Tensors(device) => device,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Columns of the input in the output: their names, and where they wait for JSON Lines.
+
+use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
+
+use serde::{Deserialize, Serialize};
+use tempfile::SpooledTempFile;
+
+use crate::counts::TextCounts;
+use crate::error::{Error, Result};
+use crate::input::{Json, Record};
+use crate::spec::VectorKind;
+use crate::spool::SpoolWriter;
+use crate::tokenize::TokenSink;
+use crate::tokens::Encoded;
+
+/// Bytes held in memory before they go to a file.
+const IN_MEMORY: usize = 1 << 20;
+
+/// What a line about a text has by itself, in `texts.jsonl` or on standard output.
+const OURS: [&str; 13] = [
+    "row",
+    "id",
+    "label",
+    "n_tokens",
+    "n_tokens_before_truncation",
+    "tokens",
+    "token_ids",
+    "token_type_ids",
+    "offsets",
+    "word_ids",
+    "words",
+    "windows",
+    "layers",
+];
+
+/// Refuses names of carried columns that a line cannot have beside its own.
+///
+/// # Errors
+/// [`Error::Usage`] for a name of ours and for one that is there twice.
+pub fn check_carried(names: &[String]) -> Result<()> {
+    let kinds = VectorKind::ALL;
+    for (index, name) in names.iter().enumerate() {
+        if OURS.contains(&name.as_str()) || kinds.iter().any(|kind| kind.name() == name) {
+            return Err(Error::Usage(format!(
+                "--carry {name}: the output has `{name}` of its own; rename the column in the input"
+            )));
+        }
+        if name.is_empty() || names[..index].contains(name) {
+            let problem = if name.is_empty() { "a column has a name" } else { "is there twice" };
+            return Err(Error::Usage(format!("--carry {name}: {problem}")));
+        }
+    }
+    Ok(())
+}
+
+/// What the input says of a text beside the text.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct ColumnsOfText {
+    pub(super) id: Option<String>,
+    pub(super) label: Option<Json>,
+    pub(super) carried: Vec<(String, Json)>,
+}
+
+#[derive(Serialize)]
+struct ColumnsOfRecord<'a> {
+    id: Option<&'a str>,
+    label: Option<&'a Json>,
+    carried: &'a [(String, Json)],
+}
+
+/// Takes the columns of texts until their vectors are there.
+#[derive(Debug)]
+pub struct ColumnsWriter(BufWriter<SpooledTempFile>);
+
+/// Gives them back, in their order.
+#[derive(Debug)]
+pub struct ColumnsReader(BufReader<SpooledTempFile>);
+
+impl ColumnsWriter {
+    /// In memory at first, then in a temporary file.
+    #[allow(clippy::new_without_default, reason = "a default says nothing of files")]
+    pub fn new() -> Self {
+        Self(BufWriter::new(SpooledTempFile::new(IN_MEMORY)))
+    }
+
+    /// Takes a text's columns.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the temporary file cannot be written.
+    pub fn write(&mut self, record: &Record) -> Result<()> {
+        let line = ColumnsOfRecord { id: record.id.as_deref(), label: record.label.as_ref(), carried: &record.carried };
+        let written = serde_json::to_writer(&mut self.0, &line).map_err(io::Error::from);
+        written.and_then(|()| self.0.write_all(b"\n")).map_err(Error::io("write", std::env::temp_dir()))
+    }
+
+    /// From the beginning.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the temporary file cannot be written.
+    pub fn finish(self) -> Result<ColumnsReader> {
+        let file = self.0.into_inner().map_err(io::IntoInnerError::into_error);
+        let file = file.and_then(|mut file| file.rewind().map(|()| file));
+        Ok(ColumnsReader(BufReader::new(file.map_err(Error::io("write", std::env::temp_dir()))?)))
+    }
+}
+
+/// The columns of texts, beside a spool of their tokens.
+pub(crate) struct SpooledTexts<'a> {
+    pub(crate) spool: &'a mut SpoolWriter,
+    pub(crate) columns: &'a mut ColumnsWriter,
+}
+
+impl TokenSink for SpooledTexts<'_> {
+    fn take(&mut self, _: u64, record: &Record, encoded: &Encoded, counts: TextCounts) -> Result<()> {
+        let written = self.spool.write(counts, &encoded.tokens);
+        written.map_err(Error::io("write a temporary file into", std::env::temp_dir()))?;
+        self.columns.write(record)
+    }
+}
+
+impl ColumnsReader {
+    /// Passes over the columns of some texts.
+    pub(super) fn skip(&mut self, texts: u64) -> Result<()> {
+        let mut skip = || (0..texts).try_for_each(|_| self.0.skip_until(b'\n').map(drop));
+        skip().map_err(Error::io("read back a temporary file in", std::env::temp_dir()))
+    }
+
+    /// The next text's columns.
+    pub(super) fn next_text(&mut self) -> Result<ColumnsOfText> {
+        let mut line = String::new();
+        let read = self.0.read_line(&mut line);
+        let text = read.and_then(|_| serde_json::from_str(&line).map_err(io::Error::from));
+        text.map_err(Error::io("read back a temporary file in", std::env::temp_dir()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_ours_are_refused() {
+        let check = |names: &[&str]| check_carried(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
+        assert!(check(&[]).is_ok() && check(&["text", "stars"]).is_ok());
+        for names in [&["row"][..], &["a", "layers"], &["mean"], &["pooler"], &["a", "b", "a"], &[""]] {
+            assert!(matches!(check(names), Err(Error::Usage(_))), "{names:?}");
+        }
+    }
+}

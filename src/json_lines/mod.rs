@@ -1,0 +1,198 @@
+//! JSON Lines: an object per text, with a list of its layers.
+
+pub mod columns;
+
+use std::io::{self, BufWriter, Write};
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use self::columns::{ColumnsOfText, ColumnsReader};
+use crate::batch::{Batch, SPECIAL};
+use crate::error::{Error, Result};
+use crate::plan::{ArrayPlan, Plan, Slot};
+use crate::sink::{Sink, check_fits};
+use crate::spec::{Dtype, RowKind, SpecialTokens};
+use crate::tokens::Tokenizer;
+
+/// Prints each text once all its arrays are there.
+pub struct JsonLines<'a, W: Write> {
+    out: BufWriter<W>,
+    arrays: Vec<ArrayPlan>,
+    /// The rows of each array that are not printed yet.
+    rows: Vec<Vec<f32>>,
+    dtype: Dtype,
+    special_tokens: SpecialTokens,
+    /// For the tokens' texts, where they are wanted.
+    tokenizer: Option<&'a Tokenizer>,
+    /// What the input says of each text.
+    columns: ColumnsReader,
+    next_row: u64,
+}
+
+impl<'a, W: Write> JsonLines<'a, W> {
+    /// A sink for the arrays of `plan`.
+    pub fn new(
+        out: W,
+        plan: &Plan,
+        tokenizer: &'a Tokenizer,
+        mut columns: ColumnsReader,
+        first_row: u64,
+    ) -> Result<Self> {
+        columns.skip(first_row)?;
+        let arrays = plan.arrays();
+        Ok(Self {
+            out: BufWriter::with_capacity(1 << 16, out),
+            rows: vec![Vec::new(); arrays.len()],
+            arrays,
+            dtype: plan.dtype,
+            special_tokens: plan.special_tokens,
+            tokenizer: plan.wants_token_details().then_some(tokenizer),
+            columns,
+            next_row: first_row,
+        })
+    }
+
+    /// Brings everything out.
+    ///
+    /// # Errors
+    /// [`Error::ClosedPipe`] when nobody reads any more, [`Error::Io`] otherwise.
+    pub fn finish(mut self) -> Result<()> {
+        self.out.flush().map_err(Error::stdout)
+    }
+}
+
+impl<W: Write + Send> Sink for JsonLines<'_, W> {
+    fn write(&mut self, index: usize, rows: &[f32]) -> Result<()> {
+        let array = &self.arrays[index];
+        check_fits(rows, self.dtype, || {
+            format!("{} of {}, row {} or later", array.name(), array.kind.name(), self.next_row)
+        })?;
+        self.rows[index].extend(rows.iter().map(|&value| self.dtype.round(value)));
+        Ok(())
+    }
+
+    fn end_batch(&mut self, batch: &Batch) -> Result<()> {
+        let (mut first_token, mut first_word, mut texts) = (0, 0, 0);
+        for tokens in batch.ended_texts() {
+            let rows = [RowKind::Token, RowKind::Word].map(|kind| tokens.rows(kind, self.special_tokens));
+            let rows_of = |kind: RowKind| match kind {
+                RowKind::Token => first_token..first_token + rows[0],
+                RowKind::Word => first_word..first_word + rows[1],
+                RowKind::Text => texts..texts + 1,
+            };
+            let vectors = |(array, rows): (&ArrayPlan, &'_ Vec<f32>)| {
+                let kind = array.kind.rows();
+                let range = rows_of(kind);
+                let numbers = rows[range.start * array.columns..range.end * array.columns].to_vec();
+                VectorsOfText {
+                    name: array.kind.name(),
+                    numbers,
+                    columns: array.columns,
+                    single: kind == RowKind::Text,
+                }
+            };
+
+            let mut layers: Vec<LayerObject> = Vec::new();
+            let mut whole = Vec::new();
+            for entry in self.arrays.iter().zip(&self.rows) {
+                let slot = entry.0.slot;
+                if slot == Slot::Whole {
+                    whole.push(vectors(entry));
+                    continue;
+                }
+                match layers.iter_mut().find(|layer| layer.slot == slot) {
+                    Some(layer) => layer.vectors.push(vectors(entry)),
+                    None => layers.push(LayerObject { slot, vectors: vec![vectors(entry)] }),
+                }
+            }
+            let kept = (0..tokens.len())
+                .filter(|&token| self.special_tokens == SpecialTokens::Keep || tokens.words[token] != SPECIAL);
+            let tokens =
+                self.tokenizer.map(|tokenizer| kept.map(|token| tokenizer.token(tokens.input_ids[token])).collect());
+            let columns = self.columns.next_text()?;
+            let line = TextObject { row: self.next_row, columns, tokens, whole, layers };
+            serde_json::to_writer(&mut self.out, &line).map_err(io::Error::from).map_err(Error::stdout)?;
+            self.out.write_all(b"\n").map_err(Error::stdout)?;
+            self.next_row += 1;
+            first_token += rows[0];
+            first_word += rows[1];
+            texts += 1;
+        }
+        // What is left are rows of a text that goes on.
+        for (array, rows) in self.arrays.iter().zip(&mut self.rows) {
+            let printed = match array.kind.rows() {
+                RowKind::Token => first_token,
+                RowKind::Word => first_word,
+                RowKind::Text => texts,
+            };
+            rows.drain(..printed * array.columns);
+        }
+        self.out.flush().map_err(Error::stdout)
+    }
+}
+
+/// A text's line.
+struct TextObject {
+    row: u64,
+    columns: ColumnsOfText,
+    tokens: Option<Vec<String>>,
+    whole: Vec<VectorsOfText>,
+    layers: Vec<LayerObject>,
+}
+
+struct LayerObject {
+    slot: Slot,
+    vectors: Vec<VectorsOfText>,
+}
+
+/// The vectors of one kind: one for the text, or a list for its tokens or words.
+struct VectorsOfText {
+    name: &'static str,
+    numbers: Vec<f32>,
+    columns: usize,
+    single: bool,
+}
+
+impl Serialize for TextObject {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("row", &self.row)?;
+        map.serialize_entry("id", &self.columns.id)?;
+        if let Some(label) = &self.columns.label {
+            map.serialize_entry("label", label)?;
+        }
+        for (name, value) in &self.columns.carried {
+            map.serialize_entry(name, value)?;
+        }
+        if let Some(tokens) = &self.tokens {
+            map.serialize_entry("tokens", tokens)?;
+        }
+        for vectors in &self.whole {
+            map.serialize_entry(vectors.name, vectors)?;
+        }
+        map.serialize_entry("layers", &self.layers)?;
+        map.end()
+    }
+}
+
+impl Serialize for LayerObject {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("layer", &self.slot)?;
+        for vectors in &self.vectors {
+            map.serialize_entry(vectors.name, vectors)?;
+        }
+        map.end()
+    }
+}
+
+impl Serialize for VectorsOfText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        if self.single {
+            self.numbers.serialize(serializer)
+        } else {
+            serializer.collect_seq(self.numbers.chunks_exact(self.columns))
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The first pass: everything is read and tokenized before anything is encoded.
+//!
+//! So bad input is found before any work, sizes are known, and `texts.jsonl` is written. A job that goes on reads its input
+//! again, to see that it is the same, and tokenizes what is new.
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use crate::counts::{Counts, TextCounts};
+use crate::error::{Error, Result};
+use crate::input::{Input, Record};
+use crate::observer::{Observer, Work};
+use crate::plan::Plan;
+use crate::sha256::hex;
+use crate::spec::{Overflow, VectorKind};
+use crate::tokens::unknown::UnknownPieces;
+use crate::tokens::{Encoded, Tokenizer};
+use crate::windows::Windowing;
+
+/// Rows an error message names before it only counts.
+const NAMED_ROWS: usize = 5;
+
+/// Takes texts as they are tokenized, and knows those that were before.
+pub(crate) trait TokenSink {
+    /// What was counted of the texts that a process before this one tokenized, one after the other.
+    ///
+    /// # Errors
+    /// Those of reading them back.
+    fn earlier(&self, _each: &mut dyn FnMut(TextCounts)) -> Result<()> {
+        Ok(())
+    }
+
+    /// Compares the digest of the input of these texts with what it was then.
+    ///
+    /// # Errors
+    /// [`Error::OtherInput`] when it differs.
+    fn check_earlier_input(&self, _sha256: &str) -> Result<()> {
+        Ok(())
+    }
+
+    /// The next text, of row `row`.
+    ///
+    /// # Errors
+    /// Those of writing it.
+    fn take(&mut self, row: u64, record: &Record, encoded: &Encoded, counts: TextCounts) -> Result<()>;
+
+    /// Called from time to time; `sha256` is the digest of the input up to here.
+    ///
+    /// # Errors
+    /// Those of writing.
+    fn end_piece(&mut self, _sha256: &dyn Fn() -> String) -> Result<()> {
+        Ok(())
+    }
+
+    /// What the same command would do if this pass were interrupted.
+    fn way_on(&self) -> &'static str {
+        Error::START_OVER
+    }
+}
+
+/// Texts are counted, and nothing of them stays.
+pub(crate) struct CountOnly;
+
+impl TokenSink for CountOnly {
+    fn take(&mut self, _: u64, _: &Record, _: &Encoded, _: TextCounts) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What the pass finds out.
+pub(crate) struct Tokenized {
+    pub(crate) counts: Counts,
+    pub(crate) input_sha256: String,
+    /// Tokens of the longest text before truncation.
+    longest: usize,
+    /// Some pieces of texts that the vocabulary does not have.
+    unknown: UnknownPieces,
+}
+
+/// The pass over all texts before anything is encoded.
+#[derive(Clone, Copy)]
+pub(crate) struct TokenizePass<'a> {
+    pub(crate) input: &'a Input,
+    pub(crate) tokenizer: &'a Tokenizer,
+    pub(crate) plan: &'a Plan,
+    pub(crate) observer: &'a dyn Observer,
+}
+
+impl TokenizePass<'_> {
+    /// Every text is read, tokenized, counted and handed to `sink`; what is cut of the texts is said.
+    ///
+    /// # Errors
+    /// Those of the input, of the tokenizer and of the sink; [`Error::TooLong`] and [`Error::NoRoom`];
+    /// [`Error::OtherInput`] where the sink knows other texts; [`Error::Interrupted`].
+    pub(crate) fn run(self, sink: &mut dyn TokenSink) -> Result<Tokenized> {
+        let Self { tokenizer, plan, observer, .. } = self;
+        let tokenized = self.tokenize(sink)?;
+        say_what_was_cut(&tokenized, plan, tokenizer, observer);
+        Ok(tokenized)
+    }
+
+    fn tokenize(self, sink: &mut dyn TokenSink) -> Result<Tokenized> {
+        let Self { input, tokenizer, plan, observer } = self;
+        let progress = observer.begin(Work::Tokenizing);
+        let mut digest = Sha256::new();
+        let mut tally = Tally::new(plan);
+        let mut unknown = UnknownPieces::default();
+        sink.earlier(&mut |counts| tally.count(counts))?;
+        // Texts that were tokenized before this process began.
+        let earlier = tally.counts.texts;
+        let mut row = 0;
+
+        let pieces = input.pieces();
+        while let Some(piece) = pieces.next(observer, |signal| interrupted(signal, row, sink.way_on()))? {
+            let known = earlier.saturating_sub(row).min(piece.len() as u64) as usize;
+            for record in &piece[..known] {
+                record.digest_into(&mut digest);
+                row += 1;
+            }
+            if row == earlier && known > 0 {
+                sink.check_earlier_input(&hex(&digest.clone().finalize()))?;
+            }
+            let new = &piece[known..];
+            let encoded: Vec<Result<Encoded>> = new
+                .par_iter()
+                .enumerate()
+                .map(|(index, record)| tokenizer.encode_record(row + index as u64, record))
+                .collect();
+            for (record, encoded) in new.iter().zip(encoded) {
+                let encoded = encoded?;
+                record.digest_into(&mut digest);
+                let counts = TextCounts::of(&encoded);
+                tally.count(counts);
+                if counts.unknown > 0 && !unknown.is_full() {
+                    unknown.extend(tokenizer.unknown_pieces(&encoded, &record.text.text));
+                }
+                sink.take(row, record, &encoded, counts)?;
+                row += 1;
+            }
+            if row >= earlier {
+                sink.end_piece(&|| hex(&digest.clone().finalize()))?;
+            }
+            progress.reach(row);
+        }
+        drop(progress);
+        if row == 0 {
+            return Err(input.is_empty_error());
+        }
+        let Tally { counts, longest, too_long, without_room, rooms, .. } = tally;
+        if row < counts.texts {
+            return Err(Error::OtherInput(Box::new(input.is_shorter_error(row, counts.texts))));
+        }
+        if plan.overflow == Overflow::Error && counts.truncated_texts > 0 {
+            return Err(Error::TooLong {
+                count: counts.truncated_texts,
+                texts: counts.texts,
+                max_length: plan.max_length,
+                examples: too_long.join(", "),
+            });
+        }
+        if without_room > 0 {
+            return Err(Error::NoRoom {
+                count: without_room,
+                texts: counts.texts,
+                max_length: plan.max_length,
+                examples: rooms.join(", "),
+            });
+        }
+        Ok(Tokenized { counts, input_sha256: hex(&digest.finalize()), longest, unknown })
+    }
+}
+
+/// The digest of an input and the number of its texts, which are not tokenized.
+///
+/// # Errors
+/// Those of the input; [`Error::Interrupted`].
+pub(crate) fn digest(input: &Input, observer: &dyn Observer) -> Result<(String, u64)> {
+    let progress = observer.begin(Work::Tokenizing);
+    let (mut digest, mut row) = (Sha256::new(), 0);
+    let pieces = input.pieces();
+    while let Some(piece) = pieces.next(observer, |signal| interrupted(signal, row, Error::START_OVER))? {
+        piece.iter().for_each(|record| record.digest_into(&mut digest));
+        row += piece.len() as u64;
+        progress.reach(row);
+    }
+    if row == 0 { Err(input.is_empty_error()) } else { Ok((hex(&digest.finalize()), row)) }
+}
+
+fn interrupted(signal: u8, texts: u64, way_on: &'static str) -> Error {
+    Error::Interrupted { signal, done: 0, texts, way_on }
+}
+
+/// What is counted over all texts.
+struct Tally<'a> {
+    plan: &'a Plan,
+    counts: Counts,
+    longest: usize,
+    /// The first few texts beyond the limit.
+    too_long: Vec<String>,
+    /// Texts that have no windows though they are too long.
+    without_room: u64,
+    /// The first few of them.
+    rooms: Vec<String>,
+}
+
+impl<'a> Tally<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        let counts = Counts::default();
+        Self { plan, counts, longest: 0, too_long: Vec::new(), without_room: 0, rooms: Vec::new() }
+    }
+
+    fn count(&mut self, text: TextCounts) {
+        let length = text.tokens as usize + text.tokens_cut as usize;
+        if length > self.plan.max_length && self.too_long.len() < NAMED_ROWS {
+            self.too_long.push(format!("row {} ({length} tokens)", self.counts.texts));
+        }
+        let lacks_room = |windowing: Windowing| windowing.lacks_room(length, &text.longer());
+        if let Some(room) = self.plan.windowing().and_then(lacks_room) {
+            self.without_room += 1;
+            if self.rooms.len() < NAMED_ROWS {
+                self.rooms.push(format!("row {} ({room} tokens)", self.counts.texts));
+            }
+        }
+        self.longest = self.longest.max(length);
+        self.counts.add(text, self.plan.counting());
+    }
+}
+
+/// Nothing is cut or lost silently.
+fn say_what_was_cut(tokenized: &Tokenized, plan: &Plan, tokenizer: &Tokenizer, observer: &dyn Observer) {
+    let cuts_the_beginning = tokenizer.cuts_the_beginning();
+    let counts = &tokenized.counts;
+    if counts.truncated_texts > 0 {
+        observer.warn(&format!(
+            "{} of {} texts are longer than {} tokens; {}, {} tokens in all, is cut off",
+            counts.truncated_texts,
+            counts.texts,
+            plan.max_length,
+            if cuts_the_beginning { "their beginning" } else { "what lies beyond" },
+            counts.truncated_tokens
+        ));
+    }
+    if counts.windowed_texts > 0 {
+        observer.note(&format!(
+            "{} of {} texts are longer than {} tokens and are encoded in windows, {} in all; as windows overlap, that is {} tokens more",
+            counts.windowed_texts, counts.texts, plan.max_length, counts.windows, counts.overlap_tokens
+        ));
+    }
+    if let Some(warning) = tokenized.unknown.warning(counts.unknown_tokens, counts.tokens, tokenizer) {
+        observer.warn(&warning);
+    }
+    if counts.deleted_words > 0 && plan.has(VectorKind::Word) {
+        observer.note(&format!(
+            "{} words have no token in this model's vocabulary and get a row of zeros each",
+            counts.deleted_words
+        ));
+    }
+    if let Some(limit) = tokenizer.model_max_length()
+        && plan.sentence.is_none()
+        && limit < plan.max_length.min(tokenized.longest)
+    {
+        observer.note(&format!(
+            "the tokenizer's settings name a limit of {limit} tokens (model_max_length), where transformers cuts with truncation=True; add --max-length {limit} for the same"
+        ));
+    }
+    if let Some(limit) = plan.sentence.as_ref().and_then(|recipe| recipe.max_seq_length)
+        && limit < plan.max_length.min(tokenized.longest)
+    {
+        observer.note(&format!(
+            "sentence-transformers cuts texts for this model at {limit} tokens; for the same vectors of longer ones add --max-length {limit}"
+        ));
+    }
+}
