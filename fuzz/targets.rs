@@ -11,6 +11,7 @@ use layerwise::console::Console;
 use layerwise::encoder::{self, Encoder, Ops, Settings};
 use layerwise::error::Result;
 use layerwise::input::{self, Columns, Text};
+use layerwise::kernels::InstructionSet;
 use layerwise::merge;
 use layerwise::output::directory::Prepared;
 use layerwise::output::{existing, journal};
@@ -117,7 +118,9 @@ fn load(weights: &Weights, config: &[u8]) -> Result<()> {
     let config = Config::parse(config, Path::new("config.json"))?;
     let (deepest, pooler) = (config.num_hidden_layers, encoder::has_pooler(weights));
     encoder::check(weights, &config, deepest, pooler)?;
-    let settings = Settings { deepest, pooler, compute: Compute::F32, ops: Ops::Kernels };
+    let compute = Compute::F32;
+    let instruction_set = InstructionSet::from_env(compute)?;
+    let settings = Settings { deepest, pooler, compute, ops: Ops::Kernels, instruction_set };
     Encoder::load(weights, &config, settings).map(drop)
 }
 

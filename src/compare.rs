@@ -12,7 +12,7 @@ use crate::console::Console;
 use crate::encoder::{self, Ahead, Encoder, Ops, Settings};
 use crate::error::{Error, Result};
 use crate::input::Text;
-use crate::kernels;
+use crate::kernels::{self, InstructionSet};
 use crate::pooling::{Sentences, Words};
 use crate::spec::{Compute, Pooling, SpecialTokens, WordPooling};
 use crate::tokens::unknown::UnknownPieces;
@@ -26,7 +26,7 @@ type Cosines = Vec<Vec<f64>>;
 /// # Errors
 /// [`Error::Usage`] for a word that a text does not have; those of loading a model and encoding with it.
 pub fn run(args: &CompareArgs, console: &Console) -> Result<()> {
-    kernels::choose_instruction_set(Compute::F32)?;
+    let instruction_set = InstructionSet::from_env(Compute::F32)?;
     let checkpoint = Checkpoint::find(&checkpoint::Request {
         model: args.model.as_deref().unwrap_or(BUNDLED),
         revision: args.hub.revision.as_deref(),
@@ -66,8 +66,13 @@ pub fn run(args: &CompareArgs, console: &Console) -> Result<()> {
         console.warn(&warning);
     }
 
-    let settings =
-        Settings { deepest: config.num_hidden_layers, pooler: false, compute: Compute::F32, ops: Ops::Kernels };
+    let settings = Settings {
+        deepest: config.num_hidden_layers,
+        pooler: false,
+        compute: Compute::F32,
+        ops: Ops::Kernels,
+        instruction_set,
+    };
     let encoder = Encoder::for_one_batch(&weights, &config, settings, Ahead::default());
     let width = config.hidden_size;
     let mut layers: Vec<Cosines> = Vec::new();

@@ -11,6 +11,7 @@
 //! use layerwise::checkpoint::{Checkpoint, Request};
 //! use layerwise::encoder::{Encoder, Ops, Settings};
 //! use layerwise::input::Text;
+//! use layerwise::kernels::InstructionSet;
 //! use layerwise::spec::Compute;
 //! use layerwise::tokens::Tokenizer;
 //!
@@ -19,7 +20,13 @@
 //! let checkpoint = Checkpoint::find(&request)?;
 //! let config = checkpoint.config()?;
 //! let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings)?;
-//! let settings = Settings { deepest: config.num_hidden_layers, pooler: false, compute: Compute::F32, ops: Ops::Kernels };
+//! let settings = Settings {
+//!     deepest: config.num_hidden_layers,
+//!     pooler: false,
+//!     compute: Compute::F32,
+//!     ops: Ops::Kernels,
+//!     instruction_set: InstructionSet::from_env(Compute::F32)?,
+//! };
 //! let weights = checkpoint.weights()?;
 //! let encoder = Encoder::load(&weights, &config, settings)?;
 //!

@@ -10,6 +10,7 @@ use layerwise::checkpoint::{Checkpoint, Request};
 use layerwise::encoder::{self, Encoder, Ops, Settings};
 use layerwise::error::Result;
 use layerwise::input::Text;
+use layerwise::kernels::InstructionSet;
 use layerwise::spec::Compute;
 use layerwise::tokens::{Encoded, Tokenizer};
 use proptest::prelude::*;
@@ -32,7 +33,9 @@ fn load(name: &str, bytes: &[u8], model: &str) -> Result<()> {
     let config = Config::parse(&golden(&format!("{model}/config.json")), Path::new("config.json"))?;
     let (deepest, pooler) = (config.num_hidden_layers, encoder::has_pooler(&weights));
     encoder::check(&weights, &config, deepest, pooler)?;
-    Encoder::load(&weights, &config, Settings { deepest, pooler, compute: Compute::F32, ops: Ops::Kernels }).map(drop)
+    let (compute, ops) = (Compute::F32, Ops::Kernels);
+    let instruction_set = InstructionSet::from_env(compute)?;
+    Encoder::load(&weights, &config, Settings { deepest, pooler, compute, ops, instruction_set }).map(drop)
 }
 
 #[derive(Debug, Clone)]

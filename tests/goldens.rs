@@ -14,6 +14,7 @@ use layerwise::checkpoint::weights::Weights;
 use layerwise::checkpoint::{Checkpoint, Request};
 use layerwise::encoder::{Encoder, Ops, Settings};
 use layerwise::input::Text;
+use layerwise::kernels::InstructionSet;
 use layerwise::pooling::{self, Sentences};
 use layerwise::spec::{Activation, Compute, Emit, Pooling, SpecialTokens};
 use layerwise::tokens::{Encoded, Tokenizer};
@@ -90,12 +91,10 @@ fn load_with(name: &str, ops: Ops) -> Model {
     let weights: &Weights = Box::leak(Box::new(checkpoint.weights().unwrap()));
     let pooler = golden.pytorch_float32_max_abs_error.pooler_output.is_some();
     assert_eq!(layerwise::encoder::has_pooler(weights), pooler);
-    let encoder = Encoder::load(
-        weights,
-        config,
-        Settings { deepest: config.num_hidden_layers, pooler, compute: Compute::F32, ops },
-    )
-    .unwrap();
+    let instruction_set = InstructionSet::from_env(Compute::F32).unwrap();
+    let deepest = config.num_hidden_layers;
+    let settings = Settings { deepest, pooler, compute: Compute::F32, ops, instruction_set };
+    let encoder = Encoder::load(weights, config, settings).unwrap();
     let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings).unwrap();
     let encoded = golden
         .texts

@@ -9,7 +9,7 @@ use crate::batch::Batch;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::weights::Weights;
 use crate::error::{Error, Result};
-use crate::kernels::{self, EncoderLayer, LayerNorm, LayerParameters, Linear, Parameters};
+use crate::kernels::{self, EncoderLayer, InstructionSet, LayerNorm, LayerParameters, Linear, Parameters};
 use crate::spec::{Activation, Compute};
 
 /// The pooler's weight; a checkpoint without it has no pooler.
@@ -69,7 +69,7 @@ pub(super) struct Embeddings {
 }
 
 enum Norm {
-    Kernels(LayerNorm),
+    Kernels(LayerNorm, InstructionSet),
     Tensors(tensors::Norm),
 }
 
@@ -95,8 +95,8 @@ struct Table {
 
 impl Embeddings {
     /// Loads the tables; of the one of words only the rows of `batch`, where one is given.
-    pub(super) fn load(weights: &Weights, config: &Config, ops: &Ops, batch: Option<&Batch>) -> Result<Self> {
-        let device = ops.device();
+    pub(super) fn load(weights: &Weights, config: &Config, settings: &Settings, batch: Option<&Batch>) -> Result<Self> {
+        let device = settings.ops.device();
         let table = |name: &str, rows: usize, ids: Option<&[u32]>| -> Result<Table> {
             let shape = [rows, config.hidden_size];
             let name = format!("embeddings.{name}_embeddings.weight");
@@ -121,8 +121,8 @@ impl Embeddings {
             word: table("word", config.vocab_size, word_ids)?,
             position: table("position", config.max_position_embeddings, None)?,
             token_type: table("token_type", config.type_vocab_size, None)?,
-            norm: match ops {
-                Ops::Kernels => Norm::Kernels(norm),
+            norm: match &settings.ops {
+                Ops::Kernels => Norm::Kernels(norm, settings.instruction_set),
                 Ops::Tensors(device) => Norm::Tensors(tensors::Norm::load(&norm, device)?),
             },
         })
@@ -138,7 +138,7 @@ impl Embeddings {
         let tables = [&self.word.weight, &self.position.weight, &self.token_type.weight];
         let rows = rows.each_ref().map(|rows| &rows[..]);
         Ok(match &self.norm {
-            Norm::Kernels(norm) => kernels::embed(tables, rows, norm)?,
+            Norm::Kernels(norm, instruction_set) => kernels::embed(tables, rows, norm, *instruction_set)?,
             Norm::Tensors(norm) => tensors::embed(tables, rows, norm)?,
         })
     }
@@ -181,7 +181,7 @@ pub(super) fn load_layer(weights: &Weights, config: &Config, settings: &Settings
     Ok(match &settings.ops {
         Ops::Kernels => {
             let compute = if index == 0 { Compute::F32 } else { settings.compute };
-            Layer::Kernels(Box::new(EncoderLayer::load(parameters, compute)?))
+            Layer::Kernels(Box::new(EncoderLayer::load(parameters, compute, settings.instruction_set)?))
         }
         Ops::Tensors(device) => Layer::Tensors(tensors::Layer::load(parameters, device)?),
     })
@@ -211,7 +211,9 @@ impl Pooler {
 pub(super) fn load_pooler(weights: &Weights, config: &Config, settings: &Settings) -> Result<Pooler> {
     let dense = linear(weights, "pooler.dense", [config.hidden_size, config.hidden_size])?;
     Ok(match &settings.ops {
-        Ops::Kernels => Pooler::Kernels(Linear::load(dense, Some(Activation::Tanh), settings.compute)?),
+        Ops::Kernels => {
+            Pooler::Kernels(Linear::load(dense, Some(Activation::Tanh), settings.compute, settings.instruction_set)?)
+        }
         Ops::Tensors(device) => Pooler::Tensors(tensors::Linear::load(dense, Some(Activation::Tanh), device)?),
     })
 }

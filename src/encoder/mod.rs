@@ -10,6 +10,7 @@ use crate::batch::Batch;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::weights::Weights;
 use crate::error::{Error, Result};
+use crate::kernels::InstructionSet;
 use crate::spec::{Compute, DeviceKind, DeviceSelection};
 
 /// A BERT encoder, down to the deepest layer a job needs.
@@ -38,6 +39,8 @@ pub struct Settings {
     pub compute: Compute,
     /// What computes.
     pub ops: Ops,
+    /// The instruction set of the kernels.
+    pub instruction_set: InstructionSet,
 }
 
 /// What computes the steps of the forward pass.
@@ -125,7 +128,7 @@ impl<'a> Encoder<'a> {
             self.pooler = Some(load_pooler(weights, config, &self.settings)?);
         }
         if !weights.are_embedded() {
-            self.embeddings = Some(Embeddings::load(weights, config, &self.settings.ops, None)?);
+            self.embeddings = Some(Embeddings::load(weights, config, &self.settings, None)?);
         }
         Ok(self)
     }
@@ -145,7 +148,7 @@ impl<'a> Encoder<'a> {
         let Self { weights, config, settings, .. } = self;
         let mut hidden_state = match &self.embeddings {
             Some(embeddings) => embeddings.forward(batch)?,
-            None => Embeddings::load(weights, config, &settings.ops, Some(batch))?.forward(batch)?,
+            None => Embeddings::load(weights, config, settings, Some(batch))?.forward(batch)?,
         };
         for index in 0..settings.deepest {
             let next = || match self.layers.get(index) {

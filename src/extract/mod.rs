@@ -22,7 +22,7 @@ use crate::encoder::{self, Ahead, Encoder, Ops, Settings};
 use crate::error::{Error, Result};
 use crate::input::{Columns, Input, Source};
 use crate::interrupt::Interrupt;
-use crate::kernels;
+use crate::kernels::InstructionSet;
 use crate::output;
 use crate::output::directory::{Prepared, Start};
 use crate::output::existing;
@@ -44,7 +44,7 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     let started = SystemTime::now();
     let input = input(args)?;
     let shard = args.shard.map(|shard| shard.resolve(|name| std::env::var(name).ok())).transpose()?;
-    kernels::choose_instruction_set(args.compute)?;
+    let instruction_set = InstructionSet::from_env(args.compute)?;
     let threads = start_threads(args.threads)?;
 
     let checkpoint = Checkpoint::find(&checkpoint::Request {
@@ -73,7 +73,13 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
         ));
     }
     encoder::check(&weights, &config, plan.deepest(), plan.emits(Emit::Pooler))?;
-    let settings = Settings { deepest: plan.deepest(), pooler: plan.emits(Emit::Pooler), compute: plan.compute, ops };
+    let settings = Settings {
+        deepest: plan.deepest(),
+        pooler: plan.emits(Emit::Pooler),
+        compute: plan.compute,
+        ops,
+        instruction_set,
+    };
     // Reading tokenizer.json takes one thread tens of milliseconds, digests more: the others begin with the layers meanwhile.
     let is_ready = AtomicBool::new(args.dry_run);
     let get_ready = || {
@@ -98,7 +104,7 @@ pub fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
         config.num_hidden_layers,
         config.hidden_size,
         threads,
-        kernels::instruction_set()
+        instruction_set.name()
     ));
 
     let interrupt = Interrupt::listen().map_err(Error::io("listen for", "signals"))?;
@@ -206,7 +212,7 @@ fn make_ready<'a>(
     ahead: &mut Ahead,
 ) -> Result<Option<Ready<'a>>> {
     let (path, plan, console) = (directory.path(), job.plan, input.console);
-    let identity = manifest::job(model, plan, job.shard);
+    let identity = manifest::job(model, plan, job.shard, job.settings.instruction_set);
     let (mut phase, done, earlier) = match directory.start(&identity)? {
         Start::Complete(manifest) => {
             let read = input.tokenize(plan, Keep::DigestOnly)?;

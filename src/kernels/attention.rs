@@ -9,6 +9,7 @@ use pulp::{Simd, WithSimd};
 
 use super::Parameters;
 use super::functions::exp;
+use super::isa::InstructionSet;
 use super::packed::{Line, STRIP, push_transposed};
 use super::place::Strides;
 use super::product::{Product, Rows};
@@ -106,6 +107,7 @@ impl Scratch {
     /// `text` and `queries` are places among the tokens of `qkv`.
     pub(super) fn attend(
         &mut self,
+        instruction_set: InstructionSet,
         qkv: QueryKeyValue<'_>,
         text: Range<usize>,
         queries: Range<usize>,
@@ -148,9 +150,9 @@ impl Scratch {
                 out: scores,
                 strides: Strides::of_rows(stride),
             }
-            .run();
+            .run(instruction_set);
             let scale = 1.0 / (width as f64).sqrt();
-            super::isa::isa().run(Exponentials { scores, stride, length, scale, totals });
+            instruction_set.run(Exponentials { scores, stride, length, scale, totals });
             let out = &mut out[(first - queries.start) * hidden + head * width..];
             Product {
                 a: Rows { data: scores, stride },
@@ -162,8 +164,8 @@ impl Scratch {
                 out,
                 strides: Strides::of_rows(hidden),
             }
-            .run();
-            super::isa::isa().run(Divide { out, hidden, width, totals: &totals[..count] });
+            .run(instruction_set);
+            instruction_set.run(Divide { out, hidden, width, totals: &totals[..count] });
         }
     }
 }
@@ -301,7 +303,13 @@ mod tests {
                     let mut out = vec![f32::NAN; queries.len() * hidden];
                     for (head, lines) in lines.chunks_exact(heads.strips_of_one() * tokens).enumerate() {
                         let qkv = QueryKeyValue { lines, tokens, heads, head };
-                        Scratch::default().attend(qkv, 0..tokens, queries.clone(), &mut out);
+                        Scratch::default().attend(
+                            InstructionSet::available()[0],
+                            qkv,
+                            0..tokens,
+                            queries.clone(),
+                            &mut out,
+                        );
                     }
                     out
                 };

@@ -1,6 +1,9 @@
 //! The instruction set the kernels run on: the best this machine has, or the one that `LAYERWISE_ISA` names.
+//!
+//! It is a value, chosen once by whoever loads a model and passed down to the kernels. So models on different instruction
+//! sets can be used side by side in one process.
 
-use std::sync::OnceLock;
+use std::ffi::OsStr;
 
 use pulp::{Arch, WithSimd};
 
@@ -10,11 +13,15 @@ use crate::error::{Error, Result};
 use crate::spec::Compute;
 
 /// The environment variable that forces an instruction set, for tests and comparisons.
-pub(super) const VARIABLE: &str = "LAYERWISE_ISA";
+pub const VARIABLE: &str = "LAYERWISE_ISA";
 
-/// An instruction set that this machine has: the tokens inside are proof of it.
+/// An instruction set that this machine has.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Isa {
+pub struct InstructionSet(SimdToken);
+
+/// One of `pulp`'s tokens, each a proof that this machine has the instruction set.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum SimdToken {
     /// AVX-512 with dot products of bfloat16, and tiles of it.
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     Amx(pulp::x86::V4, pulp::core_arch::x86::Avx512bf16, Amx),
@@ -32,34 +39,73 @@ pub(super) enum Isa {
     Portable,
 }
 
-impl Isa {
-    /// All that this machine has, the best first.
-    pub(super) fn available() -> Vec<Isa> {
+impl InstructionSet {
+    /// The best that this machine has for `compute`, or the one that `forced` names. For float32 that is never the one with
+    /// tiles, which multiply bfloat16 alone.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when this machine does not have what is named.
+    pub fn choose(compute: Compute, forced: Option<&OsStr>) -> Result<InstructionSet> {
+        let without_tiles = Self::without_tiles();
+        let Some(forced) = forced else {
+            return Ok(match compute {
+                Compute::F32 => without_tiles[0],
+                Compute::Bf16 => Self::available()[0],
+            });
+        };
+        let is_forced = |instruction_set: &InstructionSet| forced == instruction_set.name();
+        if let Some(instruction_set) = without_tiles.into_iter().find(is_forced) {
+            return Ok(instruction_set);
+        }
+        let available = Self::available();
+        let names: Vec<&str> = available.iter().map(|instruction_set| instruction_set.name()).collect();
+        available.iter().copied().find(is_forced).ok_or_else(|| {
+            Error::Usage(format!(
+                "{VARIABLE}={} is not an instruction set of this machine; it has {}",
+                forced.display(),
+                names.join(", ")
+            ))
+        })
+    }
+
+    /// As [`InstructionSet::choose`], forced to what the variable [`LAYERWISE_ISA`](VARIABLE) names, unless it is empty.
+    ///
+    /// # Errors
+    /// As [`InstructionSet::choose`].
+    pub fn from_env(compute: Compute) -> Result<InstructionSet> {
+        let forced = std::env::var_os(VARIABLE).filter(|forced| !forced.is_empty());
+        Self::choose(compute, forced.as_deref())
+    }
+
+    /// All that this machine has, the best first. On Linux this asks the system for the use of tiles where the processor has
+    /// them.
+    pub fn available() -> Vec<InstructionSet> {
         let mut all = Vec::new();
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         if let (Some(v4), Some(bf16)) = (pulp::x86::V4::try_new(), pulp::core_arch::x86::Avx512bf16::try_new()) {
-            all.extend(Amx::try_new().map(|amx| Isa::Amx(v4, bf16, amx)));
+            all.extend(Amx::try_new().map(|amx| SimdToken::Amx(v4, bf16, amx)));
         }
+        let mut all: Vec<InstructionSet> = all.into_iter().map(InstructionSet).collect();
         all.extend(Self::without_tiles());
         all
     }
 
-    /// The same without tiles, which are not even tried.
-    fn without_tiles() -> Vec<Isa> {
+    /// All but the one with tiles, which the system is then not even asked for.
+    fn without_tiles() -> Vec<InstructionSet> {
         let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
             let v4 = pulp::x86::V4::try_new();
             if let (Some(v4), Some(bf16)) = (v4, pulp::core_arch::x86::Avx512bf16::try_new()) {
-                all.push(Isa::Avx512Bf16(v4, bf16));
+                all.push(SimdToken::Avx512Bf16(v4, bf16));
             }
-            all.extend(v4.map(Isa::Avx512));
-            all.extend(pulp::x86::V3::try_new().map(Isa::Avx2));
+            all.extend(v4.map(SimdToken::Avx512));
+            all.extend(pulp::x86::V3::try_new().map(SimdToken::Avx2));
         }
         #[cfg(target_arch = "aarch64")]
-        all.extend(pulp::aarch64::Neon::try_new().map(Isa::Neon));
-        all.push(Isa::Portable);
-        all
+        all.extend(pulp::aarch64::Neon::try_new().map(SimdToken::Neon));
+        all.push(SimdToken::Portable);
+        all.into_iter().map(InstructionSet).collect()
     }
 
     /// Whether it sums products of bfloat16 in tiles.
@@ -68,20 +114,36 @@ impl Isa {
         self.name() == "amx"
     }
 
-    /// Its name, as `LAYERWISE_ISA` and the manifest have it.
-    pub(super) fn name(self) -> &'static str {
-        match self {
+    /// Whether products of bfloat16 are those of pairs: by dot products or in tiles.
+    pub(super) fn multiplies_pairs(self) -> bool {
+        match self.0 {
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            Isa::Amx(..) => "amx",
+            SimdToken::Amx(..) => true,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Bf16(..) => "avx512bf16",
+            SimdToken::Avx512Bf16(..) => true,
+            _ => false,
+        }
+    }
+
+    /// The proof that this machine has it.
+    pub(super) fn token(self) -> SimdToken {
+        self.0
+    }
+
+    /// Its name, as `LAYERWISE_ISA` and the manifest have it.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            SimdToken::Amx(..) => "amx",
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(_) => "avx512",
+            SimdToken::Avx512Bf16(..) => "avx512bf16",
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(_) => "avx2",
+            SimdToken::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            SimdToken::Avx2(_) => "avx2",
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon(_) => "neon",
-            Isa::Portable => "portable",
+            SimdToken::Neon(_) => "neon",
+            SimdToken::Portable => "portable",
         }
     }
 
@@ -91,61 +153,16 @@ impl Isa {
     /// inlined, closures above all, is compiled for the common denominator, where a fused multiply-add is a call.
     #[inline(always)]
     pub(super) fn run<W: WithSimd>(self, work: W) -> W::Output {
-        match self {
+        match self.0 {
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            Isa::Amx(v4, ..) => Arch::V4(v4).dispatch(work),
+            SimdToken::Amx(v4, ..) => Arch::V4(v4).dispatch(work),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Bf16(v4, _) | Isa::Avx512(v4) => Arch::V4(v4).dispatch(work),
+            SimdToken::Avx512Bf16(v4, _) | SimdToken::Avx512(v4) => Arch::V4(v4).dispatch(work),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(v3) => Arch::V3(v3).dispatch(work),
+            SimdToken::Avx2(v3) => Arch::V3(v3).dispatch(work),
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon(neon) => Arch::Neon(neon).dispatch(work),
-            Isa::Portable => work.with_simd(pulp::Scalar::new()),
+            SimdToken::Neon(neon) => Arch::Neon(neon).dispatch(work),
+            SimdToken::Portable => work.with_simd(pulp::Scalar::new()),
         }
     }
-}
-
-static CHOSEN: OnceLock<Isa> = OnceLock::new();
-
-/// The instruction set in use.
-pub(super) fn isa() -> Isa {
-    *CHOSEN.get_or_init(|| wanted(Compute::Bf16).unwrap_or_else(|_| Isa::available()[0]))
-}
-
-/// Chooses the instruction set of this process, before any kernel runs: the one that `LAYERWISE_ISA` names, or else the best
-/// for `compute`. Tiles have nothing for float32.
-///
-/// # Errors
-/// [`Error::Usage`] when this machine does not have what is named.
-pub fn choose(compute: Compute) -> Result<()> {
-    let _ = CHOSEN.set(wanted(compute)?); // kernels that ran before have chosen already
-    Ok(())
-}
-
-fn wanted(compute: Compute) -> Result<Isa> {
-    let without_tiles = Isa::without_tiles();
-    let Some(wanted) = std::env::var_os(VARIABLE).filter(|wanted| !wanted.is_empty()) else {
-        return Ok(match compute {
-            Compute::F32 => without_tiles[0],
-            Compute::Bf16 => Isa::available()[0],
-        });
-    };
-    let is_wanted = |isa: &Isa| wanted == isa.name();
-    if let Some(isa) = without_tiles.into_iter().find(is_wanted) {
-        return Ok(isa);
-    }
-    let available = Isa::available();
-    let names: Vec<&str> = available.iter().map(|isa| isa.name()).collect();
-    available.iter().copied().find(is_wanted).ok_or_else(|| {
-        Error::Usage(format!(
-            "{VARIABLE}={} is not an instruction set of this machine; it has {}",
-            wanted.display(),
-            names.join(", ")
-        ))
-    })
-}
-
-/// The name of the instruction set in use, for the manifest.
-pub fn instruction_set() -> &'static str {
-    isa().name()
 }

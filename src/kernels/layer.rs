@@ -161,7 +161,7 @@ impl Scratch {
             let qkv = QueryKeyValue { lines: &self.query_key_value, tokens, heads, head };
             for text in group.texts() {
                 let context = &mut self.context[text.start * hidden..text.end * hidden];
-                self.attention.attend(qkv, text.clone(), text, context);
+                self.attention.attend(layer.instruction_set, qkv, text.clone(), text, context);
             }
         }
     }
@@ -183,9 +183,9 @@ impl RowScratch {
         self.dense.resize(context.len(), 0.0);
         self.attended.resize(context.len(), 0.0);
         layer.attention_output.rows(context, &mut self.dense, &mut self.operands[0]);
-        layer.attention_norm.rows(&self.dense, residual, &mut self.attended);
+        layer.attention_norm.rows(layer.instruction_set, &self.dense, residual, &mut self.attended);
         self.feed_forward(layer);
-        layer.output_norm.rows(&self.dense, &self.attended, out);
+        layer.output_norm.rows(layer.instruction_set, &self.dense, &self.attended, out);
     }
 
     /// From `self.attended` to `self.dense`, [`PIECE`] strips of the intermediate layer at a time: the sums go on from
@@ -253,12 +253,19 @@ fn step_by_step(layer: &EncoderLayer, hidden_state: &[f32], groups: &[Group<'_>]
     }
     tasks.into_par_iter().for_each_init(attention::Scratch::default, |scratch, (lines, tokens, text, queries, out)| {
         for (head, lines) in lines.chunks_exact(heads.strips_of_one() * tokens).enumerate() {
-            scratch.attend(QueryKeyValue { lines, tokens, heads, head }, text.clone(), queries.clone(), out);
+            scratch.attend(
+                layer.instruction_set,
+                QueryKeyValue { lines, tokens, heads, head },
+                text.clone(),
+                queries.clone(),
+                out,
+            );
         }
     });
 
     // The rest, by rows or by columns.
-    let norm = |norm: &Norm, x: &[f32], residual: &[f32], out: &mut [f32]| norm.rows(x, residual, out);
+    let norm =
+        |norm: &Norm, x: &[f32], residual: &[f32], out: &mut [f32]| norm.rows(layer.instruction_set, x, residual, out);
     let dense = |dense: &Dense, x: &[f32]| dense.forward(x);
     let mut attended = vec![0.0; out.len()];
     norm(&layer.attention_norm, &dense(&layer.attention_output, &context), hidden_state, &mut attended);
@@ -270,15 +277,24 @@ fn step_by_step(layer: &EncoderLayer, hidden_state: &[f32], groups: &[Group<'_>]
 mod tests {
     use std::convert::Infallible;
 
+    use candle_core::{Device, Tensor};
+
     use super::super::{LayerNorm, LayerParameters, Parameters};
     use super::*;
+    use crate::kernels::InstructionSet;
     use crate::spec::{Activation, Compute};
 
     fn numbers(count: usize, seed: usize) -> Vec<f32> {
         (0..count).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
     }
 
-    fn layer(hidden: usize, heads: usize, intermediate: usize, compute: Compute) -> EncoderLayer {
+    fn layer(
+        hidden: usize,
+        heads: usize,
+        intermediate: usize,
+        compute: Compute,
+        instruction_set: InstructionSet,
+    ) -> EncoderLayer {
         let linear = |inputs: usize, outputs: usize, seed: usize| {
             let weight = numbers(inputs * outputs, seed);
             let read = move |rows: Range<usize>, out: &mut Vec<f32>| {
@@ -300,6 +316,7 @@ mod tests {
                 activation: Activation::Gelu,
             },
             compute,
+            instruction_set,
         );
         layer
     }
@@ -316,7 +333,7 @@ mod tests {
         let tokens = bounds[bounds.len() - 1];
         for (hidden, heads, intermediate) in [(32, 2, 501), (48, 3, 192), (36, 3, 400), (2, 2, 37)] {
             for compute in [Compute::F32, Compute::Bf16] {
-                let layer = layer(hidden, heads, intermediate, compute);
+                let layer = layer(hidden, heads, intermediate, compute, InstructionSet::available()[0]);
                 let x = numbers(tokens * hidden, 17);
                 let groups = groups(&bounds, 1);
                 let (mut by_group, mut by_step) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
@@ -330,6 +347,35 @@ mod tests {
                 let bits = |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
                 assert!(bits(&by_group) == bits(&by_step), "hidden {hidden}, intermediate {intermediate}, {compute:?}");
             }
+        }
+    }
+
+    /// Two models on different instruction sets, side by side in pools of their own: one's choice is not the other's.
+    #[test]
+    fn layers_on_different_instruction_sets_in_one_process() {
+        let (hidden, heads, intermediate) = (48, 3, 192);
+        let cu_seqlens = [0, 5, 5, 40, 200];
+        let x = Tensor::from_vec(numbers(200 * hidden, 17), (200, hidden), &Device::Cpu).expect("a tensor");
+        let bits = |layer: &EncoderLayer| {
+            let out = layer.forward(&x, &cu_seqlens).expect("a tensor").flatten_all().expect("a tensor");
+            out.to_vec1::<f32>().expect("float32").into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        for compute in [Compute::F32, Compute::Bf16] {
+            let tiles = |instruction_set: InstructionSet| compute == Compute::Bf16 && instruction_set.has_tiles();
+            let sets: Vec<_> = InstructionSet::available().into_iter().filter(|&set| !tiles(set)).collect();
+            let layers: Vec<_> = sets.iter().map(|&set| layer(hidden, heads, intermediate, compute, set)).collect();
+            let expected = bits(&layers[0]);
+            std::thread::scope(|scope| {
+                for (threads, (set, layer)) in (1..).zip(sets.iter().zip(&layers)) {
+                    let (bits, expected) = (&bits, &expected);
+                    scope.spawn(move || {
+                        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+                        for _ in 0..3 {
+                            assert!(pool.install(|| bits(layer)) == *expected, "{} in {compute:?}", set.name());
+                        }
+                    });
+                }
+            });
         }
     }
 

@@ -5,7 +5,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Parameters;
-use super::number::{Number, Pair, Rounded, has_dot_products};
+use super::isa::InstructionSet;
+use super::number::{Number, Pair, Rounded};
 use super::packed::{Line, Packed, STRIP, pack_transposed};
 use super::place::Strides;
 use super::product::{Product, Rows};
@@ -35,6 +36,7 @@ pub(super) struct Dense {
     inputs: usize,
     bias: Vec<f32>,
     activation: Option<Activation>,
+    instruction_set: InstructionSet,
 }
 
 enum Weight {
@@ -92,13 +94,14 @@ impl Dense {
         parameters: Parameters<'_, E>,
         activation: Option<Activation>,
         compute: Compute,
+        instruction_set: InstructionSet,
     ) -> Result<Self, E> {
         let weight = match compute {
             Compute::F32 => Weight::Float32(pack_weight(&parameters)?),
-            Compute::Bf16 if has_dot_products() => Weight::Pairs(pack_weight(&parameters)?),
+            Compute::Bf16 if instruction_set.multiplies_pairs() => Weight::Pairs(pack_weight(&parameters)?),
             Compute::Bf16 => Weight::Rounded(pack_weight(&parameters)?),
         };
-        Ok(Self { weight, inputs: parameters.inputs, bias: parameters.bias, activation })
+        Ok(Self { weight, inputs: parameters.inputs, bias: parameters.bias, activation, instruction_set })
     }
 
     pub(super) fn inputs(&self) -> usize {
@@ -119,8 +122,12 @@ impl Dense {
         let (rows, count) = (Rows { data: x, stride: width }, x.len() / width);
         match self.weight {
             Weight::Float32(_) => Operand::Float32(rows),
-            Weight::Pairs(_) => Operand::Pairs(Number::rows(rows, count, width, &mut operands.pairs)),
-            Weight::Rounded(_) => Operand::Rounded(Number::rows(rows, count, width, &mut operands.rounded)),
+            Weight::Pairs(_) => {
+                Operand::Pairs(Number::rows(self.instruction_set, rows, count, width, &mut operands.pairs))
+            }
+            Weight::Rounded(_) => {
+                Operand::Rounded(Number::rows(self.instruction_set, rows, count, width, &mut operands.rounded))
+            }
         }
     }
 
@@ -149,9 +156,9 @@ impl Dense {
             out: out.numbers,
             strides: out.strides,
         }
-        .run();
+        .run(self.instruction_set);
         if let Some(activation) = self.activation.filter(|_| last) {
-            activation.apply(out.numbers);
+            activation.apply(self.instruction_set, out.numbers);
         }
     }
 

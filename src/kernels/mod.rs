@@ -31,7 +31,7 @@ use self::linear::{Dense, rows_per_task};
 use self::rowwise::Norm;
 use crate::spec::{Activation, Compute};
 
-pub use self::isa::{choose as choose_instruction_set, instruction_set};
+pub use self::isa::{InstructionSet, VARIABLE};
 
 /// A tensor's numbers, without a copy where it lies in the CPU's memory in order.
 fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -79,8 +79,9 @@ impl Linear {
         parameters: Parameters<'_, E>,
         activation: Option<Activation>,
         compute: Compute,
+        instruction_set: InstructionSet,
     ) -> std::result::Result<Self, E> {
-        Dense::load(parameters, activation, compute).map(Self)
+        Dense::load(parameters, activation, compute, instruction_set).map(Self)
     }
 
     /// `x` (tokens, inputs) → (tokens, outputs).
@@ -153,6 +154,7 @@ pub struct EncoderLayer {
     intermediate: Dense,
     output: Dense,
     output_norm: Norm,
+    instruction_set: InstructionSet,
 }
 
 impl EncoderLayer {
@@ -160,17 +162,22 @@ impl EncoderLayer {
     ///
     /// # Errors
     /// Those of reading.
-    pub fn load<E: Send>(parameters: LayerParameters<'_, E>, compute: Compute) -> std::result::Result<Self, E> {
+    pub fn load<E: Send>(
+        parameters: LayerParameters<'_, E>,
+        compute: Compute,
+        instruction_set: InstructionSet,
+    ) -> std::result::Result<Self, E> {
         let LayerParameters { query_key_value, attention_output, intermediate, output, activation, .. } = parameters;
         let heads = Heads { count: parameters.heads, width: attention_output.inputs / parameters.heads };
         Ok(Self {
-            query_key_value: Dense::load(heads.side_by_side(query_key_value), None, compute)?,
+            query_key_value: Dense::load(heads.side_by_side(query_key_value), None, compute, instruction_set)?,
             heads,
-            attention_output: Dense::load(attention_output, None, compute)?,
+            attention_output: Dense::load(attention_output, None, compute, instruction_set)?,
             attention_norm: parameters.attention_norm.0,
-            intermediate: Dense::load(intermediate, Some(activation), compute)?,
-            output: Dense::load(output, None, compute)?,
+            intermediate: Dense::load(intermediate, Some(activation), compute, instruction_set)?,
+            output: Dense::load(output, None, compute, instruction_set)?,
             output_norm: parameters.output_norm.0,
+            instruction_set,
         })
     }
 
@@ -220,19 +227,25 @@ impl CustomOp1 for LayerOp<'_> {
 ///
 /// # Errors
 /// When a row is not in its table, or a table is not float32 and contiguous.
-pub fn embed(tables: [&Tensor; 3], rows: [&[u32]; 3], norm: &LayerNorm) -> Result<Tensor> {
+pub fn embed(
+    tables: [&Tensor; 3],
+    rows: [&[u32]; 3],
+    norm: &LayerNorm,
+    instruction_set: InstructionSet,
+) -> Result<Tensor> {
     for (table, rows) in tables.iter().zip(rows) {
         let length = table.dim(0)?;
         if let Some(row) = rows.iter().find(|&&row| row as usize >= length) {
             bail!("embedding {row} of a table of {length}");
         }
     }
-    tables[0].apply_op3_no_bwd(tables[1], tables[2], &EmbedOp { rows, norm })
+    tables[0].apply_op3_no_bwd(tables[1], tables[2], &EmbedOp { rows, norm, instruction_set })
 }
 
 struct EmbedOp<'a> {
     rows: [&'a [u32]; 3],
     norm: &'a LayerNorm,
+    instruction_set: InstructionSet,
 }
 
 impl CustomOp3 for EmbedOp<'_> {
@@ -261,7 +274,7 @@ impl CustomOp3 for EmbedOp<'_> {
                 for (i, out) in out.chunks_exact_mut(width).enumerate() {
                     let token = task * count + i;
                     let row = |table: usize| &tables[table][self.rows[table][token] as usize * width..][..width];
-                    norm.row([row(0), row(1), row(2)], sum, out);
+                    norm.row(self.instruction_set, [row(0), row(1), row(2)], sum, out);
                 }
             },
         );

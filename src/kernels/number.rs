@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 use pulp::{Simd, WithSimd};
 
-use super::isa::{Isa, isa};
+use super::isa::{InstructionSet, SimdToken};
 use super::packed::STRIP;
 use super::product::{Product, Rows};
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -41,15 +41,21 @@ pub(super) trait Number: Pod + Default + Send + Sync {
     }
 
     /// Rows of `inner` float32 as this, converted into `buffer` where need be.
-    fn rows<'a>(rows: Rows<'a, f32>, count: usize, inner: usize, buffer: &'a mut Vec<Self>) -> Rows<'a, Self> {
+    fn rows<'a>(
+        instruction_set: InstructionSet,
+        rows: Rows<'a, f32>,
+        count: usize,
+        inner: usize,
+        buffer: &'a mut Vec<Self>,
+    ) -> Rows<'a, Self> {
         let stride = inner.div_ceil(Self::STEP);
         buffer.resize(count * stride, Self::default());
-        isa().run(Convert { rows, inner, buffer });
+        instruction_set.run(Convert { rows, inner, buffer });
         Rows { data: buffer, stride }
     }
 
     /// Multiplies.
-    fn multiply(isa: Isa, product: Product<'_, Self>);
+    fn multiply(instruction_set: InstructionSet, product: Product<'_, Self>);
 }
 
 /// One multiply-add of vectors, as an instruction set has it.
@@ -77,12 +83,12 @@ impl Number for f32 {
         values[0]
     }
 
-    fn rows<'a>(rows: Rows<'a, f32>, _: usize, _: usize, _: &'a mut Vec<f32>) -> Rows<'a, f32> {
+    fn rows<'a>(_: InstructionSet, rows: Rows<'a, f32>, _: usize, _: usize, _: &'a mut Vec<f32>) -> Rows<'a, f32> {
         rows
     }
 
-    fn multiply(isa: Isa, product: Product<'_, f32>) {
-        isa.run(product.by(Fused::<32>));
+    fn multiply(instruction_set: InstructionSet, product: Product<'_, f32>) {
+        instruction_set.run(product.by(Fused::<32>));
     }
 }
 
@@ -132,17 +138,6 @@ fn bfloat16(value: f32) -> u32 {
     if bits & 0x7fff_ffff < SMALLEST { 0 } else { rounded }
 }
 
-/// Whether this machine multiplies bfloat16 as [`Pair`]s, or else as [`Rounded`] numbers.
-pub(super) fn has_dot_products() -> bool {
-    match isa() {
-        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        Isa::Amx(..) => true,
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Bf16(..) => true,
-        _ => false,
-    }
-}
-
 /// Two bfloat16 that follow each other in the inner dimension, the first in the low half; for machines with dot products
 /// of them.
 #[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
@@ -167,20 +162,20 @@ impl Number for Pair {
         filling.fill(0);
     }
 
-    fn multiply(isa: Isa, product: Product<'_, Pair>) {
-        match isa {
+    fn multiply(instruction_set: InstructionSet, product: Product<'_, Pair>) {
+        match instruction_set.token() {
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            Isa::Amx(_, _, amx) => {
+            SimdToken::Amx(_, _, amx) => {
                 // SAFETY: the product is multiplied on this thread from beginning to end, with nothing else between.
                 let tiles = unsafe { amx.tiles() };
-                isa.run(InTiles { tiles, product });
+                instruction_set.run(InTiles { tiles, product });
             }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Bf16(v4, _) => {
-                // SAFETY: `Isa::Avx512Bf16` holds proof that the machine has AVX-512 with bfloat16 dot products.
+            SimdToken::Avx512Bf16(v4, _) => {
+                // SAFETY: `SimdToken::Avx512Bf16` holds proof that the machine has AVX-512 with bfloat16 dot products.
                 unsafe { multiply_by_dot_products(v4, product) }
             }
-            isa => unreachable!("{} has no dot products for {} rows of pairs", isa.name(), product.rows),
+            _ => unreachable!("{} has no dot products for {} rows of pairs", instruction_set.name(), product.rows),
         }
     }
 }
@@ -214,8 +209,8 @@ impl Number for Rounded {
         if place ^ 1 < count { place ^ 1 } else { place }
     }
 
-    fn multiply(isa: Isa, product: Product<'_, Rounded>) {
-        isa.run(product.by(Fused::<{ usize::MAX }>));
+    fn multiply(instruction_set: InstructionSet, product: Product<'_, Rounded>) {
+        instruction_set.run(product.by(Fused::<{ usize::MAX }>));
     }
 }
 

@@ -11,7 +11,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::ahead::Ahead;
-use super::isa::isa;
+use super::isa::InstructionSet;
 use super::number::{Number, Step};
 use super::packed::{Line, STRIP};
 use super::place::{Beside, Place, Strides};
@@ -56,9 +56,9 @@ pub(super) struct Product<'a, T> {
 }
 
 impl<'a, T: Number> Product<'a, T> {
-    /// Does it.
-    pub(super) fn run(self) {
-        T::multiply(isa(), self);
+    /// Computes it on an instruction set.
+    pub(super) fn run(self, instruction_set: InstructionSet) {
+        T::multiply(instruction_set, self);
     }
 
     pub(super) fn by<M: Step<T>>(self, _: M) -> By<'a, T, M> {
@@ -297,7 +297,6 @@ fn last_bias(bias: &[f32]) -> [[f32; STRIP]; 3] {
 pub(in crate::kernels) mod tests {
     use proptest::prelude::*;
 
-    use super::super::isa::Isa;
     use super::super::number::{Pair, Rounded};
     use super::super::packed::{Packed, pack_transposed};
     use super::*;
@@ -335,7 +334,8 @@ pub(in crate::kernels) mod tests {
             let part = first..inner.min(first + part);
             let lines = part.start / T::STEP..part.end.div_ceil(T::STEP);
             let (mut operands, b) = (Vec::new(), packed.strips(0..columns.div_ceil(STRIP), lines));
-            let a = T::rows(Rows { data: &a[first..], stride: inner }, rows, part.len(), &mut operands);
+            let converter = InstructionSet::available()[0];
+            let a = T::rows(converter, Rows { data: &a[first..], stride: inner }, rows, part.len(), &mut operands);
             let product = Product {
                 a,
                 rows,
@@ -351,13 +351,24 @@ pub(in crate::kernels) mod tests {
         out
     }
 
-    fn product<T: Number>(isa: Isa, a: &[f32], weight: &[f32], bias: &[f32], inner: usize, part: usize) -> Vec<f32> {
+    fn product<T: Number>(
+        isa: InstructionSet,
+        a: &[f32],
+        weight: &[f32],
+        bias: &[f32],
+        inner: usize,
+        part: usize,
+    ) -> Vec<f32> {
         product_by::<T>(|product| T::multiply(isa, product), a, weight, bias, inner, part)
+    }
+
+    fn portable() -> InstructionSet {
+        InstructionSet::choose(Compute::F32, Some("portable".as_ref())).expect("every machine has it")
     }
 
     /// A product in float32 or in bfloat16, the latter in what `isa` multiplies it as.
     fn product_in(
-        isa: Isa,
+        isa: InstructionSet,
         compute: Compute,
         a: &[f32],
         weight: &[f32],
@@ -365,11 +376,10 @@ pub(in crate::kernels) mod tests {
         inner: usize,
         part: usize,
     ) -> Vec<f32> {
-        match (compute, isa) {
-            (Compute::F32, _) => product::<f32>(isa, a, weight, bias, inner, part),
-            #[cfg(target_arch = "x86_64")]
-            (Compute::Bf16, Isa::Avx512Bf16(..)) => product::<Pair>(isa, a, weight, bias, inner, part),
-            (Compute::Bf16, _) => product::<Rounded>(isa, a, weight, bias, inner, part),
+        match compute {
+            Compute::F32 => product::<f32>(isa, a, weight, bias, inner, part),
+            Compute::Bf16 if isa.multiplies_pairs() => product::<Pair>(isa, a, weight, bias, inner, part),
+            Compute::Bf16 => product::<Rounded>(isa, a, weight, bias, inner, part),
         }
     }
 
@@ -377,7 +387,7 @@ pub(in crate::kernels) mod tests {
     /// same bits alone and in company.
     fn check(compute: Compute, a: &[f32], weight: &[f32], bias: &[f32], inner: usize, bound: f64) {
         let columns = bias.len();
-        let expected = product_in(Isa::Portable, compute, a, weight, bias, inner, inner);
+        let expected = product_in(portable(), compute, a, weight, bias, inner, inner);
         for (i, row) in expected.chunks(columns).enumerate() {
             for (j, value) in row.iter().enumerate() {
                 let terms = a[i * inner..][..inner].iter().zip(&weight[j * inner..][..inner]);
@@ -385,7 +395,7 @@ pub(in crate::kernels) mod tests {
                 assert!((f64::from(*value) - truth).abs() < bound, "({i}, {j}): {value} instead of {truth}");
             }
         }
-        for isa in Isa::available() {
+        for isa in InstructionSet::available() {
             if compute == Compute::Bf16 && isa.has_tiles() {
                 continue; // another sequence of sums, tested in `tiles`
             }
@@ -427,14 +437,14 @@ pub(in crate::kernels) mod tests {
                 .collect()
         };
         let (a, weight) = (scaled(rows * inner, 5), scaled(columns * inner, 6));
-        let expected = product_in(Isa::Portable, Compute::Bf16, &a, &weight, &vec![0.0; columns], inner, inner);
-        for isa in Isa::available().into_iter().filter(|isa| !isa.has_tiles()) {
+        let expected = product_in(portable(), Compute::Bf16, &a, &weight, &vec![0.0; columns], inner, inner);
+        for isa in InstructionSet::available().into_iter().filter(|isa| !isa.has_tiles()) {
             let found = product_in(isa, Compute::Bf16, &a, &weight, &vec![0.0; columns], inner, inner);
             let bits = |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(&found), bits(&expected), "{}", isa.name());
         }
         let tiny =
-            product_in(Isa::Portable, Compute::Bf16, &[2.0f32.powi(-55), 2.0f32.powi(-56)], &[1.0, 1.0], &[0.0], 2, 2);
+            product_in(portable(), Compute::Bf16, &[2.0f32.powi(-55), 2.0f32.powi(-56)], &[1.0, 1.0], &[0.0], 2, 2);
         assert_eq!(tiny, [2.0f32.powi(-55)], "what is below 2⁻⁵⁵ counts as zero");
     }
 }

@@ -6,6 +6,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::functions::{gelu, gelu_tanh};
+use super::isa::InstructionSet;
 use crate::spec::Activation;
 
 /// Parts in which a sum is taken.
@@ -13,8 +14,8 @@ const LANES: usize = 16;
 
 impl Activation {
     /// The activation of each number.
-    pub(super) fn apply(self, values: &mut [f32]) {
-        super::isa::isa().run(Apply(self, values));
+    pub(super) fn apply(self, instruction_set: InstructionSet, values: &mut [f32]) {
+        instruction_set.run(Apply(self, values));
     }
 }
 
@@ -101,17 +102,23 @@ impl Norm {
     /// `out = (x - mean) / √(variance + eps) · weight + bias` with x the sum of `terms`, for one row.
     ///
     /// `sum` is scratch of the row's width.
-    pub(super) fn row<const N: usize>(&self, terms: [&[f32]; N], sum: &mut [f64], out: &mut [f32]) {
-        super::isa::isa().run(NormRow { norm: self, terms, sum, out });
+    pub(super) fn row<const N: usize>(
+        &self,
+        instruction_set: InstructionSet,
+        terms: [&[f32]; N],
+        sum: &mut [f64],
+        out: &mut [f32],
+    ) {
+        instruction_set.run(NormRow { norm: self, terms, sum, out });
     }
 
     /// The same for rows one after the other, x being `x + residual`.
-    pub(super) fn rows(&self, x: &[f32], residual: &[f32], out: &mut [f32]) {
+    pub(super) fn rows(&self, instruction_set: InstructionSet, x: &[f32], residual: &[f32], out: &mut [f32]) {
         let width = self.weight.len();
         let mut sum = vec![0.0; width];
         let terms = x.chunks_exact(width).zip(residual.chunks_exact(width));
         for (out, (x, residual)) in out.chunks_exact_mut(width).zip(terms) {
-            self.row([x, residual], &mut sum, out);
+            self.row(instruction_set, [x, residual], &mut sum, out);
         }
     }
 }
@@ -149,11 +156,15 @@ impl<const N: usize> WithSimd for NormRow<'_, N> {
 mod tests {
     use super::*;
 
+    fn best() -> InstructionSet {
+        InstructionSet::available()[0]
+    }
+
     #[test]
     fn activations_at_known_points() {
         let apply = |activation: Activation, x: f32| {
             let mut values = [x];
-            activation.apply(&mut values);
+            activation.apply(best(), &mut values);
             values[0]
         };
         // Φ(1) = 0.8413447460685429; the tanh form at 1 is 0.8411919906082768.
@@ -173,7 +184,7 @@ mod tests {
     fn a_normed_row_has_mean_zero_and_variance_one() {
         let mut out = [0.0; 5];
         let norm = Norm { weight: vec![1.0; 5], bias: vec![0.0; 5], eps: 0.0 };
-        norm.rows(&[1.0, 2.0, 3.0, 4.0, 5.0], &[0.0, 0.0, 0.0, 0.0, 5.0], &mut out);
+        norm.rows(best(), &[1.0, 2.0, 3.0, 4.0, 5.0], &[0.0, 0.0, 0.0, 0.0, 5.0], &mut out);
         assert!(out.iter().sum::<f32>().abs() < 1e-6);
         assert!((out.iter().map(|x| x * x).sum::<f32>() / 5.0 - 1.0).abs() < 1e-6);
     }

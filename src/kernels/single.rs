@@ -6,18 +6,18 @@ use pulp::{Simd, WithSimd};
 
 use super::LayerNorm;
 use super::attention::{Heads, QueryKeyValue, Scratch};
-use super::isa::isa;
+use super::isa::InstructionSet;
 use super::packed::{Line, STRIP};
 use crate::spec::Activation;
 
 /// The activation of each number.
-pub fn activate(activation: Activation, values: &mut [f32]) {
-    activation.apply(values);
+pub fn activate(instruction_set: InstructionSet, activation: Activation, values: &mut [f32]) {
+    activation.apply(instruction_set, values);
 }
 
 /// LayerNorm of `x + residual`, row by row.
-pub fn layer_norm(norm: &LayerNorm, x: &[f32], residual: &[f32], out: &mut [f32]) {
-    norm.0.rows(x, residual, out);
+pub fn layer_norm(instruction_set: InstructionSet, norm: &LayerNorm, x: &[f32], residual: &[f32], out: &mut [f32]) {
+    norm.0.rows(instruction_set, x, residual, out);
 }
 
 /// Attention of one text, all heads.
@@ -40,19 +40,19 @@ impl Attention {
     }
 
     /// Computes it.
-    pub fn run(&mut self) {
+    pub fn run(&mut self, instruction_set: InstructionSet) {
         let strips = self.heads.strips_of_one();
         for (head, lines) in self.query_key_value.chunks_exact(strips * self.tokens).enumerate() {
             let qkv = QueryKeyValue { lines, tokens: self.tokens, heads: self.heads, head };
-            self.scratch.attend(qkv, 0..self.tokens, 0..self.tokens, &mut self.out);
+            self.scratch.attend(instruction_set, qkv, 0..self.tokens, 0..self.tokens, &mut self.out);
         }
     }
 }
 
 /// As many fused multiply-adds as the processor can do: twelve vectors that wait for nothing but themselves, `steps` times.
 /// Returns how many floating-point operations that were.
-pub fn multiply_adds(steps: usize) -> usize {
-    isa().run(MultiplyAdds(steps))
+pub fn multiply_adds(instruction_set: InstructionSet, steps: usize) -> usize {
+    instruction_set.run(MultiplyAdds(steps))
 }
 
 struct MultiplyAdds(usize);

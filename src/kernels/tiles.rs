@@ -377,7 +377,7 @@ mod tests {
                 let found = by_model(&a, &weight, &bias, inner, part);
                 prop_assert_eq!(&found.iter().map(|sum| sum.to_bits()).collect::<Vec<_>>(), &expected);
                 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-                if let Some(isa) = super::super::isa::Isa::available().into_iter().find(|isa| isa.has_tiles()) {
+                if let Some(isa) = super::super::isa::InstructionSet::available().into_iter().find(|isa| isa.has_tiles()) {
                     use super::super::number::Number;
                     let multiply = |product: Product<'_, Pair>| Pair::multiply(isa, product);
                     let found = product_by::<Pair>(multiply, &a, &weight, &bias, inner, part);

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
-use crate::kernels;
+use crate::kernels::InstructionSet;
 use crate::plan::{ArrayPlan, Counts, Plan, Slot};
 use crate::shard::Shard;
 use crate::spec::{Format, RowKind};
@@ -40,11 +40,11 @@ pub struct ModelIdentity {
 }
 
 /// What tells a job from others before its input is read: the beginning of its manifest.
-pub fn job(model: &ModelIdentity, plan: &Plan, shard: Option<Shard>) -> Value {
+pub fn job(model: &ModelIdentity, plan: &Plan, shard: Option<Shard>, instruction_set: InstructionSet) -> Value {
     let mut job = json!({
         "format_version": FORMAT_VERSION,
         "layerwise": env!("CARGO_PKG_VERSION"),
-        "instruction_set": kernels::instruction_set(),
+        "instruction_set": instruction_set.name(),
         "model": model,
         "plan": plan,
     });

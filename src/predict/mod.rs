@@ -21,7 +21,7 @@ use crate::encoder::{self, Ahead, Encoder, Ops, Settings};
 use crate::error::{Error, Result};
 use crate::extract::{load_tokenizer, say_what_was_settled, start_threads};
 use crate::input::{self, Columns, Input, Record, Source};
-use crate::kernels;
+use crate::kernels::{self, InstructionSet};
 use crate::output::Sink;
 use crate::plan::Plan;
 use crate::probe::heads::{self, Head};
@@ -60,7 +60,7 @@ pub fn run(args: &PredictArgs, console: &Console) -> Result<()> {
     let keys = sentence.as_ref().map(|recipe| recipe.config.clone()).unwrap_or_default();
     let (config, weights) = (checkpoint.config_with(&keys)?, checkpoint.weights()?);
     let mut plan = plan(args, &report, layer, sentence, &config)?;
-    kernels::choose_instruction_set(plan.compute)?;
+    let instruction_set = InstructionSet::from_env(plan.compute)?;
     check_width(&args.report, &plan, &head)?;
     encoder::check(&weights, &config, plan.deepest(), plan.emits(Emit::Pooler))?;
     let tokenizer = load_tokenizer(&checkpoint, &config, &mut plan)?;
@@ -70,6 +70,7 @@ pub fn run(args: &PredictArgs, console: &Console) -> Result<()> {
         pooler: plan.emits(Emit::Pooler),
         compute: plan.compute,
         ops: Ops::Kernels,
+        instruction_set,
     };
     let encoder = Encoder::for_one_batch(&weights, &config, settings, Ahead::default());
     let encoder = if args.texts.is_empty() { encoder.load_rest()? } else { encoder };

@@ -39,7 +39,7 @@ use crate::cli::ProbeArgs;
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::extract::start_threads;
-use crate::kernels;
+use crate::kernels::InstructionSet;
 use crate::plan::{ArrayPlan, Slot};
 use crate::spec::{Compute, Emit, RowKind};
 
@@ -49,7 +49,8 @@ use crate::spec::{Compute, Emit, RowKind};
 /// [`Error::Output`] for directories that cannot be used, together or at all, and for labels that cannot be learned;
 /// [`Error::Usage`] for options that do not fit them.
 pub fn run(args: &ProbeArgs, console: &Console) -> Result<()> {
-    kernels::choose_instruction_set(Compute::F32)?;
+    // A probe runs no kernel; that the variable names none of this machine's sets is said all the same.
+    InstructionSet::from_env(Compute::F32)?;
     start_threads(args.threads)?;
     let open = |path: &std::path::PathBuf| Directory::open(path);
     let train = open(&args.train)?;

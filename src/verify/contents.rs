@@ -296,6 +296,7 @@ fn check_checksums(
 mod tests {
     use super::*;
     use crate::checkpoint::sentence::{SentenceRecipe, TokenizerArguments};
+    use crate::kernels::InstructionSet;
     use crate::spec::Pooling;
     use proptest::prelude::*;
     use serde_json::json;
@@ -331,7 +332,12 @@ mod tests {
             ..Plan::default()
         };
         let counts = Counts { texts: 3, tokens: 8, token_rows: 8, words: 2, ..Counts::default() };
-        let mut manifest = manifest::manifest(&manifest::job(&model, &plan, None), &plan, &digest, &counts);
+        let mut manifest = manifest::manifest(
+            &manifest::job(&model, &plan, None, InstructionSet::available()[0]),
+            &plan,
+            &digest,
+            &counts,
+        );
         manifest["crc32"] = json!({
             "texts.jsonl": "0fae29df",
             "token/layer_00.npy": "c7b32527",

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::extract::load_tokenizer;
 use crate::extract::second_pass::{encode_batch, limits};
 use crate::input::{self, Input, Source};
-use crate::kernels;
+use crate::kernels::InstructionSet;
 use crate::output::layout::Holds;
 use crate::output::manifest::MANIFEST;
 use crate::plan::Plan;
@@ -41,6 +41,7 @@ pub(super) struct Recomputation {
     plan: Plan,
     config: Config,
     weights: Weights,
+    instruction_set: InstructionSet,
     texts: Vec<Chosen>,
     spool: spool::Reader,
     /// Tokens of all of them.
@@ -54,8 +55,8 @@ impl Recomputation {
     /// What is not the program, the model or the input that the directory was made with, and those of reading these.
     pub(super) fn prepare(args: &VerifyArgs, count: u64, contents: &Contents, console: &Console) -> Result<Self> {
         let directory = args.directory.as_path();
-        kernels::choose_instruction_set(contents.plan.compute)?;
-        check_program(directory, contents)?;
+        let instruction_set = InstructionSet::from_env(contents.plan.compute)?;
+        check_program(directory, contents, instruction_set)?;
         let input = open_input(args, &contents.plan)?;
         let checkpoint = find_model(args, &contents.origin, console)?;
         let sentence = contents.plan.emits(Emit::Sentence);
@@ -69,7 +70,7 @@ impl Recomputation {
         let tokenizer = load_tokenizer(&checkpoint, &config, &mut plan)?;
         let sample = Sample::new(count, contents.counts.texts, args.seed);
         let (texts, tokens, spool) = read(directory, &input, contents, &plan, sample, &tokenizer, console)?;
-        Ok(Self { plan, config, weights, texts, spool, tokens })
+        Ok(Self { plan, config, weights, instruction_set, texts, spool, tokens })
     }
 
     /// How many texts there are.
@@ -82,12 +83,13 @@ impl Recomputation {
     /// # Errors
     /// Those of the encoder and of reading back what was tokenized.
     pub(super) fn compare(self, directory: &Path, contents: &Contents, console: &Console) -> Result<Vec<Damage>> {
-        let Self { plan, config, weights, texts, spool, tokens } = self;
+        let Self { plan, config, weights, instruction_set, texts, spool, tokens } = self;
         let settings = Settings {
             deepest: plan.deepest(),
             pooler: plan.emits(Emit::Pooler),
             compute: plan.compute,
             ops: Ops::Kernels,
+            instruction_set,
         };
         let encoder = Encoder::load(&weights, &config, settings)?;
         let mut comparison = Comparison::new(directory, contents, &plan, &texts);
@@ -113,10 +115,10 @@ impl Recomputation {
 }
 
 /// Refuses what another program made: its bits may be right and differ from ours.
-fn check_program(directory: &Path, contents: &Contents) -> Result<()> {
+fn check_program(directory: &Path, contents: &Contents, ours: InstructionSet) -> Result<()> {
     let refuse = |problem: String| Err(Error::Output { path: directory.to_owned(), problem });
     let Origin { layerwise, instruction_set, .. } = &contents.origin;
-    let (version, ours) = (env!("CARGO_PKG_VERSION"), kernels::instruction_set());
+    let (version, ours) = (env!("CARGO_PKG_VERSION"), ours.name());
     if layerwise != version {
         return refuse(format!(
             "was written by layerwise {layerwise}, and this is {version}, whose bits may differ; use --recompute of that version"
