@@ -11,7 +11,7 @@ use std::ops::Range;
 use candle_core::{Device, Tensor};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use layerwise::kernels::single::{self, Attention};
-use layerwise::kernels::{self, EncoderLayer, InstructionSet, LayerNorm, LayerParameters, Linear, Parameters};
+use layerwise::kernels::{self, EncoderLayer, InstructionSet, LayerNorm, LayerParameters, PackedLinear, Parameters};
 use layerwise::spec::{Activation, Compute};
 
 /// A model's shape: name, hidden size, heads, intermediate size.
@@ -60,7 +60,7 @@ fn benchmarks(criterion: &mut Criterion) {
             let mut group = criterion.benchmark_group(format!("{model}/{compute:?}"));
             for (name, inputs, outputs) in [("up", hidden, inner), ("down", inner, hidden)] {
                 let x = tensor(TOKENS, inputs);
-                let Ok(linear) = Linear::load(parameters(inputs, outputs), None, compute, instruction_set);
+                let Ok(linear) = PackedLinear::load(parameters(inputs, outputs), None, compute, instruction_set);
                 group.throughput(Throughput::Elements((2 * TOKENS * inputs * outputs) as u64));
                 group.bench_function(name, |b| b.iter(|| linear.forward(black_box(&x))));
             }
@@ -77,11 +77,11 @@ fn benchmarks(criterion: &mut Criterion) {
             let Ok(layer) = EncoderLayer::load(layer, compute, instruction_set);
             let hidden_state = tensor(TOKENS, hidden);
             for length in [16, 64, 512] {
-                let bounds: Vec<usize> = (0..=TOKENS).step_by(length).collect();
+                let cu_seqlens: Vec<usize> = (0..=TOKENS).step_by(length).collect();
                 let linear = 2 * TOKENS * (4 * hidden + 2 * inner) * hidden;
                 group.throughput(Throughput::Elements((linear + 4 * TOKENS * length * hidden) as u64));
                 group.bench_function(format!("layer/{length}"), |b| {
-                    b.iter(|| layer.forward(black_box(&hidden_state), &bounds));
+                    b.iter(|| layer.forward(black_box(&hidden_state), &cu_seqlens));
                 });
             }
             if compute == Compute::F32 {

@@ -9,7 +9,7 @@ use crate::batch::Batch;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::weights::Weights;
 use crate::error::{Error, Result};
-use crate::kernels::{self, EncoderLayer, InstructionSet, LayerNorm, LayerParameters, Linear, Parameters};
+use crate::kernels::{self, EncoderLayer, InstructionSet, LayerNorm, LayerParameters, PackedLinear, Parameters};
 use crate::spec::{Activation, Compute};
 
 /// The pooler's weight; a checkpoint without it has no pooler.
@@ -81,7 +81,7 @@ pub(super) enum Layer {
 
 /// The pooler's linear layer.
 pub(super) enum Pooler {
-    Kernels(Linear),
+    Kernels(PackedLinear),
     Tensors(tensors::Linear),
 }
 
@@ -211,9 +211,12 @@ impl Pooler {
 pub(super) fn load_pooler(weights: &Weights, config: &Config, settings: &Settings) -> Result<Pooler> {
     let dense = linear(weights, "pooler.dense", [config.hidden_size, config.hidden_size])?;
     Ok(match &settings.ops {
-        Ops::Kernels => {
-            Pooler::Kernels(Linear::load(dense, Some(Activation::Tanh), settings.compute, settings.instruction_set)?)
-        }
+        Ops::Kernels => Pooler::Kernels(PackedLinear::load(
+            dense,
+            Some(Activation::Tanh),
+            settings.compute,
+            settings.instruction_set,
+        )?),
         Ops::Tensors(device) => Pooler::Tensors(tensors::Linear::load(dense, Some(Activation::Tanh), device)?),
     })
 }

@@ -19,10 +19,10 @@ pub const VARIABLE: &str = "LAYERWISE_ISA";
 #[derive(Debug, Clone, Copy)]
 pub struct InstructionSet(SimdToken);
 
-/// One of `pulp`'s tokens, each a proof that this machine has the instruction set.
+/// A proof that this machine has an instruction set: `pulp`'s tokens, which only exist where it does, and [`Amx`].
 #[derive(Debug, Clone, Copy)]
 pub(super) enum SimdToken {
-    /// AVX-512 with dot products of bfloat16, and tiles of it.
+    /// AVX-512 with dot products of bfloat16, and tile registers for it.
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     Amx(pulp::x86::V4, pulp::core_arch::x86::Avx512bf16, Amx),
     /// AVX-512 with dot products of bfloat16.
