@@ -2,16 +2,17 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::instruction_set::{InstructionSet, SimdToken};
+#[cfg(target_arch = "x86_64")]
+use super::dot_product::multiply_by_dot_products;
+use super::instruction_set::InstructionSet;
+#[cfg(target_arch = "x86_64")]
+use super::instruction_set::SimdToken;
 use super::multiply_add::Fused;
 use super::operand_element::{Bf16AsF32, Bf16Pair, OperandElement};
 use super::product::{Product, StridedRows};
 use super::simd_kernel::SimdKernel;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use super::tile_kernel::TileKernel;
-
-#[cfg(target_arch = "x86_64")]
-use super::dot_product::multiply_by_dot_products;
 
 /// Elements that there are kernels for.
 pub(super) trait Dispatch: OperandElement {

@@ -83,9 +83,8 @@ impl InstructionSet {
         let mut all = Vec::new();
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         if let (Some(v4), Some(bf16)) = (pulp::x86::V4::try_new(), pulp::core_arch::x86::Avx512bf16::try_new()) {
-            all.extend(Amx::try_new().map(|amx| SimdToken::Amx(v4, bf16, amx)));
+            all.extend(Amx::try_new().map(|amx| InstructionSet(SimdToken::Amx(v4, bf16, amx))));
         }
-        let mut all: Vec<InstructionSet> = all.into_iter().map(InstructionSet).collect();
         all.extend(Self::without_tiles());
         all
     }

@@ -68,6 +68,7 @@ pub(super) struct Bf16Pair(u32);
 
 impl Bf16Pair {
     /// Its bits.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(super) fn bits(self) -> u32 {
         self.0
