@@ -11,7 +11,7 @@ use std::ops::Range;
 use candle_core::{Device, Tensor};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use layerwise::kernels::single::{self, Attention};
-use layerwise::kernels::{self, EncoderLayer, LayerNorm, LayerParameters, Linear, Parameters};
+use layerwise::kernels::{self, EncoderLayer, InstructionSet, LayerNorm, LayerParameters, PackedLinear, Parameters};
 use layerwise::spec::{Activation, Compute};
 
 /// A model's shape: name, hidden size, heads, intermediate size.
@@ -48,19 +48,19 @@ fn norm(hidden: usize) -> LayerNorm {
 }
 
 fn benchmarks(criterion: &mut Criterion) {
-    kernels::choose_instruction_set(Compute::Bf16).expect("LAYERWISE_ISA");
+    let instruction_set = InstructionSet::from_env(Compute::Bf16).expect("LAYERWISE_ISA");
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("one thread");
     let mut group = criterion.benchmark_group("limit");
     let steps = 1 << 16;
-    group.throughput(Throughput::Elements(single::multiply_adds(steps) as u64));
-    group.bench_function("multiply-add", |b| b.iter(|| single::multiply_adds(black_box(steps))));
+    group.throughput(Throughput::Elements(single::multiply_adds(instruction_set, steps) as u64));
+    group.bench_function("multiply-add", |b| b.iter(|| single::multiply_adds(instruction_set, black_box(steps))));
     group.finish();
     for compute in [Compute::F32, Compute::Bf16] {
         for (model, hidden, heads, inner) in SHAPES {
             let mut group = criterion.benchmark_group(format!("{model}/{compute:?}"));
             for (name, inputs, outputs) in [("up", hidden, inner), ("down", inner, hidden)] {
                 let x = tensor(TOKENS, inputs);
-                let Ok(linear) = Linear::load(parameters(inputs, outputs), None, compute);
+                let Ok(linear) = PackedLinear::load(parameters(inputs, outputs), None, compute, instruction_set);
                 group.throughput(Throughput::Elements((2 * TOKENS * inputs * outputs) as u64));
                 group.bench_function(name, |b| b.iter(|| linear.forward(black_box(&x))));
             }
@@ -74,14 +74,14 @@ fn benchmarks(criterion: &mut Criterion) {
                 heads,
                 activation: Activation::Gelu,
             };
-            let Ok(layer) = EncoderLayer::load(layer, compute);
+            let Ok(layer) = EncoderLayer::load(layer, compute, instruction_set);
             let hidden_state = tensor(TOKENS, hidden);
             for length in [16, 64, 512] {
-                let bounds: Vec<usize> = (0..=TOKENS).step_by(length).collect();
+                let cu_seqlens: Vec<usize> = (0..=TOKENS).step_by(length).collect();
                 let linear = 2 * TOKENS * (4 * hidden + 2 * inner) * hidden;
                 group.throughput(Throughput::Elements((linear + 4 * TOKENS * length * hidden) as u64));
                 group.bench_function(format!("layer/{length}"), |b| {
-                    b.iter(|| layer.forward(black_box(&hidden_state), &bounds));
+                    b.iter(|| layer.forward(black_box(&hidden_state), &cu_seqlens));
                 });
             }
             if compute == Compute::F32 {
@@ -92,23 +92,27 @@ fn benchmarks(criterion: &mut Criterion) {
                     let values: Vec<f32> = numbers(TOKENS * inner).iter().map(|x| 3.0 * x).collect();
                     let copy = || values.clone();
                     group.bench_function(name, |b| {
-                        b.iter_batched_ref(copy, |values| single::activate(activation, values), BatchSize::LargeInput);
+                        b.iter_batched_ref(
+                            copy,
+                            |values| single::activate(instruction_set, activation, values),
+                            BatchSize::LargeInput,
+                        );
                     });
                 }
                 for length in [16, 64, 512] {
                     let mut attention =
                         Attention::new(heads, hidden / heads, length, numbers(3 * length * hidden).into_iter());
                     group.throughput(Throughput::Elements((4 * length * length * hidden) as u64));
-                    group.bench_function(format!("attention/{length}"), |b| b.iter(|| attention.run()));
+                    group.bench_function(format!("attention/{length}"), |b| b.iter(|| attention.run(instruction_set)));
                 }
                 let (x, residual) = (numbers(TOKENS * hidden), numbers(TOKENS * hidden));
                 let mut out = vec![0.0; TOKENS * hidden];
                 group.throughput(Throughput::Elements((TOKENS * hidden) as u64));
                 group.bench_function("layer_norm", |b| {
-                    b.iter(|| single::layer_norm(&norm, black_box(&x), &residual, &mut out));
+                    b.iter(|| single::layer_norm(instruction_set, &norm, black_box(&x), &residual, &mut out));
                 });
                 group.bench_function("embed", |b| {
-                    b.iter(|| kernels::embed([&hidden_state; 3], [&rows; 3], &norm));
+                    b.iter(|| kernels::embed([&hidden_state; 3], [&rows; 3], &norm, instruction_set));
                 });
             }
             group.finish();

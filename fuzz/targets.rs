@@ -15,6 +15,7 @@ use layerwise::directory::{existing, journal};
 use layerwise::encoder::{self, Encoder, EncoderSettings, Ops};
 use layerwise::error::Result;
 use layerwise::input::{self, Columns, Text};
+use layerwise::kernels::InstructionSet;
 use layerwise::spec::{Compute, Delimiter, InputFormat};
 use layerwise::tokens::Tokenizer;
 use sha2::{Digest, Sha256};
@@ -117,7 +118,9 @@ fn load(weights: Weights, config: &[u8]) -> Result<()> {
     let config = Config::parse(config, Path::new("config.json"))?;
     let (deepest, pooler) = (config.num_hidden_layers, encoder::has_pooler(&weights));
     encoder::check(&weights, &config, deepest, pooler)?;
-    let settings = EncoderSettings { compute: Compute::F32, ops: Ops::Kernels };
+    let compute = Compute::F32;
+    let instruction_set = InstructionSet::from_env(compute)?;
+    let settings = EncoderSettings { compute, ops: Ops::Kernels, instruction_set };
     Encoder::new(Arc::new(weights), config, settings).load(deepest, pooler)
 }
 

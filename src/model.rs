@@ -1,5 +1,6 @@
 //! A model that can be held in the hand: its files found, its weights and tokenizer loaded as they are needed, its threads.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +17,7 @@ use crate::encode::{EncodePass, limits};
 use crate::encoder::{self, Encoder, EncoderSettings, Ops};
 use crate::error::{Error, Result};
 use crate::input::Record;
-use crate::kernels;
+use crate::kernels::InstructionSet;
 use crate::observer::{Observer, Unobserved, Unseen};
 use crate::plan::{Plan, PlannedModel};
 use crate::request::Request;
@@ -84,6 +85,7 @@ pub struct ModelBuilder {
     device: DeviceSelection,
     threads: Option<usize>,
     deepest: Option<usize>,
+    instruction_set: Option<String>,
     observer: Arc<dyn Observer>,
 }
 
@@ -124,6 +126,13 @@ impl ModelBuilder {
         Self { deepest: Some(layer), ..self }
     }
 
+    /// The CPU's instruction set by its name, such as `avx2`; where nothing is said, what the variable `LAYERWISE_ISA` names,
+    /// else the best there is. But for bfloat16 with tiles, it changes no bit.
+    #[must_use]
+    pub fn instruction_set(self, name: impl Into<String>) -> Self {
+        Self { instruction_set: Some(name.into()), ..self }
+    }
+
     /// Who is told what happens: notes on the model, downloads, texts that are cut. Nobody where nothing is said.
     #[must_use]
     pub fn observer(self, observer: Arc<dyn Observer>) -> Self {
@@ -137,13 +146,16 @@ impl ModelBuilder {
     /// [`Error::Hub`] when it cannot be had, [`Error::Model`], [`Error::Config`] and [`Error::Tensor`] when it is damaged or
     /// asks for something that is not computed here, [`Error::Usage`] for a device or threads that there are not.
     pub fn open(self) -> Result<Model> {
-        let Self { model, revision, offline, compute, device, threads, deepest, observer } = self;
+        let Self { model, revision, offline, compute, device, threads, deepest, instruction_set, observer } = self;
         if compute != Compute::F32 && device.kind != DeviceKind::Cpu {
             return Err(Error::Usage(format!(
                 "--compute bf16 is an arithmetic of the CPU; --device {device} computes in float32"
             )));
         }
-        kernels::choose_instruction_set(compute)?;
+        let instruction_set = match &instruction_set {
+            Some(name) => InstructionSet::choose(compute, Some(OsStr::new(name)))?,
+            None => InstructionSet::from_env(compute)?,
+        };
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.unwrap_or(0))
             .build()
@@ -158,7 +170,7 @@ impl ModelBuilder {
         checkpoint.notes.iter().for_each(|note| observer.note(note));
         let config = checkpoint.config()?;
         let weights = Arc::new(checkpoint.weights()?);
-        let settings = EncoderSettings { compute, ops: Ops::open(device)? };
+        let settings = EncoderSettings { compute, ops: Ops::open(device)?, instruction_set };
         if device.kind != DeviceKind::Cpu {
             observer.note(&format!(
                 "on --device {device} the last digits of a text's numbers may depend on its batch; on the CPU they never do"
@@ -199,6 +211,7 @@ impl Model {
             device: DeviceSelection::default(),
             threads: None,
             deepest: None,
+            instruction_set: None,
             observer: Arc::new(Unobserved),
         }
     }
@@ -235,7 +248,7 @@ impl Model {
 
     /// The instruction set that computes.
     pub fn instruction_set(&self) -> &'static str {
-        kernels::instruction_set()
+        self.settings.instruction_set.name()
     }
 
     /// A request resolved against this model: every default filled in, and refused where the model cannot do it.

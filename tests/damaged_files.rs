@@ -11,6 +11,7 @@ use layerwise::checkpoint::{Checkpoint, ModelLocation};
 use layerwise::encoder::{self, Encoder, EncoderSettings, Ops};
 use layerwise::error::Result;
 use layerwise::input::Text;
+use layerwise::kernels::InstructionSet;
 use layerwise::spec::Compute;
 use layerwise::tokens::{Encoded, Tokenizer};
 use proptest::prelude::*;
@@ -33,7 +34,9 @@ fn load(name: &str, bytes: &[u8], model: &str) -> Result<()> {
     let config = Config::parse(&golden(&format!("{model}/config.json")), Path::new("config.json"))?;
     let (deepest, pooler) = (config.num_hidden_layers, encoder::has_pooler(&weights));
     encoder::check(&weights, &config, deepest, pooler)?;
-    let settings = EncoderSettings { compute: Compute::F32, ops: Ops::Kernels };
+    let compute = Compute::F32;
+    let instruction_set = InstructionSet::from_env(compute)?;
+    let settings = EncoderSettings { compute, ops: Ops::Kernels, instruction_set };
     Encoder::new(Arc::new(weights), config, settings).load(deepest, pooler)
 }
 

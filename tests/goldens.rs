@@ -14,6 +14,7 @@ use layerwise::checkpoint::config::Config;
 use layerwise::checkpoint::{Checkpoint, ModelLocation};
 use layerwise::encoder::{Encoder, EncoderSettings, Ops};
 use layerwise::input::Text;
+use layerwise::kernels::InstructionSet;
 use layerwise::pooling::{self, TextPooler};
 use layerwise::spec::{Activation, Compute, Pooling, SpecialTokens, VectorKind};
 use layerwise::tokens::{Encoded, Tokenizer};
@@ -90,7 +91,9 @@ fn load_with(name: &str, ops: Ops) -> Model {
     let weights = Arc::new(checkpoint.weights().unwrap());
     let pooler = golden.pytorch_float32_max_abs_error.pooler_output.is_some();
     assert_eq!(layerwise::encoder::has_pooler(&weights), pooler);
-    let encoder = Encoder::new(weights, config.clone(), EncoderSettings { compute: Compute::F32, ops });
+    let compute = Compute::F32;
+    let instruction_set = InstructionSet::from_env(compute).unwrap();
+    let encoder = Encoder::new(weights, config.clone(), EncoderSettings { compute, ops, instruction_set });
     encoder.load(config.num_hidden_layers, pooler).unwrap();
     let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings).unwrap();
     let encoded = golden

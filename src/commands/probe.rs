@@ -5,13 +5,17 @@ use std::io::{self, Write};
 use super::args::ProbeArgs;
 use super::console::Console;
 use crate::error::{Error, Result};
+use crate::kernels::InstructionSet;
 use crate::probe::{ProbeRequest, probe, table};
+use crate::spec::Compute;
 
 /// Fits, judges, reports.
 ///
 /// # Errors
 /// As [`probe`]; [`Error::Usage`] for threads that cannot be started.
 pub(super) fn run(args: &ProbeArgs, console: &Console) -> Result<()> {
+    // A probe runs no kernel; that the variable names none of this machine's sets is said all the same.
+    InstructionSet::from_env(Compute::F32)?;
     let threads = args.threads.map_or(0, usize::from);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool =

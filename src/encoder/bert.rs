@@ -10,7 +10,7 @@ use crate::batch::Batch;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::weights::Weights;
 use crate::error::{Error, Result};
-use crate::kernels::{self, EncoderLayer, LayerNorm, LayerParameters, Linear, Parameters};
+use crate::kernels::{self, EncoderLayer, InstructionSet, LayerNorm, LayerParameters, PackedLinear, Parameters};
 use crate::spec::{Activation, Compute};
 
 /// The pooler's weight; a checkpoint without it has no pooler.
@@ -70,7 +70,7 @@ pub(super) struct EmbeddingTables {
 }
 
 enum EmbeddingNorm {
-    Kernels(LayerNorm),
+    Kernels(LayerNorm, InstructionSet),
     Tensors(tensors::TensorNorm),
 }
 
@@ -82,7 +82,7 @@ pub(super) enum Layer {
 
 /// The pooler's linear layer.
 pub(super) enum Pooler {
-    Kernels(Linear),
+    Kernels(PackedLinear),
     Tensors(tensors::TensorLinear),
 }
 
@@ -96,8 +96,13 @@ struct Table {
 
 impl EmbeddingTables {
     /// Loads the tables; of the one of words only the rows of `batch`, where one is given.
-    pub(super) fn load(weights: &Weights, config: &Config, ops: &Ops, batch: Option<&Batch>) -> Result<Self> {
-        let device = ops.device();
+    pub(super) fn load(
+        weights: &Weights,
+        config: &Config,
+        settings: &EncoderSettings,
+        batch: Option<&Batch>,
+    ) -> Result<Self> {
+        let device = settings.ops.device();
         let table = |name: &str, rows: usize, ids: Option<&[u32]>| -> Result<Table> {
             let shape = [rows, config.hidden_size];
             let name = format!("embeddings.{name}_embeddings.weight");
@@ -122,8 +127,8 @@ impl EmbeddingTables {
             word: table("word", config.vocab_size, word_ids)?,
             position: table("position", config.max_position_embeddings, None)?,
             token_type: table("token_type", config.type_vocab_size, None)?,
-            norm: match ops {
-                Ops::Kernels => EmbeddingNorm::Kernels(norm),
+            norm: match &settings.ops {
+                Ops::Kernels => EmbeddingNorm::Kernels(norm, settings.instruction_set),
                 Ops::Tensors(device) => EmbeddingNorm::Tensors(tensors::TensorNorm::load(&norm, device)?),
             },
         })
@@ -139,7 +144,7 @@ impl EmbeddingTables {
         let tables = [&self.word.weight, &self.position.weight, &self.token_type.weight];
         let rows = rows.each_ref().map(|rows| &rows[..]);
         Ok(match &self.norm {
-            EmbeddingNorm::Kernels(norm) => kernels::embed(tables, rows, norm)?,
+            EmbeddingNorm::Kernels(norm, instruction_set) => kernels::embed(tables, rows, norm, *instruction_set)?,
             EmbeddingNorm::Tensors(norm) => tensors::embed(tables, rows, norm)?,
         })
     }
@@ -187,7 +192,7 @@ pub(super) fn load_layer(
     Ok(match &settings.ops {
         Ops::Kernels => {
             let compute = if index == 0 { Compute::F32 } else { settings.compute };
-            Layer::Kernels(Box::new(EncoderLayer::load(parameters, compute)?))
+            Layer::Kernels(Box::new(EncoderLayer::load(parameters, compute, settings.instruction_set)?))
         }
         Ops::Tensors(device) => Layer::Tensors(tensors::TensorLayer::load(parameters, device)?),
     })
@@ -217,7 +222,12 @@ impl Pooler {
 pub(super) fn load_pooler(weights: &Weights, config: &Config, settings: &EncoderSettings) -> Result<Pooler> {
     let dense = linear(weights, "pooler.dense", [config.hidden_size, config.hidden_size])?;
     Ok(match &settings.ops {
-        Ops::Kernels => Pooler::Kernels(Linear::load(dense, Some(Activation::Tanh), settings.compute)?),
+        Ops::Kernels => Pooler::Kernels(PackedLinear::load(
+            dense,
+            Some(Activation::Tanh),
+            settings.compute,
+            settings.instruction_set,
+        )?),
         Ops::Tensors(device) => Pooler::Tensors(tensors::TensorLinear::load(dense, Some(Activation::Tanh), device)?),
     })
 }

@@ -66,7 +66,7 @@ impl Encoder {
             let _ = self.pooler.set(load_pooler(weights, config, settings)?);
         }
         if !weights.are_embedded() && self.embeddings.get().is_none() {
-            let _ = self.embeddings.set(EmbeddingTables::load(weights, config, &settings.ops, None)?);
+            let _ = self.embeddings.set(EmbeddingTables::load(weights, config, settings, None)?);
         }
         Ok(())
     }
@@ -95,7 +95,7 @@ impl Encoder {
         let Self { weights, config, settings, .. } = self;
         let mut hidden_state = match self.embeddings.get() {
             Some(embeddings) => embeddings.forward(batch)?,
-            None => EmbeddingTables::load(weights, config, &settings.ops, Some(batch))?.forward(batch)?,
+            None => EmbeddingTables::load(weights, config, settings, Some(batch))?.forward(batch)?,
         };
         for index in 0..deepest {
             let next = || match self.layers[index].get() {

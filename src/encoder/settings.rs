@@ -3,6 +3,7 @@
 use candle_core::Device;
 
 use crate::error::{Error, Result};
+use crate::kernels::InstructionSet;
 use crate::spec::{Compute, DeviceKind, DeviceSelection};
 
 /// In which arithmetic, and on what, the forward pass is computed.
@@ -12,6 +13,8 @@ pub struct EncoderSettings {
     pub compute: Compute,
     /// What computes.
     pub ops: Ops,
+    /// The instruction set of the kernels.
+    pub instruction_set: InstructionSet,
 }
 
 /// What computes the steps of the forward pass.

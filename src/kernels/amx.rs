@@ -1,5 +1,5 @@
-//! Tiles as Intel processors have them since Sapphire Rapids: AMX, by its assembly instructions, as Rust has no stable
-//! functions for them.
+//! The tile registers that Intel processors have since Sapphire Rapids: AMX, by its assembly instructions, as Rust has no
+//! stable functions for them.
 
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 #[cfg(test)]
 mod interpreted;
 
-use super::tiles::{Model, TILE, Tiles, rows_of};
+use super::tile_registers::{TILE, TileModel, TileRegisters, rows_of};
 
 /// Proof that this machine has tiles for bfloat16, and that the system lets this process use them.
 #[derive(Debug, Clone, Copy)]
@@ -20,19 +20,19 @@ impl Amx {
     /// what the manual says, to the bit. There are emulators and hypervisors between.
     pub(super) fn try_new() -> Option<Amx> {
         static FOUND: OnceLock<bool> = OnceLock::new();
-        // SAFETY: nothing else uses tiles while the trial runs.
-        let registers = || unsafe { Amx(()).tiles() };
-        let found = || has_tiles() && is_permitted() && trial(registers()) == trial(Model::new());
+        // SAFETY: nothing else uses tile registers while the trial runs.
+        let registers = || unsafe { Amx(()).registers() };
+        let found = || has_tiles() && is_permitted() && trial(registers()) == trial(TileModel::new());
         FOUND.get_or_init(found).then_some(Amx(()))
     }
 
-    /// This thread's tiles, to multiply with.
+    /// This thread's tile registers, to multiply with.
     ///
     /// # Safety
     /// Until they are released, nothing else on this thread may configure tiles: bounds are checked by the configuration that
     /// was made through this value.
-    pub(super) unsafe fn tiles(self) -> Registers {
-        Registers { rows: [0; 2], _this_thread: PhantomData, _proof: self }
+    pub(super) unsafe fn registers(self) -> AmxRegisters {
+        AmxRegisters { rows: [0; 2], _this_thread: PhantomData, _proof: self }
     }
 }
 
@@ -51,7 +51,7 @@ fn is_permitted() -> bool {
 }
 
 /// What some tiles come to, of 16 and of 5 rows: every sum twice, from numbers with all their digits on.
-fn trial(mut tiles: impl Tiles) -> Vec<u32> {
+fn trial(mut tiles: impl TileRegisters) -> Vec<u32> {
     let mut state = 1u32;
     let mut bits = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -93,7 +93,7 @@ fn trial(mut tiles: impl Tiles) -> Vec<u32> {
 ///
 /// They keep their numbers from one piece of assembly to the next, and through the calls of functions between. The compiler
 /// does not know of them, but nor does it use them: it does only where AMX's own functions are called.
-pub(super) struct Registers {
+pub(super) struct AmxRegisters {
     /// As configured; zeros before.
     rows: [usize; 2],
     _this_thread: PhantomData<*mut ()>,
@@ -102,7 +102,7 @@ pub(super) struct Registers {
 
 /// What `ldtilecfg` reads.
 #[repr(C, align(64))]
-struct Configuration {
+struct TileConfiguration {
     palette: u8,
     start_row: u8,
     reserved: [u8; 14],
@@ -112,9 +112,9 @@ struct Configuration {
     rows: [u8; 16],
 }
 
-const _: () = assert!(size_of::<Configuration>() == 64);
+const _: () = assert!(size_of::<TileConfiguration>() == 64);
 
-impl Registers {
+impl AmxRegisters {
     /// Numbers that a tile's rows reach over in memory.
     #[inline(always)]
     fn reach<const T: usize>(&self, stride: usize) -> usize {
@@ -124,12 +124,12 @@ impl Registers {
     }
 }
 
-impl Tiles for Registers {
+impl TileRegisters for AmxRegisters {
     #[inline(always)]
     fn configure(&mut self, rows: [usize; 2]) {
         assert!(rows.iter().all(|rows| (1..=TILE).contains(rows)));
         let mut configuration =
-            Configuration { palette: 1, start_row: 0, reserved: [0; 14], bytes: [0; 16], rows: [0; 16] };
+            TileConfiguration { palette: 1, start_row: 0, reserved: [0; 14], bytes: [0; 16], rows: [0; 16] };
         for tile in 0..8 {
             configuration.bytes[tile] = 64;
             configuration.rows[tile] = rows_of(tile, rows) as u8;
@@ -209,11 +209,11 @@ impl Tiles for Registers {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::number::Pair;
-    use super::super::product::Product;
-    use super::super::product::tests::{numbers, product_by};
-    use super::super::tiles::InTiles;
     use super::*;
+    use crate::kernels::operand_element::Bf16Pair;
+    use crate::kernels::product::Product;
+    use crate::kernels::testing::{numbers, product_by};
+    use crate::kernels::tile_kernel::TileKernel;
 
     /// The processor's, or the interpreter's where it has none; none where the system keeps them for itself.
     fn amx() -> Option<Amx> {
@@ -227,8 +227,8 @@ mod tests {
     #[test]
     fn the_trial_comes_to_what_the_model_says() {
         let Some(amx) = amx() else { return };
-        // SAFETY: nothing else uses tiles while the trial runs.
-        assert_eq!(trial(unsafe { amx.tiles() }), trial(Model::new()));
+        // SAFETY: nothing else uses tile registers while the trial runs.
+        assert_eq!(trial(unsafe { amx.registers() }), trial(TileModel::new()));
     }
 
     proptest! {
@@ -245,14 +245,14 @@ mod tests {
             let Some(amx) = amx() else { return Ok(()) };
             let (a, weight) = (numbers(rows * inner, seed), numbers(columns * inner, seed ^ 1));
             let bias = numbers(columns, seed ^ 2);
-            let by_registers = |product: Product<'_, Pair>| {
+            let by_registers = |product: Product<'_, Bf16Pair>| {
                 // SAFETY: the product is multiplied on this thread from beginning to end, with nothing else between.
-                let tiles = unsafe { amx.tiles() };
-                pulp::Arch::new().dispatch(InTiles { tiles, product });
+                let registers = unsafe { amx.registers() };
+                pulp::Arch::new().dispatch(TileKernel { registers, product });
             };
-            let by_model = |product: Product<'_, Pair>| pulp::Arch::new().dispatch(InTiles { tiles: Model::new(), product });
-            let found = product_by::<Pair>(by_registers, &a, &weight, &bias, inner, part);
-            let expected = product_by::<Pair>(by_model, &a, &weight, &bias, inner, part);
+            let by_model = |product: Product<'_, Bf16Pair>| pulp::Arch::new().dispatch(TileKernel { registers: TileModel::new(), product });
+            let found = product_by::<Bf16Pair>(by_registers, &a, &weight, &bias, inner, part);
+            let expected = product_by::<Bf16Pair>(by_model, &a, &weight, &bias, inner, part);
             prop_assert!(found.iter().zip(&expected).all(|(found, expected)| found.to_bits() == expected.to_bits()));
         }
     }

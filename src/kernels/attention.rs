@@ -1,5 +1,8 @@
 //! Attention over ragged sequences: no padding, no mask, each text by itself.
 //!
+//! As in FlashAttention, scores and softmax are computed block by block of the queries while they are in cache; but a row of
+//! scores is whole, so that softmax needs no rescaling of what was summed before.
+//!
 //! In float32 under `--compute bf16` too: it is a small part of the work, and rounding its operands nearly doubles the
 //! largest error of all-MiniLM-L6-v2's last layer.
 
@@ -7,59 +10,61 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::Parameters;
+use super::dispatch::Dispatch;
 use super::functions::exp;
-use super::packed::{Line, STRIP, push_transposed};
-use super::place::Strides;
-use super::product::{Product, Rows};
-use super::rowwise::{largest, sum};
+use super::instruction_set::InstructionSet;
+use super::output_tile::Strides;
+use super::packed_matrix::{PANEL_WIDTH, PanelRow, push_transposed};
+use super::parameters::Parameters;
+use super::product::{Product, StridedRows};
+use super::reduce::{largest, sum};
 
 /// Queries handled at once, so that their scores stay in cache.
 const QUERIES_AT_ONCE: usize = 32;
 
-/// The heads of a layer.
+/// The heads of a layer, and how their queries, keys and values are laid out in panels.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Heads {
     pub(super) count: usize,
-    /// Numbers of a head.
-    pub(super) width: usize,
+    pub(super) head_dim: usize,
 }
 
 impl Heads {
-    /// Strips of a head: its numbers filled up with zeros, so that every head starts with a strip.
-    pub(super) fn strips(self) -> usize {
-        self.width.div_ceil(STRIP)
+    /// Panels of one head's queries; as many have its keys, and its values. The last one is filled up with zeros, so that
+    /// every head starts with a panel.
+    fn panels_of_queries(self) -> usize {
+        self.head_dim.div_ceil(PANEL_WIDTH)
     }
 
-    /// Strips of queries, keys and values of all heads.
-    pub(super) fn all_strips(self) -> usize {
-        self.count * self.strips_of_one()
+    /// Panels of one head's queries, keys and values.
+    pub(super) fn panels_per_head(self) -> usize {
+        3 * self.panels_of_queries()
     }
 
-    /// Strips of one head's queries, keys and values.
-    pub(super) fn strips_of_one(self) -> usize {
-        3 * self.strips()
+    /// Panels of queries, keys and values of all heads.
+    pub(super) fn panels(self) -> usize {
+        self.count * self.panels_per_head()
     }
 
-    /// The parameters of queries, keys and values as those of one linear layer, head after head, with outputs of zero where
-    /// a head is filled up.
-    pub(super) fn side_by_side<'a, E: 'a>(self, parts: [Parameters<'a, E>; 3]) -> Parameters<'a, E> {
-        let filled = self.strips() * STRIP;
-        let inputs = parts[0].inputs;
-        let mut bias = Vec::with_capacity(self.all_strips() * STRIP);
+    /// The parameters of queries, keys and values as those of one linear layer, whose outputs are (heads, 3, head_dim), with
+    /// outputs of zero where head_dim does not fill its panels.
+    pub(super) fn fuse<'a, E: 'a>(self, query_key_value: [Parameters<'a, E>; 3]) -> Parameters<'a, E> {
+        let filled = self.panels_of_queries() * PANEL_WIDTH;
+        let inputs = query_key_value[0].inputs;
+        let mut bias = Vec::with_capacity(self.panels() * PANEL_WIDTH);
         for head in 0..self.count {
-            for part in &parts {
-                bias.extend_from_slice(&part.bias[head * self.width..][..self.width]);
+            for part in &query_key_value {
+                bias.extend_from_slice(&part.bias[head * self.head_dim..][..self.head_dim]);
                 bias.resize(bias.len().next_multiple_of(filled), 0.0);
             }
         }
         let read = move |rows: Range<usize>, out: &mut Vec<f32>| {
-            rows.clone().step_by(STRIP).try_for_each(|first| {
+            rows.clone().step_by(PANEL_WIDTH).try_for_each(|first| {
                 let (part, i) = (first / filled, first % filled);
-                let count = STRIP.min(self.width - i);
-                let row = part / 3 * self.width + i;
-                (parts[part % 3].read)(row..row + count, out)?;
-                out.resize(out.len() + (STRIP - count) * inputs, 0.0);
+                let count = PANEL_WIDTH.min(self.head_dim - i);
+                let row = part / 3 * self.head_dim + i;
+                (query_key_value[part % 3].read)(row..row + count, out)?;
+                out.resize(out.len() + (PANEL_WIDTH - count) * inputs, 0.0);
                 Ok(())
             })
         };
@@ -67,121 +72,126 @@ impl Heads {
     }
 }
 
-/// A head's queries, keys and values of some tokens: (strips, tokens, 16), the strips being those of the queries, the keys
-/// and the values. So the values lie as the product wants them, and the keys are near each other.
+/// A head's queries, keys and values of some tokens: as panels, so that the values are packed for their product already, and
+/// the keys are near each other.
 #[derive(Clone, Copy)]
 pub(super) struct QueryKeyValue<'a> {
-    pub(super) lines: &'a [Line<f32>],
+    /// (panels of the queries, the keys and the values, tokens, 16)
+    pub(super) panel_rows: &'a [PanelRow<f32>],
     pub(super) tokens: usize,
     pub(super) heads: Heads,
-    /// Which head.
+    /// Which head it is.
     pub(super) head: usize,
 }
 
 impl<'a> QueryKeyValue<'a> {
-    /// Strips of the queries, keys or values (part 0, 1, 2) for some tokens.
-    fn strips(self, part: usize, tokens: Range<usize>) -> impl Iterator<Item = &'a [Line<f32>]> {
-        let count = self.heads.strips();
+    /// The panels (tokens, 16) of the queries, keys or values (part 0, 1, 2) of some tokens.
+    fn panels(self, part: usize, tokens: Range<usize>) -> impl Iterator<Item = &'a [PanelRow<f32>]> {
+        let count = self.heads.panels_of_queries();
         (part * count..(part + 1) * count)
-            .map(move |strip| &self.lines[strip * self.tokens + tokens.start..strip * self.tokens + tokens.end])
+            .map(move |panel| &self.panel_rows[panel * self.tokens + tokens.start..panel * self.tokens + tokens.end])
     }
 }
 
 /// Memory that attention needs beside its input and output; kept from one text to the next.
 #[derive(Default)]
-pub(super) struct Scratch {
-    /// (queries at once, head)
+pub(super) struct AttentionScratch {
+    /// (queries at once, head_dim filled up to whole panels)
     queries: Vec<f32>,
-    /// Strips of 16 tokens: (head, 16)
-    keys: Vec<Line<f32>>,
-    /// (queries at once, tokens, filled up to whole strips)
+    /// (panels of 16 tokens, head_dim filled up to whole panels, 16)
+    keys: Vec<PanelRow<f32>>,
+    /// (queries at once, tokens filled up to whole panels)
     scores: Vec<f32>,
+    /// (queries at once)
     totals: [f64; QUERIES_AT_ONCE],
 }
 
-impl Scratch {
-    /// `softmax(q · kᵀ / √width) · v` of a head, for some queries of a text: into the head's columns of `out`, which is
+impl AttentionScratch {
+    /// `softmax(q · kᵀ / √head_dim) · v` of a head, for some queries of a text: into the head's columns of `out`, which is
     /// (queries, hidden).
     ///
-    /// `text` and `queries` are places among the tokens of `qkv`.
+    /// `text` and `queries` are ranges of the tokens of `qkv`.
     pub(super) fn attend(
         &mut self,
+        instruction_set: InstructionSet,
         qkv: QueryKeyValue<'_>,
         text: Range<usize>,
         queries: Range<usize>,
         out: &mut [f32],
     ) {
         let Self { queries: query_rows, keys, scores, totals } = self;
-        let (Heads { count: heads, width }, head) = (qkv.heads, qkv.head);
-        let (hidden, inner, length) = (heads * width, qkv.heads.strips() * STRIP, text.len());
-        // Whole strips, so that nothing needs to be done number by number.
-        let stride = length.next_multiple_of(STRIP);
+        let (Heads { count: heads, head_dim }, head) = (qkv.heads, qkv.head);
+        let (hidden, length) = (heads * head_dim, text.len());
+        let inner = qkv.heads.panels_of_queries() * PANEL_WIDTH;
+        // Whole panels, so that softmax need not treat the last numbers of a row one by one.
+        let stride = length.next_multiple_of(PANEL_WIDTH);
 
         keys.clear();
-        for first in text.clone().step_by(STRIP) {
-            let tokens = first..text.end.min(first + STRIP);
-            let mut square = [Line([0.0; STRIP]); STRIP];
-            for lines in qkv.strips(1, tokens) {
-                square[..lines.len()].copy_from_slice(lines);
-                push_transposed(&square, STRIP, keys);
+        for first in text.clone().step_by(PANEL_WIDTH) {
+            let tokens = first..text.end.min(first + PANEL_WIDTH);
+            let mut square = [PanelRow([0.0; PANEL_WIDTH]); PANEL_WIDTH];
+            for panel in qkv.panels(1, tokens) {
+                square[..panel.len()].copy_from_slice(panel);
+                push_transposed(&square, PANEL_WIDTH, keys);
             }
         }
-        let keys: Vec<&[Line<f32>]> = keys.chunks_exact(inner).collect();
-        let values: Vec<&[Line<f32>]> = qkv.strips(2, text).collect();
+        let keys: Vec<&[PanelRow<f32>]> = keys.chunks_exact(inner).collect();
+        let values: Vec<&[PanelRow<f32>]> = qkv.panels(2, text).collect();
 
         for first in queries.clone().step_by(QUERIES_AT_ONCE) {
             let count = QUERIES_AT_ONCE.min(queries.end - first);
             query_rows.resize(QUERIES_AT_ONCE * inner, 0.0);
-            for (strip, lines) in qkv.strips(0, first..first + count).enumerate() {
-                for (row, line) in query_rows.chunks_exact_mut(inner).zip(lines) {
-                    row[strip * STRIP..][..STRIP].copy_from_slice(&line.0);
+            for (p, panel) in qkv.panels(0, first..first + count).enumerate() {
+                for (row, panel_row) in query_rows.chunks_exact_mut(inner).zip(panel) {
+                    row[p * PANEL_WIDTH..][..PANEL_WIDTH].copy_from_slice(&panel_row.0);
                 }
             }
             scores.resize(count * stride, 0.0);
-            Product {
-                a: Rows { data: query_rows, stride: inner },
+            let query_key = Product {
+                a: StridedRows { elements: query_rows, stride: inner },
                 rows: count,
                 b: &keys,
                 columns: stride,
                 bias: &[],
-                goes_on: false,
+                accumulate: false,
                 out: scores,
                 strides: Strides::of_rows(stride),
-            }
-            .run();
-            let scale = 1.0 / (width as f64).sqrt();
-            super::isa::isa().run(Exponentials { scores, stride, length, scale, totals });
-            let out = &mut out[(first - queries.start) * hidden + head * width..];
-            Product {
-                a: Rows { data: scores, stride },
+            };
+            f32::multiply(instruction_set, query_key);
+            let scale = 1.0 / (head_dim as f64).sqrt();
+            instruction_set.run(Exponentiate { scores, stride, length, scale, totals });
+            let out = &mut out[(first - queries.start) * hidden + head * head_dim..];
+            let score_value = Product {
+                a: StridedRows { elements: scores, stride },
                 rows: count,
                 b: &values,
-                columns: width,
+                columns: head_dim,
                 bias: &[],
-                goes_on: false,
+                accumulate: false,
                 out,
                 strides: Strides::of_rows(hidden),
-            }
-            .run();
-            super::isa::isa().run(Divide { out, hidden, width, totals: &totals[..count] });
+            };
+            f32::multiply(instruction_set, score_value);
+            instruction_set.run(DivideByTotals { out, hidden, head_dim, totals: &totals[..count] });
         }
     }
 }
 
-/// Turns rows of scores into exp(scale · (score - the row's largest)), and finds each row's sum; softmax is one divided
-/// by the other. What fills up a row is zero then.
-struct Exponentials<'a> {
+/// Turns rows of scores into exp(scale · (score - the row's largest)), and finds each row's sum. Softmax is one divided
+/// by the other. The numbers that fill up a row are zero afterwards.
+struct Exponentiate<'a> {
     /// (rows, stride)
     scores: &'a mut [f32],
-    /// Of a row: whole strips.
+    /// Numbers of a row: whole panels.
     stride: usize,
     /// Scores of a row.
     length: usize,
     scale: f64,
+    /// (rows)
     totals: &'a mut [f64],
 }
 
-impl WithSimd for Exponentials<'_> {
+impl WithSimd for Exponentiate<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -194,8 +204,8 @@ impl WithSimd for Exponentials<'_> {
         for (scores, total) in scores.chunks_exact_mut(stride).zip(totals) {
             fill_up(scores, length, scores[0]);
             let largest = largest(scores);
-            for strip in scores.as_chunks_mut::<STRIP>().0 {
-                for score in strip {
+            for chunk in scores.as_chunks_mut::<PANEL_WIDTH>().0 {
+                for score in chunk {
                     let distance = *score - largest;
                     let exponent = distance * high;
                     let lost = distance.mul_add(high, -exponent);
@@ -208,13 +218,13 @@ impl WithSimd for Exponentials<'_> {
     }
 }
 
-/// Sets what is after `length` in the last strip.
+/// Sets the numbers after the first `length`, which fill up the last panel.
 #[inline(always)]
 fn fill_up(scores: &mut [f32], length: usize, value: f32) {
-    let count = length % STRIP;
-    // Numbers chosen in a vector: a call of `memset` would take as long as a strip's exponentials.
+    let count = length % PANEL_WIDTH;
+    // Chosen number by number, which becomes a vector: a call of `memset` would take as long as 16 exponentials.
     if count > 0
-        && let Some(last) = scores.last_chunk_mut::<STRIP>()
+        && let Some(last) = scores.last_chunk_mut::<PANEL_WIDTH>()
     {
         for (i, score) in last.iter_mut().enumerate() {
             *score = if i < count { *score } else { value };
@@ -222,22 +232,24 @@ fn fill_up(scores: &mut [f32], length: usize, value: f32) {
     }
 }
 
-/// Divides the first `width` numbers of each row of `hidden` by the row's total.
-struct Divide<'a> {
+/// Divides the first `head_dim` numbers of each row by the row's total.
+struct DivideByTotals<'a> {
+    /// (rows, hidden)
     out: &'a mut [f32],
     hidden: usize,
-    width: usize,
+    head_dim: usize,
+    /// (rows)
     totals: &'a [f64],
 }
 
-impl WithSimd for Divide<'_> {
+impl WithSimd for DivideByTotals<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         for (row, total) in self.out.chunks_mut(self.hidden).zip(self.totals) {
             let reciprocal = 1.0 / total;
-            for value in &mut row[..self.width] {
+            for value in &mut row[..self.head_dim] {
                 *value = (f64::from(*value) * reciprocal) as f32;
             }
         }
@@ -248,41 +260,42 @@ impl WithSimd for Divide<'_> {
 mod tests {
     use super::*;
 
-    /// (tokens, 3 · hidden) as strips, head after head.
-    fn strips(qkv: &[f32], tokens: usize, heads: Heads) -> Vec<Line<f32>> {
-        let mut lines = vec![Line([0.0; STRIP]); heads.all_strips() * tokens];
+    /// (tokens, 3 · hidden) as panels, head after head.
+    fn panels(qkv: &[f32], tokens: usize, heads: Heads) -> Vec<PanelRow<f32>> {
+        let mut panel_rows = vec![PanelRow([0.0; PANEL_WIDTH]); heads.panels() * tokens];
         for part in 0..3 {
             for head in 0..heads.count {
                 for token in 0..tokens {
-                    for i in 0..heads.width {
-                        let strip = (head * 3 + part) * heads.strips() + i / STRIP;
-                        let from = ((token * 3 + part) * heads.count + head) * heads.width + i;
-                        lines[strip * tokens + token].0[i % STRIP] = qkv[from];
+                    for i in 0..heads.head_dim {
+                        let panel = (head * 3 + part) * heads.panels_of_queries() + i / PANEL_WIDTH;
+                        let from = ((token * 3 + part) * heads.count + head) * heads.head_dim + i;
+                        panel_rows[panel * tokens + token].0[i % PANEL_WIDTH] = qkv[from];
                     }
                 }
             }
         }
-        lines
+        panel_rows
     }
 
     /// Attention of one text by its definition in float64: (tokens, hidden).
     fn reference(qkv: &[f32], tokens: usize, heads: Heads) -> Vec<f64> {
-        let Heads { count, width } = heads;
+        let Heads { count, head_dim } = heads;
         let at = |part: usize, token: usize, head: usize, i: usize| {
-            f64::from(qkv[((token * 3 + part) * count + head) * width + i])
+            f64::from(qkv[((token * 3 + part) * count + head) * head_dim + i])
         };
         let mut out = Vec::new();
         for query in 0..tokens {
             for head in 0..count {
                 let weights: Vec<f64> = (0..tokens)
                     .map(|key| {
-                        let dot: f64 = (0..width).map(|i| at(0, query, head, i) * at(1, key, head, i)).sum();
-                        (dot / (width as f64).sqrt()).exp()
+                        let dot: f64 = (0..head_dim).map(|i| at(0, query, head, i) * at(1, key, head, i)).sum();
+                        (dot / (head_dim as f64).sqrt()).exp()
                     })
                     .collect();
                 let total: f64 = weights.iter().sum();
                 out.extend(
-                    (0..width).map(|i| (0..tokens).map(|key| weights[key] * at(2, key, head, i)).sum::<f64>() / total),
+                    (0..head_dim)
+                        .map(|i| (0..tokens).map(|key| weights[key] * at(2, key, head, i)).sum::<f64>() / total),
                 );
             }
         }
@@ -290,18 +303,24 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_every_head_width_whole_and_in_parts() {
-        for (count, width) in [(7, 1), (6, 3), (2, 16), (1, 33), (2, 64)] {
-            let (heads, hidden) = (Heads { count, width }, count * width);
+    fn texts_of_every_head_dim_whole_and_in_parts() {
+        for (count, head_dim) in [(7, 1), (6, 3), (2, 16), (1, 33), (2, 64)] {
+            let (heads, hidden) = (Heads { count, head_dim }, count * head_dim);
             for tokens in [1, 3, 16, 76, 132] {
                 let qkv: Vec<f32> =
                     (0..tokens * 3 * hidden).map(|i| ((i * 7919) % 1000) as f32 / 500.0 - 1.0).collect();
-                let lines = strips(&qkv, tokens, heads);
+                let panel_rows = panels(&qkv, tokens, heads);
                 let attend = |queries: Range<usize>| {
                     let mut out = vec![f32::NAN; queries.len() * hidden];
-                    for (head, lines) in lines.chunks_exact(heads.strips_of_one() * tokens).enumerate() {
-                        let qkv = QueryKeyValue { lines, tokens, heads, head };
-                        Scratch::default().attend(qkv, 0..tokens, queries.clone(), &mut out);
+                    for (head, panel_rows) in panel_rows.chunks_exact(heads.panels_per_head() * tokens).enumerate() {
+                        let qkv = QueryKeyValue { panel_rows, tokens, heads, head };
+                        AttentionScratch::default().attend(
+                            InstructionSet::available()[0],
+                            qkv,
+                            0..tokens,
+                            queries.clone(),
+                            &mut out,
+                        );
                     }
                     out
                 };

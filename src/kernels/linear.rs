@@ -4,15 +4,18 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::Parameters;
-use super::number::{Number, Pair, Rounded, has_dot_products};
-use super::packed::{Line, Packed, STRIP, pack_transposed};
-use super::place::Strides;
-use super::product::{Product, Rows};
+use super::activation::activate;
+use super::dispatch::Dispatch;
+use super::instruction_set::InstructionSet;
+use super::operand_element::{Bf16AsF32, Bf16Pair};
+use super::output_tile::Strides;
+use super::packed_matrix::{PANEL_WIDTH, PackedMatrix, PanelRow, pack_transposed};
+use super::parameters::Parameters;
+use super::product::{Product, StridedRows};
 use crate::spec::{Activation, Compute};
 
-/// Rows of a task at most: enough that a strip is used often once it is in cache, few enough that there are tasks for all
-/// threads; and whole tiles of 4, 6 or 8 rows.
+/// Rows of a task at most: enough that a panel is used often once it is in cache, few enough that there are tasks for all
+/// threads; and whole micro-tiles of 4, 6 or 8 rows.
 const MOST_ROWS: usize = 48;
 
 /// Rows of a task at least, where there are several. With fewer each thread would read all weights for little work;
@@ -29,76 +32,83 @@ pub(super) fn rows_per_task(rows: usize) -> Option<usize> {
     })
 }
 
-/// `activation(x · weightᵀ + bias)`.
-pub(super) struct Dense {
-    weight: Weight,
+/// A linear layer, `activation(x · weightᵀ + bias)`, with a weight packed for an instruction set.
+pub struct PackedLinear {
+    /// (inputs, outputs)
+    weight: PackedWeight,
     inputs: usize,
+    /// (outputs)
     bias: Vec<f32>,
     activation: Option<Activation>,
+    instruction_set: InstructionSet,
 }
 
-enum Weight {
-    Float32(Packed<f32>),
-    /// bfloat16, as the machine multiplies it.
-    Pairs(Packed<Pair>),
-    Rounded(Packed<Rounded>),
+enum PackedWeight {
+    F32(PackedMatrix<f32>),
+    Bf16Pairs(PackedMatrix<Bf16Pair>),
+    Bf16AsF32(PackedMatrix<Bf16AsF32>),
 }
 
-/// Rows to multiply, as the weight's numbers are.
+/// The left-hand matrix of a product, (rows, inputs), in the elements of the weight.
 #[derive(Clone, Copy)]
-pub(super) enum Operand<'a> {
-    Float32(Rows<'a, f32>),
-    Pairs(Rows<'a, Pair>),
-    Rounded(Rows<'a, Rounded>),
+pub(super) enum LeftOperand<'a> {
+    F32(StridedRows<'a, f32>),
+    Bf16Pairs(StridedRows<'a, Bf16Pair>),
+    Bf16AsF32(StridedRows<'a, Bf16AsF32>),
 }
 
-impl<'a> Operand<'a> {
+impl<'a> LeftOperand<'a> {
     /// The rows from `row` on.
-    pub(super) fn rows_from(self, row: usize) -> Operand<'a> {
+    pub(super) fn rows_from(self, row: usize) -> LeftOperand<'a> {
         match self {
-            Self::Float32(rows) => Self::Float32(rows.rows_from(row)),
-            Self::Pairs(rows) => Self::Pairs(rows.rows_from(row)),
-            Self::Rounded(rows) => Self::Rounded(rows.rows_from(row)),
+            Self::F32(rows) => Self::F32(rows.rows_from(row)),
+            Self::Bf16Pairs(rows) => Self::Bf16Pairs(rows.rows_from(row)),
+            Self::Bf16AsF32(rows) => Self::Bf16AsF32(rows.rows_from(row)),
         }
     }
 }
 
-/// What is computed of a linear layer's output.
-pub(super) struct Part {
-    /// Rows of the operand, from its first on.
+/// Which part of a linear layer's product is computed.
+pub(super) struct ProductBlock {
+    /// Rows of the left operand, from its first on.
     pub(super) rows: usize,
-    /// Strips of the output.
-    pub(super) strips: Range<usize>,
-    /// The inputs that the operand holds. Where they are not all, see [`Product`].
+    /// Panels of the weight.
+    pub(super) panels: Range<usize>,
+    /// The inputs that the left operand holds. Where they are not all, see [`Product`].
     pub(super) inputs: Range<usize>,
 }
 
-/// Where a product goes.
-pub(super) struct Out<'a> {
+/// Where a product is written.
+pub(super) struct StridedOutput<'a> {
+    /// (rows, outputs), with strides.
     pub(super) numbers: &'a mut [f32],
     pub(super) strides: Strides,
 }
 
-/// Memory for operands converted, kept from one product to the next.
+/// Memory for converted left operands, kept from one product to the next.
 #[derive(Default)]
-pub(super) struct Operands {
-    pairs: Vec<Pair>,
-    rounded: Vec<Rounded>,
+pub(super) struct ConversionBuffers {
+    pairs: Vec<Bf16Pair>,
+    as_f32: Vec<Bf16AsF32>,
 }
 
-impl Dense {
-    /// Reads a weight and packs it.
-    pub(super) fn load<E: Send>(
+impl PackedLinear {
+    /// Reads and packs the weight, in the elements that the instruction set multiplies.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn load<E: Send>(
         parameters: Parameters<'_, E>,
         activation: Option<Activation>,
         compute: Compute,
+        instruction_set: InstructionSet,
     ) -> Result<Self, E> {
         let weight = match compute {
-            Compute::F32 => Weight::Float32(pack_weight(&parameters)?),
-            Compute::Bf16 if has_dot_products() => Weight::Pairs(pack_weight(&parameters)?),
-            Compute::Bf16 => Weight::Rounded(pack_weight(&parameters)?),
+            Compute::F32 => PackedWeight::F32(pack_weight(&parameters)?),
+            Compute::Bf16 if instruction_set.multiplies_pairs() => PackedWeight::Bf16Pairs(pack_weight(&parameters)?),
+            Compute::Bf16 => PackedWeight::Bf16AsF32(pack_weight(&parameters)?),
         };
-        Ok(Self { weight, inputs: parameters.inputs, bias: parameters.bias, activation })
+        Ok(Self { weight, inputs: parameters.inputs, bias: parameters.bias, activation, instruction_set })
     }
 
     pub(super) fn inputs(&self) -> usize {
@@ -109,116 +119,146 @@ impl Dense {
         self.bias.len()
     }
 
-    /// Strips of the weight.
-    pub(super) fn strips(&self) -> usize {
-        self.outputs().div_ceil(STRIP)
+    /// Panels of the weight.
+    pub(super) fn panels(&self) -> usize {
+        self.outputs().div_ceil(PANEL_WIDTH)
     }
 
-    /// Rows of `width` inputs as something to multiply; converted where need be, in `operands`.
-    pub(super) fn operand<'a>(&self, x: &'a [f32], width: usize, operands: &'a mut Operands) -> Operand<'a> {
-        let (rows, count) = (Rows { data: x, stride: width }, x.len() / width);
+    /// `x` (rows, inputs), of all inputs or some, as the left operand of a product; converted into `buffers` where the weight's
+    /// elements are not float32.
+    pub(super) fn left_operand<'a>(
+        &self,
+        x: &'a [f32],
+        inputs: usize,
+        buffers: &'a mut ConversionBuffers,
+    ) -> LeftOperand<'a> {
+        let (rows, count) = (StridedRows { elements: x, stride: inputs }, x.len() / inputs);
         match self.weight {
-            Weight::Float32(_) => Operand::Float32(rows),
-            Weight::Pairs(_) => Operand::Pairs(Number::rows(rows, count, width, &mut operands.pairs)),
-            Weight::Rounded(_) => Operand::Rounded(Number::rows(rows, count, width, &mut operands.rounded)),
-        }
-    }
-
-    /// A part of the output, on this thread. With the last inputs come the bias, and the activation of all numbers of `out`.
-    pub(super) fn multiply(&self, operand: Operand<'_>, part: Part, out: Out<'_>) {
-        match (&self.weight, operand) {
-            (Weight::Float32(weight), Operand::Float32(rows)) => self.multiply_as(weight, rows, part, out),
-            (Weight::Pairs(weight), Operand::Pairs(rows)) => self.multiply_as(weight, rows, part, out),
-            (Weight::Rounded(weight), Operand::Rounded(rows)) => self.multiply_as(weight, rows, part, out),
-            _ => unreachable!("all weights of a model are held as the same kind of number"),
-        }
-    }
-
-    fn multiply_as<T: Number>(&self, weight: &Packed<T>, a: Rows<'_, T>, part: Part, out: Out<'_>) {
-        let Part { rows, strips, inputs } = part;
-        let columns = strips.start * STRIP..(strips.end * STRIP).min(weight.columns());
-        let last = inputs.end == self.inputs;
-        debug_assert!(inputs.start.is_multiple_of(32), "parts are whole chains");
-        Product {
-            a,
-            rows,
-            b: &weight.strips(strips, inputs.start / T::STEP..inputs.end.div_ceil(T::STEP)),
-            columns: columns.len(),
-            bias: if last { &self.bias[columns] } else { &[] },
-            goes_on: inputs.start > 0,
-            out: out.numbers,
-            strides: out.strides,
-        }
-        .run();
-        if let Some(activation) = self.activation.filter(|_| last) {
-            activation.apply(out.numbers);
-        }
-    }
-
-    /// Rows of `x` (rows, inputs) to `out` (rows, outputs), on this thread.
-    pub(super) fn rows(&self, x: &[f32], out: &mut [f32], operands: &mut Operands) {
-        let out = Out { numbers: out, strides: Strides::of_rows(self.outputs()) };
-        self.strips_of_rows(x, 0..self.strips(), out, operands);
-    }
-
-    /// Rows of `x` (rows, inputs) to some strips of the output, on this thread.
-    pub(super) fn strips_of_rows(&self, x: &[f32], strips: Range<usize>, out: Out<'_>, operands: &mut Operands) {
-        let part = Part { rows: x.len() / self.inputs, strips, inputs: 0..self.inputs };
-        self.multiply(self.operand(x, self.inputs, operands), part, out);
-    }
-
-    /// As [`Dense::rows`], each thread computing some of the columns.
-    fn columns(&self, x: &[f32], out: &mut [f32]) {
-        let (outputs, rows) = (self.outputs(), x.len() / self.inputs);
-        let strips_per_task = self.strips().div_ceil(rayon::current_num_threads() * 2).next_multiple_of(3);
-        let first_strips = (0..self.strips()).step_by(strips_per_task).collect::<Vec<_>>();
-        // The pieces of a row lie apart in `out`, so they are put in after.
-        let pieces: Vec<(Range<usize>, Vec<f32>)> = first_strips
-            .into_par_iter()
-            .map_init(Operands::default, |operands, first| {
-                let strips = first..(first + strips_per_task).min(self.strips());
-                let columns = first * STRIP..(strips.end * STRIP).min(outputs);
-                let mut piece = vec![0.0; rows * columns.len()];
-                let out = Out { numbers: &mut piece, strides: Strides::of_rows(columns.len()) };
-                self.strips_of_rows(x, strips, out, operands);
-                (columns, piece)
-            })
-            .collect();
-        for (columns, piece) in pieces {
-            for (out, piece) in out.chunks_exact_mut(outputs).zip(piece.chunks_exact(columns.len())) {
-                out[columns.clone()].copy_from_slice(piece);
+            PackedWeight::F32(_) => LeftOperand::F32(rows),
+            PackedWeight::Bf16Pairs(_) => {
+                let set = self.instruction_set;
+                LeftOperand::Bf16Pairs(Dispatch::convert_rows(set, rows, count, inputs, &mut buffers.pairs))
+            }
+            PackedWeight::Bf16AsF32(_) => {
+                let set = self.instruction_set;
+                LeftOperand::Bf16AsF32(Dispatch::convert_rows(set, rows, count, inputs, &mut buffers.as_f32))
             }
         }
     }
 
-    /// All rows of `x` (rows, inputs), on all threads: (rows, outputs).
-    pub(super) fn forward(&self, x: &[f32]) -> Vec<f32> {
+    /// Computes a block of the product, on this thread. With the last inputs come the bias, and the activation of all numbers
+    /// of `out`.
+    pub(super) fn multiply(&self, left: LeftOperand<'_>, block: ProductBlock, out: StridedOutput<'_>) {
+        match (&self.weight, left) {
+            (PackedWeight::F32(weight), LeftOperand::F32(rows)) => self.multiply_as(weight, rows, block, out),
+            (PackedWeight::Bf16Pairs(weight), LeftOperand::Bf16Pairs(rows)) => {
+                self.multiply_as(weight, rows, block, out);
+            }
+            (PackedWeight::Bf16AsF32(weight), LeftOperand::Bf16AsF32(rows)) => {
+                self.multiply_as(weight, rows, block, out);
+            }
+            _ => unreachable!("a left operand is made in the elements of the weight it is multiplied by"),
+        }
+    }
+
+    fn multiply_as<T: Dispatch>(
+        &self,
+        weight: &PackedMatrix<T>,
+        a: StridedRows<'_, T>,
+        block: ProductBlock,
+        out: StridedOutput<'_>,
+    ) {
+        let ProductBlock { rows, panels, inputs } = block;
+        let columns = panels.start * PANEL_WIDTH..(panels.end * PANEL_WIDTH).min(weight.columns());
+        let last = inputs.end == self.inputs;
+        debug_assert!(inputs.start.is_multiple_of(32), "parts are whole chains");
+        let product = Product {
+            a,
+            rows,
+            b: &weight.panels(panels, inputs.start / T::VALUES..inputs.end.div_ceil(T::VALUES)),
+            columns: columns.len(),
+            bias: if last { &self.bias[columns] } else { &[] },
+            accumulate: inputs.start > 0,
+            out: out.numbers,
+            strides: out.strides,
+        };
+        T::multiply(self.instruction_set, product);
+        if let Some(activation) = self.activation.filter(|_| last) {
+            activate(self.instruction_set, activation, out.numbers);
+        }
+    }
+
+    /// `x` (rows, inputs) to `out` (rows, outputs), on this thread.
+    pub(super) fn rows(&self, x: &[f32], out: &mut [f32], buffers: &mut ConversionBuffers) {
+        let out = StridedOutput { numbers: out, strides: Strides::of_rows(self.outputs()) };
+        self.rows_to_panels(x, 0..self.panels(), out, buffers);
+    }
+
+    /// `x` (rows, inputs) to the outputs of some panels, on this thread.
+    pub(super) fn rows_to_panels(
+        &self,
+        x: &[f32],
+        panels: Range<usize>,
+        out: StridedOutput<'_>,
+        buffers: &mut ConversionBuffers,
+    ) {
+        let block = ProductBlock { rows: x.len() / self.inputs, panels, inputs: 0..self.inputs };
+        self.multiply(self.left_operand(x, self.inputs, buffers), block, out);
+    }
+
+    /// As [`PackedLinear::rows`], but on all threads, each computing some of the columns.
+    fn rows_by_columns(&self, x: &[f32], out: &mut [f32]) {
+        let (outputs, rows) = (self.outputs(), x.len() / self.inputs);
+        let panels_per_task = self.panels().div_ceil(rayon::current_num_threads() * 2).next_multiple_of(3);
+        let first_panels = (0..self.panels()).step_by(panels_per_task).collect::<Vec<_>>();
+        // The columns of a task are not contiguous in `out`, so they are copied there at the end.
+        let computed: Vec<(Range<usize>, Vec<f32>)> = first_panels
+            .into_par_iter()
+            .map_init(ConversionBuffers::default, |buffers, first| {
+                let panels = first..(first + panels_per_task).min(self.panels());
+                let columns = first * PANEL_WIDTH..(panels.end * PANEL_WIDTH).min(outputs);
+                let mut numbers = vec![0.0; rows * columns.len()];
+                let out = StridedOutput { numbers: &mut numbers, strides: Strides::of_rows(columns.len()) };
+                self.rows_to_panels(x, panels, out, buffers);
+                (columns, numbers)
+            })
+            .collect();
+        for (columns, numbers) in computed {
+            for (out, numbers) in out.chunks_exact_mut(outputs).zip(numbers.chunks_exact(columns.len())) {
+                out[columns.clone()].copy_from_slice(numbers);
+            }
+        }
+    }
+
+    /// `x` (rows, inputs) to (rows, outputs), on all threads.
+    pub(super) fn compute(&self, x: &[f32]) -> Vec<f32> {
         let rows = x.len() / self.inputs;
         let mut out = vec![0.0; rows * self.outputs()];
         match rows_per_task(rows) {
-            None => self.columns(x, &mut out),
+            None => self.rows_by_columns(x, &mut out),
             Some(count) => out
                 .par_chunks_mut(count * self.outputs())
                 .zip(x.par_chunks(count * self.inputs))
-                .for_each_init(Operands::default, |operands, (out, x)| self.rows(x, out, operands)),
+                .for_each_init(ConversionBuffers::default, |buffers, (out, x)| self.rows(x, out, buffers)),
         }
         out
     }
 }
 
-fn pack_weight<T: Number, E: Send>(parameters: &Parameters<'_, E>) -> Result<Packed<T>, E> {
+/// Reads a weight (outputs, inputs) panel by panel on all threads, as a matrix (inputs, outputs).
+fn pack_weight<T: Dispatch, E: Send>(parameters: &Parameters<'_, E>) -> Result<PackedMatrix<T>, E> {
     let (inputs, outputs) = (parameters.inputs, parameters.bias.len());
-    let strips = (0..outputs.div_ceil(STRIP))
+    let panels = (0..outputs.div_ceil(PANEL_WIDTH))
         .into_par_iter()
-        .map_init(Vec::new, |rows, strip| {
-            let first = strip * STRIP;
-            let columns = STRIP.min(outputs - first);
+        .map_init(Vec::new, |rows, panel| {
+            let first = panel * PANEL_WIDTH;
+            let columns = PANEL_WIDTH.min(outputs - first);
             rows.clear();
             (parameters.read)(first..first + columns, rows)?;
-            let mut lines: Vec<Line<T>> = Vec::new();
-            pack_transposed(rows, columns, inputs, &mut lines);
-            Ok(lines)
+            let mut panel: Vec<PanelRow<T>> = Vec::new();
+            pack_transposed(rows, columns, inputs, &mut panel);
+            Ok(panel)
         })
         .collect::<Result<_, E>>()?;
-    Ok(Packed::new(strips, outputs))
+    Ok(PackedMatrix::new(panels, outputs))
 }

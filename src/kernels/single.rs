@@ -4,60 +4,63 @@ use std::hint::black_box;
 
 use pulp::{Simd, WithSimd};
 
-use super::LayerNorm;
-use super::attention::{Heads, QueryKeyValue, Scratch};
-use super::isa::isa;
-use super::packed::{Line, STRIP};
+use super::activation;
+use super::attention::{AttentionScratch, Heads, QueryKeyValue};
+use super::instruction_set::InstructionSet;
+use super::layer_norm::LayerNorm;
+use super::packed_matrix::{PANEL_WIDTH, PanelRow};
 use crate::spec::Activation;
 
-/// The activation of each number.
-pub fn activate(activation: Activation, values: &mut [f32]) {
-    activation.apply(values);
+/// Replaces each value by its activation.
+pub fn activate(instruction_set: InstructionSet, activation: Activation, values: &mut [f32]) {
+    activation::activate(instruction_set, activation, values);
 }
 
 /// LayerNorm of `x + residual`, row by row.
-pub fn layer_norm(norm: &LayerNorm, x: &[f32], residual: &[f32], out: &mut [f32]) {
-    norm.0.rows(x, residual, out);
+pub fn layer_norm(instruction_set: InstructionSet, norm: &LayerNorm, x: &[f32], residual: &[f32], out: &mut [f32]) {
+    norm.rows(instruction_set, x, residual, out);
 }
 
 /// Attention of one text, all heads.
 pub struct Attention {
     heads: Heads,
     tokens: usize,
-    query_key_value: Vec<Line<f32>>,
-    scratch: Scratch,
+    /// (heads, panels, tokens, 16)
+    query_key_value: Vec<PanelRow<f32>>,
+    scratch: AttentionScratch,
+    /// (tokens, hidden)
     out: Vec<f32>,
 }
 
 impl Attention {
     /// A text of `tokens`, its queries, keys and values out of `numbers`.
-    pub fn new(heads: usize, width: usize, tokens: usize, mut numbers: impl Iterator<Item = f32>) -> Self {
-        let heads = Heads { count: heads, width };
-        let mut line = || Line(std::array::from_fn::<_, STRIP, _>(|_| numbers.next().unwrap_or(0.0)));
-        let query_key_value = (0..heads.all_strips() * tokens).map(|_| line()).collect();
-        let out = vec![0.0; tokens * heads.count * width];
-        Self { heads, tokens, query_key_value, scratch: Scratch::default(), out }
+    pub fn new(heads: usize, head_dim: usize, tokens: usize, mut numbers: impl Iterator<Item = f32>) -> Self {
+        let heads = Heads { count: heads, head_dim };
+        let mut panel_row = || PanelRow(std::array::from_fn::<_, PANEL_WIDTH, _>(|_| numbers.next().unwrap_or(0.0)));
+        let query_key_value = (0..heads.panels() * tokens).map(|_| panel_row()).collect();
+        let out = vec![0.0; tokens * heads.count * head_dim];
+        Self { heads, tokens, query_key_value, scratch: AttentionScratch::default(), out }
     }
 
-    /// Computes it.
-    pub fn run(&mut self) {
-        let strips = self.heads.strips_of_one();
-        for (head, lines) in self.query_key_value.chunks_exact(strips * self.tokens).enumerate() {
-            let qkv = QueryKeyValue { lines, tokens: self.tokens, heads: self.heads, head };
-            self.scratch.attend(qkv, 0..self.tokens, 0..self.tokens, &mut self.out);
+    /// Computes the attention of all heads.
+    pub fn run(&mut self, instruction_set: InstructionSet) {
+        let panels = self.heads.panels_per_head();
+        for (head, panel_rows) in self.query_key_value.chunks_exact(panels * self.tokens).enumerate() {
+            let qkv = QueryKeyValue { panel_rows, tokens: self.tokens, heads: self.heads, head };
+            self.scratch.attend(instruction_set, qkv, 0..self.tokens, 0..self.tokens, &mut self.out);
         }
     }
 }
 
-/// As many fused multiply-adds as the processor can do: twelve vectors that wait for nothing but themselves, `steps` times.
-/// Returns how many floating-point operations that were.
-pub fn multiply_adds(steps: usize) -> usize {
-    isa().run(MultiplyAdds(steps))
+/// Twelve independent chains of `steps` fused multiply-adds of vectors, which is as many as the processor can do. Returns how many
+/// floating-point operations that were.
+pub fn multiply_adds(instruction_set: InstructionSet, steps: usize) -> usize {
+    instruction_set.run(PeakMultiplyAdds(steps))
 }
 
-struct MultiplyAdds(usize);
+struct PeakMultiplyAdds(usize);
 
-impl WithSimd for MultiplyAdds {
+impl WithSimd for PeakMultiplyAdds {
     type Output = usize;
 
     #[inline(always)]

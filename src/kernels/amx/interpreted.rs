@@ -7,9 +7,9 @@
 use std::cell::RefCell;
 use std::sync::Once;
 
-use super::super::tiles::TILE;
+use crate::kernels::tile_registers::TILE;
 
-/// From now on, this process has tiles.
+/// Gives this process interpreted tile registers from now on.
 pub(super) fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
@@ -24,7 +24,7 @@ pub(super) fn install() {
 }
 
 thread_local! {
-    static TILES: RefCell<Tiles> = const { RefCell::new(Tiles::NONE) };
+    static TILES: RefCell<InterpretedTiles> = const { RefCell::new(InterpretedTiles::NONE) };
 }
 
 extern "C" fn refused(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
@@ -53,7 +53,7 @@ enum Instruction {
     Load { tile: usize, address: i64, stride: i64 },
     Store { tile: usize, address: i64, stride: i64 },
     Zero { tile: usize },
-    Multiply { sum: usize, rows: usize, lines: usize },
+    Multiply { sum: usize, rows: usize, panel_rows: usize },
 }
 
 impl Instruction {
@@ -73,7 +73,7 @@ impl Instruction {
                 (0x49, 0) if modrm == 0xc0 && operand == 0 => Self::Release,
                 (0x49, 3) if low == 0 && operand == 0 => Self::Zero { tile: register },
                 (0x5c, 2) if modrm >> 6 == 3 && b == 0 && operand < 8 => {
-                    Self::Multiply { sum: register, rows: low, lines: operand }
+                    Self::Multiply { sum: register, rows: low, panel_rows: operand }
                 }
                 _ => return None,
             };
@@ -118,16 +118,17 @@ fn address(code: &[u8; 10], registers: &[i64], x: usize, b: usize) -> Option<(i6
 }
 
 /// Registers, and what `ldtilecfg` said of them.
-struct Tiles {
+struct InterpretedTiles {
     /// Bytes of a row, and rows, of each.
     shapes: [(usize, usize); 8],
+    /// (tiles, rows, numbers)
     numbers: [[[u32; TILE]; TILE]; 8],
 }
 
-impl Tiles {
-    const NONE: Tiles = Tiles { shapes: [(0, 0); 8], numbers: [[[0; TILE]; TILE]; 8] };
+impl InterpretedTiles {
+    const NONE: InterpretedTiles = InterpretedTiles { shapes: [(0, 0); 8], numbers: [[[0; TILE]; TILE]; 8] };
 
-    /// None: a processor would refuse it.
+    /// Executes an instruction; `None` where a processor would refuse it.
     ///
     /// # Safety
     /// As for the instruction itself.
@@ -175,7 +176,7 @@ impl Tiles {
                 self.shape(tile)?;
                 self.numbers[tile] = [[0; TILE]; TILE];
             }
-            Instruction::Multiply { sum, rows, lines } => self.multiply(sum, rows, lines)?,
+            Instruction::Multiply { sum, rows, panel_rows } => self.multiply(sum, rows, panel_rows)?,
         }
         Some(())
     }
@@ -187,18 +188,18 @@ impl Tiles {
     }
 
     /// `TDPBF16PS`: numbers too small to be normal are zero, before and after.
-    fn multiply(&mut self, sum: usize, rows: usize, lines: usize) -> Option<()> {
-        let ((columns, m), (inner, n), (width, k)) = (self.shape(sum)?, self.shape(rows)?, self.shape(lines)?);
-        if sum == rows || sum == lines || rows == lines || (columns, m, inner) != (width, n, k) {
+    fn multiply(&mut self, sum: usize, rows: usize, panel_rows: usize) -> Option<()> {
+        let ((columns, m), (inner, n), (width, k)) = (self.shape(sum)?, self.shape(rows)?, self.shape(panel_rows)?);
+        if sum == rows || sum == panel_rows || rows == panel_rows || (columns, m, inner) != (width, n, k) {
             return None;
         }
         let normal = |number: f32| if number.is_subnormal() { 0.0f32.copysign(number) } else { number };
         let halves = |pair: u32| [pair << 16, pair & 0xffff_0000].map(|bits| normal(f32::from_bits(bits)));
         for row in 0..m {
             let mut parts = [[0.0f32; 2]; TILE];
-            for line in 0..inner {
-                let a = halves(self.numbers[rows][row][line]);
-                for (parts, pair) in parts.iter_mut().zip(self.numbers[lines][line]) {
+            for k in 0..inner {
+                let a = halves(self.numbers[rows][row][k]);
+                for (parts, pair) in parts.iter_mut().zip(self.numbers[panel_rows][k]) {
                     let b = halves(pair);
                     *parts = [0, 1].map(|i| normal(a[i].mul_add(b[i], parts[i])));
                 }

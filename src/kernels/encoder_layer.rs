@@ -1,0 +1,381 @@
+//! A whole encoder layer, blocked so that what a task computes stays in cache.
+//!
+//! Nothing in a layer reaches beyond a text, and nothing but attention beyond a row. So a task takes a group of whole
+//! texts through the layer from beginning to end: attention a head at a time, the feed-forward some columns of the
+//! intermediate layer at a time. That way little is held for a row, and weights, which come from the third-level cache or
+//! from memory, are read for many rows at once. Where there are too few groups for the threads, one short text above all, each
+//! step is spread over the threads by itself.
+
+use std::cell::RefCell;
+use std::sync::Mutex;
+
+use bytemuck::cast_slice_mut;
+use rayon::prelude::*;
+
+use super::attention::{AttentionScratch, Heads, QueryKeyValue};
+use super::instruction_set::InstructionSet;
+use super::layer_norm::LayerNorm;
+use super::linear::{ConversionBuffers, PackedLinear, ProductBlock, StridedOutput};
+use super::output_tile::Strides;
+use super::packed_matrix::{PANEL_WIDTH, PanelRow};
+use super::parameters::LayerParameters;
+use super::text_groups::{GROUPS_PER_THREAD, TextGroup, groups, rows_at_once};
+use crate::spec::Compute;
+
+/// Panels of the intermediate layer that are computed together, 192 columns: whole chains of the product that sums them up.
+const INTERMEDIATE_PANELS: usize = 12;
+
+/// An encoder layer (`BertLayer` of transformers): attention and feed-forward, each with residual and LayerNorm.
+pub struct EncoderLayer {
+    /// Queries, keys and values, as [`Heads::fuse`] orders them.
+    query_key_value: PackedLinear,
+    heads: Heads,
+    attention_output: PackedLinear,
+    attention_norm: LayerNorm,
+    intermediate: PackedLinear,
+    output: PackedLinear,
+    output_norm: LayerNorm,
+    instruction_set: InstructionSet,
+}
+
+impl EncoderLayer {
+    /// Reads and packs the weights, for an instruction set.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn load<E: Send>(
+        parameters: LayerParameters<'_, E>,
+        compute: Compute,
+        instruction_set: InstructionSet,
+    ) -> std::result::Result<Self, E> {
+        let LayerParameters { query_key_value, attention_output, intermediate, output, activation, .. } = parameters;
+        let heads = Heads { count: parameters.heads, head_dim: attention_output.inputs / parameters.heads };
+        Ok(Self {
+            query_key_value: PackedLinear::load(heads.fuse(query_key_value), None, compute, instruction_set)?,
+            heads,
+            attention_output: PackedLinear::load(attention_output, None, compute, instruction_set)?,
+            attention_norm: parameters.attention_norm,
+            intermediate: PackedLinear::load(intermediate, Some(activation), compute, instruction_set)?,
+            output: PackedLinear::load(output, None, compute, instruction_set)?,
+            output_norm: parameters.output_norm,
+            instruction_set,
+        })
+    }
+
+    /// Numbers of a hidden state.
+    pub(super) fn hidden(&self) -> usize {
+        self.attention_output.outputs()
+    }
+
+    /// `hidden_state` (tokens, hidden) of texts to the layer's output, on all threads. Text i is tokens
+    /// `cu_seqlens[i]..cu_seqlens[i + 1]`.
+    pub(super) fn compute(&self, hidden_state: &[f32], cu_seqlens: &[usize]) -> Vec<f32> {
+        let mut out = vec![0.0; hidden_state.len()];
+        let threads = rayon::current_num_threads();
+        let groups = groups(cu_seqlens, threads);
+        if threads > 1 && groups.len() < threads * GROUPS_PER_THREAD {
+            self.step_by_step(hidden_state, &groups, &mut out);
+            return out;
+        }
+        let hidden = self.hidden();
+        let mut tasks = Vec::with_capacity(groups.len());
+        let mut rest = &mut out[..];
+        for group in groups {
+            let (out, after) = rest.split_at_mut(group.tokens().len() * hidden);
+            tasks.push((group, out));
+            rest = after;
+        }
+        // Large ones first, and handed out one by one: so all threads end at about the same time.
+        tasks.sort_by_key(|(group, _)| std::cmp::Reverse(group.tokens().len()));
+        let tasks = Mutex::new(tasks.into_iter());
+        let next = || tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
+        rayon::broadcast(|_| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                while let Some((group, out)) = next() {
+                    scratch.run(self, hidden_state, &group, out);
+                }
+            });
+        });
+        out
+    }
+
+    /// The layer for few groups: each step is spread over all threads, its columns where its rows are too few.
+    fn step_by_step(&self, hidden_state: &[f32], groups: &[TextGroup<'_>], out: &mut [f32]) {
+        let (hidden, heads) = (self.hidden(), self.heads);
+        let threads = rayon::current_num_threads();
+
+        // Queries, keys and values: some panels of each group in a task.
+        let panels = heads.panels();
+        let panels_per_task = panels.div_ceil((threads * GROUPS_PER_THREAD).div_ceil(groups.len().max(1)));
+        let panels_per_task = panels_per_task.next_multiple_of(3);
+        let mut query_key_value: Vec<Vec<PanelRow<f32>>> =
+            groups.iter().map(|group| vec![PanelRow([0.0; PANEL_WIDTH]); panels * group.tokens().len()]).collect();
+        let parts = query_key_value.iter_mut().zip(groups).flat_map(|(panel_rows, group)| {
+            let length = (panels_per_task * group.tokens().len()).max(1);
+            panel_rows
+                .chunks_mut(length)
+                .enumerate()
+                .map(move |(part, panel_rows)| (group, part * panels_per_task, panel_rows))
+        });
+        parts.collect::<Vec<_>>().into_par_iter().for_each_init(
+            ConversionBuffers::default,
+            |buffers, (group, first, panel_rows)| {
+                let tokens = group.tokens();
+                let x = &hidden_state[tokens.start * hidden..tokens.end * hidden];
+                let panels = first..first + panel_rows.len() / tokens.len();
+                let strides = Strides { row: PANEL_WIDTH, panel: tokens.len() * PANEL_WIDTH };
+                let out = StridedOutput { numbers: cast_slice_mut(panel_rows), strides };
+                self.query_key_value.rows_to_panels(x, panels, out, buffers);
+            },
+        );
+
+        // Attention: some queries of a text in a task.
+        let mut context = vec![0.0; out.len()];
+        let queries_per_task = (out.len() / hidden).div_ceil(threads * GROUPS_PER_THREAD).max(1).next_multiple_of(4);
+        let mut tasks = Vec::new();
+        let mut rest = &mut context[..];
+        for (group, panel_rows) in groups.iter().zip(&query_key_value) {
+            let tokens = group.tokens().len();
+            for text in group.texts() {
+                for first in text.clone().step_by(queries_per_task) {
+                    let queries = first..text.end.min(first + queries_per_task);
+                    let (out, after) = rest.split_at_mut(queries.len() * hidden);
+                    tasks.push((panel_rows, tokens, text.clone(), queries, out));
+                    rest = after;
+                }
+            }
+        }
+        tasks.into_par_iter().for_each_init(
+            AttentionScratch::default,
+            |scratch, (panel_rows, tokens, text, queries, out)| {
+                for (head, panel_rows) in panel_rows.chunks_exact(heads.panels_per_head() * tokens).enumerate() {
+                    let qkv = QueryKeyValue { panel_rows, tokens, heads, head };
+                    scratch.attend(self.instruction_set, qkv, text.clone(), queries.clone(), out);
+                }
+            },
+        );
+
+        // The rest, by rows or by columns.
+        let mut attended = vec![0.0; out.len()];
+        let projected = self.attention_output.compute(&context);
+        self.attention_norm.rows(self.instruction_set, &projected, hidden_state, &mut attended);
+        let projected = self.output.compute(&self.intermediate.compute(&attended));
+        self.output_norm.rows(self.instruction_set, &projected, &attended, out);
+    }
+}
+
+thread_local! {
+    /// Kept from one layer to the next: new memory comes from the system full of zeros, page by page, which costs more than
+    /// using it.
+    static SCRATCH: RefCell<GroupScratch> = RefCell::default();
+}
+
+/// Memory for a group on its way through a layer.
+#[derive(Default)]
+struct GroupScratch {
+    /// Of one head: (panels, tokens, 16)
+    query_key_value: Vec<PanelRow<f32>>,
+    attention: AttentionScratch,
+    /// (tokens, hidden)
+    context: Vec<f32>,
+    rows: RowScratch,
+    buffers: ConversionBuffers,
+}
+
+impl GroupScratch {
+    /// Takes one group through all of a layer: `out` is the group's, (tokens, hidden).
+    fn run(&mut self, layer: &EncoderLayer, hidden_state: &[f32], group: &TextGroup<'_>, out: &mut [f32]) {
+        let hidden = layer.hidden();
+        let tokens = group.tokens().len();
+        let x = &hidden_state[group.tokens().start * hidden..][..tokens * hidden];
+        self.context.resize(tokens * hidden, 0.0);
+        self.attention(layer, x, group);
+        let rows = rows_at_once(tokens) * hidden;
+        for ((out, context), x) in out.chunks_mut(rows).zip(self.context.chunks(rows)).zip(x.chunks(rows)) {
+            self.rows.post_attention(layer, context, x, out);
+        }
+    }
+
+    /// Attention, a head at a time, from `x` (tokens, hidden) to `self.context`.
+    fn attention(&mut self, layer: &EncoderLayer, x: &[f32], group: &TextGroup<'_>) {
+        let (hidden, heads, tokens) = (layer.hidden(), layer.heads, group.tokens().len());
+        let panels = heads.panels_per_head();
+        self.query_key_value.resize(panels * tokens, PanelRow([0.0; PANEL_WIDTH]));
+        let left = layer.query_key_value.left_operand(x, hidden, &mut self.buffers);
+        let rows_at_once = rows_at_once(tokens);
+        for head in 0..heads.count {
+            for first in (0..tokens).step_by(rows_at_once) {
+                let block = ProductBlock {
+                    rows: rows_at_once.min(tokens - first),
+                    panels: head * panels..(head + 1) * panels,
+                    inputs: 0..hidden,
+                };
+                let numbers = &mut cast_slice_mut(&mut self.query_key_value)[first * PANEL_WIDTH..];
+                let out = StridedOutput { numbers, strides: Strides { row: PANEL_WIDTH, panel: tokens * PANEL_WIDTH } };
+                layer.query_key_value.multiply(left.rows_from(first), block, out);
+            }
+            let qkv = QueryKeyValue { panel_rows: &self.query_key_value, tokens, heads, head };
+            for text in group.texts() {
+                let context = &mut self.context[text.start * hidden..text.end * hidden];
+                self.attention.attend(layer.instruction_set, qkv, text.clone(), text, context);
+            }
+        }
+    }
+}
+
+/// Memory for some rows on their way through what comes after attention.
+#[derive(Default)]
+struct RowScratch {
+    /// Of the output projection, then of the feed-forward: (rows, hidden)
+    projected: Vec<f32>,
+    /// (rows, hidden)
+    attended: Vec<f32>,
+    /// (rows, columns of the intermediate layer that are computed together)
+    intermediate: Vec<f32>,
+    /// Of `attended` and what is before it.
+    buffers: ConversionBuffers,
+    intermediate_buffers: ConversionBuffers,
+}
+
+impl RowScratch {
+    /// Output projection, residual, LayerNorm, feed-forward, residual, LayerNorm, for some rows, on this thread; all arguments
+    /// are (rows, hidden).
+    fn post_attention(&mut self, layer: &EncoderLayer, context: &[f32], residual: &[f32], out: &mut [f32]) {
+        self.projected.resize(context.len(), 0.0);
+        self.attended.resize(context.len(), 0.0);
+        layer.attention_output.rows(context, &mut self.projected, &mut self.buffers);
+        layer.attention_norm.rows(layer.instruction_set, &self.projected, residual, &mut self.attended);
+        self.feed_forward(layer);
+        layer.output_norm.rows(layer.instruction_set, &self.projected, &self.attended, out);
+    }
+
+    /// The feed-forward from `self.attended` to `self.projected`, [`INTERMEDIATE_PANELS`] at a time: the output's sums accumulate
+    /// over them, in the same order as all at once.
+    fn feed_forward(&mut self, layer: &EncoderLayer) {
+        let Self { projected, attended, intermediate, buffers, intermediate_buffers } = self;
+        let (hidden, columns) = (layer.hidden(), layer.intermediate.outputs());
+        let rows = attended.len() / hidden;
+        let left = layer.intermediate.left_operand(attended, hidden, buffers);
+        for first in (0..columns).step_by(INTERMEDIATE_PANELS * PANEL_WIDTH) {
+            let piece = first..columns.min(first + INTERMEDIATE_PANELS * PANEL_WIDTH);
+            intermediate.resize(rows * piece.len(), 0.0);
+            layer.intermediate.multiply(
+                left,
+                ProductBlock { rows, panels: first / PANEL_WIDTH..piece.end.div_ceil(PANEL_WIDTH), inputs: 0..hidden },
+                StridedOutput { numbers: intermediate, strides: Strides::of_rows(piece.len()) },
+            );
+            layer.output.multiply(
+                layer.output.left_operand(intermediate, piece.len(), intermediate_buffers),
+                ProductBlock { rows, panels: 0..layer.output.panels(), inputs: piece },
+                StridedOutput { numbers: projected, strides: Strides::of_rows(hidden) },
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::ops::Range;
+
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+    use crate::kernels::parameters::Parameters;
+    use crate::spec::Activation;
+
+    fn numbers(count: usize, seed: usize) -> Vec<f32> {
+        (0..count).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
+    }
+
+    fn layer(
+        hidden: usize,
+        heads: usize,
+        intermediate: usize,
+        compute: Compute,
+        instruction_set: InstructionSet,
+    ) -> EncoderLayer {
+        let linear = |inputs: usize, outputs: usize, seed: usize| {
+            let weight = numbers(inputs * outputs, seed);
+            let read = move |rows: Range<usize>, out: &mut Vec<f32>| {
+                out.extend_from_slice(&weight[rows.start * inputs..rows.end * inputs]);
+                Ok::<_, Infallible>(())
+            };
+            Parameters { inputs, bias: numbers(outputs, seed + 1), read: Box::new(read) }
+        };
+        let norm = |seed: usize| LayerNorm::new(numbers(hidden, seed), numbers(hidden, seed + 1), 1e-12);
+        let Ok(layer) = EncoderLayer::load(
+            LayerParameters {
+                query_key_value: [1, 3, 5].map(|seed| linear(hidden, hidden, seed)),
+                attention_output: linear(hidden, hidden, 7),
+                attention_norm: norm(9),
+                intermediate: linear(hidden, intermediate, 11),
+                output: linear(intermediate, hidden, 13),
+                output_norm: norm(15),
+                heads,
+                activation: Activation::Gelu,
+            },
+            compute,
+            instruction_set,
+        );
+        layer
+    }
+
+    /// By heads and pieces, or each step whole; texts shorter and longer than a group; widths that fill panels or do not.
+    #[test]
+    fn in_parts_the_same_bits_as_step_by_step() {
+        let lengths = [1, 5, 0, 140, 30, 145, 300, 2, 0];
+        let cu_seqlens = lengths.iter().scan(0, |end, length| {
+            *end += length;
+            Some(*end)
+        });
+        let cu_seqlens: Vec<usize> = std::iter::once(0).chain(cu_seqlens).collect();
+        let tokens = cu_seqlens[cu_seqlens.len() - 1];
+        for (hidden, heads, intermediate) in [(32, 2, 501), (48, 3, 192), (36, 3, 400), (2, 2, 37)] {
+            for compute in [Compute::F32, Compute::Bf16] {
+                let layer = layer(hidden, heads, intermediate, compute, InstructionSet::available()[0]);
+                let x = numbers(tokens * hidden, 17);
+                let groups = groups(&cu_seqlens, 1);
+                let (mut by_group, mut by_step) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
+                let mut scratch = GroupScratch::default();
+                for group in &groups {
+                    let numbers = group.tokens().start * hidden..group.tokens().end * hidden;
+                    scratch.run(&layer, &x, group, &mut by_group[numbers]);
+                }
+                layer.step_by_step(&x, &groups, &mut by_step);
+                assert!(by_group.iter().all(|number| number.is_finite()));
+                let bits = |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
+                assert!(bits(&by_group) == bits(&by_step), "hidden {hidden}, intermediate {intermediate}, {compute:?}");
+            }
+        }
+    }
+
+    /// Two models on different instruction sets, side by side in pools of their own: one's choice is not the other's.
+    #[test]
+    fn layers_on_different_instruction_sets_in_one_process() {
+        let (hidden, heads, intermediate) = (48, 3, 192);
+        let cu_seqlens = [0, 5, 5, 40, 200];
+        let x = Tensor::from_vec(numbers(200 * hidden, 17), (200, hidden), &Device::Cpu).expect("a tensor");
+        let bits = |layer: &EncoderLayer| {
+            let out = layer.forward(&x, &cu_seqlens).expect("a tensor").flatten_all().expect("a tensor");
+            out.to_vec1::<f32>().expect("float32").into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        for compute in [Compute::F32, Compute::Bf16] {
+            let tiles = |instruction_set: InstructionSet| compute == Compute::Bf16 && instruction_set.has_tiles();
+            let sets: Vec<_> = InstructionSet::available().into_iter().filter(|&set| !tiles(set)).collect();
+            let layers: Vec<_> = sets.iter().map(|&set| layer(hidden, heads, intermediate, compute, set)).collect();
+            let expected = bits(&layers[0]);
+            std::thread::scope(|scope| {
+                for (threads, (set, layer)) in (1..).zip(sets.iter().zip(&layers)) {
+                    let (bits, expected) = (&bits, &expected);
+                    scope.spawn(move || {
+                        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+                        for _ in 0..3 {
+                            assert!(pool.install(|| bits(layer)) == *expected, "{} in {compute:?}", set.name());
+                        }
+                    });
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What the tests of several kernels share.
+
+use super::dispatch::Dispatch;
+use super::instruction_set::InstructionSet;
+use super::output_tile::Strides;
+use super::packed_matrix::{PANEL_WIDTH, PackedMatrix, pack_transposed};
+use super::product::{Product, StridedRows};
+
+/// Numbers between -1 and 1 without a pattern.
+pub(super) fn numbers(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    (0..count)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+/// `a` (rows, inner) times the transpose of `weight` (columns, inner), plus a bias, each product by `multiply`; in parts of
+/// `part` values of the inner dimension.
+pub(super) fn product_by<T: Dispatch>(
+    mut multiply: impl FnMut(Product<'_, T>),
+    a: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    inner: usize,
+    part: usize,
+) -> Vec<f32> {
+    let (rows, columns) = (a.len() / inner, bias.len());
+    let panels = weight.chunks(PANEL_WIDTH * inner).map(|weight| {
+        let mut panel = Vec::new();
+        pack_transposed(weight, weight.len() / inner, inner, &mut panel);
+        panel
+    });
+    let packed = PackedMatrix::<T>::new(panels.collect(), columns);
+    let mut out = vec![f32::NAN; rows * columns];
+    for first in (0..inner).step_by(part) {
+        let part = first..inner.min(first + part);
+        let panel_rows = part.start / T::VALUES..part.end.div_ceil(T::VALUES);
+        let (mut buffer, b) = (Vec::new(), packed.panels(0..columns.div_ceil(PANEL_WIDTH), panel_rows));
+        let converter = InstructionSet::available()[0];
+        let a = T::convert_rows(
+            converter,
+            StridedRows { elements: &a[first..], stride: inner },
+            rows,
+            part.len(),
+            &mut buffer,
+        );
+        let product = Product {
+            a,
+            rows,
+            b: &b,
+            columns,
+            bias: if part.end == inner { bias } else { &[] },
+            accumulate: first > 0,
+            out: &mut out,
+            strides: Strides::of_rows(columns),
+        };
+        multiply(product);
+    }
+    out
+}

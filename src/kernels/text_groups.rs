@@ -1,0 +1,83 @@
+//! Groups of whole texts, which tasks take through a layer.
+
+use std::ops::Range;
+
+/// Groups for each thread that make it worth while to give each task a group: fewer would end too unevenly.
+pub(super) const GROUPS_PER_THREAD: usize = 4;
+
+/// Tokens of a group at most, unless a text alone has more, and rows that pass a weight together.
+///
+/// With 144 instead of 48 BERT-base's jobs take 4 to 8 % less time on Zen 3 (AVX2, 512 KiB of second-level cache), MiniLM's 0 to
+/// 9 %; 96 to 240 are alike.
+const MOST_TOKENS: usize = 144;
+
+/// Tokens that a group is never cut short of for the sake of an even end: with fewer, each thread would read all weights for
+/// little work.
+const FEWEST_TOKENS: usize = 48;
+
+/// Texts that follow each other in a batch.
+pub(super) struct TextGroup<'a> {
+    /// Those of the batch that belong to these texts, (texts + 1).
+    cu_seqlens: &'a [usize],
+}
+
+impl TextGroup<'_> {
+    /// Its tokens in the batch.
+    pub(super) fn tokens(&self) -> Range<usize> {
+        self.cu_seqlens[0]..self.cu_seqlens[self.cu_seqlens.len() - 1]
+    }
+
+    /// Each text's tokens, counted from the group's first one.
+    pub(super) fn texts(&self) -> impl Iterator<Item = Range<usize>> {
+        self.cu_seqlens.windows(2).map(|ends| ends[0] - self.cu_seqlens[0]..ends[1] - self.cu_seqlens[0])
+    }
+}
+
+/// Groups of at most [`MOST_TOKENS`] tokens; a longer text is a group by itself. Where several threads take them, the last
+/// ones are smaller, so that all threads end at about the same time.
+pub(super) fn groups(cu_seqlens: &[usize], threads: usize) -> Vec<TextGroup<'_>> {
+    let end = cu_seqlens[cu_seqlens.len() - 1];
+    let limit = |first: usize| match threads {
+        1 => MOST_TOKENS,
+        _ => ((end - first) / (threads * GROUPS_PER_THREAD)).clamp(FEWEST_TOKENS, MOST_TOKENS),
+    };
+    let mut groups = Vec::new();
+    let (mut first, mut most) = (0, limit(cu_seqlens[0]));
+    for last in 1..cu_seqlens.len() {
+        let full = last + 1 == cu_seqlens.len() || cu_seqlens[last + 1] - cu_seqlens[first] > most;
+        if full {
+            groups.push(TextGroup { cu_seqlens: &cu_seqlens[first..=last] });
+            (first, most) = (last, limit(cu_seqlens[last]));
+        }
+    }
+    groups
+}
+
+/// How many of a group's rows pass a weight together: all, or equal parts, of whole micro-tiles of 4, 6 or 8 rows.
+pub(super) fn rows_at_once(rows: usize) -> usize {
+    let rows = rows.max(1);
+    rows.div_ceil(rows.div_ceil(MOST_TOKENS)).next_multiple_of(24)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_all_texts_once_and_smaller_towards_the_end() {
+        let lengths = [10, 144, 1, 143, 1, 500, 20, 20, 20, 20, 20, 20, 20, 20, 20];
+        let mut cu_seqlens = vec![0];
+        for length in lengths.iter().cycle().take(100) {
+            cu_seqlens.push(cu_seqlens[cu_seqlens.len() - 1] + length);
+        }
+        let groups = groups(&cu_seqlens, 2);
+        let mut next = 0;
+        for group in &groups {
+            assert_eq!(group.tokens().start, next);
+            next = group.tokens().end;
+            assert!(group.tokens().len() <= MOST_TOKENS || group.texts().count() == 1);
+        }
+        assert_eq!(next, cu_seqlens[cu_seqlens.len() - 1]);
+        assert!(groups.last().is_some_and(|group| group.tokens().len() <= FEWEST_TOKENS));
+    }
+}
