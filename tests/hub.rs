@@ -7,6 +7,10 @@ mod failures;
 mod hub_bench;
 #[path = "support/hub_server.rs"]
 mod hub_server;
+#[path = "hub/limits.rs"]
+mod limits;
+#[path = "hub/proxy.rs"]
+mod proxy;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use layerwise::checkpoint::hub::{HubError, Request, Settings, Snapshot, snapshot_with};
+use layerwise::checkpoint::hub::{HubError, Proxies, Request, Settings, Snapshot, snapshot_with};
 use tempfile::TempDir;
 
 use crate::hub_server::{HubServer, Repo, RepoFile};
@@ -52,6 +52,7 @@ pub(crate) fn tiny() -> Repo {
         files: small.chain(large).collect(),
         token: None,
         xet: false,
+        ranges: false,
     }
 }
 
@@ -76,7 +77,9 @@ impl Bench {
             endpoint: server.endpoint(),
             token: None,
             offline: false,
+            proxies: Proxies::default(),
             silence_limit: Duration::from_secs(5),
+            pace_window: Duration::from_secs(5),
             retry_pause: Duration::from_millis(2),
         };
         Bench { server, cache, settings }

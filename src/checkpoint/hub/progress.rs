@@ -1,9 +1,8 @@
 //! One bar over all the bytes of a model.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use hf_hub::progress::{DownloadEvent, Progress, ProgressEvent, ProgressHandler};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 const TEMPLATE: &str =
@@ -29,6 +28,18 @@ impl Bar {
             return;
         }
         self.bar.inc_length(bytes);
+        self.show();
+    }
+
+    /// Tells of a pause that the hub asks for.
+    pub(super) fn pause(&self, pause: Duration) {
+        if pause >= Duration::from_secs(1) {
+            self.bar.set_message(format!("waiting {} s, as the hub is not ready", pause.as_secs()));
+            self.show();
+        }
+    }
+
+    fn show(&self) {
         if self.shown && self.bar.is_hidden() {
             self.bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
             self.bar.enable_steady_tick(Duration::from_millis(200));
@@ -42,7 +53,7 @@ impl Bar {
     /// Starts a file of `size` bytes, one of several at once.
     pub(super) fn start(&self, file: &str, size: u64) -> FileProgress {
         self.bar.set_message(file.to_owned());
-        FileProgress { bar: self.bar.clone(), size, done: Arc::new(Mutex::new(0)) }
+        FileProgress { bar: self.bar.clone(), size, done: Mutex::new(0) }
     }
 }
 
@@ -53,48 +64,25 @@ impl Drop for Bar {
 }
 
 /// One file's part of the bar.
-#[derive(Clone)]
 pub(super) struct FileProgress {
     bar: ProgressBar,
     size: u64,
     /// What the bar already shows of this file.
-    done: Arc<Mutex<u64>>,
+    done: Mutex<u64>,
 }
 
 impl FileProgress {
-    /// As if nothing of the file had come yet.
-    pub(super) fn restart(&self) {
-        self.reach(0);
-    }
-
     /// As if all of it had come: it was there, or the last report was short of it.
     pub(super) fn finish(&self) {
         self.reach(self.size);
     }
 
-    pub(super) fn handler(&self) -> Progress {
-        Progress::new(self.clone())
-    }
-
-    fn reach(&self, bytes: u64) {
+    /// So much of the file is there.
+    pub(super) fn reach(&self, bytes: u64) {
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         let now = bytes.min(self.size);
         self.bar.inc(now.saturating_sub(*done));
         self.bar.dec(done.saturating_sub(now));
         *done = now;
-    }
-}
-
-impl ProgressHandler for FileProgress {
-    fn on_progress(&self, event: &ProgressEvent) {
-        match event {
-            ProgressEvent::Download(DownloadEvent::Progress { files }) => {
-                self.reach(files.iter().map(|file| file.bytes_completed).sum());
-            }
-            ProgressEvent::Download(DownloadEvent::AggregateProgress { bytes_completed, .. }) => {
-                self.reach(*bytes_completed);
-            }
-            _ => {}
-        }
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use std::{env, fmt, fs};
 
 use super::HubError;
+#[cfg(feature = "hub")]
+use super::proxies::Proxies;
 
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 
@@ -44,8 +46,14 @@ pub struct Settings {
     pub token: Option<Token>,
     /// `HF_HUB_OFFLINE`: nothing may touch the network.
     pub offline: bool,
-    /// How long a connection may be silent before it is given up.
+    /// `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+    #[cfg(feature = "hub")]
+    pub proxies: Proxies,
+    /// How long a connection may be silent before it is given up; where the cache has the model, how long the hub may take
+    /// in all.
     pub silence_limit: Duration,
+    /// How long a download may come at less than 1000 bytes a second before it is given up.
+    pub pace_window: Duration,
     /// The first pause before a request is tried again; it doubles with each try.
     pub retry_pause: Duration,
 }
@@ -95,8 +103,11 @@ impl Settings {
             endpoint: variables.text("HF_ENDPOINT").unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
             token,
             offline: offline.is_some_and(|value| is_true(&value)),
+            #[cfg(feature = "hub")]
+            proxies: Proxies::from_lookup(lookup),
             // The Python library's limit for all its requests.
             silence_limit: Duration::from_secs(10),
+            pace_window: Duration::from_secs(30),
             retry_pause: Duration::from_millis(250),
         })
     }
