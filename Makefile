@@ -6,7 +6,7 @@ VENV := .venv
 # vocabularies out; `probes`, `model-card`, `bench-peers` and `profile` need them.
 DATA ?= $(wildcard ../shared/data)
 
-.PHONY: all lint test venv parity published device probes bits kills bounded fuzz bench bench-kernels bench-peers profile goldens model model-card
+.PHONY: all lint test venv parity published device probes bits candle kills bounded fuzz bench bench-kernels bench-peers profile goldens model model-card
 
 all: lint test
 
@@ -66,6 +66,10 @@ bits:
 	cargo test --locked --test cli same_bytes
 	cargo test --locked --test cli instruction_sets
 	for isa in $(ISAS); do LAYERWISE_ISA=$$isa cargo test --locked --test goldens || exit 1; done
+
+# The last layer by another implementation, candle-transformers' own BertModel: a package of its own, as only this needs it.
+candle:
+	cargo test --manifest-path tests/candle/Cargo.toml --target-dir target/candle
 
 # Jobs of every kind killed 200 times at random moments and started again: the bytes must be those of undisturbed ones.
 kills:
