@@ -6,7 +6,7 @@ VENV := .venv
 # vocabularies out; `probes`, `model-card`, `bench-peers` and `profile` need them.
 DATA ?= $(wildcard ../shared/data)
 
-.PHONY: all lint test venv parity published device probes bits candle kills bounded fuzz bench bench-kernels bench-peers profile goldens model model-card
+.PHONY: all lint test venv parity published device probes bits candle kills bounded fuzz bench bench-kernels bench-peers cold-build profile goldens model model-card
 
 all: lint test
 
@@ -106,6 +106,10 @@ bench-peers: $(VENV)/peers-installed
 	$(VENV)/bin/python benches/process.py --layerwise target/release/layerwise --data $(TEXTS) --work $(WORK)
 	$(VENV)/bin/python benches/peers/compare.py --layerwise target/release/layerwise --data $(TEXTS) --work $(WORK)
 	$(VENV)/bin/python benches/peers/bits.py --layerwise target/release/layerwise --data $(TEXTS)
+
+# The README's two commands on a fresh clone of HEAD, with nothing downloaded or built: seconds, and the binary's size.
+cold-build:
+	$(PYTHON) benches/cold_build.py
 
 # Where the time of the MiniLM job goes, by step (Linux, perf). The build is of its own, as it keeps frame pointers.
 profile: $(VENV)/peers-installed
