@@ -6,7 +6,7 @@ VENV := .venv
 # vocabularies out; `probes`, `model-card`, `bench-peers` and `profile` need them.
 DATA ?= $(wildcard ../shared/data)
 
-.PHONY: all lint test venv parity published device probes bits kills bounded fuzz bench bench-kernels bench-peers profile goldens model model-card
+.PHONY: all lint test venv parity published device probes bits candle kills bounded fuzz bench bench-kernels bench-peers cold-build profile goldens model model-card
 
 all: lint test
 
@@ -67,6 +67,10 @@ bits:
 	cargo test --locked --test cli instruction_sets
 	for isa in $(ISAS); do LAYERWISE_ISA=$$isa cargo test --locked --test goldens || exit 1; done
 
+# The last layer by another implementation, candle-transformers' own BertModel: a package of its own, as only this needs it.
+candle:
+	cargo test --manifest-path tests/candle/Cargo.toml --target-dir target/candle
+
 # Jobs of every kind killed 200 times at random moments and started again: the bytes must be those of undisturbed ones.
 kills:
 	cargo test --locked --test cli -- --ignored --nocapture unlosable::two_hundred_kills
@@ -102,6 +106,10 @@ bench-peers: $(VENV)/peers-installed
 	$(VENV)/bin/python benches/process.py --layerwise target/release/layerwise --data $(TEXTS) --work $(WORK)
 	$(VENV)/bin/python benches/peers/compare.py --layerwise target/release/layerwise --data $(TEXTS) --work $(WORK)
 	$(VENV)/bin/python benches/peers/bits.py --layerwise target/release/layerwise --data $(TEXTS)
+
+# The README's two commands on a fresh clone of HEAD, with nothing downloaded or built: seconds, and the binary's size.
+cold-build:
+	$(PYTHON) benches/cold_build.py
 
 # Where the time of the MiniLM job goes, by step (Linux, perf). The build is of its own, as it keeps frame pointers.
 profile: $(VENV)/peers-installed

@@ -44,7 +44,7 @@ fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
 
 fn find(directory: &Path) -> Result<Checkpoint> {
     let model = directory.to_str().expect("UTF-8");
-    Checkpoint::find(&ModelLocation { model, revision: None, offline: true, show_progress: false })
+    Checkpoint::find(&ModelLocation::local(model))
 }
 
 /// Input in every format, compressed or not, in any encoding; the first byte chooses format and options.

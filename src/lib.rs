@@ -91,7 +91,7 @@ pub use self::error::{Error, Result};
 pub use self::input::{Columns, Input, Record, Source, Text};
 pub use self::job::DirectoryOptions;
 pub use self::model::{Model, ModelBuilder};
-pub use self::observer::{Observer, Progress, Work};
+pub use self::observer::{Observer, Progress, Unobserved, Work};
 pub use self::plan::{ArrayPlan, Plan, Slot};
 pub use self::request::Request;
 pub use self::shard::Shard;

@@ -160,12 +160,7 @@ impl ModelBuilder {
             .num_threads(threads.unwrap_or(0))
             .build()
             .map_err(|error| Error::Usage(format!("cannot start the threads: {error}; choose fewer with --threads")))?;
-        let location = ModelLocation {
-            model: &model,
-            revision: revision.as_deref(),
-            offline,
-            show_progress: observer.shows_progress(),
-        };
+        let location = ModelLocation { model: &model, revision: revision.as_deref(), offline, observer: &*observer };
         let checkpoint = Checkpoint::find(&location)?;
         checkpoint.notes.iter().for_each(|note| observer.note(note));
         let config = checkpoint.config()?;

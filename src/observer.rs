@@ -20,11 +20,6 @@ pub trait Observer: Send + Sync {
         Box::new(Unseen)
     }
 
-    /// Whether downloads are to be shown.
-    fn shows_progress(&self) -> bool {
-        false
-    }
-
     /// Asked again and again: the number of the signal that came, if the job is to end.
     fn interruption(&self) -> Option<u8> {
         None
@@ -43,6 +38,8 @@ pub enum Work {
     Reading(u64),
     /// So many layers are probed.
     Probing(u64),
+    /// Files are downloaded; [`Progress::expect`] says of how many bytes.
+    Downloading,
 }
 
 /// How far some work is.
@@ -50,13 +47,22 @@ pub trait Progress: Send + Sync {
     /// So much more is done.
     fn advance(&self, _by: u64) {}
 
+    /// So much is to be done again.
+    fn retreat(&self, _by: u64) {}
+
     /// So much is done in all.
     fn reach(&self, _position: u64) {}
+
+    /// There is so much more to do.
+    fn expect(&self, _more: u64) {}
+
+    /// What is being done right now.
+    fn say(&self, _message: &str) {}
 }
 
 /// Watches nothing.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Unobserved;
+pub struct Unobserved;
 
 impl Observer for Unobserved {}
 
@@ -66,7 +72,7 @@ pub(crate) struct Unseen;
 
 impl Progress for Unseen {}
 
-impl fmt::Debug for dyn Observer {
+impl fmt::Debug for dyn Observer + '_ {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an observer")
     }

@@ -66,7 +66,7 @@ fn tokenize(file: &str, bytes: &[u8], model: &str) -> Result<Encoded> {
     }
     std::fs::write(directory.path().join(file), bytes).unwrap();
     let model = directory.path().to_str().unwrap();
-    let checkpoint = Checkpoint::find(&ModelLocation { model, revision: None, offline: true, show_progress: false })?;
+    let checkpoint = Checkpoint::find(&ModelLocation::local(model))?;
     let config = checkpoint.config()?;
     let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings)?;
     let text = "Hello [MASK] naïve WORLD, 中国 x\0y \u{200b} 🙂 unlitly".repeat(2);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use layerwise::batch::{Batch, Batches, Limits, Tokens};
 use layerwise::checkpoint::config::Config;
 use layerwise::checkpoint::{Checkpoint, ModelLocation};
@@ -16,7 +16,7 @@ use layerwise::encoder::{Encoder, EncoderSettings, Ops};
 use layerwise::input::Text;
 use layerwise::kernels::InstructionSet;
 use layerwise::pooling::{self, TextPooler};
-use layerwise::spec::{Activation, Compute, Pooling, SpecialTokens, VectorKind};
+use layerwise::spec::{Compute, Pooling, SpecialTokens, VectorKind};
 use layerwise::tokens::{Encoded, Tokenizer};
 use layerwise::windows::Windowing;
 use proptest::prelude::*;
@@ -84,9 +84,7 @@ fn load_with(name: &str, ops: Ops) -> Model {
             (key.to_owned(), numbers)
         })
         .collect();
-    let request =
-        ModelLocation { model: directory.to_str().unwrap(), revision: None, offline: true, show_progress: false };
-    let checkpoint = Checkpoint::find(&request).unwrap();
+    let checkpoint = Checkpoint::find(&ModelLocation::local(directory.to_str().unwrap())).unwrap();
     let config = checkpoint.config().unwrap();
     let weights = Arc::new(checkpoint.weights().unwrap());
     let pooler = golden.pytorch_float32_max_abs_error.pooler_output.is_some();
@@ -280,50 +278,6 @@ fn pooled_vectors_are_those_of_sentence_transformers() {
             }
         }
         assert!(compared >= 3 * 6 * (model.config.num_hidden_layers + 1), "{name}: only {compared} compared");
-    }
-}
-
-/// Another implementation by other people: candle-transformers' own BertModel.
-#[test]
-fn the_last_layer_is_that_of_candle_transformers() {
-    use candle_nn::VarBuilder;
-    use candle_transformers::models::bert::{BertModel, Config as CandleConfig};
-
-    for (name, prefix) in [("width1", "bert"), ("width32", ""), ("width64", "")] {
-        let model = load(name);
-        let mut config: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(directory(name).join("config.json")).unwrap()).unwrap();
-        // What it has no defaults for.
-        let defaults: [(&str, serde_json::Value); 5] = [
-            ("layer_norm_eps", 1e-12.into()),
-            ("type_vocab_size", 2.into()),
-            ("hidden_dropout_prob", 0.into()),
-            ("initializer_range", 0.into()),
-            ("pad_token_id", 0.into()),
-        ];
-        for (key, default) in defaults {
-            if config.get(key).is_none_or(serde_json::Value::is_null) {
-                config[key] = default;
-            }
-        }
-        if model.config.hidden_act == Activation::GeluTanh {
-            config["hidden_act"] = "geluapproximate".into(); // its name for the tanh form
-        }
-        let config: CandleConfig = serde_json::from_value(config).unwrap();
-        let weights = std::fs::read(directory(name).join("model.safetensors")).unwrap();
-        let vars = VarBuilder::from_buffered_safetensors(weights, DType::F32, &Device::Cpu).unwrap();
-        let vars = if prefix.is_empty() { vars } else { vars.pp(prefix) };
-        let bert = BertModel::load(vars, &config).unwrap();
-        let order: Vec<usize> = (0..model.encoded.len()).collect();
-        for (text, layers) in hidden_states(&model, &order).iter().enumerate() {
-            let tokens = &model.encoded[text].tokens;
-            let tensor = |ids: &[u32]| Tensor::new(ids, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
-            let theirs = bert.forward(&tensor(&tokens.input_ids), &tensor(&tokens.token_type_ids), None).unwrap();
-            let theirs: Vec<f32> = theirs.flatten_all().unwrap().to_vec1().unwrap();
-            let theirs: Vec<f64> = theirs.into_iter().map(f64::from).collect();
-            let difference = error(layers.last().unwrap(), &theirs);
-            assert!(difference < 2e-5, "{name}, text {text}: {difference:e}");
-        }
     }
 }
 

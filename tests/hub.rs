@@ -7,6 +7,10 @@ mod failures;
 mod hub_bench;
 #[path = "support/hub_server.rs"]
 mod hub_server;
+#[path = "hub/limits.rs"]
+mod limits;
+#[path = "hub/proxy.rs"]
+mod proxy;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -17,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hub_bench::*;
 use hub_server::{Fault, Repo, RepoFile};
-use layerwise::checkpoint::hub::{Request, Settings, Token, snapshot, snapshot_with};
+use layerwise::checkpoint::hub::{HubQuery, HubSettings, Token, snapshot, snapshot_with};
 
 /// A port where nobody listens: the discard service's, which needs root to run.
 const NOBODY: &str = "http://127.0.0.1:9";
@@ -130,7 +134,7 @@ fn branches_tags_and_commits_are_revisions() {
     let bench = Bench::new(tiny());
     for revision in ["main", "v1.0", "refs/pr/1", COMMIT] {
         assert_eq!(bench.get_revision(revision).expect("a model").commit, COMMIT);
-        let offline = Request { revision: Some(revision), offline: true, ..request() };
+        let offline = HubQuery { revision: Some(revision), offline: true, ..request() };
         assert_eq!(snapshot_with(&bench.settings, &offline).expect("a model").commit, COMMIT);
     }
     assert_eq!(bench.ref_of("refs/pr/1").as_deref(), Some(COMMIT));
@@ -163,7 +167,7 @@ fn a_branch_that_moves_brings_only_what_changed() {
 fn a_renamed_repository_and_an_endpoint_with_a_slash_are_found() {
     let mut bench = Bench::new(tiny());
     bench.settings.endpoint += "/";
-    let former = Request { id: "tester/former-name", ..request() };
+    let former = HubQuery { id: "tester/former-name", ..request() };
     let snapshot = snapshot_with(&bench.settings, &former).expect("a model");
     // Under the name that was asked for, as the Python library keeps it.
     assert!(snapshot.dir.starts_with(bench.settings.cache_dir.join("models--tester--former-name")));
@@ -174,13 +178,13 @@ fn a_renamed_repository_and_an_endpoint_with_a_slash_are_found() {
 fn nonsense_is_refused_before_any_request() {
     let bench = Bench::new(tiny());
     for id in ["./nomodel", "a/b/c", "../up", "/root/model", "", "a b"] {
-        let error = snapshot_with(&bench.settings, &Request { id, ..request() }).expect_err(id);
+        let error = snapshot_with(&bench.settings, &HubQuery { id, ..request() }).expect_err(id);
         assert_says(&told(&error), &["neither an existing directory nor a hub id", "owner/name"]);
     }
     let error = bench.get_revision("../../main").expect_err("an error");
     assert_says(&told(&error), &["../../main", "branch or tag"]);
     for endpoint in ["huggingface.co", "localhost:80", "file:///tmp", "::"] {
-        let settings = Settings { endpoint: endpoint.to_owned(), ..bench.settings.clone() };
+        let settings = HubSettings { endpoint: endpoint.to_owned(), ..bench.settings.clone() };
         let error = snapshot_with(&settings, &request()).expect_err(endpoint);
         assert_says(&told(&error), &["HF_ENDPOINT", endpoint, "https://huggingface.co"]);
     }
@@ -293,7 +297,7 @@ fn offline_touches_no_network() {
     let snapshot = bench.get().expect("a model");
     bench.server.forget();
     assert_eq!(bench.get_offline().expect("a model"), snapshot);
-    let error = snapshot_with(&bench.settings, &Request { offline: true, revision: Some("v9"), ..request() });
+    let error = snapshot_with(&bench.settings, &HubQuery { offline: true, revision: Some("v9"), ..request() });
     assert_says(&told(&error.expect_err("an error")), &["`v9`", "not in the cache"]);
     for (name, says) in
         [("vocab.txt", ""), ("tokenizer.json", "tokenizer"), (WEIGHTS, "weights"), ("config.json", "config.json is")]
@@ -391,7 +395,7 @@ fn output(command: &mut Command) -> String {
 fn in_a_child_process() {
     match std::env::var("LAYERWISE_TEST_CHILD").as_deref() {
         Ok("no token") => {
-            let settings = Settings { token: None, ..Settings::from_env().expect("settings") };
+            let settings = HubSettings { token: None, ..HubSettings::from_env().expect("settings") };
             println!("{:?}", snapshot_with(&settings, &request()));
         }
         Ok(_) => println!("{:?}", snapshot(&request())),

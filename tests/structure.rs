@@ -24,8 +24,7 @@ fn modules() -> BTreeMap<ModulePath, String> {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") && path != root.join("main.rs") {
                 let source = fs::read_to_string(&path).unwrap();
-                let tests = source.find("#[cfg(test)]\nmod tests").or(source.find("#[cfg(test)]\npub"));
-                let source = source[..tests.unwrap_or(source.len())].to_owned();
+                let source = source[..source.find("mod tests {").unwrap_or(source.len())].to_owned();
                 modules.insert(name_of(path.strip_prefix(&root).unwrap()), source);
             }
         }

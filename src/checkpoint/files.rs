@@ -15,6 +15,7 @@ use super::modules::{DEFAULTS, Module, TRANSFORMER_SETTINGS, encoder_folder};
 use super::weights::Weights;
 use super::{bundled, hub, other_kinds};
 use crate::error::{Error, Result};
+use crate::observer::{Observer, Unobserved};
 use crate::sha256::{hex, sha256_of_file};
 
 /// The name of the model in the binary.
@@ -63,8 +64,15 @@ pub struct ModelLocation<'a> {
     pub revision: Option<&'a str>,
     /// Never touch the network.
     pub offline: bool,
-    /// Show a bar while downloading.
-    pub show_progress: bool,
+    /// Who is told how far downloads are.
+    pub observer: &'a dyn Observer,
+}
+
+impl<'a> ModelLocation<'a> {
+    /// A model that is not on the hub, or in its cache already.
+    pub fn local(model: &'a str) -> Self {
+        Self { model, revision: None, offline: true, observer: &Unobserved }
+    }
 }
 
 impl Checkpoint {
@@ -74,7 +82,7 @@ impl Checkpoint {
     /// [`Error::Usage`] for a revision of what has none, [`Error::Model`] for a file where a folder should be,
     /// [`Error::Hub`] when the hub does not have it or cannot be reached.
     pub fn find(request: &ModelLocation<'_>) -> Result<Self> {
-        let ModelLocation { model, revision, offline, show_progress } = *request;
+        let ModelLocation { model, revision, offline, observer } = *request;
         let path = Path::new(model);
         let local = if model == BUNDLED {
             if bundled::file("config.json").is_none() {
@@ -102,9 +110,8 @@ impl Checkpoint {
             return Self { id, revision: None, notes, source, encoder: String::new(), may_lack_files: false }
                 .with_encoder();
         }
-        let hub::Found { snapshot, from_cache } =
-            hub::find(&hub::Request { id: model, revision, offline, show_progress })
-                .map_err(|error| Error::Hub(Box::new(error)))?;
+        let hub::Found { snapshot, from_cache } = hub::find(&hub::HubQuery { id: model, revision, offline, observer })
+            .map_err(|error| Error::Hub(Box::new(error)))?;
         Self {
             id: model.to_owned(),
             revision: Some(snapshot.commit),

@@ -108,17 +108,16 @@ impl Observer for Console {
 
     fn begin(&self, work: Work) -> Box<dyn Progress> {
         const BYTES: &str = "{bar:30} {percent:>3}% {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}";
+        const DOWNLOAD: &str =
+            "{bar:30} {percent:>3}% {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left, {msg}";
         const TOKENS: &str = "{bar:30} {percent:>3}% {human_pos}/{human_len} tokens, {speed}, {eta} left";
         Box::new(Bar(match work {
             Work::Tokenizing => self.bar(None, "{spinner} tokenizing: {human_pos} texts, {speed}"),
             Work::Encoding(tokens) => self.bar(Some(tokens), TOKENS),
             Work::Reading(bytes) => self.bar(Some(bytes), BYTES),
             Work::Probing(layers) => self.bar(Some(layers), "{bar:30} {pos}/{len} layers, {elapsed}"),
+            Work::Downloading => self.bar(Some(0), DOWNLOAD),
         }))
-    }
-
-    fn shows_progress(&self) -> bool {
-        self.progress
     }
 
     fn interruption(&self) -> Option<u8> {
@@ -134,8 +133,20 @@ impl Progress for Bar {
         self.0.inc(by);
     }
 
+    fn retreat(&self, by: u64) {
+        self.0.dec(by);
+    }
+
     fn reach(&self, position: u64) {
         self.0.set_position(position);
+    }
+
+    fn expect(&self, more: u64) {
+        self.0.inc_length(more);
+    }
+
+    fn say(&self, message: &str) {
+        self.0.set_message(message.to_owned());
     }
 }
 

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use layerwise::checkpoint::hub::{HubError, Request, Settings, Snapshot, snapshot_with};
+use layerwise::Unobserved;
+use layerwise::checkpoint::hub::{HubError, HubQuery, HubSettings, Proxies, Snapshot, snapshot_with};
 use tempfile::TempDir;
 
 use crate::hub_server::{HubServer, Repo, RepoFile};
@@ -52,6 +53,7 @@ pub(crate) fn tiny() -> Repo {
         files: small.chain(large).collect(),
         token: None,
         xet: false,
+        ranges: false,
     }
 }
 
@@ -65,18 +67,20 @@ pub(crate) fn without(names: &[&str]) -> Repo {
 pub(crate) struct Bench {
     pub(crate) server: HubServer,
     pub(crate) cache: TempDir,
-    pub(crate) settings: Settings,
+    pub(crate) settings: HubSettings,
 }
 
 impl Bench {
     pub(crate) fn new(repo: Repo) -> Bench {
         let (server, cache) = (HubServer::start(repo), tempfile::tempdir().expect("a temporary folder"));
-        let settings = Settings {
+        let settings = HubSettings {
             cache_dir: cache.path().join("hub"),
             endpoint: server.endpoint(),
             token: None,
             offline: false,
+            proxies: Proxies::default(),
             silence_limit: Duration::from_secs(5),
+            pace_window: Duration::from_secs(5),
             retry_pause: Duration::from_millis(2),
         };
         Bench { server, cache, settings }
@@ -87,12 +91,15 @@ impl Bench {
     }
 
     pub(crate) fn get_revision(&self, revision: &str) -> Result<Snapshot, HubError> {
-        let request = Request { id: ID, revision: Some(revision), offline: false, show_progress: false };
+        let request = HubQuery { id: ID, revision: Some(revision), offline: false, observer: &Unobserved };
         snapshot_with(&self.settings, &request)
     }
 
     pub(crate) fn get_offline(&self) -> Result<Snapshot, HubError> {
-        snapshot_with(&Settings { offline: true, ..self.settings.clone() }, &Request { offline: false, ..request() })
+        snapshot_with(
+            &HubSettings { offline: true, ..self.settings.clone() },
+            &HubQuery { offline: false, ..request() },
+        )
     }
 
     /// The text of the error that must come, its causes and its debug form included.
@@ -142,8 +149,8 @@ impl Bench {
     }
 }
 
-pub(crate) fn request() -> Request<'static> {
-    Request { id: ID, revision: None, offline: false, show_progress: false }
+pub(crate) fn request() -> HubQuery<'static> {
+    HubQuery { id: ID, revision: None, offline: false, observer: &Unobserved }
 }
 
 pub(crate) fn told(error: &HubError) -> String {

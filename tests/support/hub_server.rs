@@ -28,6 +28,8 @@ pub(crate) struct Repo {
     pub(crate) token: Option<String>,
     /// Whether large files are offered by the xet protocol, too, which is not spoken here.
     pub(crate) xet: bool,
+    /// Whether the storage gives out parts of files.
+    pub(crate) ranges: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -72,6 +74,18 @@ pub(crate) enum Fault {
     Unmeasured,
     /// The first half, then silence.
     Stall,
+    /// Nothing at all, not even a status.
+    Mute,
+    /// The content a byte at a time, with such pauses.
+    Trickle(Duration),
+    /// The content, and then what the client takes of this many bytes, without a length.
+    Beyond(usize),
+    /// This status, and the pause it asks for.
+    Wait(u16, &'static str),
+    /// A redirect.
+    Redirect(String),
+    /// The right answer for a size that is as large as this.
+    Announced(u64),
 }
 
 /// A request as it came.
@@ -82,6 +96,7 @@ pub(crate) struct Seen {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) authorization: Option<String>,
+    pub(crate) range: Option<String>,
 }
 
 struct Plan {
@@ -171,33 +186,37 @@ impl Drop for HubServer {
 fn serve(listener: &TcpListener, state: &Arc<Mutex<State>>, is_storage: bool) {
     while let Ok((stream, _)) = listener.accept() {
         let mut reader = BufReader::new(&stream);
-        let Ok((method, path, authorization)) = read_request(&mut reader) else { continue };
-        if method == "QUIT" {
+        let Ok(seen) = read_request(&mut reader, is_storage) else { continue };
+        if seen.method == "QUIT" {
             return;
         }
+        let head_only = seen.method == "HEAD";
         let answer = {
             let mut state = state.lock().expect("no test panics while it holds the state");
-            state.seen.push(Seen { storage: is_storage, method: method.clone(), path: path.clone(), authorization });
-            answer(&mut state, is_storage, &method, &path)
+            state.seen.push(seen.clone());
+            answer(&mut state, &seen)
         };
         // In a thread of its own, so that a stalled answer holds up no other.
-        thread::spawn(move || send(stream, &answer, method == "HEAD"));
+        thread::spawn(move || send(stream, &answer, head_only));
     }
 }
 
-fn read_request(reader: &mut impl BufRead) -> io::Result<(String, String, Option<String>)> {
+fn read_request(reader: &mut impl BufRead, storage: bool) -> io::Result<Seen> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let mut words = line.split_whitespace().map(str::to_owned);
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let mut authorization = None;
+    let mut seen = Seen { storage, method, path, authorization: None, range: None };
     loop {
         let mut header = String::new();
         reader.read_line(&mut header)?;
         match header.trim_end().split_once(": ") {
-            Some((name, value)) if name.eq_ignore_ascii_case("authorization") => authorization = Some(value.to_owned()),
+            Some((name, value)) if name.eq_ignore_ascii_case("authorization") => {
+                seen.authorization = Some(value.to_owned());
+            }
+            Some((name, value)) if name.eq_ignore_ascii_case("range") => seen.range = Some(value.to_owned()),
             Some(_) => {}
-            None => return Ok((method, path, authorization)),
+            None => return Ok(seen),
         }
     }
 }
@@ -232,9 +251,9 @@ impl Answer {
     }
 }
 
-fn answer(state: &mut State, is_storage: bool, method: &str, path: &str) -> Answer {
-    let authorization = state.seen.last().and_then(|seen| seen.authorization.clone());
-    let plan = state.plans.iter_mut().find(|p| p.times > 0 && p.method == method && path.contains(&p.part));
+fn answer(state: &mut State, seen: &Seen) -> Answer {
+    let Seen { storage: is_storage, method, path, authorization, range } = seen;
+    let plan = state.plans.iter_mut().find(|p| p.times > 0 && p.method == *method && path.contains(&p.part));
     let fault = plan.map(|plan| {
         plan.times -= 1;
         plan.fault.clone()
@@ -242,18 +261,26 @@ fn answer(state: &mut State, is_storage: bool, method: &str, path: &str) -> Answ
     if let Some(Fault::Status(status, code, message)) = fault {
         return Answer::error(status, code, message);
     }
+    if let Some(Fault::Wait(status, pause)) = fault {
+        return Answer::error(status, "", "Slow down").with("Retry-After", pause);
+    }
+    if let Some(Fault::Redirect(location)) = fault {
+        return Answer::new(302).with("Location", location);
+    }
     let repo = &state.repo;
     if let Some(token) = &repo.token
-        && !is_storage
+        && !*is_storage
         && authorization.as_deref() != Some(&format!("Bearer {token}"))
     {
         return Answer::error(401, "", "Invalid username or password.");
     }
-    let mut answer = if is_storage { stored(repo, path) } else { asked(repo, state.storage_port, path) };
+    let mut answer =
+        if *is_storage { stored(repo, path, range.as_deref()) } else { asked(repo, state.storage_port, path) };
     match &fault {
         Some(Fault::Instead(content)) => answer.body.clone_from(content),
         Some(Fault::Etag(etag)) => answer = answer.named(etag),
         Some(Fault::Unmeasured) => answer = answer.named("5d8c72a5-1f"),
+        Some(Fault::Announced(size)) => answer = answer.with("X-Linked-Size", size.to_string()),
         _ => {}
     }
     answer.fault = fault;
@@ -307,17 +334,37 @@ fn asked(repo: &Repo, storage_port: u16, path: &str) -> Answer {
 }
 
 /// The storage's paths. Its etags are its own.
-fn stored(repo: &Repo, path: &str) -> Answer {
+fn stored(repo: &Repo, path: &str, range: Option<&str>) -> Answer {
     let file = repo.files.iter().find(|file| path == format!("/storage/{}/{}", file.etag(), file.name));
     let Some(file) = file else { return Answer::new(404) };
-    let mut answer = Answer::new(200).with("ETag", "\"of-the-storage\"");
-    answer.body.clone_from(&file.content);
+    let size = file.content.len();
+    let from = range.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
+    let mut answer = match from.filter(|_| repo.ranges) {
+        Some(from) if from >= size => return Answer::new(416),
+        Some(from) => {
+            let mut answer = Answer::new(206).with("Content-Range", format!("bytes {from}-{}/{size}", size - 1));
+            answer.body.extend(&file.content[from..]);
+            answer
+        }
+        None => {
+            let mut answer = Answer::new(200);
+            answer.body.clone_from(&file.content);
+            answer
+        }
+    };
+    answer.headers.push(("ETag", "\"of-the-storage\"".to_owned()));
     answer
 }
 
 fn send(mut stream: TcpStream, answer: &Answer, head_only: bool) {
+    if matches!(answer.fault, Some(Fault::Mute)) {
+        // Until the client has had enough.
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(60)));
+        let _ = stream.read(&mut [0; 64]);
+        return;
+    }
     let mut head = format!("HTTP/1.1 {} Answer\r\nConnection: close\r\n", answer.status);
-    if !matches!(answer.fault, Some(Fault::CutUnannounced | Fault::Unmeasured)) {
+    if !matches!(answer.fault, Some(Fault::CutUnannounced | Fault::Unmeasured | Fault::Beyond(_))) {
         write!(head, "Content-Length: {}\r\n", answer.body.len()).expect("a string takes all");
     }
     for (name, value) in &answer.headers {
@@ -330,7 +377,17 @@ fn send(mut stream: TcpStream, answer: &Answer, head_only: bool) {
         (false, false) => &answer.body[..],
     };
     // A client that goes away is none of the server's business.
-    let _ = stream.write_all(format!("{head}\r\n").as_bytes()).and_then(|()| stream.write_all(body));
+    let _ = stream.write_all(format!("{head}\r\n").as_bytes()).and_then(|()| match answer.fault {
+        Some(Fault::Trickle(pause)) => body.iter().try_for_each(|byte| {
+            thread::sleep(pause);
+            stream.write_all(&[*byte])
+        }),
+        Some(Fault::Beyond(bytes)) if !head_only => {
+            stream.write_all(body)?;
+            (0..bytes / 1000).try_for_each(|_| stream.write_all(&[b'x'; 1000]))
+        }
+        _ => stream.write_all(body),
+    });
     if matches!(answer.fault, Some(Fault::Stall)) && !head_only {
         thread::sleep(Duration::from_secs(60));
     }

@@ -20,9 +20,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::HubError;
 use super::choice::module_folder;
 use super::digest::Digest;
+use super::error::HubError;
 use super::names::is_commit;
 
 /// Up to this size a cached file's content is compared with its name before every use. It takes milliseconds, and it

@@ -38,15 +38,15 @@ const LISTED: usize = 8;
 
 /// The files to fetch.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Choice {
+pub(super) struct FileChoice {
     /// All but the weights.
     pub(super) small: Vec<String>,
-    pub(super) weights: Weights,
+    pub(super) weights: ListedWeights,
 }
 
 /// How the weights are stored.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Weights {
+pub(super) enum ListedWeights {
     /// In one file.
     Whole(String),
     /// In several, named by this index.
@@ -68,7 +68,7 @@ pub(super) enum Lack {
 ///
 /// # Errors
 /// The first thing lacking.
-pub(super) fn choose(files: &[String]) -> Result<Choice, Lack> {
+pub(super) fn choose(files: &[String]) -> Result<FileChoice, Lack> {
     let has = |name: &str| files.iter().any(|file| file == name);
     if !has(CONFIG) {
         return Err(Lack::Config);
@@ -81,11 +81,11 @@ pub(super) fn choose(files: &[String]) -> Result<Choice, Lack> {
     let of_encoder = |name: &str| format!("{}{name}", folder.as_deref().unwrap_or_default());
     let has_of_encoder = |name: &str| has(&of_encoder(name));
     let weights = if has_of_encoder(WEIGHTS) {
-        Weights::Whole(of_encoder(WEIGHTS))
+        ListedWeights::Whole(of_encoder(WEIGHTS))
     } else if has_of_encoder(INDEX) {
-        Weights::Sharded(of_encoder(INDEX))
+        ListedWeights::Sharded(of_encoder(INDEX))
     } else if has_of_encoder(PICKLE) {
-        Weights::Whole(of_encoder(PICKLE))
+        ListedWeights::Whole(of_encoder(PICKLE))
     } else {
         let is_weights = |file: &&String| OTHER_WEIGHTS.iter().any(|ending| file.ends_with(ending));
         return Err(Lack::Weights { others: files.iter().filter(is_weights).cloned().collect() });
@@ -106,7 +106,7 @@ pub(super) fn choose(files: &[String]) -> Result<Choice, Lack> {
         let folders = folders.into_iter().filter(|name| folder.as_deref() != Some(&format!("{name}/")));
         small.extend(folders.flat_map(|folder| of_module(files, folder)));
     }
-    Ok(Choice { small, weights })
+    Ok(FileChoice { small, weights })
 }
 
 /// The folder of a file that a module of a sentence model needs, by the names that sentence-transformers gives such
@@ -128,11 +128,11 @@ pub(super) fn of_module(files: &[String], folder: &str) -> Vec<String> {
 /// The folders of the modules that a `modules.json` names, but for that of the model itself.
 pub(super) fn folders_named(modules: &[u8]) -> Vec<String> {
     #[derive(Deserialize)]
-    struct Module {
+    struct ListedModule {
         #[serde(default)]
         path: String,
     }
-    let modules: Vec<Module> = serde_json::from_slice(modules).unwrap_or_default(); // whoever reads it says what is wrong
+    let modules: Vec<ListedModule> = serde_json::from_slice(modules).unwrap_or_default(); // whoever reads it says what is wrong
     modules.into_iter().map(|module| module.path).filter(|path| is_file_name(path)).collect()
 }
 
@@ -231,7 +231,7 @@ mod tests {
             "2_Dense/config.json",
             "2_Dense/model.safetensors",
         ]);
-        assert_eq!(choice, Choice { small, weights: Weights::Whole("model.safetensors".to_owned()) });
+        assert_eq!(choice, FileChoice { small, weights: ListedWeights::Whole("model.safetensors".to_owned()) });
     }
 
     #[test]
@@ -246,7 +246,7 @@ mod tests {
             "1_Pooling/config.json",
         ]);
         let choice = choose(&files).expect("a model");
-        assert_eq!(choice.weights, Weights::Whole("0_Transformer/pytorch_model.bin".to_owned()));
+        assert_eq!(choice.weights, ListedWeights::Whole("0_Transformer/pytorch_model.bin".to_owned()));
         for file in &files {
             assert!(choice.small.contains(file) != file.ends_with(".bin"), "{file}");
         }

@@ -20,6 +20,15 @@ pub enum HubError {
         /// The rule it breaks.
         problem: &'static str,
     },
+    /// This program was built without the feature `hub`.
+    #[error(
+        "`{id}` is no directory here, and this layerwise was built without the hub: name a directory, build it with the \
+         cargo feature `hub`, or ask with --offline for what is in the cache"
+    )]
+    NoHub {
+        /// What was asked for.
+        id: String,
+    },
     /// A revision that no git repository can have.
     #[error("`{revision}` is no revision: expected the name of a branch or tag, or a commit")]
     NotARevision {

@@ -1,6 +1,6 @@
 //! Names that come from outside (repositories, revisions, commits, files) and the rules that keep them in their folder.
 
-use super::HubError;
+use super::error::HubError;
 
 /// The longest owner or name the hub gives out.
 const PART_LIMIT: usize = 96;

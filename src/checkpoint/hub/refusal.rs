@@ -1,11 +1,13 @@
-//! What a hub answers instead of what was asked for, from either of the two clients in use.
+//! What a hub answers instead of what was asked for.
 
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
-use hf_hub::HFError;
-use reqwest::StatusCode;
-use reqwest::blocking::Response;
+use ureq::Body;
+use ureq::http::{Response, StatusCode};
+
+use super::passing::{is_passing, wait_of};
 
 /// What came instead. Its texts are the server's own, and not yet fit to be shown.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub(super) enum Refusal {
         code: String,
         /// The hub's sentence about it, or nothing.
         message: String,
+        /// The pause that the hub asks for.
+        wait: Option<Duration>,
     },
     /// A yes that makes no sense.
     Protocol(String),
@@ -29,6 +33,33 @@ impl Refusal {
     pub(super) fn is_absence(&self) -> bool {
         let unwilling = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND];
         !matches!(self, Refusal::Status { status, .. } if unwilling.contains(status))
+    }
+
+    /// Whether the same request may succeed in a moment.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Refusal::Silence(_) => true,
+            Refusal::Status { status, .. } => is_passing(*status),
+            Refusal::Protocol(_) => false,
+        }
+    }
+
+    pub(super) fn is_status(&self, wanted: StatusCode) -> bool {
+        matches!(self, Refusal::Status { status, .. } if *status == wanted)
+    }
+
+    /// The pause that the hub asks for.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        if let Refusal::Status { wait, .. } = self { *wait } else { None }
+    }
+
+    /// Adds a clause to what is told.
+    pub(super) fn add(&mut self, clause: &str) {
+        let text = match self {
+            Refusal::Silence(text) | Refusal::Protocol(text) | Refusal::Status { message: text, .. } => text,
+        };
+        let join = if text.is_empty() { "" } else { "; " };
+        *text += &format!("{join}{clause}");
     }
 }
 
@@ -43,34 +74,12 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl From<Response> for Refusal {
-    fn from(response: Response) -> Refusal {
-        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
-        Refusal::Status { status: response.status(), code: header("x-error-code"), message: header("x-error-message") }
-    }
-}
-
-impl From<HFError> for Refusal {
-    fn from(error: HFError) -> Refusal {
-        match error {
-            HFError::Http { context }
-            | HFError::AuthRequired { context }
-            | HFError::Forbidden { context }
-            | HFError::Conflict { context }
-            | HFError::RateLimited { context, .. }
-            | HFError::RepoNotFound { context: Some(context), .. }
-            | HFError::RevisionNotFound { context: Some(context), .. }
-            | HFError::EntryNotFound { context: Some(context), .. } => Refusal::Status {
-                status: context.status,
-                code: context.error_code.unwrap_or_default(),
-                message: context.server_message.unwrap_or_default(),
-            },
-            HFError::Request { source, .. } if source.is_decode() => {
-                Refusal::Protocol(innermost(&source.without_url()))
-            }
-            HFError::Request { source, .. } => Refusal::Silence(innermost(&source.without_url())),
-            other => Refusal::Protocol(other.to_string()),
-        }
+impl From<Response<Body>> for Refusal {
+    fn from(response: Response<Body>) -> Refusal {
+        let headers = response.headers();
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
+        let (code, message) = (text("x-error-code"), text("x-error-message"));
+        Refusal::Status { status: response.status(), code, message, wait: wait_of(headers) }
     }
 }
 

@@ -1,38 +1,36 @@
 //! What is asked of the hub: a revision's commit and files, a file's name and size, its content.
-//!
-//! hf-hub asks for the first and the last. What lies between is asked here: hf-hub 1.0 follows a large file's redirect
-//! to its storage and looks in vain for the hub's headers there (mended after 1.0, in its pull request 212).
 
-use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
+use std::fs;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use hf_hub::repository::RepoTypeModel;
-use hf_hub::{HFClient, HFError, HFRepositorySync};
-use reqwest::blocking::{Client, Response};
-use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{StatusCode, Url, redirect};
+use serde::Deserialize;
+use ureq::Body;
+use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap};
+use ureq::http::{Response, StatusCode, Uri};
 
-use super::HubError;
 use super::digest::Digest;
+use super::error::HubError;
 use super::names::{is_blob_name, is_commit, is_file_name};
-use super::progress::FileProgress;
-use super::refusal::{Refusal, innermost};
-use super::settings::{Settings, Token};
+use super::progress::{DownloadProgress, FileProgress};
+use super::refusal::Refusal;
+use super::settings::{HubSettings, Token};
+use super::transport::{Ask, Transport};
 
-/// After a first failure that may pass.
-const RETRIES: usize = 3;
-const REDIRECTS: usize = 10;
+/// The longest list of files that is read.
+const LISTING_LIMIT: u64 = 16 << 20;
+/// The longest text (configurations, vocabularies), and the longest file whose size nobody tells.
+const TEXT_LIMIT: u64 = 64 << 20;
 
 /// A repository on the hub.
 pub(super) struct Hub<'a> {
     id: &'a str,
-    endpoint: Url,
     token: Option<&'a Token>,
-    bearer: Option<HeaderValue>,
-    repo: HFRepositorySync<RepoTypeModel>,
-    client: Client,
-    retry_pause: Duration,
+    transport: Transport<'a>,
+    /// How long a hub may be silent where the cache has what is asked for.
+    patience: Duration,
 }
 
 /// A revision's commit and the names of its files.
@@ -53,52 +51,64 @@ impl<'a> Hub<'a> {
     ///
     /// # Errors
     /// `HubError::Setting` if the endpoint or the token cannot be used.
-    pub(super) fn new(settings: &'a Settings, id: &'a str) -> Result<Hub<'a>, HubError> {
-        let endpoint = Url::parse(settings.endpoint.trim_end_matches('/')).ok();
-        let endpoint = endpoint.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        let endpoint = endpoint.ok_or_else(|| HubError::Setting {
-            name: "HF_ENDPOINT",
-            problem: format!("is `{}`", settings.endpoint),
-            remedy: "expected a URL such as https://huggingface.co",
-        })?;
-        let bearer = settings.token.as_ref().map(bearer).transpose()?;
-        let token = settings.token.as_ref();
-
-        let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
-        let setup = |problem: String| HubError::Protocol { endpoint: shown(&endpoint), id: id.to_owned(), problem };
-        // hf-hub's own client would wait for ever on a connection that falls silent.
-        let transfers = reqwest::Client::builder()
-            .user_agent(agent)
-            .connect_timeout(settings.silence_limit)
-            .read_timeout(settings.silence_limit)
-            .build();
-        let client = Client::builder()
-            .user_agent(agent)
-            .connect_timeout(settings.silence_limit)
-            .timeout(settings.silence_limit)
-            .redirect(redirect::Policy::none())
-            .build();
-        let hf = HFClient::builder()
-            .client(transfers.map_err(|error| setup(innermost(&error)))?)
-            .endpoint(endpoint.as_str())
-            .cache_dir(&settings.cache_dir)
-            // Without a token hf-hub would look for one by itself. A line end fits in no header, so this one stays here.
-            .token(token.map_or("\n", Token::expose))
-            .retry_max_attempts(RETRIES)
-            .retry_base_delay(settings.retry_pause)
-            .build_sync();
-        let (owner, name) = hf_hub::split_id(id);
-        let repo = hf.map_err(|error| setup(error.to_string()))?.model(owner, name);
-        let client = client.map_err(|error| setup(innermost(&error)))?;
-        Ok(Hub { id, endpoint, token, bearer, repo, client, retry_pause: settings.retry_pause })
+    pub(super) fn new(
+        settings: &'a HubSettings,
+        id: &'a str,
+        bar: &'a DownloadProgress<'a>,
+    ) -> Result<Hub<'a>, HubError> {
+        let (transport, patience) = (Transport::new(settings, bar)?, settings.silence_limit);
+        Ok(Hub { id, token: settings.token.as_ref(), transport, patience })
     }
 
-    /// The commit that `revision` stands for now, and its files.
+    /// The commit that `revision` stands for now, and its files. Where `has_copy` holds, which is asked after a first
+    /// failure, the hub gets as long as one silence in all.
     ///
     /// # Errors
     /// What came instead; the caller may have a copy to go on with.
-    pub(super) fn listing(&self, revision: &str) -> Result<Listing, Refusal> {
-        let info = self.repo.info().revision(revision).send().map_err(Refusal::from)?;
+    pub(super) fn listing(&self, revision: &str, has_copy: impl FnOnce() -> bool) -> Result<Listing, Refusal> {
+        let parts = ["api", "models"].into_iter().chain(self.id.split('/')).chain(["revision", revision]);
+        let url = self.below(parts)?;
+        let end = Instant::now() + self.patience;
+        let mut patience = self.transport.patience();
+        let mut has_copy = Some(has_copy);
+        let mut deadline = Some(end);
+        loop {
+            let mut refusal = match self.list(revision, &url, deadline) {
+                Ok(listing) => return Ok(listing),
+                Err(refusal) => refusal,
+            };
+            if let Some(has_copy) = has_copy.take()
+                && !(refusal.is_absence() && has_copy())
+            {
+                deadline = None;
+            }
+            let pause = patience.next(&mut refusal);
+            match pause.filter(|pause| deadline.is_none_or(|end| Instant::now() + *pause < end)) {
+                Some(pause) => self.transport.wait(pause),
+                None => return Err(refusal),
+            }
+        }
+    }
+
+    fn list(&self, revision: &str, url: &Uri, deadline: Option<Instant>) -> Result<Listing, Refusal> {
+        #[derive(Deserialize)]
+        struct Info {
+            sha: Option<String>,
+            siblings: Option<Vec<Sibling>>,
+        }
+        #[derive(Deserialize)]
+        struct Sibling {
+            rfilename: String,
+        }
+        let response = self.transport.follow(Ask { deadline, ..Ask::new(url.clone()) }, |_, _| false)?;
+        let mut body = Vec::new();
+        let read = self.transport.body(response).take(LISTING_LIMIT + 1).read_to_end(&mut body);
+        read.map_err(|error| Refusal::Silence(self.transport.heard(error)))?;
+        if body.len() as u64 > LISTING_LIMIT {
+            let problem = format!("its list of files is longer than {} MiB", LISTING_LIMIT >> 20);
+            return Err(Refusal::Protocol(problem));
+        }
+        let info: Info = serde_json::from_slice(&body).map_err(|error| Refusal::Protocol(error.to_string()))?;
         let commit = info.sha.filter(|sha| is_commit(sha) && (!is_commit(revision) || sha == revision));
         let commit = commit.ok_or_else(|| Refusal::Protocol("it names no commit for the revision".to_owned()))?;
         let files = info.siblings.unwrap_or_default().into_iter().map(|sibling| sibling.rfilename);
@@ -108,51 +118,97 @@ impl<'a> Hub<'a> {
     /// What the hub promises about `file` of `commit`.
     ///
     /// # Errors
-    /// If it is refused, or promises too little to tell the file from half of it.
+    /// If it is refused, or promises too little to tell the file from half of it, or more than such a file can be.
     pub(super) fn metadata(&self, commit: &str, file: &str) -> Result<Metadata, HubError> {
         let refused = |refusal| self.file_error(file, refusal);
-        let mut url = self.endpoint.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(self.id.split('/')).extend(["resolve", commit]).extend(file.split('/'));
+        let ask = Ask { head: true, ..Ask::new(self.address(commit, file).map_err(refused)?) };
+        // The hub sends on within itself (a renamed repository, a cached copy), a mirror sends on to the hub, and the
+        // headers are at the end of that way. A redirect that has them leads out to the file's storage.
+        let is_storage = |response: &Response<Body>, next: &Uri| {
+            !self.transport.endpoint.is_own(next) && named_commit(response).is_some()
+        };
+        let response = self.transport.persist(&ask, is_storage).map_err(refused)?;
+        let metadata = promised(&response, commit).map_err(|what| refused(Refusal::Protocol(what)))?;
+        match metadata.size {
+            Some(size) if is_text(file) && size > TEXT_LIMIT => Err(refused(Refusal::Protocol(format!(
+                "it announces {size} bytes, and at most {} MiB of such a file are read",
+                TEXT_LIMIT >> 20
+            )))),
+            _ => Ok(metadata),
         }
-        for _ in 0..REDIRECTS {
-            let response = self.head(&url).map_err(refused)?;
-            let status = response.status();
-            let next = response.headers().get(LOCATION).and_then(|location| url.join(location.to_str().ok()?).ok());
-            let next = next.filter(|_| status.is_redirection());
-            if !status.is_success() && next.is_none() {
-                return Err(refused(Refusal::from(response)));
-            }
-            let named = header(response.headers(), "x-repo-commit");
-            match next {
-                // The hub sends on within itself (a renamed repository, a cached copy), a mirror sends on to the hub,
-                // and the headers are at the end of that way. A redirect that has them leads out to the file's storage.
-                Some(next) if self.is_own(&next) || named.is_none() => url = next,
-                _ => return promised(&response, named, commit).map_err(|what| refused(Refusal::Protocol(what))),
-            }
-        }
-        Err(refused(Refusal::Protocol("it redirects in circles".to_owned())))
     }
 
-    /// Downloads `file` of `commit` to a path below `dir`. What comes is not checked.
+    /// Downloads `file` of `commit` to `path`, of which what is there is kept if the server can go on from there. The
+    /// content is not checked, but no more of it is taken than `size`, or than the server announces if that is none.
     ///
     /// # Errors
-    /// If it is refused, breaks off or cannot be written.
+    /// If it is refused, breaks off, is too long or cannot be written.
     pub(super) fn download(
         &self,
         commit: &str,
         file: &str,
-        dir: &Path,
-        progress: &FileProgress,
-    ) -> Result<PathBuf, HubError> {
-        progress.restart();
-        let request = self.repo.download_file().filename(file).revision(commit).local_dir(dir);
-        request.progress(progress.handler()).send().map_err(|error| match error {
-            HFError::Io(error) => HubError::cache("write in", dir)(error),
-            HFError::Request { source, .. } => self.broken_off(file, self.quoted(&innermost(&source.without_url()))),
-            HFError::Xet { .. } => self.broken_off(file, self.quoted(&error.to_string())),
-            error => self.not_handed_out(file, &Refusal::from(error)),
-        })
+        size: Option<u64>,
+        path: &Path,
+        progress: &FileProgress<'_>,
+    ) -> Result<(), HubError> {
+        let held = fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let refused = |refusal| self.not_handed_out(file, &refusal);
+        let writing = || HubError::cache("write", path);
+        let url = self.address(commit, file).map_err(refused)?;
+        let ask = Ask { from: (held > 0).then_some(held), ..Ask::new(url) };
+        let response = match self.transport.persist(&ask, |_, _| false) {
+            Err(refusal) if held > 0 && refusal.is_status(StatusCode::RANGE_NOT_SATISFIABLE) => {
+                File::create(path).map_err(writing())?;
+                return Err(self.broken_off(file, "the server does not go on where it stopped".to_owned()));
+            }
+            response => response.map_err(refused)?,
+        };
+        let headers = response.headers();
+        let (mut done, announced) = match (response.status(), range(headers)) {
+            (StatusCode::PARTIAL_CONTENT, Some((from, whole))) if from == held => (held, whole),
+            (StatusCode::PARTIAL_CONTENT, _) => {
+                return Err(refused(Refusal::Protocol("it sends another part than was asked for".to_owned())));
+            }
+            _ => (0, header(headers, CONTENT_LENGTH.as_str()).and_then(|length| length.parse().ok())),
+        };
+        let limit = size.or(announced).unwrap_or(TEXT_LIMIT);
+        let too_long = |found: String| HubError::WrongContent {
+            file: file.to_owned(),
+            id: self.id.to_owned(),
+            found,
+            expected: format!("{limit}{}", if size.or(announced).is_none() { " at most, as no size came" } else { "" }),
+        };
+        if let Some(announced) = announced.filter(|announced| *announced > limit) {
+            return Err(too_long(format!("{announced} bytes")));
+        }
+        let mut to = File::options().create(true).append(true).open(path).map_err(writing())?;
+        to.set_len(done).map_err(writing())?;
+        progress.reach(done);
+        let mut body = self.transport.body(response);
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let read = match body.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(read) => read,
+                Err(error) => return Err(self.broken_off(file, self.quoted(&self.transport.heard(error)))),
+            };
+            done += read as u64;
+            if done > limit {
+                return Err(too_long(format!("{done} bytes or more")));
+            }
+            to.write_all(&buffer[..read]).map_err(writing())?;
+            progress.reach(done);
+        }
+    }
+
+    /// The address of `file` of `commit`.
+    fn address(&self, commit: &str, file: &str) -> Result<Uri, Refusal> {
+        self.below(self.id.split('/').chain(["resolve", commit]).chain(file.split('/')))
+    }
+
+    fn below<'p>(&self, parts: impl IntoIterator<Item = &'p str>) -> Result<Uri, Refusal> {
+        let url = self.transport.endpoint.below(parts);
+        url.ok_or_else(|| Refusal::Protocol("no address can be made of its name".to_owned()))
     }
 
     /// The error for a download that ended before the file did.
@@ -162,7 +218,8 @@ impl<'a> Hub<'a> {
 
     /// The error for a request about the repository; `cache` says why a copy is of no help.
     pub(super) fn error(&self, revision: &str, refusal: Refusal, cache: &str) -> HubError {
-        let (endpoint, id, revision) = (shown(&self.endpoint), self.id.to_owned(), revision.to_owned());
+        let (endpoint, id, revision) =
+            (self.transport.endpoint.shown().to_owned(), self.id.to_owned(), revision.to_owned());
         let said =
             |message: &str| if message.is_empty() { String::new() } else { format!(": {}", self.quoted(message)) };
         match refusal {
@@ -194,7 +251,7 @@ impl<'a> Hub<'a> {
                 self.error("", refusal, "")
             }
             Refusal::Protocol(problem) => HubError::Protocol {
-                endpoint: shown(&self.endpoint),
+                endpoint: self.transport.endpoint.shown().to_owned(),
                 id: self.id.to_owned(),
                 problem: format!("{file}: {}", self.quoted(&problem)),
             },
@@ -206,32 +263,6 @@ impl<'a> Hub<'a> {
         HubError::Download { file: file.to_owned(), id: self.id.to_owned(), cause: self.cause(refusal) }
     }
 
-    /// Asks for the headers of `url`, again if the failure may pass.
-    fn head(&self, url: &Url) -> Result<Response, Refusal> {
-        let mut pause = self.retry_pause;
-        let mut retries = RETRIES;
-        loop {
-            // The size of the file as it is, not as a server might pack it.
-            let mut request = self.client.head(url.clone()).header(ACCEPT_ENCODING, "identity");
-            if let Some(bearer) = self.bearer.as_ref().filter(|_| self.is_own(url)) {
-                request = request.header(AUTHORIZATION, bearer);
-            }
-            let result = request.send();
-            let passing = result.as_ref().map_or(true, |response| is_passing(response.status()));
-            if !passing || retries == 0 {
-                return result.map_err(|error| Refusal::Silence(innermost(&error.without_url())));
-            }
-            retries -= 1;
-            thread::sleep(pause);
-            pause *= 2;
-        }
-    }
-
-    /// Whether `url` is at the endpoint's own scheme, host and port: where the token may go.
-    fn is_own(&self, url: &Url) -> bool {
-        url.origin() == self.endpoint.origin()
-    }
-
     /// Words from outside, on one line, not too long, and without the token should a server repeat it.
     fn quoted(&self, text: &str) -> String {
         let text = self.token.map_or_else(|| text.to_owned(), |token| text.replace(token.expose(), "…"));
@@ -240,39 +271,30 @@ impl<'a> Hub<'a> {
     }
 }
 
-/// Statuses of a server that may do better in a moment.
-fn is_passing(status: StatusCode) -> bool {
-    matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) || status.is_server_error()
-}
-
-fn bearer(token: &Token) -> Result<HeaderValue, HubError> {
-    let sound = token.expose().bytes().all(|b| b.is_ascii_graphic());
-    let value = if sound { HeaderValue::from_str(&format!("Bearer {}", token.expose())).ok() } else { None };
-    let mut value = value.ok_or_else(|| HubError::Setting {
-        name: "HF_TOKEN (or the token file)",
-        problem: "holds characters that are in no token".to_owned(),
-        remedy: "copy the token anew, it begins with hf_",
-    })?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-/// The endpoint as it is shown: without a user's name and password.
-fn shown(endpoint: &Url) -> String {
-    let mut url = endpoint.clone();
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.as_str().trim_end_matches('/').to_owned()
-}
-
 fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok()
 }
 
+/// The commit that an answer about a file is for.
+fn named_commit(response: &Response<Body>) -> Option<&str> {
+    header(response.headers(), "x-repo-commit")
+}
+
+/// Where the part of a file begins that an answer holds, and how long the file is.
+fn range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
+    let (part, whole) = header(headers, CONTENT_RANGE.as_str())?.trim().strip_prefix("bytes ")?.split_once('/')?;
+    Some((part.split_once('-')?.0.trim().parse().ok()?, whole.trim().parse().ok()))
+}
+
+/// Whether a file is a text by its name: a configuration, a vocabulary.
+fn is_text(file: &str) -> bool {
+    [".json", ".txt"].iter().any(|ending| file.ends_with(ending))
+}
+
 /// Reads the hub's promise out of the last answer.
-fn promised(response: &Response, named: Option<&str>, commit: &str) -> Result<Metadata, String> {
+fn promised(response: &Response<Body>, commit: &str) -> Result<Metadata, String> {
     let headers = response.headers();
-    match named {
+    match named_commit(response) {
         Some(named) if named == commit => {}
         Some(named) => return Err(format!("asked for commit {commit}, it answers for `{named}`")),
         None => return Err("its answer has no X-Repo-Commit".to_owned()),

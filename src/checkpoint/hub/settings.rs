@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, fmt, fs};
 
-use super::HubError;
+use super::error::HubError;
+#[cfg(feature = "hub")]
+use super::proxies::Proxies;
 
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 
@@ -35,7 +37,7 @@ impl fmt::Debug for Token {
 
 /// Where the hub and its cache are, and how to deal with them.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct HubSettings {
     /// `HF_HUB_CACHE`, or `HF_HOME` and `hub`: the folder of `models--owner--name` folders.
     pub cache_dir: PathBuf,
     /// `HF_ENDPOINT`.
@@ -44,19 +46,25 @@ pub struct Settings {
     pub token: Option<Token>,
     /// `HF_HUB_OFFLINE`: nothing may touch the network.
     pub offline: bool,
-    /// How long a connection may be silent before it is given up.
+    /// `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+    #[cfg(feature = "hub")]
+    pub proxies: Proxies,
+    /// How long a connection may be silent before it is given up; where the cache has the model, how long the hub may take
+    /// in all.
     pub silence_limit: Duration,
+    /// How long a download may come at less than 1000 bytes a second before it is given up.
+    pub pace_window: Duration,
     /// The first pause before a request is tried again; it doubles with each try.
     pub retry_pause: Duration,
 }
 
-impl Settings {
+impl HubSettings {
     /// Reads the environment.
     ///
     /// # Errors
     /// `HubError::Setting` if no variable says where the cache is and there is no home directory either.
-    pub fn from_env() -> Result<Settings, HubError> {
-        Settings::from_lookup(&|name| env::var_os(name))
+    pub fn from_env() -> Result<HubSettings, HubError> {
+        HubSettings::from_lookup(&|name| env::var_os(name))
     }
 
     /// Reads variables through `lookup`, so that a test need not change its process.
@@ -65,8 +73,8 @@ impl Settings {
     /// `${NAME}`; `~user` is left as it is.
     ///
     /// # Errors
-    /// As [`Settings::from_env`].
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Settings, HubError> {
+    /// As [`HubSettings::from_env`].
+    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<HubSettings, HubError> {
         let variables = Variables(lookup);
         let hf_home = variables.path("HF_HOME").or_else(|| {
             let caches = variables.path("XDG_CACHE_HOME").or_else(|| Some(variables.home()?.join(".cache")))?;
@@ -90,13 +98,16 @@ impl Settings {
             named.and_then(|text| Token::new(&text)).or_else(|| Token::new(&fs::read_to_string(token_file?).ok()?))
         };
         let offline = variables.text("HF_HUB_OFFLINE").or_else(|| variables.text("TRANSFORMERS_OFFLINE"));
-        Ok(Settings {
+        Ok(HubSettings {
             cache_dir,
             endpoint: variables.text("HF_ENDPOINT").unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
             token,
             offline: offline.is_some_and(|value| is_true(&value)),
+            #[cfg(feature = "hub")]
+            proxies: Proxies::from_lookup(lookup),
             // The Python library's limit for all its requests.
             silence_limit: Duration::from_secs(10),
+            pace_window: Duration::from_secs(30),
             retry_pause: Duration::from_millis(250),
         })
     }
@@ -178,12 +189,12 @@ fn is_true(value: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Settings under these variables and no others. `/home/x` is the home where none is named.
-    fn settings(variables: &[(&str, &str)]) -> Settings {
+    /// HubSettings under these variables and no others. `/home/x` is the home where none is named.
+    fn settings(variables: &[(&str, &str)]) -> HubSettings {
         let find = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
         let home = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
         let lookup = |name: &str| find(name).or_else(|| (name == home).then(|| "/home/x".into()));
-        Settings::from_lookup(&lookup).expect("settings")
+        HubSettings::from_lookup(&lookup).expect("settings")
     }
 
     #[test]
