@@ -20,12 +20,17 @@
 //! What the `layerwise` command does beside (output directories, probes, their verification) are the modules that are not
 //! listed here. They serve the command and the tests, and change without notice.
 
+#![cfg_attr(not(feature = "cli"), allow(dead_code, reason = "some of it serves the command alone"))]
+
 // Modules import downward in this list, and never upward: a test (tests/structure.rs) holds them to it.
+#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod commands;
 
+#[cfg(feature = "probe")]
 #[doc(hidden)]
 pub mod predict;
+#[cfg(feature = "probe")]
 #[doc(hidden)]
 pub mod probe;
 #[doc(hidden)]

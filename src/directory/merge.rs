@@ -103,9 +103,11 @@ pub fn merge(shards: &[PathBuf], output: &Path, overwrite: bool) -> Result<Merge
 impl ShardDirectory {
     fn open(path: &Path) -> Result<Self> {
         let problem = |problem: String| Error::Output { path: path.to_owned(), problem };
-        let manifest = manifest::read(path)?
+        let damaged =
+            |what: &str| problem(format!("{MANIFEST} is damaged: {what}; extract this shard anew with --overwrite"));
+        let manifest = manifest::read_json(path, MANIFEST)?
             .ok_or_else(|| problem("has no manifest.json; expected the directory of a finished shard".to_owned()))?;
-        let damaged = |what: &str| problem(format!("{MANIFEST} is damaged: {what}"));
+        let manifest: Manifest = serde_json::from_value(manifest).map_err(|error| damaged(&error.to_string()))?;
         let is_inside = |name: &str| {
             !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
         };

@@ -5,6 +5,8 @@ mod bad_lines;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use unit_prefix::NumberPrefix;
+
 pub use self::bad_lines::BadLines;
 
 /// A result of this crate.
@@ -304,5 +306,8 @@ impl Error {
 
 /// A number of bytes for people: `1.5 GB`, in powers of 1000 as disks are sold.
 pub fn bytes(n: u64) -> String {
-    indicatif::DecimalBytes(n).to_string()
+    match NumberPrefix::decimal(n as f64) {
+        NumberPrefix::Standalone(number) => format!("{number:.0} B"),
+        NumberPrefix::Prefixed(prefix, number) => format!("{number:.2} {prefix}B"),
+    }
 }

@@ -4,13 +4,12 @@ use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
-use liblzma::bufread::XzDecoder;
-use liblzma::stream::{CONCATENATED, Stream};
 
 use super::entry::BUFFER;
 use super::first_bytes::first_bytes;
 
 /// The most memory that reading an xz stream may take; `xz -9` needs 65 MiB, zstd's own bound is 128 MiB.
+#[cfg(feature = "compressed")]
 const XZ_MEMORY: u64 = 256 << 20;
 
 /// A way to compress.
@@ -85,15 +84,36 @@ pub(super) fn decompressed<'a>(
     }
     let reader = Cursor::new(head).chain(reader);
     let Some(compression) = found else { return Ok(Box::new(reader)) };
-    let decoder: Box<dyn Read + Send + 'a> = match compression {
+    let decoder = decoder(compression, reader)?;
+    Ok(Box::new(BufReader::with_capacity(BUFFER, Decompressed { decoder, compression })))
+}
+
+/// What decompresses a reader.
+#[cfg(feature = "compressed")]
+fn decoder<'a>(compression: Compression, reader: impl BufRead + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
+    use liblzma::bufread::XzDecoder;
+    use liblzma::stream::{CONCATENATED, Stream};
+
+    Ok(match compression {
         Compression::Gzip => Box::new(MultiGzDecoder::new(reader)),
         Compression::Zstd => Box::new(zstd::Decoder::with_buffer(reader)?),
         Compression::Xz => {
             let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED).map_err(io::Error::other)?;
             Box::new(XzDecoder::new_stream(reader, stream))
         }
-    };
-    Ok(Box::new(BufReader::with_capacity(BUFFER, Decompressed { decoder, compression })))
+    })
+}
+
+/// What decompresses a reader, in a build without the libraries that are built from C.
+#[cfg(not(feature = "compressed"))]
+fn decoder<'a>(compression: Compression, reader: impl BufRead + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
+    match compression {
+        Compression::Gzip => Ok(Box::new(MultiGzDecoder::new(reader))),
+        Compression::Zstd | Compression::Xz => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("this build cannot read {} (it was made without the feature `compressed`)", compression.name()),
+        )),
+    }
 }
 
 /// A decoder whose errors say what they are about.
