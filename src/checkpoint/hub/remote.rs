@@ -1,7 +1,6 @@
 //! What is asked of the hub: a revision's commit and files, a file's name and size, its content.
 
-use std::fs;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -167,7 +167,11 @@ impl<'a> Transport<'a> {
         // The headers alone are not worth more time than a silence; a body takes what it takes.
         let whole = ask.head.then_some(self.settings.silence_limit);
         let left = ask.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let mut request = request.config().timeout_global(whole.into_iter().chain(left).min()).build();
+        let limit = whole.into_iter().chain(left).min();
+        if limit.is_some_and(|limit| limit.is_zero()) {
+            return Err(Refusal::Silence(self.said(ureq::Error::Timeout(Timeout::Global))));
+        }
+        let mut request = request.config().timeout_global(limit).build();
         if let Some(authorization) = self.authorization.as_ref().filter(|_| self.endpoint.is_own(&ask.url)) {
             request = request.header(AUTHORIZATION, authorization);
         }
