@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ Error::ClosedPipe) => ExitCode::from(error.exit_code()),
         Err(error) => {
-            console::print_error(&error);
+            console::print_error(&error.as_typed());
             ExitCode::from(error.exit_code())
         }
     }

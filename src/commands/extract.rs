@@ -68,7 +68,7 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
                 if let Some(path) = path
                     && let Err(error) = existing::examine(path, args.overwrite)
                 {
-                    console.warn(&error.to_string());
+                    console.warn(&error.as_typed());
                 }
                 return dry_run::print(&model, job.plan, &counts, args.batch_tokens, path);
             }

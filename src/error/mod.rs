@@ -1,7 +1,11 @@
 //! The one error type. Each message names the object, what was expected and the way out; `main` prints it and exits.
+//!
+//! Messages are written with the options of the command line in them, as most readers type; for those who call the library
+//! [`Display`](std::fmt::Display) makes fields of them.
 
 mod bad_lines;
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,14 +17,13 @@ pub use self::bad_lines::BadLines;
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a job could not be done.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
+#[non_exhaustive]
 pub enum Error {
     /// The command line asks for something that does not exist or does not fit together.
-    #[error("{0}")]
     Usage(String),
 
     /// An operation on a file failed.
-    #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// What was tried, as a verb: `read`, `create`, `write`.
         action: &'static str,
@@ -31,7 +34,6 @@ pub enum Error {
     },
 
     /// Input that is not what its format promises.
-    #[error("{source_name}: {problem}")]
     Input {
         /// The file, or `standard input`.
         source_name: String,
@@ -40,11 +42,9 @@ pub enum Error {
     },
 
     /// Lines of the input that are not what its format promises.
-    #[error("{0}")]
     BadLines(BadLines),
 
     /// A file of a model is missing or damaged.
-    #[error("{}: {problem}", path.display())]
     Model {
         /// The file or directory.
         path: PathBuf,
@@ -53,7 +53,6 @@ pub enum Error {
     },
 
     /// A model that asks for something this program does not compute, or a configuration that makes no sense.
-    #[error("{}: {key}: {problem}", path.display())]
     Config {
         /// The configuration file.
         path: PathBuf,
@@ -64,7 +63,6 @@ pub enum Error {
     },
 
     /// A tensor that is missing, or not of the shape or type the configuration promises.
-    #[error("{}: tensor `{name}` {problem}", path.display())]
     Tensor {
         /// The weights file.
         path: PathBuf,
@@ -75,10 +73,6 @@ pub enum Error {
     },
 
     /// Texts beyond the model's limit under `--overflow error`.
-    #[error(
-        "{count} of {texts} texts are longer than {max_length} tokens; the first: {examples}; nothing was encoded; \
-             shorten them, or choose --overflow truncate or window"
-    )]
     TooLong {
         /// How many are too long.
         count: u64,
@@ -91,11 +85,6 @@ pub enum Error {
     },
 
     /// Pairs that leave no room for windows under `--overflow window`.
-    #[error(
-        "{count} of {texts} texts are pairs that cannot be cut into windows of {max_length} tokens, as each window has the \
-             whole shorter text; room for the longer one in the first: {examples}; nothing was encoded; shorten the \
-             shorter text, choose a smaller --stride, or choose --overflow truncate"
-    )]
     NoRoom {
         /// How many.
         count: u64,
@@ -108,10 +97,6 @@ pub enum Error {
     },
 
     /// A token id for which the model has no embedding.
-    #[error(
-        "row {row}: token `{token}` has id {id}, but the model's embedding table has {vocab_size} rows; \
-             the tokenizer and the weights do not belong together"
-    )]
     TokenOutOfRange {
         /// The text, from 0.
         row: u64,
@@ -124,7 +109,6 @@ pub enum Error {
     },
 
     /// The tokenizer failed on a text.
-    #[error("row {row}: the tokenizer failed: {message}")]
     Tokenize {
         /// The text, from 0.
         row: u64,
@@ -133,9 +117,6 @@ pub enum Error {
     },
 
     /// The forward pass left the range of numbers.
-    #[error(
-        "layer {layer} of row {row} holds a number that is not finite: the activations of this model overflow float32 on this text; leave it out, or use another model"
-    )]
     NotFinite {
         /// The layer.
         layer: usize,
@@ -144,7 +125,6 @@ pub enum Error {
     },
 
     /// A number too large for the type it is to be stored in.
-    #[error("{what} holds {value}, which does not fit into {dtype}; {remedy}")]
     DoesNotFit {
         /// The array.
         what: String,
@@ -157,7 +137,6 @@ pub enum Error {
     },
 
     /// The output directory cannot be used.
-    #[error("{}: {problem}", path.display())]
     Output {
         /// The directory or a file in it.
         path: PathBuf,
@@ -166,8 +145,6 @@ pub enum Error {
     },
 
     /// What `verify` found.
-    #[error("{} is damaged: {problems} problem{}{remark}; copy it again from where it is whole, or do its job anew with \
-             extract --overwrite", path.display(), if *problems == 1 { "" } else { "s" })]
     Damaged {
         /// The directory.
         path: PathBuf,
@@ -178,17 +155,12 @@ pub enum Error {
     },
 
     /// An unfinished job that was begun with other input.
-    #[error(transparent)]
     OtherInput(Box<Error>),
 
     /// A probe could not be fitted.
-    #[error("{0}")]
     Probe(String),
 
     /// Not enough room for the output.
-    #[error("{}: the output needs {} and the disk has {} free, {} short; \
-             choose another directory, fewer layers (--layers) or --dtype f16",
-            path.display(), bytes(*needed), bytes(*free), bytes(needed - free))]
     DiskFull {
         /// The output directory.
         path: PathBuf,
@@ -199,8 +171,6 @@ pub enum Error {
     },
 
     /// The disk is full in the middle of a job.
-    #[error("{}: the disk is full: {} of the output are not written yet, {} are free; make room and run the same command \
-             again to go on", path.display(), bytes(*missing), bytes(*free))]
     DiskFilledUp {
         /// The output directory.
         path: PathBuf,
@@ -211,15 +181,12 @@ pub enum Error {
     },
 
     /// A model could not be had from the hub.
-    #[error(transparent)]
     Hub(Box<dyn std::error::Error + Send + Sync>),
 
     /// A step of the forward pass failed in the tensor library.
-    #[error("the encoder failed: {0}")]
-    Encoder(#[from] candle_core::Error),
+    Encoder(Box<dyn std::error::Error + Send + Sync>),
 
     /// The user pressed Ctrl-C, or the system asked the process to end.
-    #[error("interrupted after {done} of {texts} texts; run the same command again to {way_on}")]
     Interrupted {
         /// The signal's number.
         signal: u8,
@@ -232,11 +199,98 @@ pub enum Error {
     },
 
     /// The reader of standard output went away.
-    #[error("standard output was closed")]
     ClosedPipe,
 }
 
+impl fmt::Display for Error {
+    /// In terms of the library: what is asked for is named by the fields of [`Request`](crate::Request) and the like.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&options_as_fields(&self.as_typed()))
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. } => Some(source),
+            Error::Encoder(error) => Some(&**error),
+            Error::OtherInput(error) => error.source(),
+            Error::Hub(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Error::Encoder(Box::new(error))
+    }
+}
+
 impl Error {
+    /// The message for somebody who typed a command: what was asked for is named by its options, as in `--max-length`.
+    pub fn as_typed(&self) -> String {
+        match self {
+            Error::Usage(problem) => problem.clone(),
+            Error::Io { action, path, source } => format!("cannot {action} {}: {source}", path.display()),
+            Error::Input { source_name, problem } => format!("{source_name}: {problem}"),
+            Error::BadLines(lines) => lines.to_string(),
+            Error::Model { path, problem } => format!("{}: {problem}", path.display()),
+            Error::Config { path, key, problem } => format!("{}: {key}: {problem}", path.display()),
+            Error::Tensor { path, name, problem } => format!("{}: tensor `{name}` {problem}", path.display()),
+            Error::TooLong { count, texts, max_length, examples } => format!(
+                "{count} of {texts} texts are longer than {max_length} tokens; the first: {examples}; nothing was encoded; \
+             shorten them, or choose --overflow truncate or window"
+            ),
+            Error::NoRoom { count, texts, max_length, examples } => format!(
+                "{count} of {texts} texts are pairs that cannot be cut into windows of {max_length} tokens, as each window has the \
+             whole shorter text; room for the longer one in the first: {examples}; nothing was encoded; shorten the \
+             shorter text, choose a smaller --stride, or choose --overflow truncate"
+            ),
+            Error::TokenOutOfRange { row, token, id, vocab_size } => format!(
+                "row {row}: token `{token}` has id {id}, but the model's embedding table has {vocab_size} rows; \
+             the tokenizer and the weights do not belong together"
+            ),
+            Error::Tokenize { row, message } => format!("row {row}: the tokenizer failed: {message}"),
+            Error::NotFinite { layer, row } => format!(
+                "layer {layer} of row {row} holds a number that is not finite: the activations of this model overflow float32 on this text; leave it out, or use another model"
+            ),
+            Error::DoesNotFit { what, value, dtype, remedy } => {
+                format!("{what} holds {value}, which does not fit into {dtype}; {remedy}")
+            }
+            Error::Output { path, problem } => format!("{}: {problem}", path.display()),
+            Error::Damaged { path, problems, remark } => format!(
+                "{} is damaged: {problems} problem{}{remark}; copy it again from where it is whole, or do its job anew with \
+             extract --overwrite",
+                path.display(),
+                if *problems == 1 { "" } else { "s" }
+            ),
+            Error::OtherInput(error) => error.as_typed(),
+            Error::Probe(problem) => problem.clone(),
+            Error::DiskFull { path, needed, free } => format!(
+                "{}: the output needs {} and the disk has {} free, {} short; \
+             choose another directory, fewer layers (--layers) or --dtype f16",
+                path.display(),
+                bytes(*needed),
+                bytes(*free),
+                bytes(needed - free)
+            ),
+            Error::DiskFilledUp { path, missing, free } => format!(
+                "{}: the disk is full: {} of the output are not written yet, {} are free; make room and run the same command \
+             again to go on",
+                path.display(),
+                bytes(*missing),
+                bytes(*free)
+            ),
+            Error::Hub(error) => error.to_string(),
+            Error::Encoder(error) => format!("the encoder failed: {error}"),
+            Error::Interrupted { done, texts, way_on, .. } => {
+                format!("interrupted after {done} of {texts} texts; run the same command again to {way_on}")
+            }
+            Error::ClosedPipe => "standard output was closed".to_owned(),
+        }
+    }
+
     /// What an interrupted job does when it keeps what it has finished.
     pub const GO_ON: &str = "go on";
     /// What it does otherwise.
@@ -309,5 +363,59 @@ pub fn bytes(n: u64) -> String {
     match NumberPrefix::decimal(n as f64) {
         NumberPrefix::Standalone(number) => format!("{number:.0} B"),
         NumberPrefix::Prefixed(prefix, number) => format!("{number:.2} {prefix}B"),
+    }
+}
+
+/// Names the fields of a request where a message names the options of the command line: `` `max_length` `` for `--max-length`.
+fn options_as_fields(message: &str) -> String {
+    let mut out = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some(at) = rest.find('-') {
+        let (before, from) = rest.split_at(at);
+        let stands_alone = before.chars().next_back().or(out.chars().next_back()).is_none_or(|c| " (`".contains(c));
+        let dashes = from.bytes().take_while(|&byte| byte == b'-').count();
+        let end =
+            from[dashes..].find(|c: char| !c.is_ascii_lowercase() && c != '-').map_or(from.len(), |end| dashes + end);
+        let name = from[dashes..end].trim_end_matches('-');
+        let field = match (dashes, name) {
+            (2, "emit") | (1, "e") => "kinds",
+            (1, "l") => "layers",
+            (1, "m") => "model",
+            (1, "i") => "input",
+            (1, "o") => "output",
+            (2, name) => name,
+            _ => "",
+        };
+        out.push_str(before);
+        if stands_alone && !field.is_empty() {
+            let quote = if before.ends_with('`') { "" } else { "`" };
+            out.push_str(&format!("{quote}{}{quote}", field.replace('-', "_")));
+            rest = &from[dashes + name.len()..];
+        } else {
+            out.push_str(&from[..dashes.max(1)]);
+            rest = &from[dashes.max(1)..];
+        }
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_name_fields_to_callers_and_options_to_those_who_type() {
+        for (typed, called) in [
+            ("--max-length 600 is beyond the limit", "`max_length` 600 is beyond the limit"),
+            ("goes with --overflow window only", "goes with `overflow` window only"),
+            ("fewer layers (--layers) or --dtype f16", "fewer layers (`layers`) or `dtype` f16"),
+            ("such as -e sentence,mean", "such as `kinds` sentence,mean"),
+            ("choose --emit token", "choose `kinds` token"),
+            ("a well-known all-MiniLM-L6-v2 - or none --", "a well-known all-MiniLM-L6-v2 - or none --"),
+            ("layer -1 of 5", "layer -1 of 5"),
+        ] {
+            let error = Error::Usage(typed.to_owned());
+            assert_eq!((error.to_string(), error.as_typed()), (called.to_owned(), typed.to_owned()));
+        }
     }
 }
