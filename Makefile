@@ -69,7 +69,7 @@ bits:
 
 # The last layer by another implementation, candle-transformers' own BertModel: a package of its own, as only this needs it.
 candle:
-	cargo test --manifest-path tests/candle/Cargo.toml --target-dir target/candle
+	cargo test --manifest-path tests/candle/Cargo.toml --target-dir target
 
 # Jobs of every kind killed 200 times at random moments and started again: the bytes must be those of undisturbed ones.
 kills:
