@@ -312,7 +312,7 @@ impl Checkpoint {
                 recipe.layers = self.weighted_layers(module, recipe)?;
             }
             "Dense" if !recipe.poolings.is_empty() => {
-                recipe.steps.push(ModuleStep::Dense(Arc::new(self.dense(module)?)))
+                recipe.steps.push(ModuleStep::Dense(Arc::new(self.dense(module)?)));
             }
             "LayerNorm" if !recipe.poolings.is_empty() => recipe.steps.push(self.layer_norm(module)?),
             "Normalize" => {
