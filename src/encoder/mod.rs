@@ -40,13 +40,13 @@ impl Encoder {
         &self.config
     }
 
-    /// Loads layers from the first one on until it `is_enough` or `deepest` is there.
+    /// Loads layers from the first one on until it `should_stop` or `deepest` is there.
     ///
     /// # Errors
     /// As [`Encoder::load`].
-    pub fn preload(&self, deepest: usize, is_enough: impl Fn() -> bool) -> Result<()> {
+    pub fn preload(&self, deepest: usize, should_stop: impl Fn() -> bool) -> Result<()> {
         for index in 0..deepest {
-            if is_enough() {
+            if should_stop() {
                 break;
             }
             self.load_layer(index)?;
