@@ -6,14 +6,14 @@
 
 use std::collections::BTreeMap;
 
-/// The parameter every BERT has; what stands before it is the checkpoint's prefix.
+/// The first parameter of every BERT; what stands before it in a name is the checkpoint's prefix.
 const ANCHOR: &str = "embeddings.word_embeddings.weight";
 
-/// Endings of TensorFlow days and what they are called now.
+/// Endings of parameter names from TensorFlow's BERT, with their present names.
 const RENAMED_ENDINGS: [(&str, &str); 2] =
     [(".LayerNorm.gamma", ".LayerNorm.weight"), (".LayerNorm.beta", ".LayerNorm.bias")];
 
-/// Parts of names that tell another architecture, which calls itself BERT and shares its first parameter: (part, what it is).
+/// Parts of names that reveal another architecture that calls itself BERT: (part, architecture).
 const OTHER_ARCHITECTURES: [(&str, &str); 4] = [
     ("Wqkv", "one product for queries, keys and values, as in MosaicBERT (DNABERT-2) and NomicBERT"),
     ("gated_layers", "gated feed-forward layers, as in MosaicBERT and jina-bert-v2"),

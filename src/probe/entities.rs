@@ -102,7 +102,7 @@ impl Scheme {
             let mut next = at + 1;
             if self.starts(before, tags[at]) {
                 let mut last = tags[at];
-                while next < tags.len() && self.goes_on(last, tags[next]) {
+                while next < tags.len() && self.continues(last, tags[next]) {
                     last = tags[next];
                     next += 1;
                 }
@@ -131,13 +131,13 @@ impl Scheme {
         }
     }
 
-    fn goes_on(self, before: (Prefix, &str), now: (Prefix, &str)) -> bool {
+    fn continues(self, before: (Prefix, &str), now: (Prefix, &str)) -> bool {
         use Prefix::{Begin, End, Inside};
-        let goes_on = match self {
+        let continues = match self {
             Scheme::Iob1 | Scheme::Iob2 => now.0 == Inside,
             Scheme::Bioes => matches!(now.0, Inside | End),
         };
-        goes_on && matches!(before.0, Begin | Inside) && before.1 == now.1
+        continues && matches!(before.0, Begin | Inside) && before.1 == now.1
     }
 
     fn ends(self, before: (Prefix, &str), now: (Prefix, &str)) -> bool {
