@@ -1,4 +1,4 @@
-//! The one error type. Each message names the object, what was expected and the way out; `main` prints it and exits.
+//! The crate's error type. Each message names the object, what was expected and what helps; `main` prints it and exits.
 
 mod bad_lines;
 
@@ -15,22 +15,22 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Why a job could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The command line asks for something that does not exist or does not fit together.
+    /// The request or command line asks for something that does not exist, or for options that exclude each other.
     #[error("{0}")]
     Usage(String),
 
     /// An operation on a file failed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried, as a verb: `read`, `create`, `write`.
+        /// The operation as a verb: `read`, `create`, `write`.
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 
-    /// Input that is not what its format promises.
+    /// Input that does not follow its format, or cannot be read.
     #[error("{source_name}: {problem}")]
     Input {
         /// The file, or `standard input`.
@@ -39,11 +39,11 @@ pub enum Error {
         problem: String,
     },
 
-    /// Lines of the input that are not what its format promises.
+    /// Lines of the input that do not follow its format.
     #[error("{0}")]
     BadLines(BadLines),
 
-    /// A file of a model is missing or damaged.
+    /// A file of a model that is missing or damaged.
     #[error("{}: {problem}", path.display())]
     Model {
         /// The file or directory.
@@ -52,7 +52,7 @@ pub enum Error {
         problem: String,
     },
 
-    /// A model that asks for something this program does not compute, or a configuration that makes no sense.
+    /// A model that asks for a computation that is not supported, or whose configuration is inconsistent.
     #[error("{}: {key}: {problem}", path.display())]
     Config {
         /// The configuration file.
@@ -63,7 +63,7 @@ pub enum Error {
         problem: String,
     },
 
-    /// A tensor that is missing, or not of the shape or type the configuration promises.
+    /// A tensor that is missing, or of another shape or type than the configuration says.
     #[error("{}: tensor `{name}` {problem}", path.display())]
     Tensor {
         /// The weights file.
@@ -80,9 +80,9 @@ pub enum Error {
              shorten them, or choose --overflow truncate or window"
     )]
     TooLong {
-        /// How many are too long.
+        /// Number of texts that are too long.
         count: u64,
-        /// Of how many.
+        /// Number of all texts.
         texts: u64,
         /// The limit in tokens, special tokens included.
         max_length: usize,
@@ -97,9 +97,9 @@ pub enum Error {
              shorter text, choose a smaller --stride, or choose --overflow truncate"
     )]
     NoRoom {
-        /// How many.
+        /// Number of such pairs.
         count: u64,
-        /// Of how many texts.
+        /// Number of all texts.
         texts: u64,
         /// The limit in tokens, special tokens included.
         max_length: usize,
@@ -113,9 +113,9 @@ pub enum Error {
              the tokenizer and the weights do not belong together"
     )]
     TokenOutOfRange {
-        /// The text, from 0.
+        /// The row of the text, from 0.
         row: u64,
-        /// The token.
+        /// The token as a string.
         token: String,
         /// Its id.
         id: u32,
@@ -126,31 +126,31 @@ pub enum Error {
     /// The tokenizer failed on a text.
     #[error("row {row}: the tokenizer failed: {message}")]
     Tokenize {
-        /// The text, from 0.
+        /// The row of the text, from 0.
         row: u64,
-        /// What the tokenizers library said.
+        /// The message of the tokenizers library.
         message: String,
     },
 
-    /// The forward pass left the range of numbers.
+    /// The hidden state of a text has an infinite number or NaN.
     #[error(
         "layer {layer} of row {row} holds a number that is not finite: the activations of this model overflow float32 on this text; leave it out, or use another model"
     )]
     NotFinite {
         /// The layer.
         layer: usize,
-        /// The text, from 0.
+        /// The row of the text, from 0.
         row: u64,
     },
 
-    /// A number too large for the type it is to be stored in.
+    /// A number that is too large for the type it is to be stored in.
     #[error("{what} holds {value}, which does not fit into {dtype}; {remedy}")]
     DoesNotFit {
         /// The array.
         what: String,
         /// The number.
         value: f32,
-        /// The type asked for.
+        /// The type.
         dtype: &'static str,
         /// What helps.
         remedy: &'static str,
@@ -165,19 +165,19 @@ pub enum Error {
         problem: String,
     },
 
-    /// What `verify` found.
+    /// `verify` found damage.
     #[error("{} is damaged: {problems} problem{}{remark}; copy it again from where it is whole, or do its job anew with \
              extract --overwrite", path.display(), if *problems == 1 { "" } else { "s" })]
     Damaged {
         /// The directory.
         path: PathBuf,
-        /// How many damages were printed.
+        /// Number of damages, each of which was printed.
         problems: usize,
-        /// What could not be checked because of them, or was recomputed.
+        /// What could not be checked because of them, or what was recomputed.
         remark: String,
     },
 
-    /// An unfinished job that was begun with other input.
+    /// An unfinished job that was begun with other input; holds the error to report.
     #[error(transparent)]
     OtherInput(Box<Error>),
 
@@ -185,49 +185,49 @@ pub enum Error {
     #[error("{0}")]
     Probe(String),
 
-    /// Not enough room for the output.
+    /// The disk has too little room for the output.
     #[error("{}: the output needs {} and the disk has {} free, {} short; \
              choose another directory, fewer layers (--layers) or --dtype f16",
             path.display(), bytes(*needed), bytes(*free), bytes(needed - free))]
     DiskFull {
         /// The output directory.
         path: PathBuf,
-        /// Bytes the arrays take.
+        /// Size of the output in bytes.
         needed: u64,
-        /// Bytes available.
+        /// Free bytes on the disk.
         free: u64,
     },
 
-    /// The disk is full in the middle of a job.
+    /// The disk became full during a job.
     #[error("{}: the disk is full: {} of the output are not written yet, {} are free; make room and run the same command \
              again to go on", path.display(), bytes(*missing), bytes(*free))]
     DiskFilledUp {
         /// The output directory.
         path: PathBuf,
-        /// Bytes to be written yet.
+        /// Bytes that are still to be written.
         missing: u64,
-        /// Bytes available.
+        /// Free bytes on the disk.
         free: u64,
     },
 
-    /// A model could not be had from the hub.
+    /// A model cannot be downloaded from the hub or found in its cache.
     #[error(transparent)]
     Hub(Box<dyn std::error::Error + Send + Sync>),
 
-    /// A step of the forward pass failed in the tensor library.
+    /// The tensor library failed in the forward pass.
     #[error("the encoder failed: {0}")]
     Encoder(#[from] candle_core::Error),
 
-    /// The user pressed Ctrl-C, or the system asked the process to end.
+    /// The user pressed Ctrl-C, or the system asked the process to terminate.
     #[error("interrupted after {done} of {texts} texts; run the same command again to {way_on}")]
     Interrupted {
         /// The signal's number.
         signal: u8,
-        /// Texts finished.
+        /// Number of texts that are finished.
         done: u64,
-        /// Texts in all.
+        /// Number of all texts.
         texts: u64,
-        /// What the same command would do: [`Error::GO_ON`] or [`Error::START_OVER`].
+        /// What running the same command again does: [`Error::GO_ON`] or [`Error::START_OVER`].
         way_on: &'static str,
     },
 
@@ -237,17 +237,17 @@ pub enum Error {
 }
 
 impl Error {
-    /// What an interrupted job does when it keeps what it has finished.
+    /// The same command resumes a job that keeps its finished work.
     pub const GO_ON: &str = "go on";
-    /// What it does otherwise.
+    /// The same command begins any other job anew.
     pub const START_OVER: &str = "start over";
 
-    /// For `map_err`: an I/O error with what was tried on which file.
+    /// For `map_err`: an I/O error, with the operation and the file.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Io { action, path: path.as_ref().to_owned(), source }
     }
 
-    /// For `map_err`: an error of standard output, where a reader that left is not a failure.
+    /// For `map_err`: an error of standard output. A reader that closed the pipe is not a failure.
     pub fn stdout(source: io::Error) -> Error {
         match source.kind() {
             io::ErrorKind::BrokenPipe => Error::ClosedPipe,
@@ -255,7 +255,7 @@ impl Error {
         }
     }
 
-    /// A directory that holds another job, with what differs.
+    /// The error of a directory that holds another job, with the differences.
     pub fn another_job(directory: &Path, differences: &[String]) -> Error {
         Error::Output {
             path: directory.to_owned(),
@@ -266,7 +266,7 @@ impl Error {
         }
     }
 
-    /// Whether the input is to blame.
+    /// Whether the input is the cause.
     pub fn is_of_input(&self) -> bool {
         use Error::{BadLines, Input, NoRoom, TokenOutOfRange, Tokenize, TooLong};
         matches!(
@@ -275,7 +275,7 @@ impl Error {
         )
     }
 
-    /// The error, or a better one when it is that the disk of `directory` is full.
+    /// The error itself, or a more helpful one if the disk of `directory` is full.
     pub fn or_disk_full(self, directory: &Path, missing: impl FnOnce() -> u64) -> Error {
         use io::ErrorKind::{QuotaExceeded, StorageFull};
         match self {
@@ -288,7 +288,7 @@ impl Error {
         }
     }
 
-    /// A damaged or unusable file of a model.
+    /// The error of a damaged or unusable file of a model.
     pub fn model(path: impl AsRef<Path>, problem: impl Into<String>) -> Error {
         Error::Model { path: path.as_ref().to_owned(), problem: problem.into() }
     }
