@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read};
 
 use super::characters;
 
-/// A line without its end (`\n` or `\r\n`), or what is wrong with it.
+/// A line without its end (`\n` or `\r\n`), or the problem with it.
 pub(super) struct Line {
     /// The line's number, from 1.
     pub(super) number: u64,
