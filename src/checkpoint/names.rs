@@ -1,8 +1,9 @@
 //! Parameter names as data: where a checkpoint keeps what BERT calls `embeddings.word_embeddings.weight`.
 //!
 //! Checkpoints differ in a prefix (`bert.` beside a task head, none for a bare encoder, `0.auto_model.` from
-//! sentence-transformers, `module.` and `_orig_mod.` from wrappers, the keys that a checkpoint is nested under) and, when they are old, in the names of LayerNorm's parameters. Both are read off the
-//! list of names before any tensor is touched, so that a missing tensor is reported as missing.
+//! sentence-transformers, `module.` and `_orig_mod.` from wrappers, the keys that a checkpoint is nested under) and, if
+//! they are old, in the names of LayerNorm's parameters. Both are read off the list of names before any tensor is
+//! touched, so that a missing tensor is reported as missing.
 
 use std::collections::BTreeMap;
 
