@@ -1,7 +1,6 @@
-//! Ragged batches: the token sequences that go through the encoder together, one after the other without padding, and
-//! whose vectors come of them.
+//! Ragged batches: token sequences that go through the encoder together, one after the other without padding.
 //!
-//! A sequence is a text, or a window of a text that is too long. Sequences that are the same go through once.
+//! A sequence is a text, or a window of a text that is too long. Equal sequences go through once.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,21 +10,22 @@ use ahash::{AHashMap, RandomState};
 use crate::spec::{RowKind, SpecialTokens};
 use crate::windows::{Window, Windowing, Windows};
 
-/// A token that belongs to no word because it is special.
+/// The word id of a special token, which belongs to no word.
 pub const SPECIAL: u32 = u32::MAX;
 
-/// What the encoder and the poolings need of one tokenized text.
+/// What the encoder and the poolings need to know of one tokenized text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tokens {
-    /// Ids, special tokens included.
+    /// Token ids, special tokens included.
     pub input_ids: Vec<u32>,
     /// 0 for the first text of a pair, 1 for the second.
     pub token_type_ids: Vec<u32>,
-    /// The word each token belongs to, or [`SPECIAL`]; ascending where it is a word.
+    /// The word each token belongs to, or [`SPECIAL`]; the words are ascending.
     pub words: Vec<u32>,
-    /// Word rows of the text; some may have no token.
+    /// Number of words, each of which has a row; some may have no token.
     pub word_count: u32,
-    /// What windows are cut out of where the text is too long: the text, or the longer one of a pair, in tokens.
+    /// The tokens that are cut into windows if the text is too long: the text without special tokens, or the longer
+    /// text of a pair.
     pub longer: Range<usize>,
 }
 
@@ -40,7 +40,7 @@ impl Tokens {
         self.input_ids.is_empty()
     }
 
-    /// Rows that the text has of a kind.
+    /// Number of rows that the text has in arrays of this kind.
     pub fn rows(&self, kind: RowKind, special_tokens: SpecialTokens) -> usize {
         match kind {
             RowKind::Text => 1,
@@ -50,61 +50,62 @@ impl Tokens {
         }
     }
 
-    /// The windows in which it goes through the encoder: one, unless it is too long.
+    /// The windows in which the text goes through the encoder: the whole text, unless it is too long.
     pub fn windows(&self, windowing: Option<Windowing>) -> Windows {
         Windows::of(self.len(), self.longer.clone(), windowing)
     }
 }
 
-/// Sequences that go through the encoder together, and the texts whose vectors come of them.
+/// Sequences that go through the encoder together, and the texts that take their vectors from them.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
-    /// (tokens)
+    /// Token ids, (tokens).
     pub input_ids: Vec<u32>,
-    /// (tokens), counted from 0 in each sequence.
+    /// Positions, (tokens), counted from 0 in each sequence.
     pub position_ids: Vec<u32>,
-    /// (tokens)
+    /// Token types, (tokens).
     pub token_type_ids: Vec<u32>,
-    /// (sequences + 1): sequence i is tokens `bounds[i]..bounds[i + 1]`.
+    /// Sequence `i` is tokens `bounds[i]..bounds[i + 1]`; (sequences + 1).
     pub bounds: Vec<usize>,
-    /// What becomes of the tokens' vectors: texts in the order of the input, the first and the last perhaps in part.
+    /// The parts of texts that take their vectors from this batch, in input order. The first and the last text may be
+    /// there in part.
     pub parts: Vec<TextSpan>,
-    /// Texts that end here and took no work, as their sequences were there already.
+    /// Number of texts that end here and were not encoded again, as all their sequences were in the batch already.
     pub repeated_texts: u64,
-    /// Tokens that took no work, as their sequences were there already.
+    /// Number of tokens that were not encoded again, as their sequences were in the batch already.
     pub repeated_tokens: u64,
 }
 
-/// Some tokens of a text that follow each other, in the text and among the tokens of the batch.
+/// Consecutive tokens of a text that are consecutive in the batch, too.
 #[derive(Debug, Clone)]
 pub struct TextSpan {
     /// The text.
     pub text: Arc<Tokens>,
-    /// Which of its tokens.
+    /// The range of its tokens.
     pub tokens: Range<usize>,
-    /// Where the first of them is in the batch.
+    /// The index of the first of them in the batch.
     pub first: usize,
 }
 
 impl TextSpan {
-    /// Whether the text ends with it.
+    /// Whether this is the end of the text.
     pub fn ends_text(&self) -> bool {
         self.tokens.end == self.text.len()
     }
 
-    /// The words of its tokens.
+    /// The words of these tokens, (tokens).
     pub fn words(&self) -> &[u32] {
         &self.text.words[self.tokens.clone()]
     }
 
-    /// Its vectors out of those of the batch, (tokens, width).
+    /// The vectors of these tokens, (tokens, width), as a part of `hidden_state`.
     pub fn vectors<'a>(&self, hidden_state: &'a [f32], width: usize) -> &'a [f32] {
         &hidden_state[self.first * width..][..self.tokens.len() * width]
     }
 }
 
 impl Batch {
-    /// A batch of nothing.
+    /// An empty batch.
     pub fn new() -> Self {
         Self { bounds: vec![0], ..Self::default() }
     }
@@ -117,7 +118,7 @@ impl Batch {
         self.parts.push(TextSpan { text: Arc::new(text.clone()), tokens: 0..text.len(), first });
     }
 
-    /// Adds a window, with what stands around it, as a sequence.
+    /// Adds a window, with the tokens around it, as a sequence.
     fn push_sequence(&mut self, text: &Tokens, windows: &Windows, window: &Window) {
         let [before, after] = windows.around();
         for range in [before, window.holds.clone(), after] {
@@ -129,7 +130,7 @@ impl Batch {
         self.bounds.push(self.input_ids.len());
     }
 
-    /// Takes the last sequence back.
+    /// Removes the last sequence.
     fn pop_sequence(&mut self) {
         self.bounds.pop();
         let start = self.bounds[self.bounds.len() - 1];
@@ -138,7 +139,7 @@ impl Batch {
         self.token_type_ids.truncate(start);
     }
 
-    /// A sequence's ids and token types.
+    /// A sequence's token ids and token types, by which sequences are compared.
     fn sequence(&self, index: usize) -> [&[u32]; 2] {
         let tokens = self.bounds[index]..self.bounds[index + 1];
         [&self.input_ids[tokens.clone()], &self.token_type_ids[tokens]]
@@ -154,17 +155,17 @@ impl Batch {
         self.parts.iter().filter(|part| part.ends_text()).map(|part| &*part.text)
     }
 
-    /// Tokens that go through the encoder.
+    /// Number of tokens that go through the encoder.
     pub fn tokens(&self) -> usize {
         self.input_ids.len()
     }
 
-    /// Whether no text goes on in the next batch.
+    /// Whether the last text ends in this batch.
     pub fn ends_with_text(&self) -> bool {
         self.parts.last().is_none_or(TextSpan::ends_text)
     }
 
-    /// Whether the parts are all tokens in their order, none twice and none left out.
+    /// Whether the parts cover all tokens of the batch in order and once each.
     pub fn is_in_order(&self) -> bool {
         let mut next = 0;
         let in_order = self.parts.iter().all(|part| {
@@ -176,20 +177,20 @@ impl Batch {
     }
 }
 
-/// How large batches may be.
+/// The largest size of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Tokens that go through the encoder, unless one sequence alone has more. There are no more sequences either, so
-    /// that empty texts do not make a batch grow without bound.
+    /// Most tokens that go through the encoder; a longer sequence has a batch to itself. It is also the largest number
+    /// of parts, so that empty texts do not make a batch grow without bound.
     pub tokens: usize,
-    /// Tokens whose vectors come of it: more than the above where sequences are the same.
+    /// Most tokens that take vectors from the batch; more than `tokens` if sequences repeat.
     pub rows: usize,
 }
 
-/// Groups texts, or their windows, into batches. Those of one text may be spread over several, the last of which ends with
-/// it: where a batch ends with a text, a job can go on later.
+/// Groups texts, or their windows, into batches. The windows of one text may be spread over several batches, the last
+/// of which ends with it. An interrupted job can resume after any batch that ends with a text.
 ///
-/// Where the cuts fall never changes a number: see [`crate::kernels`].
+/// Where the cuts fall changes no number: see [`crate::kernels`].
 pub struct Batches<I> {
     texts: I,
     windowing: Option<Windowing>,
@@ -197,12 +198,12 @@ pub struct Batches<I> {
     current: Option<Current>,
 }
 
-/// A text that is not in a batch yet, or not all of it.
+/// A text that has windows left for later batches.
 struct Current {
     text: Arc<Tokens>,
     windows: Windows,
     next: usize,
-    /// Whether all windows so far took no work.
+    /// Whether all windows so far were in their batches already.
     repeated: bool,
 }
 
@@ -225,7 +226,7 @@ where
 struct Filling {
     batch: Batch,
     limits: Limits,
-    /// Sequences by their hash; of two different ones with the same hash, the first.
+    /// Sequences by their hash. Of two different ones with the same hash, only the first is kept.
     sequences: AHashMap<u64, usize>,
     hasher: RandomState,
     rows: usize,
@@ -246,7 +247,7 @@ impl Filling {
         if some && (batch.parts.len() >= limits.tokens || self.rows + window.gives.len() > limits.rows) {
             return false;
         }
-        // Put there first and taken back if there is one like it: most are new.
+        // The sequence is added first and removed if it is a repetition, as most are new.
         let sequence = batch.bounds.len() - 1;
         batch.push_sequence(text, windows, &window);
         let own = batch.sequence(sequence);
@@ -283,7 +284,7 @@ where
 
     fn next(&mut self) -> Option<Result<Batch, E>> {
         let mut filling = Filling::new(self.limits);
-        let goes_on = self.current.as_ref().is_some_and(|current| current.next > 0);
+        let continues_text = self.current.as_ref().is_some_and(|current| current.next > 0);
         loop {
             let mut current = match self.current.take() {
                 Some(current) => current,
@@ -300,7 +301,7 @@ where
             if full {
                 self.current = Some(current);
             }
-            if full || goes_on {
+            if full || continues_text {
                 break;
             }
         }

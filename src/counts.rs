@@ -1,4 +1,4 @@
-//! How much there is of everything: tokens, words, windows, what was cut; of a text, and of all texts together.
+//! Counts of tokens, words, windows and cuts, of one text and of all texts together.
 
 use std::iter::Sum;
 use std::ops::Range;
@@ -10,14 +10,14 @@ use crate::spec::{RowKind, SpecialTokens, VectorKind};
 use crate::tokens::Encoded;
 use crate::windows::{Windowing, Windows};
 
-/// What is counted of a text.
+/// The counts of one text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TextCounts {
-    /// Tokens, special tokens included.
+    /// Tokens, including special tokens.
     pub tokens: u32,
     /// Special tokens among them.
     pub special_tokens: u32,
-    /// Word rows.
+    /// Words, each of which has a row.
     pub words: u32,
     /// Tokens cut off.
     pub tokens_cut: u32,
@@ -25,15 +25,15 @@ pub struct TextCounts {
     pub words_cut: u32,
     /// Words of pre-tokenized input for which the tokenizer has no token.
     pub words_deleted: u32,
-    /// Tokens that stand for what the vocabulary does not have.
+    /// Unknown tokens (`[UNK]`).
     pub unknown: u32,
-    /// Where [`Tokens::longer`] begins and ends.
+    /// The start and the end of [`Tokens::longer`].
     pub longer: [u32; 2],
 }
 
 impl TextCounts {
     pub(crate) const NUMBERS: usize = 9;
-    /// Numbers that a token has in a record.
+    /// Numbers that a token has in a record of the spool.
     const PER_TOKEN: usize = 3;
 
     pub(crate) fn to_numbers(self) -> [u32; Self::NUMBERS] {
@@ -61,12 +61,12 @@ impl TextCounts {
         }
     }
 
-    /// [`Tokens::longer`].
+    /// [`Tokens::longer`], the tokens that are cut into windows.
     pub fn longer(self) -> Range<usize> {
         self.longer[0] as usize..self.longer[1] as usize
     }
 
-    /// Rows that the text has of a kind.
+    /// Number of rows that the text has in arrays of this kind.
     pub fn rows(self, kind: RowKind, special_tokens: SpecialTokens) -> u32 {
         match (kind, special_tokens) {
             (RowKind::Text, _) => 1,
@@ -76,32 +76,32 @@ impl TextCounts {
         }
     }
 
-    /// The windows in which the text goes through the encoder: one, unless it is too long.
+    /// The windows in which the text goes through the encoder: the whole text, unless it is too long.
     pub fn windows(self, windowing: Option<Windowing>) -> Windows {
         Windows::of(self.tokens as usize, self.longer(), windowing)
     }
 
-    /// Bytes of the text's tokens in the spool.
+    /// Size in bytes of the text's tokens in the spool.
     pub(crate) fn bytes_of_tokens(self) -> u64 {
         u64::from(self.tokens) * (Self::PER_TOKEN * size_of::<u32>()) as u64
     }
 
-    /// Bytes of the text's record.
+    /// Size in bytes of the text's record in the spool.
     pub fn record_bytes(self) -> u64 {
         (Self::NUMBERS * size_of::<u32>()) as u64 + self.bytes_of_tokens()
     }
 }
 
-/// How much there is of everything; known once the input is tokenized, before any encoding.
+/// The counts of all texts, known once the input is tokenized and before any encoding.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Texts.
     pub texts: u64,
-    /// Tokens of the texts as they are encoded, special tokens included.
+    /// Tokens of the texts, special tokens included, each counted once even where windows overlap.
     pub tokens: u64,
-    /// Rows of token vectors; fewer than tokens when special tokens are dropped.
+    /// Rows of token vectors: fewer than `tokens` when special tokens are dropped.
     pub token_rows: u64,
-    /// Rows of word vectors.
+    /// Words, each of which has a row.
     pub words: u64,
     /// Texts that were cut.
     pub truncated_texts: u64,
@@ -111,31 +111,31 @@ pub struct Counts {
     pub truncated_words: u64,
     /// Texts that are encoded in windows.
     pub windowed_texts: u64,
-    /// Their windows.
+    /// The windows of those texts.
     pub windows: u64,
-    /// Tokens encoded beside `tokens`, as windows overlap and each has its own special tokens.
+    /// Tokens encoded in addition to `tokens`, as windows overlap and each has its own special tokens.
     pub overlap_tokens: u64,
-    /// Words of pre-tokenized input for which the tokenizer has no token: rows of zeros.
+    /// Words of pre-tokenized input for which the tokenizer has no token; their rows are zeros.
     pub deleted_words: u64,
-    /// Texts without a token that takes part in pooling: rows of zeros.
+    /// Texts without a token that takes part in pooling; their rows are zeros.
     pub empty_texts: u64,
-    /// Tokens that stand for what the vocabulary does not have.
+    /// Unknown tokens (`[UNK]`).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unknown_tokens: u64,
 }
 
-/// Counts that older manifests do not have stand in a manifest only where there is something to count.
+/// Counts that older manifests lack are written only if they are not 0.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands it a reference")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// What decides how a text is counted.
+/// The settings that decide how a text's tokens are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counting {
     /// Whether special tokens have rows.
     pub special_tokens: SpecialTokens,
-    /// How it is cut into windows, if it is.
+    /// How texts beyond the limit are cut into windows; `None` if they are not.
     pub windowing: Option<Windowing>,
 }
 
@@ -162,17 +162,17 @@ impl Sum for Counts {
 }
 
 impl Counts {
-    /// Token sequences that go through the encoder: texts, and windows of texts.
+    /// Number of sequences that go through the encoder: texts, and windows of texts.
     pub fn sequences(&self) -> u64 {
         self.texts - self.windowed_texts + self.windows
     }
 
-    /// Tokens that go through the encoder, those of repeated texts each time.
+    /// Number of tokens that go through the encoder if repeated texts are encoded each time.
     pub fn encoded_tokens(&self) -> u64 {
         self.tokens + self.overlap_tokens
     }
 
-    /// Adds a text.
+    /// Adds the counts of a text.
     pub fn add(&mut self, text: TextCounts, counting: Counting) {
         let rows = text.rows(RowKind::Token, counting.special_tokens);
         let windows = text.windows(counting.windowing);
@@ -193,7 +193,7 @@ impl Counts {
         self.empty_texts += u64::from(rows == 0);
     }
 
-    /// Rows of an array of this kind.
+    /// Number of rows of an array of this kind.
     pub fn rows(&self, kind: VectorKind) -> u64 {
         match kind.rows() {
             RowKind::Token => self.token_rows,

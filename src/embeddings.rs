@@ -1,4 +1,4 @@
-//! The vectors of some texts in memory.
+//! [`Embeddings`]: the vectors of some texts in memory.
 
 use std::ops::Range;
 
@@ -11,27 +11,27 @@ use crate::sink::{Sink, check_fits};
 use crate::spec::{RowKind, SpecialTokens, VectorKind};
 use crate::tokens::Encoded;
 
-/// The vectors of some texts, layer by layer, with the tokens they belong to. What [`Model::encode`](crate::Model::encode)
-/// returns, and a sink for [`Model::encode_into`](crate::Model::encode_into).
+/// The vectors of some texts, layer by layer, with the tokens they belong to. [`Model::encode`](crate::Model::encode)
+/// returns them; they are also a sink for [`Model::encode_into`](crate::Model::encode_into).
 #[derive(Debug, Clone, Default)]
 pub struct Embeddings {
     plan: Plan,
     arrays: Vec<ArrayPlan>,
-    /// The numbers of each array, row by row.
+    /// The numbers of each array, (rows, columns).
     numbers: Vec<Vec<f32>>,
-    /// The row at which each text begins, and the number of all rows.
+    /// The row at which each text begins, followed by the number of all rows: (texts + 1).
     token_rows: Vec<usize>,
     word_rows: Vec<usize>,
     texts: Vec<Encoded>,
 }
 
 impl Embeddings {
-    /// Holds nothing yet.
+    /// Embeddings of no text.
     pub fn new() -> Self {
         Self { token_rows: vec![0], word_rows: vec![0], ..Self::default() }
     }
 
-    /// How many texts there are.
+    /// Number of texts.
     pub fn len(&self) -> usize {
         self.texts.len()
     }
@@ -41,13 +41,13 @@ impl Embeddings {
         self.texts.is_empty()
     }
 
-    /// What was computed: layers, kinds, limits.
+    /// The plan that the vectors were computed by: layers, kinds, limits.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// The vectors of one layer, (rows, hidden_size): a row for each text, or for each token or word of all texts, of which
-    /// [`Embeddings::rows_of`] says whose they are.
+    /// The vectors of one layer, (rows, hidden_size). There is a row for each text, or for each token or word of all
+    /// texts; [`Embeddings::rows_of`] gives those of one text.
     ///
     /// # Errors
     /// [`Error::Usage`] for a layer or a kind of vector that was not asked for.
@@ -57,8 +57,8 @@ impl Embeddings {
         })
     }
 
-    /// The vectors that belong to no single layer: [`VectorKind::Pooler`], [`VectorKind::Sentence`], and those of layers that
-    /// were combined. (rows, numbers of a vector)
+    /// The vectors that belong to no single layer, (rows, columns): [`VectorKind::Pooler`], [`VectorKind::Sentence`],
+    /// and combined layers.
     ///
     /// # Errors
     /// [`Error::Usage`] for a kind of vector that was not asked for, or has a vector for each layer.

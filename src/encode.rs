@@ -1,6 +1,7 @@
-//! The one batch loop: tokens of texts, batch by batch, through the encoder, pooled, and into a sink.
+//! The batch loop: takes tokenized texts through the encoder batch by batch, pools their hidden states and writes to a
+//! sink.
 //!
-//! Each layer's hidden state goes to the sink and is dropped, so memory grows neither with the input nor with the number of
+//! Each layer's hidden state is pooled and then dropped, so memory grows neither with the input nor with the number of
 //! layers.
 
 use std::time::{Duration, Instant};
@@ -17,44 +18,44 @@ use crate::sink::Sink;
 use crate::spec::{Combine, VectorKind};
 use crate::vectors::Vectors;
 
-/// A pass of texts through the encoder.
+/// One pass of tokenized texts through the encoder.
 pub(crate) struct EncodePass<'a> {
     pub(crate) encoder: &'a Encoder,
     pub(crate) plan: &'a Plan,
     pub(crate) limits: Limits,
-    /// The row of the first text, for messages.
+    /// The row of the first text in the input, for messages.
     pub(crate) first_row: u64,
-    /// How many texts there are in all, those of `done` included, where that is known; for messages.
+    /// The number of texts, including those of `done`, if it is known; for messages.
     pub(crate) texts: u64,
-    /// Texts that were done before.
+    /// How many texts were encoded before this pass.
     pub(crate) done: u64,
-    /// What the same command does after an interruption.
+    /// What running the same command again does after an interruption, for the message.
     pub(crate) way_on: &'static str,
 }
 
-/// How the encoding went.
+/// What an encoding pass did.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct EncodingStats {
-    /// How long it took.
+    /// How long the pass took.
     pub time: Duration,
-    /// Tokens that went through the encoder.
+    /// Number of tokens that went through the encoder.
     pub tokens: u64,
-    /// Texts that were in a batch with one that has the same tokens, and took no work.
+    /// Number of texts that shared a batch with a text of the same tokens, and so were not encoded again.
     pub repeated_texts: u64,
 }
 
 impl EncodingStats {
-    /// Tokens that went through the encoder in a second.
+    /// How many tokens went through the encoder per second.
     pub fn tokens_per_second(&self) -> f64 {
         self.tokens as f64 / self.time.as_secs_f64().max(1e-9)
     }
 }
 
 impl EncodePass<'_> {
-    /// Encodes texts that follow those that are done. Between two layers the observer may end it.
+    /// Encodes `texts`, which follow those that are done. The observer may end the pass between two layers.
     ///
     /// # Errors
-    /// Those of the texts, of the encoder and of the sink; [`Error::Interrupted`].
+    /// Those of `texts`, of the encoder and of the sink; [`Error::Interrupted`] when the observer ends the pass.
     pub(crate) fn run(
         mut self,
         texts: impl Iterator<Item = Result<Tokens>>,
@@ -112,8 +113,8 @@ impl EncodePass<'_> {
     }
 }
 
-/// Tokens of a batch: as asked for, or fewer where all layers of a batch are held until they can be written. Texts that are
-/// the same may have a few times as many, unless their rows are held.
+/// The limits of a batch: the number of tokens `asked` for, or fewer if all layers of a batch are held until they can
+/// be written. Repeated texts may bring a batch to a few times as many rows, unless rows are held.
 pub(crate) fn limits(plan: &Plan, asked: u32, holds_rows: bool) -> Limits {
     const MOST_NUMBERS_HELD: usize = 16 << 20;
     const MOST_ROWS_OF_A_TOKEN: usize = 4;

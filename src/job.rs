@@ -1,4 +1,4 @@
-//! A job in two passes over the texts: into a directory, or as JSON Lines.
+//! A job in two passes over the texts, tokenizing and encoding, with its output in a directory or as JSON Lines.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -29,16 +29,16 @@ use crate::spool::{SpoolReader, SpoolWriter};
 use crate::tokenize::{CountOnly, TokenizePass, digest};
 use crate::tokens::Tokenizer;
 
-/// What came of a job.
+/// The result of a job.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum JobOutcome {
-    /// It is done: how much there is, and how the encoding went.
+    /// The job was done; the counts of its texts, and statistics of the encoding.
     Done(Counts, EncodingStats),
-    /// The directory held it already.
+    /// The directory already held the finished job.
     WasThere,
 }
 
-/// Which model it is, down to the bytes.
+/// The identity of a model, by the digests of its files.
 ///
 /// # Errors
 /// [`Error::Io`] when a file of the model cannot be read.
@@ -52,7 +52,7 @@ pub(crate) fn identity(model: &Model) -> Result<ModelIdentity> {
     })
 }
 
-/// A job that is resolved: nothing is left to be decided.
+/// A job with everything resolved.
 pub(crate) struct Job<'a> {
     pub(crate) model: &'a Model,
     pub(crate) plan: &'a DirectoryPlan,
@@ -65,10 +65,10 @@ pub(crate) struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// How much there is of everything. Nothing is kept, and nothing encoded.
+    /// Counts the texts and tokens of the input, without keeping or encoding anything.
     ///
     /// # Errors
-    /// Those of the first pass.
+    /// Those of [`TokenizePass::run`].
     pub(crate) fn count(&self) -> Result<Counts> {
         Ok(self.tokenize().run(&mut CountOnly)?.counts)
     }
@@ -78,7 +78,8 @@ impl<'a> Job<'a> {
         TokenizePass { input: self.input, tokenizer: self.tokenizer, plan: self.plan, observer: self.observer }
     }
 
-    /// JSON Lines. For a single batch each layer is read when its turn comes.
+    /// Writes JSON Lines to `out`. If all texts fit into one batch, each layer's weights are read just before they are
+    /// used.
     ///
     /// # Errors
     /// Any of [`Error`].
@@ -99,7 +100,7 @@ impl<'a> Job<'a> {
         Ok(JobOutcome::Done(part.counts, stats))
     }
 
-    /// Arrays in a directory. A job that was stopped goes on from where it was.
+    /// Writes arrays into a directory. An interrupted job resumes where it stopped.
     ///
     /// # Errors
     /// Any of [`Error`].
@@ -110,7 +111,7 @@ impl<'a> Job<'a> {
         if let Err(Error::OtherInput(_)) = begun
             && overwrite
         {
-            // What is there is another job after all.
+            // The unfinished job in the directory turned out to be another one.
             begun = if self.input.can_be_read_again() {
                 directory.is_another();
                 self.begin(&directory, &record)
@@ -131,7 +132,8 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// The first pass, or what is left of it, and the model. `None` when the directory holds the whole job already.
+    /// Runs the first pass, or what is left of it, and loads the model. `None` when the directory already holds the
+    /// whole job.
     fn begin(&self, directory: &OutputDirectory, record: &JobRecord) -> Result<Option<Begun>> {
         let path = directory.path();
         let (mut files, done, earlier) = match directory.start(record)? {
@@ -166,13 +168,13 @@ impl<'a> Job<'a> {
         if !differences.is_empty() {
             return Err(Error::OtherInput(Box::new(Error::another_job(path, &differences))));
         }
-        // Damaged weights are found before the arrays are created.
+        // Checks the weights before the arrays are created, so that damaged weights leave none behind.
         let encoder = self.model.encoder(self.plan)?;
         self.load(&encoder)?;
         Ok(Some(Begun { encoder, texts, part, manifest, done }))
     }
 
-    /// The second pass.
+    /// Runs the second pass, or what is left of it.
     fn finish(&self, directory: OutputDirectory, begun: Begun) -> Result<JobOutcome> {
         let Begun { encoder, texts, part, manifest, done } = begun;
         let (path, counts) = (directory.path().to_owned(), &part.counts);
@@ -196,7 +198,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Refuses a complete directory whose job is another one after all, or that is damaged.
+    /// Refuses a complete directory that is damaged, or whose input differs from this job's.
     fn check_complete(&self, path: &Path, manifest: &Manifest) -> Result<()> {
         let (input_sha256, texts) = digest(self.input, self.observer)?;
         if manifest.input.sha256 != input_sha256 {
@@ -219,7 +221,7 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// The part of all texts that is this job's; the spool is moved to its first text.
+    /// The texts of this job's shard among all texts. Positions the spool at its first text.
     fn part(&self, spool: &mut SpoolReader, all: Counts) -> io::Result<ShardRows> {
         match self.shard {
             None => Ok(ShardRows { first_row: 0, counts: all }),
@@ -227,7 +229,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Loads the model as deep as the plan needs it.
+    /// Loads the layers that the plan needs.
     fn load(&self, encoder: &Encoder) -> Result<()> {
         encoder.load(self.plan.deepest(), self.plan.has(VectorKind::Pooler))
     }
@@ -257,23 +259,23 @@ impl<'a> Job<'a> {
     }
 }
 
-/// How a directory is written.
+/// How an output directory is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DirectoryOptions {
     /// The format of the arrays.
     pub format: Format,
-    /// Whether something else that is there is replaced; only files that layerwise writes.
+    /// Whether other contents of the directory are replaced. Only files that layerwise writes are ever removed.
     pub overwrite: bool,
-    /// The part of the input, where it is not all of it; [`merge`](crate::merge) joins the parts.
+    /// The part of the input to encode, all of it by default. [`merge`](crate::merge) joins the parts' directories.
     pub shard: Option<Shard>,
 }
 
 impl Model {
-    /// Encodes all texts of an input into a directory of arrays, with their tokens and ids beside them and a manifest. What
-    /// was begun before, by the same request and of the same input, goes on where it was.
+    /// Encodes all texts of an input into a directory of arrays, with `texts.jsonl` and a manifest beside them. If the
+    /// directory holds an unfinished job of the same request and input, it resumes there.
     ///
     /// # Errors
-    /// Any of [`Error`]; what is finished stays.
+    /// Any of [`Error`]. Finished work stays in the directory.
     pub fn encode_to_directory(
         &self,
         input: &Input,
@@ -294,7 +296,7 @@ impl Model {
     }
 }
 
-/// A job in a directory whose first pass is over.
+/// A job in a directory after its first pass.
 struct Begun {
     encoder: Arc<Encoder>,
     texts: TokenizedTexts,

@@ -17,8 +17,8 @@
 //! [`Model`] owns weights, tokenizer, encoder and threads; [`Request`] says what is wanted, [`Plan`] is a request resolved
 //! against a model. Vectors come back as [`Embeddings`], or go as they are made to a [`Sink`].
 //!
-//! What the `layerwise` command does beside (output directories, probes, their verification) are the modules that are not
-//! listed here. They serve the command and the tests, and change without notice.
+//! The hidden modules hold what the `layerwise` command does beyond this interface, such as output directories, probes
+//! and their verification. They serve the command and the tests, and change without notice.
 
 #![cfg_attr(not(feature = "cli"), allow(dead_code, reason = "some of it serves the command alone"))]
 

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are "errors" of clap's too, which go to standard output with exit code 0.
+            // clap reports help and version as errors as well; they go to standard output with exit code 0.
             let printed = error.print().or_else(|error| match error.kind() {
                 io::ErrorKind::BrokenPipe => Ok(()),
                 _ => Err(error),

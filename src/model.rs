@@ -1,4 +1,5 @@
-//! A model that can be held in the hand: its files found, its weights and tokenizer loaded as they are needed, its threads.
+//! [`Model`], the entry point of the library: it finds a model's files, loads weights and tokenizer on first use, and
+//! owns the threads that compute.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -26,13 +27,13 @@ use crate::spec::{Compute, DeviceKind, DeviceSelection, Overflow, VectorKind};
 use crate::tokens::{Encoded, Tokenizer};
 use crate::windows::Windowing;
 
-/// Texts that are tokenized together, on all threads, by [`Model::encode_into`].
+/// How many texts [`Model::encode_into`] tokenizes together, on all threads, before it encodes them.
 const TEXTS_PER_PIECE: usize = 1024;
 
-/// A model: it owns its weights, its tokenizer, its encoder and its threads.
+/// A BERT model with its weights, tokenizer, encoder and threads.
 ///
-/// It can be used from several threads at once, and there can be several in a process, each with its own threads, arithmetic
-/// and instruction set. Parts of it are loaded when they are first needed, and stay until it is dropped.
+/// A model can be used from several threads at once, and a process can hold several models, each with its own threads,
+/// arithmetic and instruction set. Its parts are loaded on first use and stay loaded until it is dropped.
 ///
 /// ```
 /// use layerwise::{Model, Request, VectorKind::{Mean, Token}};
@@ -57,16 +58,16 @@ pub struct Model {
     weights: Arc<Weights>,
     settings: EncoderSettings,
     device: DeviceKind,
-    /// The deepest layer that requests may ask for.
+    /// The deepest layer that a request may ask for.
     deepest: usize,
     pool: ThreadPool,
     observer: Arc<dyn Observer>,
-    /// By configuration: one, and another where the settings of sentence embeddings change it.
+    /// One encoder for each configuration in use: the settings of sentence embeddings can change that of `config.json`.
     encoders: Mutex<Vec<Arc<Encoder>>>,
     tokenizers: Mutex<Vec<(TokenizerKey, Arc<Tokenizer>)>>,
 }
 
-/// What decides how a plan's texts are tokenized.
+/// Everything that decides how a plan's texts are tokenized.
 #[derive(Debug, Clone, PartialEq)]
 struct TokenizerKey {
     arguments: TokenizerArguments,
@@ -75,7 +76,7 @@ struct TokenizerKey {
     windowing: Option<Windowing>,
 }
 
-/// How a model is to be opened. Made by [`Model::builder`].
+/// The settings with which a model is opened. Made by [`Model::builder`].
 #[derive(Clone)]
 pub struct ModelBuilder {
     model: String,
@@ -90,61 +91,64 @@ pub struct ModelBuilder {
 }
 
 impl ModelBuilder {
-    /// The hub's branch, tag or commit; `main` where nothing is said.
+    /// The branch, tag or commit on the Hugging Face hub; `main` by default.
     #[must_use]
     pub fn revision(self, revision: impl Into<String>) -> Self {
         Self { revision: Some(revision.into()), ..self }
     }
 
-    /// Whether the network is never to be touched.
+    /// Whether to work without the network, from the cache alone; off by default.
     #[must_use]
     pub fn offline(self, offline: bool) -> Self {
         Self { offline, ..self }
     }
 
-    /// The arithmetic of the matrix products; float32 where nothing is said.
+    /// The arithmetic of the matrix products; float32 by default.
     #[must_use]
     pub fn compute(self, compute: Compute) -> Self {
         Self { compute, ..self }
     }
 
-    /// What computes; the CPU where nothing is said.
+    /// The device that computes; the CPU by default.
     #[must_use]
     pub fn device(self, device: DeviceSelection) -> Self {
         Self { device, ..self }
     }
 
-    /// Threads of the CPU; as many as there are cores where nothing is said. Their number changes no bit.
+    /// The number of CPU threads; by default one for each core. It changes no bit of the output.
     #[must_use]
     pub fn threads(self, threads: usize) -> Self {
         Self { threads: Some(threads), ..self }
     }
 
-    /// The deepest layer that will be asked for, so that requests beyond it are refused; the last one where nothing is said.
+    /// The deepest layer that will be asked for; the model's last one by default. Requests for deeper layers are
+    /// refused.
     #[must_use]
     pub fn deepest(self, layer: usize) -> Self {
         Self { deepest: Some(layer), ..self }
     }
 
-    /// The CPU's instruction set by its name, such as `avx2`; where nothing is said, what the variable `LAYERWISE_ISA` names,
-    /// else the best there is. But for bfloat16 with tiles, it changes no bit.
+    /// The CPU's instruction set by name, such as `avx2`. By default it is the one that the environment variable
+    /// `LAYERWISE_ISA` names, else the best one that the CPU has. Except for bfloat16 with tiles, it changes no bit of
+    /// the output.
     #[must_use]
     pub fn instruction_set(self, name: impl Into<String>) -> Self {
         Self { instruction_set: Some(name.into()), ..self }
     }
 
-    /// Who is told what happens: notes on the model, downloads, texts that are cut. Nobody where nothing is said.
+    /// The observer that is told of notes on the model, downloads and cut texts; nobody by default.
     #[must_use]
     pub fn observer(self, observer: Arc<dyn Observer>) -> Self {
         Self { observer, ..self }
     }
 
-    /// Finds the model, downloading what is missing, and reads its configuration and what tensors it has. Weights and
-    /// tokenizer are read when they are first needed.
+    /// Finds the model, downloads missing files, and reads its configuration and the names and shapes of its tensors.
+    /// Weights and tokenizer are read on first use.
     ///
     /// # Errors
-    /// [`Error::Hub`] when it cannot be had, [`Error::Model`], [`Error::Config`] and [`Error::Tensor`] when it is damaged or
-    /// asks for something that is not computed here, [`Error::Usage`] for a device or threads that there are not.
+    /// - [`Error::Hub`] when the files cannot be downloaded or found in the cache;
+    /// - [`Error::Model`], [`Error::Config`] and [`Error::Tensor`] when the model is damaged or not supported;
+    /// - [`Error::Usage`] for a device that does not exist, or threads that cannot be started.
     pub fn open(self) -> Result<Model> {
         let Self { model, revision, offline, compute, device, threads, deepest, instruction_set, observer } = self;
         if compute != Compute::F32 && device.kind != DeviceKind::Cpu {
@@ -191,12 +195,12 @@ impl Model {
     /// Opens a model: `bundled`, a folder, or an id on the Hugging Face hub.
     ///
     /// # Errors
-    /// As [`ModelBuilder::open`].
+    /// Those of [`ModelBuilder::open`].
     pub fn open(model: impl Into<String>) -> Result<Self> {
         Self::builder(model).open()
     }
 
-    /// The same with a revision, an arithmetic, a number of threads and so on.
+    /// A builder for opening a model with other settings than the default, such as a revision or a number of threads.
     pub fn builder(model: impl Into<String>) -> ModelBuilder {
         ModelBuilder {
             model: model.into(),
@@ -211,46 +215,48 @@ impl Model {
         }
     }
 
-    /// The name that it was opened by.
+    /// The name that the model was opened by.
     pub fn id(&self) -> &str {
         &self.checkpoint.id
     }
 
-    /// The commit, for a model of the hub.
+    /// The commit of a model from the hub; `None` for a folder or the bundled model.
     pub fn revision(&self) -> Option<&str> {
         self.checkpoint.revision.as_deref()
     }
 
-    /// Width of a hidden state.
+    /// Width of a hidden state (`hidden_size` in `config.json`).
     pub fn hidden_size(&self) -> usize {
         self.config.hidden_size
     }
 
-    /// Encoder layers; hidden states are numbered from 0 to this.
+    /// Number of encoder layers. Hidden states are numbered from 0, the embedding output, to this number.
     pub fn num_hidden_layers(&self) -> usize {
         self.config.num_hidden_layers
     }
 
-    /// The longest text in tokens, special tokens included.
+    /// Number of tokens, special tokens included, that the model can encode at once.
     pub fn max_position_embeddings(&self) -> usize {
         self.config.max_position_embeddings
     }
 
-    /// How many threads compute.
+    /// Number of threads that compute.
     pub fn threads(&self) -> usize {
         self.pool.current_num_threads()
     }
 
-    /// The instruction set that computes.
+    /// Name of the instruction set that the matrix products use, such as `avx2`.
     pub fn instruction_set(&self) -> &'static str {
         self.settings.instruction_set.name()
     }
 
-    /// A request resolved against this model: every default filled in, and refused where the model cannot do it.
+    /// Resolves a request against this model: fills in every default, and refuses what the model cannot do.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a layer, a length or a kind of vector that the model does not have and for settings that do not
-    /// go together; [`Error::Config`] and [`Error::Tensor`] for what is wrong with the parts of the model that it needs.
+    /// - [`Error::Usage`] for a layer, a length or a kind of vector that the model does not have, and for settings that
+    ///   exclude each other;
+    /// - [`Error::Config`] and [`Error::Tensor`] when a part of the model that the request needs is damaged or not
+    ///   supported.
     pub fn plan(&self, request: &Request) -> Result<Plan> {
         let of_sentences = request.kinds.contains(&VectorKind::Sentence);
         let sentence = self.sentence_recipe(of_sentences)?;
@@ -267,18 +273,18 @@ impl Model {
         Ok(plan)
     }
 
-    /// How the model makes a sentence embedding, where one is wanted.
+    /// The definition of the model's own sentence embedding, or `None` if it is not wanted.
     ///
     /// # Errors
-    /// [`Error::Config`] and [`Error::Model`] where it makes none that can be computed here.
+    /// [`Error::Config`] and [`Error::Model`] when the definition is damaged or not supported.
     pub(crate) fn sentence_recipe(&self, is_wanted: bool) -> Result<Option<SentenceRecipe>> {
         is_wanted.then(|| self.checkpoint.sentence_recipe()).transpose()
     }
 
-    /// Refuses a plan that this model cannot carry out, such as one that was made for another.
+    /// Refuses a plan that this model cannot carry out, such as a plan that was made for another model.
     ///
     /// # Errors
-    /// As [`Model::plan`].
+    /// Those of [`Model::plan`].
     pub(crate) fn check(&self, plan: &Plan) -> Result<()> {
         let config = self.config_of(plan)?;
         plan.check_model(&config, encoder::has_pooler(&self.weights))?;
@@ -292,13 +298,13 @@ impl Model {
         encoder::check(&self.weights, &config, plan.deepest(), plan.has(VectorKind::Pooler))
     }
 
-    /// The vectors of some texts, in memory.
+    /// Computes the vectors of some texts and returns them in memory.
     ///
     /// A text is a string, a pair of strings, or a [`Record`].
     ///
     /// # Errors
-    /// As [`Model::plan`]; [`Error::TooLong`] and [`Error::NoRoom`] where the request says that texts must not be cut;
-    /// [`Error::NotFinite`] for a model that overflows on a text.
+    /// Those of [`Model::plan`]; [`Error::TooLong`] and [`Error::NoRoom`] for a text beyond the limit that the request
+    /// does not allow to be cut; [`Error::NotFinite`] when the model's numbers overflow on a text.
     pub fn encode<T: Into<Record>>(&self, texts: impl IntoIterator<Item = T>, request: &Request) -> Result<Embeddings> {
         let mut embeddings = Embeddings::new();
         let texts: Vec<Record> = texts.into_iter().map(Into::into).collect();
@@ -306,11 +312,11 @@ impl Model {
         Ok(embeddings)
     }
 
-    /// Encodes texts as they come and hands their vectors to a sink, in their order: in memory that does not grow with their
-    /// number.
+    /// Encodes texts as they come and hands their vectors to a sink, in the order of the texts. Memory use does not
+    /// grow with the number of texts.
     ///
     /// # Errors
-    /// As [`Model::encode`], and those of the sink.
+    /// Those of [`Model::encode`], and those that the sink returns.
     pub fn encode_into<T: Into<Record>>(
         &self,
         texts: impl IntoIterator<Item = T, IntoIter: Send>,
@@ -326,11 +332,11 @@ impl Model {
         })
     }
 
-    /// As [`Model::encode`] for a few texts of which nothing is to stay in memory: layers are read when their turn comes, and of
-    /// the embeddings only the rows that the texts need.
+    /// Like [`Model::encode`], for a few texts by a model that is not kept in memory: each layer's weights are read
+    /// just before they are used, and only those rows of the embedding matrix that the texts need.
     ///
     /// # Errors
-    /// As [`Model::encode`].
+    /// Those of [`Model::encode`].
     pub(crate) fn encode_once<'a>(
         &self,
         texts: impl Iterator<Item = &'a str> + Send,
@@ -346,11 +352,11 @@ impl Model {
         })
     }
 
-    /// Encodes texts by a plan, with what is loaded of the encoder; what is not is read for each batch. Rows in messages are
-    /// counted from `first_row`.
+    /// Encodes texts by a plan. Layers that are not loaded are read for each batch. Messages number the texts' rows
+    /// from `first_row`.
     ///
     /// # Errors
-    /// As [`Model::encode_into`].
+    /// Those of [`Model::encode_into`].
     pub(crate) fn encode_planned(
         &self,
         plan: &Plan,
@@ -395,32 +401,32 @@ impl Model {
         }
     }
 
-    /// Runs something on the model's threads.
+    /// Runs a closure on the model's threads.
     pub(crate) fn install<R: Send>(&self, run: impl FnOnce() -> R + Send) -> R {
         self.pool.install(run)
     }
 
-    /// The files it was opened from.
+    /// The files that the model was opened from.
     pub(crate) fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
     }
 
-    /// Its configuration, as `config.json` has it.
+    /// The configuration as it stands in `config.json`.
     pub(crate) fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Its tensors.
+    /// The model's tensors.
     pub(crate) fn weights(&self) -> &Weights {
         &self.weights
     }
 
-    /// Who watches.
+    /// The observer that the model was opened with.
     pub(crate) fn observer(&self) -> &dyn Observer {
         &*self.observer
     }
 
-    /// The configuration of a plan: the settings of sentence embeddings go before those of `config.json`.
+    /// The configuration for a plan, in which the settings of sentence embeddings override those of `config.json`.
     fn config_of(&self, plan: &Plan) -> Result<Config> {
         match &plan.sentence {
             Some(recipe) => self.checkpoint.config_with(&recipe.config),
@@ -428,10 +434,10 @@ impl Model {
         }
     }
 
-    /// The encoder of a plan; nothing may be loaded of it yet.
+    /// The encoder for a plan; its layers may not be loaded yet.
     ///
     /// # Errors
-    /// As [`Model::plan`].
+    /// Those of [`Model::plan`].
     pub(crate) fn encoder(&self, plan: &Plan) -> Result<Arc<Encoder>> {
         let config = self.config_of(plan)?;
         let mut encoders = self.encoders.lock().unwrap_or_else(PoisonError::into_inner);
@@ -443,10 +449,11 @@ impl Model {
         Ok(encoder)
     }
 
-    /// The tokenizer of a plan's texts; the plan learns how many tokens its prompt takes.
+    /// The tokenizer for a plan, and the plan with the number of tokens that its prompt takes.
     ///
     /// # Errors
-    /// [`Error::Model`] and [`Error::Config`] when it cannot be used, [`Error::Usage`] when the plan leaves no room for text.
+    /// [`Error::Model`] and [`Error::Config`] when the tokenizer is damaged or not supported, [`Error::Usage`] when the
+    /// plan leaves no room for text.
     pub(crate) fn tokenizer(&self, plan: Plan) -> Result<(Arc<Tokenizer>, Plan)> {
         let key = TokenizerKey {
             arguments: plan.sentence.as_ref().map(|recipe| recipe.tokenizer.clone()).unwrap_or_default(),
@@ -459,7 +466,7 @@ impl Model {
         let tokenizer = match known {
             Some(tokenizer) => tokenizer,
             None => {
-                // Loaded without holding the lock. Where two threads do it at once, the two tokenizers are equal.
+                // The lock is not held while loading. Should two threads load at once, the two tokenizers are equal.
                 let tokenizer = Arc::new(self.load_tokenizer(&key)?);
                 lock().push((key, Arc::clone(&tokenizer)));
                 tokenizer
@@ -480,11 +487,12 @@ impl Model {
         }
     }
 
-    /// The tokenizer of a plan, and what `meanwhile` gives, such as the digests of the model's files. Reading `tokenizer.json`
-    /// takes one thread tens of milliseconds, and digests more: the others begin with the layers meanwhile.
+    /// The tokenizer for a plan, and the result of `meanwhile`, such as the digests of the model's files. Reading
+    /// `tokenizer.json` takes one thread tens of milliseconds and the digests take longer, so the other threads start
+    /// to load layers at the same time.
     ///
     /// # Errors
-    /// As [`Model::tokenizer`], those of `meanwhile`, and those of layers that are damaged.
+    /// Those of [`Model::tokenizer`], those that `meanwhile` returns, and [`Error::Tensor`] for damaged layers.
     pub(crate) fn warm_up<T: Send>(
         &self,
         plan: Plan,
@@ -492,19 +500,19 @@ impl Model {
     ) -> Result<(Arc<Tokenizer>, Plan, T)> {
         let (encoder, deepest) = (self.encoder(&plan)?, plan.deepest());
         let is_ready = AtomicBool::new(false);
-        let get_ready = || {
+        let prepare = || {
             let ready = self.tokenizer(plan).and_then(|(tokenizer, plan)| Ok((tokenizer, plan, meanwhile()?)));
             is_ready.store(true, Ordering::Relaxed);
             ready
         };
-        let is_enough = || is_ready.load(Ordering::Relaxed);
-        let (ready, preloaded) = rayon::join(get_ready, || encoder.preload(deepest, is_enough));
+        let should_stop = || is_ready.load(Ordering::Relaxed);
+        let (ready, preloaded) = rayon::join(prepare, || encoder.preload(deepest, should_stop));
         let ready = ready?;
         preloaded.map(|()| ready)
     }
 }
 
-/// Refuses a text that must not be cut, and one that cannot be cut into windows.
+/// Refuses a text that is too long, where the plan forbids cuts or leaves a window no room for text.
 fn refuse_too_long(encoded: &Encoded, row: u64, plan: &Plan) -> Result<()> {
     let (length, max_length) = (encoded.length_before_truncation, plan.max_length);
     if plan.overflow == Overflow::Error && length > max_length {

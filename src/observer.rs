@@ -1,72 +1,72 @@
-//! What a caller may watch of a job while it runs, and how it may end one.
+//! The [`Observer`] trait: how a caller watches a job and ends it early.
 
 use std::fmt;
 
-/// Told what happens during a job, and asked whether it is to go on. Every method has a default that does nothing.
+/// Is told what happens during a job, and asked whether to end it. By default every method does nothing.
 ///
-/// The command line's implementation prints to standard error and listens to signals.
+/// The command's implementation prints to standard error and watches for signals.
 pub trait Observer: Send + Sync {
-    /// Something the user should know, which changes no result.
+    /// Something the user should know that does not change the results.
     fn note(&self, _message: &str) {}
 
-    /// Something that changed what is computed, such as a text that was cut.
+    /// Something that changes the results, such as a text that was cut.
     fn warn(&self, _message: &str) {}
 
-    /// What is going on, for those who ask.
+    /// Details of what is being done, for users who ask for them.
     fn detail(&self, _message: &str) {}
 
-    /// Work of this kind begins; what is returned is told how far it is, and dropped at its end.
+    /// Called when work begins. The returned [`Progress`] is told how far the work is, and dropped at its end.
     fn begin(&self, _work: Work) -> Box<dyn Progress> {
         Box::new(Unseen)
     }
 
-    /// Asked again and again: the number of the signal that came, if the job is to end.
+    /// Asked repeatedly: the number of the signal that should end the job, or `None` to go on.
     fn interruption(&self) -> Option<u8> {
         None
     }
 }
 
-/// Work whose progress can be shown, with its length where that is known.
+/// Work whose progress can be shown, with its length if that is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Work {
-    /// Texts are read and tokenized; how many there are is not known.
+    /// Reading and tokenizing texts, whose number is not known.
     Tokenizing,
-    /// So many tokens are encoded.
+    /// Encoding this many tokens.
     Encoding(u64),
-    /// So many bytes are read.
+    /// Reading this many bytes.
     Reading(u64),
-    /// So many layers are probed.
+    /// Probing this many layers.
     Probing(u64),
-    /// Files are downloaded; [`Progress::expect`] says of how many bytes.
+    /// Downloading files, whose sizes [`Progress::expect`] tells.
     Downloading,
 }
 
-/// How far some work is.
+/// Is told how far some work is, in the units of its [`Work`].
 pub trait Progress: Send + Sync {
-    /// So much more is done.
+    /// `by` more units are done.
     fn advance(&self, _by: u64) {}
 
-    /// So much is to be done again.
+    /// `by` units have to be done again.
     fn retreat(&self, _by: u64) {}
 
-    /// So much is done in all.
+    /// `position` units are done in total.
     fn reach(&self, _position: u64) {}
 
-    /// There is so much more to do.
+    /// There are `more` units to do than was known.
     fn expect(&self, _more: u64) {}
 
     /// What is being done right now.
     fn say(&self, _message: &str) {}
 }
 
-/// Watches nothing.
+/// An observer that ignores everything.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unobserved;
 
 impl Observer for Unobserved {}
 
-/// Progress that nobody sees.
+/// A progress that ignores everything.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Unseen;
 

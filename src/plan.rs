@@ -1,4 +1,4 @@
-//! A request resolved against a model: every default filled in, everything checked that the model decides.
+//! A request resolved against a model: every default is filled in, and everything that depends on the model is checked.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -14,59 +14,59 @@ use crate::spec::{
 };
 use crate::windows::Windowing;
 
-/// What is computed, every default filled in.
+/// What is computed, with every default filled in. The fields are those of [`Request`], resolved.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
     /// Layers, ascending.
     pub layers: Vec<usize>,
     /// Kinds of vectors, each once, in the order of [`VectorKind`].
     pub kinds: Vec<VectorKind>,
-    /// How a word's tokens are pooled.
+    /// How the tokens of a word become one vector.
     pub word_pooling: WordPooling,
-    /// Whether special tokens take part.
+    /// Whether special tokens have vectors of their own and take part in pooling.
     pub special_tokens: SpecialTokens,
-    /// How layers are merged, if they are.
+    /// How the selected layers are combined into one array; `None` for an array of each layer.
     pub combine: Option<Combine>,
-    /// Whether vectors of texts are normalized.
+    /// Whether the vectors of texts are scaled to length 1 (L2).
     pub normalize: bool,
-    /// What is put before each text.
+    /// Text that is put before each text.
     pub prompt: Option<String>,
-    /// How many numbers of a sentence vector are kept; all where it is not given.
+    /// How many of a sentence vector's numbers are kept; `None` for all.
     pub truncate_dim: Option<usize>,
-    /// Longest text in tokens.
+    /// The longest text in tokens, special tokens included.
     pub max_length: usize,
-    /// What happens to longer texts.
+    /// What happens to a text beyond `max_length`.
     pub overflow: Overflow,
-    /// Tokens that the windows of a longer text share; half of what they have room for where it is not given.
+    /// Number of tokens that a window shares with the next one; `None` for half of those that a window has room for.
     pub stride: Option<usize>,
-    /// The type of kept numbers.
+    /// The type to which numbers are rounded for storage.
     pub dtype: Dtype,
     /// The arithmetic of the matrix products.
     pub compute: Compute,
-    /// What computes.
+    /// The device that computes.
     pub device: DeviceKind,
     /// Width of a hidden state.
     pub hidden_size: usize,
-    /// Encoder layers of the model.
+    /// Number of encoder layers of the model.
     pub num_hidden_layers: usize,
-    /// The model's own sentence embedding, when it is asked for.
+    /// The definition of the model's own sentence embedding, when it is asked for.
     pub sentence: Option<SentenceRecipe>,
-    /// Tokens of the prompt, the special token before it included; known once there is a tokenizer.
+    /// Number of tokens of the prompt, including the special token before it; 0 until the tokenizer is loaded.
     pub prompt_tokens: usize,
 }
 
-/// What an array holds of the layers.
+/// Which layers an array holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slot {
     /// One layer.
     Layer(usize),
     /// All selected layers merged.
     Combined(Combine),
-    /// A vector of the model as a whole: `pooler`, `sentence`.
+    /// A vector of the model as a whole: [`VectorKind::Pooler`] or [`VectorKind::Sentence`].
     Whole,
 }
 
-/// As in manifests and on standard output: a layer's number, how layers were combined, or `null`.
+/// In manifests and on standard output, a slot is a layer's number, the name of the combination, or `null`.
 impl Serialize for Slot {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         match self {
@@ -93,34 +93,34 @@ impl<'de> Deserialize<'de> for Slot {
     }
 }
 
-/// One array of the output: `rows` are known once the input is tokenized.
+/// One array of the output. Its number of rows is known once the input is tokenized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ArrayPlan {
     /// The kind of vector.
     pub kind: VectorKind,
-    /// Which layer.
+    /// Which layers it holds.
     pub slot: Slot,
-    /// Numbers in a row.
+    /// Numbers in a row, the array's width.
     pub columns: usize,
 }
 
-/// What a plan needs to know of a model.
+/// What [`Plan::resolve`] needs to know about a model.
 pub struct PlannedModel<'a> {
-    /// Its configuration.
+    /// The configuration, with the settings of sentence embeddings where they are asked for.
     pub config: &'a Config,
-    /// The arithmetic that it was opened with.
+    /// The arithmetic that the model was opened with.
     pub compute: Compute,
-    /// What it computes on.
+    /// The device that the model was opened on.
     pub device: DeviceKind,
-    /// Whether its weights have a pooler.
+    /// Whether the weights have a pooler.
     pub has_pooler: bool,
-    /// Its own sentence embedding, where it is asked for.
+    /// The definition of the sentence embedding, where it is asked for.
     pub sentence: Option<SentenceRecipe>,
-    /// Its prompts and dimensions, where they are asked for.
+    /// The model's prompts and default dimensions, where they are asked for.
     pub defaults: SentenceDefaults,
 }
 
-/// The prompt: the one asked for, by text or by name; else, for sentence embeddings, the model's own.
+/// The prompt that is asked for by text or by name; else, for sentence embeddings, the model's default prompt.
 fn prompt(request: &Request, of_sentences: bool, defaults: &SentenceDefaults) -> Result<Option<String>> {
     if let Some(prompt) = &request.prompt {
         return Ok(Some(prompt.clone()).filter(|prompt| !prompt.is_empty()));
@@ -153,11 +153,11 @@ fn prompt(request: &Request, of_sentences: bool, defaults: &SentenceDefaults) ->
 }
 
 impl Plan {
-    /// Resolves what was asked for against a model.
+    /// Resolves a request against a model.
     ///
     /// # Errors
     /// [`Error::Usage`] for a layer, a length or a kind of vector that the model does not have, and for options that
-    /// do not go together.
+    /// exclude each other.
     pub fn resolve(request: &Request, model: PlannedModel<'_>) -> Result<Self> {
         let PlannedModel { config, compute, device, has_pooler, sentence, defaults } = model;
         let mut kinds = request.kinds.clone();
@@ -216,7 +216,8 @@ impl Plan {
     /// Refuses a model that cannot do what is planned.
     ///
     /// # Errors
-    /// [`Error::Usage`] for texts longer than it takes, a pooler that it has not, and pairs of texts that it does not know.
+    /// [`Error::Usage`] for a `max_length` beyond the model's limit and for a pooler that the weights do not have;
+    /// [`Error::Model`] when the modules of the sentence embedding do not fit together.
     pub fn check_model(&self, config: &Config, has_pooler: bool) -> Result<()> {
         let (max_length, limit) = (self.max_length, config.max_position_embeddings);
         if max_length > limit {
@@ -234,7 +235,7 @@ impl Plan {
         columns.map(drop).map_err(|problem| Error::model("modules.json", problem))
     }
 
-    /// The deepest layer that has to be computed.
+    /// The deepest layer that has to be computed, from 0 to [`Plan::num_hidden_layers`].
     pub fn deepest(&self) -> usize {
         let per_layer = self.kinds.iter().any(|kind| kind.per_layer());
         let whole = self.kinds.iter().any(|kind| !kind.per_layer());
@@ -248,28 +249,28 @@ impl Plan {
         }
     }
 
-    /// What decides how a text is counted.
+    /// The settings that decide how a text's tokens are counted.
     pub fn counting(&self) -> Counting {
         Counting { special_tokens: self.special_tokens, windowing: self.windowing() }
     }
 
-    /// How texts beyond the limit are cut into windows, if they are.
+    /// How texts beyond the limit are cut into windows; `None` if they are not.
     pub fn windowing(&self) -> Option<Windowing> {
         let Self { max_length, stride, .. } = *self;
         (self.overflow == Overflow::Window).then_some(Windowing { max_length, stride })
     }
 
-    /// Whether this kind of vector is written.
+    /// Whether vectors of this kind are asked for.
     pub fn has(&self, kind: VectorKind) -> bool {
         self.kinds.contains(&kind)
     }
 
-    /// Whether token texts, offsets and words are written beside the vectors.
+    /// Whether tokens, offsets and words are written beside the vectors.
     pub fn wants_token_details(&self) -> bool {
         self.has(VectorKind::Token) || self.has(VectorKind::Word)
     }
 
-    /// The arrays of the output, in a fixed order.
+    /// The arrays of the output, by kind and then by layer.
     pub fn arrays(&self) -> Vec<ArrayPlan> {
         let width = self.hidden_size;
         self.kinds
@@ -289,27 +290,27 @@ impl Plan {
             .collect()
     }
 
-    /// Numbers of the model's own sentence embedding.
+    /// Width of the model's own sentence embedding, after it is cut to `truncate_dim`.
     fn sentence_columns(&self) -> usize {
         let columns = self.sentence.as_ref().and_then(|recipe| recipe.columns(self.hidden_size).ok()).unwrap_or(0);
         self.truncate_dim.map_or(columns, |kept| kept.min(columns))
     }
 
-    /// Bytes of all arrays and offsets together, headers not counted.
+    /// Size of all arrays and row offsets together in bytes, without file headers.
     pub fn bytes(&self, counts: &Counts) -> u64 {
         let arrays: u64 = self.arrays().iter().map(|array| self.array_bytes(array, counts)).sum();
         let with_offsets = self.kinds.iter().filter(|kind| kind.rows() != RowKind::Text).count() as u64;
         arrays + with_offsets * 8 * (counts.texts + 1)
     }
 
-    /// Bytes of one array.
+    /// Size of one array in bytes, without its header.
     pub fn array_bytes(&self, array: &ArrayPlan, counts: &Counts) -> u64 {
         counts.rows(array.kind) * array.columns as u64 * self.dtype.size()
     }
 }
 
 impl ArrayPlan {
-    /// The array's name: `layer_00`, `concat`, or the kind's own.
+    /// The array's name: `layer_00`, the name of the combination such as `concat`, or that of the kind.
     pub fn name(&self) -> String {
         match self.slot {
             Slot::Layer(layer) => format!("layer_{layer:02}"),
@@ -318,7 +319,7 @@ impl ArrayPlan {
         }
     }
 
-    /// The file of the array, and the tensor in it where a file holds several.
+    /// The file of the array, followed by the tensor's name if the format holds several arrays in a file. For messages.
     pub fn place(&self, format: Format) -> String {
         match format {
             Format::Npy => self.file(format),

@@ -3,16 +3,16 @@
 //! Sums are taken in float64, in the order of the tokens, and rounded once, so that pooling adds next to nothing to a
 //! layer's error. The definitions are those of sentence-transformers' `Pooling`.
 //!
-//! A text that is too long may go on in the next batch. So each pooling here takes batch after batch of one layer, and
-//! keeps what it needs of the text that has not ended: a few vectors, however long it is. Where a batch ends does not
-//! show in a number.
+//! A text that is too long may be spread over several batches. Each pooling here therefore takes batch after batch of
+//! one layer, and keeps a few vectors of the text that has not ended, however long it is. Where a batch ends changes no
+//! number.
 
 use std::borrow::Cow;
 
 use crate::batch::{Batch, SPECIAL, TextSpan};
 use crate::spec::{Pooling, SpecialTokens, VectorKind, WordPooling};
 
-/// Makes the rows of one kind out of one layer.
+/// Makes the rows of one kind of vector from one layer.
 pub enum RowPooling {
     /// A row per token.
     Tokens(SpecialTokens),
@@ -23,7 +23,7 @@ pub enum RowPooling {
 }
 
 impl RowPooling {
-    /// For any kind but `pooler` and `sentence`, which belong to the model rather than to a layer.
+    /// The pooling for any kind but `pooler` and `sentence`, which belong to the model rather than to a layer.
     pub fn new(emit: VectorKind, word_pooling: WordPooling, special_tokens: SpecialTokens) -> Self {
         match (emit, emit.pooling()) {
             (VectorKind::Token, _) => RowPooling::Tokens(special_tokens),
@@ -33,7 +33,7 @@ impl RowPooling {
         }
     }
 
-    /// The next rows: `hidden_state` (tokens, width) → (rows that are done with this batch, width).
+    /// Pools the next batch: `hidden_state` (tokens, width) → (rows whose tokens are all there, width).
     pub fn take<'a>(&mut self, hidden_state: &'a [f32], width: usize, batch: &Batch) -> Cow<'a, [f32]> {
         match self {
             RowPooling::Tokens(special_tokens) => tokens(hidden_state, width, batch, *special_tokens),
@@ -43,7 +43,7 @@ impl RowPooling {
     }
 }
 
-/// One vector per token; where each goes to its text as it stands, nothing is copied.
+/// One vector per token. Borrows `hidden_state` if every token of it is a row, in the same order.
 fn tokens<'a>(hidden_state: &'a [f32], width: usize, batch: &Batch, special_tokens: SpecialTokens) -> Cow<'a, [f32]> {
     let keep = special_tokens == SpecialTokens::Keep;
     if keep && batch.is_in_order() {
@@ -62,35 +62,35 @@ fn tokens<'a>(hidden_state: &'a [f32], width: usize, batch: &Batch, special_toke
     Cow::Owned(out)
 }
 
-/// Pools the tokens of each text. A text of which no token takes part has zeros.
+/// Pools the tokens of each text. A text of which no token takes part gets zeros.
 pub struct TextPooler {
     pooling: Pooling,
     special_tokens: SpecialTokens,
-    /// How many tokens at the beginning of a text take no part: those of a prompt.
+    /// Number of tokens at the beginning of each text that take no part, those of a prompt.
     skipped: usize,
-    /// Tokens of the text that took part so far.
+    /// Number of tokens of the current text that took part so far.
     count: usize,
-    /// (width) for poolings that are sums.
+    /// The sum so far, (width), for poolings that are sums.
     sums: Vec<f64>,
-    /// The weights of what was added, where there are any.
+    /// The sum of the weights so far, for weighted poolings.
     weights: f64,
-    /// (width) for those that are not.
+    /// The row so far, (width), for poolings that are not sums.
     row: Vec<f32>,
 }
 
 impl TextPooler {
-    /// Pools all tokens, or all that are not special.
+    /// Pools all tokens of a text, or all but the special ones.
     pub fn new(pooling: Pooling, special_tokens: SpecialTokens) -> Self {
         Self { pooling, special_tokens, skipped: 0, count: 0, sums: Vec::new(), weights: 0.0, row: Vec::new() }
     }
 
-    /// Leaves out the first tokens of each text. The others keep their weights, where they have any.
+    /// Leaves out the first `skipped` tokens of each text. The others keep the weights of their positions.
     #[must_use]
     pub fn without_first(self, skipped: usize) -> Self {
         Self { skipped, ..self }
     }
 
-    /// (tokens, width) → (texts that end in this batch, width)
+    /// Pools the next batch: (tokens, width) → (texts that end in this batch, width).
     pub fn take(&mut self, hidden_state: &[f32], width: usize, batch: &Batch) -> Vec<f32> {
         self.sums.resize(width, 0.0);
         self.row.resize(width, 0.0);
@@ -109,7 +109,7 @@ impl TextPooler {
         let mut rows = vectors.chunks_exact(width);
         let tokens = part.tokens.clone();
         match pooling {
-            // A text that has no further token has its first one.
+            // A text without a token after the skipped ones gives its own first token.
             Pooling::Cls => {
                 let first = if part.text.input_ids.len() > *skipped { *skipped } else { 0 };
                 let first = tokens.contains(&first).then(|| first - tokens.start);
@@ -130,7 +130,7 @@ impl TextPooler {
                 Pooling::Max if *count == 0 => row.copy_from_slice(vector),
                 Pooling::Max => row.iter_mut().zip(vector).for_each(|(row, value)| *row = row.max(*value)),
                 Pooling::Weightedmean => {
-                    // The weights count on from those of the tokens that are skipped.
+                    // The positions of skipped tokens count, as in sentence-transformers.
                     let weight = (*count + *skipped) as f64 + 1.0;
                     *weights += weight;
                     add_weighted(sums, weight, vector);
@@ -141,7 +141,7 @@ impl TextPooler {
         }
     }
 
-    /// Appends the text's row, and is ready for the next text.
+    /// Appends the current text's row and resets the state for the next text.
     fn end_text(&mut self, out: &mut Vec<f32>) {
         let count = self.count as f64;
         let divisor = match self.pooling {
@@ -162,30 +162,30 @@ impl TextPooler {
     }
 }
 
-/// Pools the tokens of each word. A word without tokens has zeros.
+/// Pools the tokens of each word. A word without tokens gets zeros.
 pub struct WordPooler {
     pooling: WordPooling,
     /// The word whose tokens are being taken.
     current: Option<u32>,
-    /// Its tokens so far.
+    /// Number of its tokens so far.
     count: usize,
-    /// (width)
+    /// The sum of its tokens so far, (width).
     sums: Vec<f64>,
-    /// (width) its first token, and its last so far.
+    /// Its first token, and the last one so far, (width) each.
     first: Vec<f32>,
     last: Vec<f32>,
-    /// Rows of the text that were made.
+    /// Number of rows made for the current text.
     done: u32,
 }
 
 impl WordPooler {
-    /// Pools tokens of words in one of the ways.
+    /// Pools the tokens of a word by `pooling`.
     pub fn new(pooling: WordPooling) -> Self {
         let (sums, first, last) = (Vec::new(), Vec::new(), Vec::new());
         Self { pooling, current: None, count: 0, sums, first, last, done: 0 }
     }
 
-    /// (tokens, width) → (words that end in this batch, width)
+    /// Pools the next batch: (tokens, width) → (words that end in this batch, width).
     pub fn take(&mut self, hidden_state: &[f32], width: usize, batch: &Batch) -> Vec<f32> {
         self.sums.resize(width, 0.0);
         self.first.resize(width, 0.0);

@@ -1,10 +1,10 @@
-//! What is asked of a model: which vectors, of which layers, made how.
+//! What to compute: which vectors, of which layers, pooled and stored how.
 
 use serde::{Deserialize, Serialize};
 
 use crate::spec::{Combine, Dtype, LayerSelection, Overflow, SpecialTokens, VectorKind, WordPooling};
 
-/// What is to be computed of texts. The default is the mean vector of every layer.
+/// The settings of an extraction. The default is the mean vector of every layer.
 ///
 /// ```
 /// use layerwise::{Request, VectorKind};
@@ -17,33 +17,34 @@ use crate::spec::{Combine, Dtype, LayerSelection, Overflow, SpecialTokens, Vecto
 pub struct Request {
     /// Kinds of vectors; their order does not matter.
     pub kinds: Vec<VectorKind>,
-    /// Layers, 0 being the embedding output; all of them where nothing is said. Only with kinds that each layer has.
+    /// Layers, 0 being the embedding output; all of them by default. Only for kinds of vectors that each layer has.
     pub layers: Option<LayerSelection>,
     /// How the tokens of a word become one vector.
     pub word_pooling: WordPooling,
-    /// Whether special tokens take part.
+    /// Whether special tokens have vectors of their own and take part in pooling.
     pub special_tokens: SpecialTokens,
-    /// Whether the layers become one array, and how.
+    /// How the selected layers are combined into one array; `None` keeps an array for each layer.
     pub combine: Option<Combine>,
-    /// Whether vectors of texts are divided by their length.
+    /// Whether the vectors of texts are scaled to length 1 (L2).
     pub normalize: bool,
-    /// What is put before each text, empty for nothing. Without it: the prompt of `prompt_name`; else, for
-    /// [`VectorKind::Sentence`], the model's own.
+    /// Text that is put before each text; an empty string for none. By default it is the prompt that `prompt_name`
+    /// names, else, for [`VectorKind::Sentence`], the model's default prompt.
     pub prompt: Option<String>,
-    /// The prompt by the name that the model has for it.
+    /// The name of one of the model's own prompts.
     pub prompt_name: Option<String>,
-    /// Numbers of a sentence vector that are kept, from the first on (Kusupati et al. 2022, "Matryoshka"). Without it the
-    /// model's own number, else all.
+    /// How many of a sentence vector's numbers are kept, from the first on (Kusupati et al. 2022, "Matryoshka
+    /// Representation Learning"). By default it is the number that the model sets, else all.
     pub truncate_dim: Option<usize>,
-    /// Longest text in tokens, special tokens included. Without it the model's limit.
+    /// The longest text in tokens, special tokens included; the model's limit by default.
     pub max_length: Option<usize>,
-    /// What happens to a longer text.
+    /// What happens to a text beyond `max_length`.
     pub overflow: Overflow,
-    /// Tokens that a window shares with the next one; half of what it has room for where nothing is said.
+    /// Number of tokens that a window shares with the next one; by default half of the tokens that a window has room
+    /// for.
     pub stride: Option<usize>,
-    /// The type to which numbers are rounded when they are kept.
+    /// The type to which numbers are rounded for storage.
     pub dtype: Dtype,
-    /// Tokens that go through the encoder together. Changes no number.
+    /// Number of tokens that go through the encoder together. It changes no number of the output.
     pub batch_tokens: u32,
 }
 
@@ -69,8 +70,8 @@ impl Default for Request {
 }
 
 impl Request {
-    /// Tokens that go through the encoder together where nothing is said: enough that weights are read seldom, few enough
-    /// that what lies between two layers stays small.
+    /// The default number of tokens that go through the encoder together: large enough that weights are read seldom,
+    /// small enough that the intermediate results of a layer stay small.
     pub const BATCH_TOKENS: u32 = 4096;
 }
 

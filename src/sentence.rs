@@ -1,33 +1,33 @@
-//! The model's own sentence embedding, out of its layers: weighted over layers, pooled, and taken through its modules.
+//! The model's own sentence embedding: its layers weighted and summed, pooled, and passed through its modules.
 //!
-//! What the modules compute is in `checkpoint::sentence`, with its source. Sums are taken in float64 and rounded once.
+//! The modules and their sources are described in `checkpoint::sentence`. Sums are taken in float64 and rounded once.
 
 use crate::batch::Batch;
 use crate::checkpoint::sentence::{DenseActivation, DenseModule, ModuleStep, Residual, SentenceRecipe, WeightedLayers};
 use crate::pooling::{self, TextPooler};
 use crate::spec::SpecialTokens;
 
-/// Epsilon of torch's LayerNorm.
+/// The epsilon of `torch.nn.LayerNorm`.
 const LAYER_NORM_EPS: f64 = 1e-5;
 
-/// Makes the sentence embeddings of a job, batch by batch.
+/// Computes the sentence embeddings of a job, batch by batch.
 pub(crate) struct SentenceEmbedding<'a> {
     recipe: &'a SentenceRecipe,
     poolings: Vec<TextPooler>,
-    /// The layers of the current batch, weighted and summed: (tokens, width).
+    /// The weighted sum of the current batch's layers, (tokens, width).
     mixed: Vec<f64>,
 }
 
 impl<'a> SentenceEmbedding<'a> {
-    /// By a recipe. The first `prompt_tokens` tokens of each text are a prompt.
+    /// Computes embeddings by `recipe`. The first `prompt_tokens` tokens of each text are a prompt.
     pub(crate) fn new(recipe: &'a SentenceRecipe, prompt_tokens: usize) -> Self {
         let skipped = if recipe.include_prompt { 0 } else { prompt_tokens };
-        // The model's own embeddings are made of all tokens, special ones included.
+        // sentence-transformers pools all tokens, special ones included.
         let all = |&pooling| TextPooler::new(pooling, SpecialTokens::Keep).without_first(skipped);
         Self { recipe, poolings: recipe.poolings.iter().map(all).collect(), mixed: Vec::new() }
     }
 
-    /// Takes layer `layer` of a batch, (tokens, width), where it has a weight.
+    /// Adds layer `layer` of a batch, (tokens, width), if it has a weight.
     pub(crate) fn take_layer(&mut self, layer: usize, hidden_state: &[f32]) {
         let Some(WeightedLayers { start, weights }) = &self.recipe.layers else { return };
         let Some(&weight) = layer.checked_sub(*start).and_then(|index| weights.get(index)) else { return };
@@ -39,8 +39,8 @@ impl<'a> SentenceEmbedding<'a> {
         self.mixed.iter_mut().zip(hidden_state).for_each(|(sum, &value)| *sum += weight * f64::from(value));
     }
 
-    /// The embeddings of the texts that end in a batch, out of its last layer, (tokens, width), and of the layers taken
-    /// before: (texts, columns), and the number of columns.
+    /// The embeddings of the texts that end in a batch, (texts, columns), and the number of columns; from the last
+    /// layer, (tokens, width), and the layers taken before.
     pub(crate) fn take(&mut self, last_hidden_state: &[f32], width: usize, batch: &Batch) -> (Vec<f32>, usize) {
         let mixed = self.recipe.layers.as_ref().map(|layers| self.mean(layers));
         let tokens = mixed.as_deref().unwrap_or(last_hidden_state);
@@ -66,7 +66,7 @@ impl<'a> SentenceEmbedding<'a> {
         (rows, columns)
     }
 
-    /// The weighted mean of the layers that were taken.
+    /// The weighted mean of the layers, (tokens, width).
     fn mean(&self, layers: &WeightedLayers) -> Vec<f32> {
         let sum: f64 = layers.weights.iter().map(|&weight| f64::from(weight)).sum();
         self.mixed.iter().map(|value| (value / sum) as f32).collect()

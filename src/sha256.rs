@@ -1,4 +1,4 @@
-//! sha256 of bytes and files, in hexadecimal: how a model's files and an input are told from others.
+//! sha256 digests in hexadecimal, which identify a model's files and an input.
 
 use std::fs;
 use std::io;
@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 
-/// sha256 of a file of any size, in hexadecimal.
+/// The sha256 of a file of any size, in hexadecimal.
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be read.
@@ -24,7 +24,7 @@ pub(crate) fn sha256_of_file(path: &Path) -> Result<String> {
     }
 }
 
-/// Bytes in hexadecimal.
+/// Bytes in hexadecimal, in lower case.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,7 +1,7 @@
-//! `--shard`: one of several contiguous parts of the input, for jobs spread over machines.
+//! `--shard`: one of several contiguous parts of the input, for jobs that are spread over machines.
 //!
-//! Every machine tokenizes all of the input, which is fast beside encoding, and so knows where the parts begin: they hold
-//! equally many tokens, to within a text.
+//! Every machine tokenizes the whole input, which is fast compared with encoding, and so finds the same boundaries: the
+//! parts hold equally many tokens, to within a text.
 
 use std::io;
 use std::str::FromStr;
@@ -12,33 +12,33 @@ use crate::counts::{Counting, Counts};
 use crate::error::{Error, Result};
 use crate::spool;
 
-/// A part of the input.
+/// One part of an input that is divided into `of` parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shard {
-    /// Which, from 1.
+    /// The number of this part, from 1.
     pub index: u32,
-    /// Of how many.
+    /// The number of parts.
     pub of: u32,
 }
 
-/// A part as the user wrote it.
+/// The value of `--shard` as the user wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShardSelection {
     /// `2/8`.
     Given(Shard),
-    /// `auto` or `auto/8`: as the scheduler that runs this process numbers it.
+    /// `auto` or `auto/8`: the part that the scheduler of this process assigns.
     Auto {
-        /// The number of parts, where the scheduler does not tell.
+        /// The number of parts, if the scheduler does not tell it.
         of: Option<u32>,
     },
 }
 
-/// The rows of a part.
+/// The texts of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShardRows {
-    /// Its first text's row in the input.
+    /// The row of its first text in the input.
     pub first_row: u64,
-    /// What it holds.
+    /// The counts of its texts.
     pub counts: Counts,
 }
 
@@ -64,11 +64,11 @@ impl FromStr for ShardSelection {
 }
 
 impl ShardSelection {
-    /// The part, looked up in the environment where it is asked for: `SLURM_ARRAY_TASK_ID` with `_MIN`, `_STEP` and
+    /// The part that is meant. `auto` is looked up in the environment: `SLURM_ARRAY_TASK_ID` with `_MIN`, `_STEP` and
     /// `_COUNT`, or `JOB_COMPLETION_INDEX` of Kubernetes' indexed jobs.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the environment does not tell.
+    /// [`Error::Usage`] when the environment does not tell the part.
     pub fn resolve(self, variable: impl Fn(&str) -> Option<String>) -> Result<Shard> {
         let given_of = match self {
             Self::Given(shard) => return Ok(shard),
@@ -104,12 +104,13 @@ impl ShardSelection {
 }
 
 impl Shard {
-    /// Finds this part among tokenized texts of `all` counts and moves the spool to its first text, to end at its last.
+    /// Finds the texts of this part among tokenized texts with counts `all`, and positions the spool at the part's
+    /// first text, to end after its last.
     ///
     /// Part `i` of `n` begins with the first text before which there are at least `(i - 1) / n` of all tokens.
     ///
     /// # Errors
-    /// Those of reading the spool.
+    /// The error of reading the spool.
     pub fn cut(self, spool: &mut spool::SpoolReader, all: &Counts, counting: Counting) -> io::Result<ShardRows> {
         let begins = |part: u32, tokens_before: u64| {
             u128::from(tokens_before) * u128::from(self.of) >= u128::from(part) * u128::from(all.tokens)

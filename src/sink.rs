@@ -1,4 +1,4 @@
-//! Where vectors go: the interface, and what all who take them refuse.
+//! The [`Sink`] trait: where vectors go once they are computed.
 
 use crate::batch::Batch;
 use crate::error::{Error, Result};
@@ -6,43 +6,44 @@ use crate::plan::Plan;
 use crate::spec::Dtype;
 use crate::tokens::Encoded;
 
-/// Takes the vectors of texts, in the order of the texts.
+/// Receives the vectors of texts, in the order of the texts.
 ///
-/// A directory of arrays, JSON Lines and [`Embeddings`](crate::Embeddings) are sinks; others can be written.
+/// Directories of arrays, JSON Lines and [`Embeddings`](crate::Embeddings) are sinks; callers can implement others. An
+/// error that a method returns ends the job.
 pub trait Sink: Send {
-    /// Called once, before anything else, with what is to come: `plan.arrays()` are the arrays.
+    /// Called once, before anything else, with the plan; [`Plan::arrays`] are the arrays that will be written.
     ///
     /// # Errors
-    /// Those of the sink; they end the job.
+    /// Those of the sink.
     fn begin(&mut self, _plan: &Plan) -> Result<()> {
         Ok(())
     }
 
-    /// The next text, as it was tokenized. Its vectors come later, and those of other texts may come between.
+    /// Called with each text as it was tokenized. Its vectors come later, possibly after those of earlier texts.
     ///
     /// # Errors
-    /// Those of the sink; they end the job.
+    /// Those of the sink.
     fn take_text(&mut self, _text: &Encoded) -> Result<()> {
         Ok(())
     }
 
-    /// The next rows of the array at `index` of [`Plan::arrays`], (rows, columns).
+    /// Called with the next rows of the array at `index` of [`Plan::arrays`], (rows, columns).
     ///
     /// # Errors
-    /// Those of the sink; they end the job.
+    /// Those of the sink.
     fn write(&mut self, index: usize, rows: &[f32]) -> Result<()>;
 
-    /// Called when all arrays have their rows of the texts that end in `batch` ([`Batch::ended_texts`]). Of a text that goes
-    /// on, token and word arrays may have some already.
+    /// Called when every array has its rows of the texts that end in `batch` ([`Batch::ended_texts`]). If the batch
+    /// ends inside a text, token and word arrays may already hold some rows of it.
     ///
     /// # Errors
-    /// Those of the sink; they end the job.
+    /// Those of the sink.
     fn end_batch(&mut self, batch: &Batch) -> Result<()>;
 }
 
-/// Refuses numbers that the stored type cannot hold; `what` names the array.
+/// Refuses numbers that become infinite in the stored type; `what` names the array in the message.
 pub(crate) fn check_fits(numbers: &[f32], dtype: Dtype, what: impl Fn() -> String) -> Result<()> {
-    // The fold has no early exit inside a chunk, so that the compiler makes vector instructions of it.
+    // The fold has no early exit inside a chunk, so the compiler can vectorize it.
     let finite = |chunk: &[f32]| chunk.iter().fold(true, |finite, number| finite & number.is_finite());
     if dtype == Dtype::F32 && numbers.chunks(1024).all(finite) {
         return Ok(());

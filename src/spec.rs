@@ -1,30 +1,31 @@
-//! The small vocabulary every other module speaks: which layers, which vectors, how pooled, how stored.
+//! The enums and selections that the other modules share: layers, kinds of vectors, poolings, formats, types.
 //!
-//! Names are those of transformers and sentence-transformers; the meaning of each is fixed here and nowhere else.
+//! Names are those of transformers and sentence-transformers; the meaning of each is defined here.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Something that is chosen by its name: in options, in requests, in files.
+/// A setting that is chosen by name, in options, in requests and in files.
 pub trait Choice: Copy + PartialEq + fmt::Debug + 'static {
-    /// All that there are, in the order in which `--help` lists them.
+    /// All choices, in the order in which `--help` lists them.
     const ALL: &'static [Self];
 
-    /// The name, the same everywhere.
+    /// The name, the same in options, requests, files and manifests.
     fn name(self) -> &'static str;
 
-    /// What it means, as `--help` says it.
+    /// The description that `--help` prints.
     fn about(self) -> &'static str;
 
-    /// The one of that name.
+    /// The choice of that name.
     fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|choice| choice.name() == name)
     }
 }
 
-/// An enum whose variants are chosen by name. What stands above a variant is its documentation and its help.
+/// Defines an enum whose variants are chosen by name. The comment above a variant is its documentation and its help
+/// text.
 macro_rules! choices {
     ($(#[$meta:meta])* pub enum $enum:ident { $($(#[doc = $about:literal])+ $variant:ident = $name:literal,)+ } $(default $default:ident)?) => {
         $(#[$meta])*
@@ -34,7 +35,7 @@ macro_rules! choices {
         }
 
         impl $enum {
-            /// All that there are, in the order in which `--help` lists them.
+            /// All choices, in the order in which `--help` lists them.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             /// The name in options, requests, files and manifests.
@@ -129,7 +130,7 @@ impl FromStr for LayerSelection {
             return Ok(Self::all());
         }
         let number = |part: &str| -> Result<i64, String> {
-            // Far beyond any model, and small enough that counting from the end cannot overflow.
+            // 32 bits suffice for any model, and counting from the end cannot overflow 64 bits.
             part.trim().parse::<i32>().map(i64::from).map_err(|_| {
                 format!("`{part}` is not a layer: expected `all`, or numbers and ranges such as `0,3,-1`, `1..4` (both ends included) or `-4..`")
             })
@@ -220,7 +221,7 @@ choices! {
 }
 
 impl VectorKind {
-    /// What a row of this kind stands for.
+    /// What a row of this kind belongs to.
     pub fn rows(self) -> RowKind {
         match self {
             VectorKind::Token => RowKind::Token,
@@ -229,7 +230,7 @@ impl VectorKind {
         }
     }
 
-    /// The pooling over tokens, for the kinds that are one.
+    /// The pooling over tokens of a kind that is one vector per text and layer; `None` for other kinds.
     pub fn pooling(self) -> Option<Pooling> {
         Some(match self {
             VectorKind::Cls => Pooling::Cls,
@@ -242,13 +243,13 @@ impl VectorKind {
         })
     }
 
-    /// Whether there is one array per layer; `pooler` and `sentence` belong to the model's last layer alone.
+    /// Whether there is an array for each layer. `pooler` and `sentence` belong to the model as a whole.
     pub fn per_layer(self) -> bool {
         !matches!(self, VectorKind::Pooler | VectorKind::Sentence)
     }
 }
 
-/// What a row of an array stands for.
+/// What a row of an array belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RowKind {
@@ -260,18 +261,18 @@ pub enum RowKind {
     Text,
 }
 
-/// How a text's tokens become one vector; the definitions of sentence-transformers' `Pooling`.
+/// How a text's tokens become one vector, as defined by sentence-transformers' `Pooling`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {
     /// The first token.
     Cls,
-    /// Mean.
+    /// Mean over the tokens.
     Mean,
-    /// Largest value, dimension by dimension.
+    /// Largest value over the tokens, dimension by dimension.
     Max,
-    /// Sum divided by the square root of the number of tokens.
+    /// Sum over the tokens divided by the square root of their number.
     MeanSqrtLen,
-    /// Mean weighted by position, 1, 2, 3, ….
+    /// Mean over the tokens weighted by their position, 1, 2, 3, ….
     Weightedmean,
     /// The last token.
     Lasttoken,
@@ -315,7 +316,7 @@ choices! {
     }
 }
 
-/// The activation between the two products of a layer's feed-forward part.
+/// The activation function between the two matrix products of a layer's feed-forward network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
@@ -325,12 +326,12 @@ pub enum Activation {
     GeluTanh,
     /// `max(x, 0)`.
     Relu,
-    /// `tanh(x)`; the pooler's.
+    /// `tanh(x)`, as the pooler uses.
     Tanh,
 }
 
 impl Activation {
-    /// By transformers' name (`ACT2FN`).
+    /// The activation of transformers' name (`ACT2FN`); `None` for one that is not supported.
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "gelu" | "gelu_python" => Activation::Gelu,
@@ -377,7 +378,7 @@ choices! {
 }
 
 impl Dtype {
-    /// A number as it is stored: rounded to nearest, infinite where it does not fit.
+    /// Rounds a number to this type, to nearest; infinite if it does not fit.
     pub fn round(self, value: f32) -> f32 {
         match self {
             Dtype::F32 => value,
@@ -386,7 +387,7 @@ impl Dtype {
         }
     }
 
-    /// Bytes of one number.
+    /// Size of one number in bytes.
     pub fn size(self) -> u64 {
         match self {
             Dtype::F32 => 4,
@@ -405,12 +406,12 @@ choices! {
     } default F32
 }
 
-/// What computes: `cpu`, `cuda`, `cuda:1`, `metal`.
+/// The device that computes: `cpu`, `cuda`, `cuda:1`, `metal`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DeviceSelection {
     /// Which kind.
     pub kind: DeviceKind,
-    /// Which of several, from 0.
+    /// Which of several devices of that kind, from 0.
     pub index: usize,
 }
 
@@ -483,29 +484,29 @@ choices! {
 }
 
 impl InputFormat {
-    /// Whether it has columns that a character separates.
+    /// Whether a delimiter character separates its columns.
     pub fn is_table(self) -> bool {
         matches!(self, InputFormat::Csv | InputFormat::Tsv)
     }
 }
 
-/// What separates the columns of a table: a character of ASCII.
+/// The delimiter between the columns of a table, an ASCII character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Delimiter(u8);
 
 impl Delimiter {
-    /// The character, unless quotes or line ends are written with it.
+    /// The delimiter, or `None` for a character that serves as a quote or a line end.
     pub fn new(byte: u8) -> Option<Self> {
         (byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r' | 0)).then_some(Self(byte))
     }
 
-    /// As a byte.
+    /// The character as a byte.
     pub fn byte(self) -> u8 {
         self.0
     }
 
-    /// As it is typed in a shell.
+    /// The character as it is typed in a shell.
     pub fn typed(self) -> String {
         match self.0 {
             b'\t' => "tab".to_owned(),

@@ -1,7 +1,8 @@
-//! Tokenized texts between the two passes: written once while sizes are counted, read back batch by batch.
+//! The spool: tokenized texts between the two passes, written once while texts are counted and read back batch by
+//! batch.
 //!
-//! Small jobs on standard output stay in memory, larger ones go to a file without a name, which the system removes with the
-//! process. A job that writes a directory has a file there, so that it can go on after a restart.
+//! For standard output, small jobs stay in memory and larger ones use an unnamed file, which the system removes with
+//! the process. A job that writes a directory keeps its spool there, so that it can resume after a restart.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -12,7 +13,7 @@ use tempfile::SpooledTempFile;
 use crate::batch::Tokens;
 use crate::counts::TextCounts;
 
-/// Bytes up to which a spool stays in memory.
+/// Size in bytes up to which a temporary spool stays in memory.
 const IN_MEMORY: usize = 8 << 20;
 
 /// A spool being written.
@@ -23,13 +24,13 @@ pub(crate) struct SpoolWriter {
     checksum: crc32fast::Hasher,
 }
 
-/// A spool being read, from its first text on.
+/// A spool being read from its first text on.
 pub struct SpoolReader {
     file: BufReader<SpoolFile>,
     remaining: u64,
 }
 
-/// Where the records are.
+/// The storage of the records.
 enum SpoolFile {
     Temporary(SpooledTempFile),
     Named(Arc<File>),
@@ -67,12 +68,13 @@ impl Seek for SpoolFile {
 }
 
 impl SpoolWriter {
-    /// A spool that goes with the process, in memory or in the system's temporary directory.
+    /// A spool that ends with the process, in memory or in the system's temporary directory.
     pub(crate) fn temporary() -> Self {
         Self::new(SpoolFile::Temporary(tempfile::spooled_tempfile(IN_MEMORY)), 0, 0, crc32fast::Hasher::new())
     }
 
-    /// A spool in a file that holds `texts` texts, `bytes` bytes with this checksum, and is at its end.
+    /// Continues a spool in a file, positioned at its end, that holds `texts` texts in `bytes` bytes with this
+    /// checksum.
     pub(crate) fn in_file(file: Arc<File>, texts: u64, bytes: u64, checksum: crc32fast::Hasher) -> Self {
         Self::new(SpoolFile::Named(file), texts, bytes, checksum)
     }
@@ -81,7 +83,7 @@ impl SpoolWriter {
         Self { file: BufWriter::with_capacity(1 << 16, storage), texts, bytes, checksum }
     }
 
-    /// The checksum of all bytes so far.
+    /// The crc32 of all bytes so far.
     pub(crate) fn crc32(&self) -> u32 {
         self.checksum.clone().finalize()
     }
@@ -89,7 +91,7 @@ impl SpoolWriter {
     /// Appends a text.
     ///
     /// # Errors
-    /// Those of writing a file.
+    /// The error of writing the file.
     pub(crate) fn write(&mut self, counts: TextCounts, tokens: &Tokens) -> io::Result<()> {
         let counted = counts.to_numbers();
         for numbers in [&counted[..], &tokens.input_ids, &tokens.token_type_ids, &tokens.words] {
@@ -102,19 +104,19 @@ impl SpoolWriter {
         Ok(())
     }
 
-    /// Bytes written, once they are handed to the system.
+    /// Hands buffered bytes to the system and returns the number of bytes written.
     ///
     /// # Errors
-    /// Those of writing a file.
+    /// The error of writing the file.
     pub(crate) fn flush(&mut self) -> io::Result<u64> {
         self.file.flush()?;
         Ok(self.bytes)
     }
 
-    /// Ends the writing and goes back to the first text.
+    /// Ends the writing, and returns a reader at the first text.
     ///
     /// # Errors
-    /// Those of writing a file.
+    /// The error of writing the file.
     pub(crate) fn finish(self) -> io::Result<SpoolReader> {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         SpoolReader::new(file, self.texts)
@@ -122,10 +124,10 @@ impl SpoolWriter {
 }
 
 impl SpoolReader {
-    /// The first `texts` texts of a spool in a file.
+    /// Reads the first `texts` texts of a spool in a file.
     ///
     /// # Errors
-    /// Those of reading a file.
+    /// The error of reading the file.
     pub fn of_file(file: Arc<File>, texts: u64) -> io::Result<Self> {
         Self::new(SpoolFile::Named(file), texts)
     }
@@ -135,25 +137,25 @@ impl SpoolReader {
         Ok(Self { file: BufReader::with_capacity(1 << 16, storage), remaining: texts })
     }
 
-    /// Back to the first text of a spool that holds `texts`.
+    /// Goes back to the first text of a spool that holds `texts` texts.
     ///
     /// # Errors
-    /// Those of reading a file.
+    /// The error of reading the file.
     pub fn rewind(&mut self, texts: u64) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(0))?;
         self.remaining = texts;
         Ok(())
     }
 
-    /// No more than the next `texts` texts.
+    /// Ends the reading after the next `texts` texts.
     pub fn limit(&mut self, texts: u64) {
         self.remaining = self.remaining.min(texts);
     }
 
-    /// What was counted of the next text, whose tokens are passed over. `None` after the last one.
+    /// Passes over the next text's tokens and returns its counts; `None` after the last text.
     ///
     /// # Errors
-    /// Those of reading a file; it may end too early.
+    /// The error of reading the file, also when it ends too early.
     pub fn skip_text(&mut self) -> io::Result<Option<TextCounts>> {
         let Some(remaining) = self.remaining.checked_sub(1) else { return Ok(None) };
         self.remaining = remaining;

@@ -1,7 +1,7 @@
-//! The first pass: everything is read and tokenized before anything is encoded.
+//! The first pass: reads and tokenizes the whole input before anything is encoded.
 //!
-//! So bad input is found before any work, sizes are known, and `texts.jsonl` is written. A job that goes on reads its input
-//! again, to see that it is the same, and tokenizes what is new.
+//! Bad input is thus found before any costly work, all sizes are known, and `texts.jsonl` can be written. A job that
+//! resumes reads its input again, to check that it is the same, and tokenizes the texts that are new.
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -17,20 +17,20 @@ use crate::tokens::unknown::UnknownPieces;
 use crate::tokens::{Encoded, Tokenizer};
 use crate::windows::Windowing;
 
-/// Rows an error message names before it only counts.
+/// Number of rows that an error message names; further ones are only counted.
 const NAMED_ROWS: usize = 5;
 
-/// Takes texts as they are tokenized, and knows those that were before.
+/// Receives tokenized texts, and remembers those that an interrupted pass tokenized before.
 pub(crate) trait TokenSink {
-    /// What was counted of the texts that a process before this one tokenized, one after the other.
+    /// Calls `each` with the counts of every text that an interrupted pass tokenized, in order.
     ///
     /// # Errors
-    /// Those of reading them back.
+    /// Those of reading the counts back.
     fn earlier(&self, _each: &mut dyn FnMut(TextCounts)) -> Result<()> {
         Ok(())
     }
 
-    /// Compares the digest of the input of these texts with what it was then.
+    /// Compares the digest of the input of those texts with the one that was recorded for them.
     ///
     /// # Errors
     /// [`Error::OtherInput`] when it differs.
@@ -38,27 +38,27 @@ pub(crate) trait TokenSink {
         Ok(())
     }
 
-    /// The next text, of row `row`.
+    /// Takes the next text, of row `row`.
     ///
     /// # Errors
-    /// Those of writing it.
+    /// Those of the sink.
     fn take(&mut self, row: u64, record: &Record, encoded: &Encoded, counts: TextCounts) -> Result<()>;
 
-    /// Called from time to time; `sha256` is the digest of the input up to here.
+    /// Called after each piece of the input; `sha256` computes the digest of the input so far.
     ///
     /// # Errors
-    /// Those of writing.
+    /// Those of the sink.
     fn end_piece(&mut self, _sha256: &dyn Fn() -> String) -> Result<()> {
         Ok(())
     }
 
-    /// What the same command would do if this pass were interrupted.
+    /// What running the same command again does if this pass is interrupted, for the message.
     fn way_on(&self) -> &'static str {
         Error::START_OVER
     }
 }
 
-/// Texts are counted, and nothing of them stays.
+/// Counts texts and keeps nothing else of them.
 pub(crate) struct CountOnly;
 
 impl TokenSink for CountOnly {
@@ -67,17 +67,17 @@ impl TokenSink for CountOnly {
     }
 }
 
-/// What the pass finds out.
+/// The result of the first pass.
 pub(crate) struct Tokenized {
     pub(crate) counts: Counts,
     pub(crate) input_sha256: String,
-    /// Tokens of the longest text before truncation.
+    /// Tokens of the longest text, before it is cut.
     longest: usize,
-    /// Some pieces of texts that the vocabulary does not have.
+    /// Some of the pieces of text that the vocabulary does not have.
     unknown: UnknownPieces,
 }
 
-/// The pass over all texts before anything is encoded.
+/// The pass that reads and tokenizes all texts.
 #[derive(Clone, Copy)]
 pub(crate) struct TokenizePass<'a> {
     pub(crate) input: &'a Input,
@@ -87,11 +87,12 @@ pub(crate) struct TokenizePass<'a> {
 }
 
 impl TokenizePass<'_> {
-    /// Every text is read, tokenized, counted and handed to `sink`; what is cut of the texts is said.
+    /// Reads, tokenizes and counts every text, hands it to `sink`, and warns of cuts.
     ///
     /// # Errors
-    /// Those of the input, of the tokenizer and of the sink; [`Error::TooLong`] and [`Error::NoRoom`];
-    /// [`Error::OtherInput`] where the sink knows other texts; [`Error::Interrupted`].
+    /// Those of the input, of the tokenizer and of the sink; [`Error::TooLong`] and [`Error::NoRoom`] for texts beyond
+    /// the limit that must not or cannot be cut; [`Error::OtherInput`] if the sink holds texts of another input;
+    /// [`Error::Interrupted`] when the observer ends the pass.
     pub(crate) fn run(self, sink: &mut dyn TokenSink) -> Result<Tokenized> {
         let Self { tokenizer, plan, observer, .. } = self;
         let tokenized = self.tokenize(sink)?;
@@ -106,7 +107,7 @@ impl TokenizePass<'_> {
         let mut tally = Tally::new(plan);
         let mut unknown = UnknownPieces::default();
         sink.earlier(&mut |counts| tally.count(counts))?;
-        // Texts that were tokenized before this process began.
+        // Number of texts that an interrupted pass tokenized.
         let earlier = tally.counts.texts;
         let mut row = 0;
 
@@ -170,10 +171,10 @@ impl TokenizePass<'_> {
     }
 }
 
-/// The digest of an input and the number of its texts, which are not tokenized.
+/// The digest of an input and its number of texts, without tokenizing them.
 ///
 /// # Errors
-/// Those of the input; [`Error::Interrupted`].
+/// Those of the input; [`Error::Interrupted`] when the observer ends the pass.
 pub(crate) fn digest(input: &Input, observer: &dyn Observer) -> Result<(String, u64)> {
     let progress = observer.begin(Work::Tokenizing);
     let (mut digest, mut row) = (Sha256::new(), 0);
@@ -197,7 +198,7 @@ struct Tally<'a> {
     longest: usize,
     /// The first few texts beyond the limit.
     too_long: Vec<String>,
-    /// Texts that have no windows though they are too long.
+    /// Number of texts that are too long and cannot be cut into windows.
     without_room: u64,
     /// The first few of them.
     rooms: Vec<String>,
@@ -226,7 +227,7 @@ impl<'a> Tally<'a> {
     }
 }
 
-/// Nothing is cut or lost silently.
+/// Warns of every kind of cut or loss, so that none is silent.
 fn say_what_was_cut(tokenized: &Tokenized, plan: &Plan, tokenizer: &Tokenizer, observer: &dyn Observer) {
     let cuts_the_beginning = tokenizer.cuts_the_beginning();
     let counts = &tokenized.counts;

@@ -1,4 +1,4 @@
-//! From hidden states to the rows of a job's arrays: pooled, combined over layers, normalized, handed to the sink.
+//! Turns hidden states into the rows of a plan's arrays: pools, combines layers, normalizes, and writes to the sink.
 
 use crate::batch::Batch;
 use crate::error::{Error, Result};
@@ -8,29 +8,29 @@ use crate::sentence::SentenceEmbedding;
 use crate::sink::Sink;
 use crate::spec::{Combine, Pooling, RowKind, SpecialTokens, VectorKind};
 
-/// Makes the rows of all arrays of a plan, batch by batch. A row is made when all of its tokens are there.
+/// Makes the rows of all arrays of a plan, batch by batch. A row is made once all of its tokens have been encoded.
 pub(crate) struct Vectors<'a> {
     plan: &'a Plan,
     arrays: Vec<ArrayPlan>,
-    /// For each array, what pools each layer in it.
+    /// The poolings of each array: one for each layer in it, as each keeps its own state of an unfinished text.
     rows: Vec<Vec<RowPooling>>,
     combined: Vec<(usize, Combined)>,
-    /// The model's own sentence embedding, where it is written.
+    /// The model's own sentence embedding, if it is asked for.
     sentence: Option<SentenceEmbedding<'a>>,
     first_token: TextPooler,
 }
 
-/// Layers of one array merged so far, for the texts of the current batch.
+/// The layers of one array that were combined so far, for the texts of the current batch.
 struct Combined {
     combine: Combine,
     /// Index of the next layer among the selected ones.
     next: usize,
-    /// (rows, columns of the array); float64 so that sums are rounded once.
+    /// The rows so far, (rows, columns of the array), in float64 so that sums are rounded once.
     numbers: Vec<f64>,
 }
 
 impl<'a> Vectors<'a> {
-    /// For the arrays of `plan`.
+    /// Pooling for all arrays of `plan`.
     pub(crate) fn new(plan: &'a Plan) -> Self {
         let arrays = plan.arrays();
         let combined = arrays
@@ -56,11 +56,11 @@ impl<'a> Vectors<'a> {
         Self { plan, arrays, rows, combined, sentence, first_token }
     }
 
-    /// Takes layer `layer` of a batch, (tokens, hidden_size). `first_row` is the row of the text that its first part
-    /// belongs to.
+    /// Takes the hidden state of layer `layer`, (tokens, hidden_size). `first_row` is the input row of the text that
+    /// the batch's first part belongs to.
     ///
     /// # Errors
-    /// [`Error::NotFinite`], and those of the sink.
+    /// [`Error::NotFinite`] when the hidden state overflowed, and those of the sink.
     pub(crate) fn take_layer(
         &mut self,
         layer: usize,
@@ -100,7 +100,8 @@ impl<'a> Vectors<'a> {
         Ok(())
     }
 
-    /// Takes the model's own sentence embedding of a batch out of its last layer.
+    /// Makes the model's own sentence embedding from the last layer's hidden state, (tokens, hidden_size), and writes
+    /// it.
     ///
     /// # Errors
     /// Those of the sink.
@@ -122,13 +123,13 @@ impl<'a> Vectors<'a> {
         self.write_whole(VectorKind::Sentence, &rows, sink)
     }
 
-    /// What the pooler makes the rows of a batch out of: the first token of each text that ends in it, (texts,
-    /// hidden_size), out of the last layer.
+    /// The pooler's input: the first token of each text that ends in the batch, (texts, hidden_size), from the last
+    /// layer.
     pub(crate) fn first_tokens(&mut self, last_hidden_state: &[f32], batch: &Batch) -> Vec<f32> {
         self.first_token.take(last_hidden_state, self.plan.hidden_size, batch)
     }
 
-    /// Takes a batch's `pooler_output`, (texts, hidden_size).
+    /// Writes a batch's `pooler_output`, (texts, hidden_size).
     ///
     /// # Errors
     /// Those of the sink.
@@ -162,7 +163,7 @@ impl<'a> Vectors<'a> {
 }
 
 impl Combined {
-    /// Merges the next selected layer, (rows, width).
+    /// Combines the next selected layer, (rows, width), with those before it.
     fn add(&mut self, rows: &[f32], width: usize, columns: usize) {
         if self.next == 0 {
             let start = if self.combine == Combine::Max { f64::NEG_INFINITY } else { 0.0 };
@@ -178,7 +179,7 @@ impl Combined {
         self.next += 1;
     }
 
-    /// The merged rows; ready for the next batch after.
+    /// Returns the combined rows, (rows, columns), and resets this for the next batch.
     fn take(&mut self) -> Vec<f32> {
         let divisor = if self.combine == Combine::Mean { self.next as f64 } else { 1.0 };
         self.next = 0;
@@ -187,7 +188,7 @@ impl Combined {
 }
 
 fn check_finite(layer: usize, hidden_state: &[f32], width: usize, batch: &Batch, first_row: u64) -> Result<()> {
-    // No early exit inside a row: so it is done in vectors.
+    // The fold has no early exit inside a row, so the compiler can vectorize it.
     let finite = |row: &[f32]| row.iter().fold(true, |finite, value| finite & value.is_finite());
     match hidden_state.chunks_exact(width).position(|row| !finite(row)) {
         None => Ok(()),

@@ -1,66 +1,69 @@
-//! Windows over a text that is longer than a model can see: which tokens each holds, and which take their vectors from it.
+//! Windows over a text that is longer than the model's limit: which tokens each window holds, and which tokens take
+//! their vectors from it.
 //!
-//! Windows are cut out of the text, or out of the longer text of a pair. Each has all that stands around it: special
-//! tokens, and the shorter text whole. They are equally long, and each begins as many tokens after the one before it as
-//! the stride leaves, but for the last, which begins earlier so that it is full too.
+//! Windows are cut out of the text, or out of the longer text of a pair. Each window is surrounded by the same special
+//! tokens and the whole shorter text. All windows are equally long. Each begins a fixed step after the one before it,
+//! except the last, which begins earlier so that it is full, too.
 //!
-//! A token takes its vector from the window in which it has most context: in which the nearer of its two edges is
-//! farthest, where the beginning and the end of the text itself are no edges; from the earlier of two equally good ones.
-//! What stands before the first window is taken from the first, what stands after the last from the last.
+//! A token takes its vector from the window that shows most of its context: the one whose nearer edge is farthest from
+//! the token. The beginning and the end of the text itself do not count as edges. Of two equally good windows, the
+//! earlier one is taken. Tokens around the windows take their vectors from the first window if they stand before it,
+//! and from the last if they stand after it.
 
 use std::ops::Range;
 
 /// How texts beyond the limit are cut into windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Windowing {
-    /// Tokens of a window, all that stands around it included.
+    /// Tokens of a window, including those around it.
     pub max_length: usize,
-    /// Tokens that a window shares with the next one; half of what it has room for where nothing is said.
+    /// Number of tokens that a window shares with the next one; `None` for half of those that it has room for.
     pub stride: Option<usize>,
 }
 
-/// A window: places among the tokens of the text.
+/// A window, as ranges of the text's tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
-    /// Which tokens of the longer text it holds.
+    /// The tokens of the longer text that it holds.
     pub holds: Range<usize>,
-    /// Which of all tokens take their vectors from it.
+    /// The tokens of the whole text that take their vectors from it.
     pub gives: Range<usize>,
 }
 
-/// The windows of a text, in order; a text that fits has one, the text itself.
+/// The windows of a text, in order. A text within the limit has one window that holds all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Windows {
-    /// Tokens of the text.
+    /// Number of tokens of the text.
     length: usize,
-    /// Those that are cut.
+    /// The tokens that are cut into windows.
     longer: Range<usize>,
-    /// Tokens of `longer` in a window.
+    /// Number of tokens of `longer` in a window.
     room: usize,
-    /// From the beginning of a window to that of the next.
+    /// Number of tokens from the beginning of a window to that of the next.
     step: usize,
     count: usize,
 }
 
 impl Windowing {
-    /// Tokens of the longer text that a window has room for, beside `around` other ones.
+    /// Number of tokens of the longer text that fit into a window, beside `around` other tokens.
     pub fn room(self, around: usize) -> usize {
         self.max_length.saturating_sub(around)
     }
 
-    /// From the beginning of a window with this room to that of the next; `None` where it would not come forward.
+    /// Number of tokens from the beginning of a window with this room to that of the next; `None` if the stride leaves
+    /// none.
     pub fn step(self, room: usize) -> Option<usize> {
         room.checked_sub(self.stride.unwrap_or(room / 2)).filter(|&step| step > 0)
     }
 
-    /// Where a text of `length` tokens, `longer` of which can be cut, is too long and has no windows: how many of these
-    /// each would have room for.
+    /// For a text of `length` tokens that is too long and cannot be cut into windows: the number of tokens of `longer`
+    /// that a window would have room for. `None` for any other text.
     pub fn lacks_room(self, length: usize, longer: &Range<usize>) -> Option<usize> {
         let room = self.room(length - longer.len());
         (length > self.max_length && self.step(room).is_none()).then_some(room)
     }
 
-    /// The windows of a text for which they are possible.
+    /// The windows of a text that [`Windowing::lacks_room`] does not refuse.
     pub fn windows(self, length: usize, longer: Range<usize>) -> Windows {
         if length <= self.max_length {
             return Windows::whole(length, longer);
@@ -73,7 +76,7 @@ impl Windowing {
 }
 
 impl Windows {
-    /// The windows of a text for which they are possible; one, if it is not to be cut.
+    /// The windows of a text that [`Windowing::lacks_room`] does not refuse; one window without `windowing`.
     pub fn of(length: usize, longer: Range<usize>, windowing: Option<Windowing>) -> Self {
         match windowing {
             Some(windowing) => windowing.windows(length, longer),
@@ -86,18 +89,18 @@ impl Windows {
         Self { length, room: longer.len(), longer, step: 1, count: 1 }
     }
 
-    /// How many there are.
+    /// Number of windows.
     #[allow(clippy::len_without_is_empty, reason = "there is always one")]
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Tokens of all windows together.
+    /// Number of tokens of all windows together, including those around them.
     pub fn tokens(&self) -> usize {
         self.count * (self.length - self.longer.len() + self.room)
     }
 
-    /// Which tokens of the text stand around the longer one, before and after it.
+    /// The tokens before and after the longer text.
     pub fn around(&self) -> [Range<usize>; 2] {
         [0..self.longer.start, self.longer.end..self.length]
     }
@@ -121,8 +124,9 @@ impl Windows {
         (self.longer.start + index * self.step).min(self.longer.end - self.room)
     }
 
-    /// The first token that has more context in the `index`-th window than in the one before: that is farther from its
-    /// left edge than from the right edge of the one before. As windows are equally long, no other edge is nearer.
+    /// The first token that has more context in the `index`-th window than in the one before: the first one farther
+    /// from its left edge than from the right edge of the window before. As windows are equally long, no other edge is
+    /// nearer.
     fn first_of(&self, index: usize) -> usize {
         let end_of_last = self.start(index - 1) + self.room;
         (end_of_last + self.start(index)).div_ceil(2)
@@ -134,7 +138,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// How far the nearer edge is at which a window cuts the text; `None` for a token that it does not hold.
+    /// The token's distance from the nearer edge of a window that cuts the text; `None` for a token that the window
+    /// does not hold.
     fn context(longer: &Range<usize>, window: &Window, token: usize) -> Option<usize> {
         let Range { start, end } = window.holds;
         let left = if start == longer.start { usize::MAX } else { token.checked_sub(start)? };

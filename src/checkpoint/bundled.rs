@@ -1,6 +1,7 @@
 //! The model in the binary: `models/bert-4x160`, where the feature `bundled` puts it.
 
-/// Its files by name; `None` for one that it does not have, and for all in a build without the feature.
+/// A file of the bundled model by name; `None` for a file that it does not have, and for all in a build without the
+/// feature.
 #[cfg(feature = "bundled")]
 pub(super) fn file(name: &str) -> Option<&'static [u8]> {
     Some(match name {

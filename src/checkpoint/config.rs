@@ -1,4 +1,4 @@
-//! `config.json`: the keys this program computes with, checked, and the keys that ask for something else, refused.
+//! `config.json`: the keys that BERT is computed by, checked; keys that ask for another computation are refused.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Result};
 use crate::spec::Activation;
 
-/// What a BERT is, under the names of `config.json`.
+/// The configuration of a BERT model, under the names of `config.json`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Rows of the word embedding table.
@@ -18,9 +18,9 @@ pub struct Config {
     pub num_hidden_layers: usize,
     /// Attention heads of a layer; divides `hidden_size`.
     pub num_attention_heads: usize,
-    /// Width between the two products of the feed-forward part.
+    /// Width between the two matrix products of the feed-forward network.
     pub intermediate_size: usize,
-    /// Activation of the feed-forward part.
+    /// Activation of the feed-forward network.
     pub hidden_act: Activation,
     /// Longest text in tokens, special tokens included.
     pub max_position_embeddings: usize,
@@ -30,26 +30,26 @@ pub struct Config {
     pub layer_norm_eps: f64,
 }
 
-/// No BERT is near these; a configuration beyond them is damaged, and refusing it here bounds what is allocated before
-/// the weights are compared with it.
+/// Largest size that is accepted. No BERT comes near it; a larger one means a damaged configuration, and refusing it
+/// bounds what is allocated before the weights are compared with it.
 const LARGEST: usize = 1 << 24;
-/// The same for the number of layers.
+/// Largest number of layers that is accepted, for the same reason.
 const MOST_LAYERS: usize = 1 << 12;
 
 impl Config {
     /// Reads and checks the text of a `config.json`; `path` is for messages.
     ///
     /// # Errors
-    /// [`Error::Model`] for what is not a JSON object, [`Error::Config`] for a key that is missing, out of range, or
-    /// asks for something this program does not compute.
+    /// [`Error::Model`] for content that is not a JSON object, [`Error::Config`] for a key that is missing, out of
+    /// range, or asks for a computation that is not supported.
     pub fn parse(text: &[u8], path: &Path) -> Result<Self> {
         Self::parse_with(text, &Map::new(), path)
     }
 
-    /// The same with keys that go before those of the file.
+    /// Like [`Config::parse`], with keys that override those of the file.
     ///
     /// # Errors
-    /// As [`Config::parse`].
+    /// Those of [`Config::parse`].
     pub fn parse_with(text: &[u8], before: &Map<String, Value>, path: &Path) -> Result<Self> {
         let value: Value = serde_json::from_slice(text)
             .map_err(|error| Error::model(path, format!("is not JSON: {error}; the file is damaged or incomplete")))?;
@@ -60,8 +60,8 @@ impl Config {
         let keys = Keys { keys: &keys, path };
         keys.refuse_what_is_not_computed()?;
 
-        // Old configurations leave out some keys, which then have the defaults of transformers' BertConfig. The sizes
-        // are not among them: to guess those would be to load another model.
+        // Old configurations leave out some keys, which then have the defaults of transformers' `BertConfig`. Sizes
+        // have no default here, as a guess would load another model.
         let hidden_act = keys.text("hidden_act")?.unwrap_or("gelu");
         let config = Config {
             vocab_size: keys.size("vocab_size")?,
@@ -135,7 +135,7 @@ impl Keys<'_> {
             .ok_or_else(|| self.problem(key, format!("expected a number not below 0, found {value}")))
     }
 
-    /// Refuses a model whose own code would take the place of BERT's.
+    /// Refuses a model that brings its own code (`auto_map`) in place of BERT's.
     fn refuse_other_code(&self) -> Result<()> {
         if let Some(code) = self.get("auto_map").and_then(|map| map.get("AutoModel")).filter(|code| !code.is_null()) {
             return Err(self.problem(
@@ -164,7 +164,7 @@ impl Keys<'_> {
                 format!("`{kind}` positions are not supported; expected `absolute`"),
             ));
         }
-        // transformers 5 masks what comes after a token where this is true; version 4 does not know it.
+        // transformers 5 masks later tokens if this is true; version 4 does not know the key.
         match self.get("is_causal") {
             None | Some(Value::Bool(false)) => {}
             Some(value) => {

@@ -1,4 +1,4 @@
-//! The files of a model by name, wherever they are, and which of them decide what a text's vectors are.
+//! The files of a model by name, wherever it comes from, and which of them decide its vectors.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ pub const BUNDLED: &str = "bundled";
 
 /// Weights in one file.
 const SAFETENSORS: &str = "model.safetensors";
-/// The same in PyTorch's own format.
+/// The weights as `torch.save` writes them.
 const PICKLE: &str = "pytorch_model.bin";
 
 /// Files of the encoder, beside the weights, that decide what a text's vectors are.
@@ -38,16 +38,17 @@ const DECIDING_FILES: [&str; 6] = [
 
 /// A model's files, found but not yet read.
 pub struct Checkpoint {
-    /// As the user named it: `bundled`, the folder, or the hub's id.
+    /// The model as the user named it: `bundled`, a folder, or a hub id.
     pub id: String,
     /// The commit on the hub, for models from there.
     pub revision: Option<String>,
-    /// What the user should know about how it was found.
+    /// Notes for the user on how the model was found.
     pub notes: Vec<String>,
     pub(super) source: ModelSource,
-    /// The folder of the encoder and its tokenizer in that of the model: empty, but for old sentence-transformers models.
+    /// The folder of the encoder and its tokenizer within the model's; empty except for old sentence-transformers
+    /// models.
     pub(super) encoder: String,
-    /// Whether a file that is not there may be on the hub, as the cache alone was looked at.
+    /// Whether a missing file may exist on the hub, as only the cache was searched.
     pub(super) may_lack_files: bool,
 }
 
@@ -64,12 +65,12 @@ pub struct ModelLocation<'a> {
     pub revision: Option<&'a str>,
     /// Never touch the network.
     pub offline: bool,
-    /// Who is told how far downloads are.
+    /// The observer that is told of downloads.
     pub observer: &'a dyn Observer,
 }
 
 impl<'a> ModelLocation<'a> {
-    /// A model that is not on the hub, or in its cache already.
+    /// The location of a model that is bundled, in a folder, or in the hub's cache already.
     pub fn local(model: &'a str) -> Self {
         Self { model, revision: None, offline: true, observer: &Unobserved }
     }
@@ -79,8 +80,8 @@ impl Checkpoint {
     /// Finds a model's files, downloading what is missing from the hub.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a revision of what has none, [`Error::Model`] for a file where a folder should be,
-    /// [`Error::Hub`] when the hub does not have it or cannot be reached.
+    /// [`Error::Usage`] for a revision of a model that is not from the hub, [`Error::Model`] for a file in place of a
+    /// folder, [`Error::Hub`] when the hub does not have the model or cannot be reached.
     pub fn find(request: &ModelLocation<'_>) -> Result<Self> {
         let ModelLocation { model, revision, offline, observer } = *request;
         let path = Path::new(model);
@@ -123,7 +124,7 @@ impl Checkpoint {
         .with_encoder()
     }
 
-    /// Finds the folder of the encoder: that of the Transformer module, where `modules.json` names one.
+    /// Finds the encoder's folder: that of the Transformer module, if `modules.json` names one.
     fn with_encoder(mut self) -> Result<Self> {
         let modules = self.modules()?.unwrap_or_default();
         if let Some(path) = encoder_folder(&modules)
@@ -139,12 +140,12 @@ impl Checkpoint {
         matches!(self.source, ModelSource::Bundled)
     }
 
-    /// Where a file of the encoder or its tokenizer is, or would be; for messages.
+    /// The path of a file of the encoder or its tokenizer, whether it exists or not; for messages.
     pub fn path_of(&self, name: &str) -> PathBuf {
         self.root_path_of(&self.of_encoder(name))
     }
 
-    /// Where a file of the model as a whole is, or would be.
+    /// The path of a file of the model as a whole, whether it exists or not.
     pub(super) fn root_path_of(&self, name: &str) -> PathBuf {
         match &self.source {
             ModelSource::Bundled => Path::new(BUNDLED).join(name),
@@ -156,10 +157,10 @@ impl Checkpoint {
         if self.encoder.is_empty() { name.to_owned() } else { format!("{}/{name}", self.encoder) }
     }
 
-    /// The bytes of a small file of the encoder or its tokenizer, `None` when the model has no such file.
+    /// The bytes of a small file of the encoder or its tokenizer; `None` when the model has no such file.
     ///
     /// # Errors
-    /// [`Error::Io`] when it is there and cannot be read.
+    /// [`Error::Io`] when the file cannot be read.
     pub fn read(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>> {
         self.read_root(&self.of_encoder(name))
     }
@@ -186,10 +187,10 @@ impl Checkpoint {
         }
     }
 
-    /// A small file of the encoder or its tokenizer that is JSON, `None` when the model has no such file.
+    /// The content of a small JSON file of the encoder or its tokenizer; `None` when the model has no such file.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be read, [`Error::Model`] when it is not what `T` expects.
+    /// [`Error::Io`] when the file cannot be read, [`Error::Model`] when it is not what `T` expects.
     pub fn read_json<T: for<'de> Deserialize<'de>>(&self, name: &str) -> Result<Option<T>> {
         self.read_root_json(&self.of_encoder(name))
     }
@@ -204,15 +205,15 @@ impl Checkpoint {
     /// The model's configuration.
     ///
     /// # Errors
-    /// As [`Config::parse`], and [`Error::Model`] when there is none.
+    /// Those of [`Config::parse`], and [`Error::Model`] when there is no `config.json`.
     pub fn config(&self) -> Result<Config> {
         self.config_with(&Map::new())
     }
 
-    /// The model's configuration, with keys that go before those of `config.json`.
+    /// The model's configuration, with keys that override those of `config.json`.
     ///
     /// # Errors
-    /// As [`Checkpoint::config`].
+    /// Those of [`Checkpoint::config`].
     pub fn config_with(&self, keys: &Map<String, Value>) -> Result<Config> {
         let bytes = self.read("config.json")?.ok_or_else(|| {
             let path = self.path_of("config.json");
@@ -236,7 +237,7 @@ impl Checkpoint {
     /// The model's tensors: `model.safetensors`, else its shards, else `pytorch_model.bin`.
     ///
     /// # Errors
-    /// As [`Weights::from_safetensors`], and [`Error::Model`] when there are none.
+    /// Those of [`Weights::from_safetensors`], and [`Error::Model`] when there are no weights.
     pub fn weights(&self) -> Result<Weights> {
         match &self.source {
             ModelSource::Bundled => {
@@ -257,7 +258,7 @@ impl Checkpoint {
     /// sha256 of every file that decides what a text's vectors are: file name → hexadecimal digest.
     ///
     /// # Errors
-    /// [`Error::Io`] when one cannot be read.
+    /// [`Error::Io`] when a file cannot be read.
     pub fn digests(&self) -> Result<BTreeMap<String, String>> {
         let mut digests = BTreeMap::new();
         let modules = self.modules()?.unwrap_or_default();
@@ -286,7 +287,7 @@ impl Checkpoint {
     /// The modules of a sentence-transformers model, in order; `None` when it is not one.
     ///
     /// # Errors
-    /// [`Error::Model`] when `modules.json` is damaged or leads out of the folder.
+    /// [`Error::Model`] when `modules.json` is damaged or names a path outside the model's folder.
     pub fn modules(&self) -> Result<Option<Vec<Module>>> {
         let Some(modules) = self.read_root_json::<Vec<Module>>("modules.json")? else { return Ok(None) };
         for module in &modules {
@@ -295,7 +296,7 @@ impl Checkpoint {
         Ok(Some(modules))
     }
 
-    /// The files the weights are in, relative to the model's folder.
+    /// The files that hold the weights, relative to the model's folder.
     fn weight_files(&self) -> Result<Vec<String>> {
         const INDEX: &str = "model.safetensors.index.json";
         let ModelSource::Directory(directory) = &self.source else { return Ok(vec![SAFETENSORS.to_owned()]) };
@@ -331,7 +332,7 @@ impl Checkpoint {
         ))
     }
 
-    /// What a folder that is no model holds instead, and what it hides; as a continuation of a message.
+    /// What a folder without a model holds instead, as a continuation of a message.
     fn what_else(&self, folder: &Path) -> String {
         let held = other_kinds::describe(folder).map(|kind| format!("; it holds {kind}")).unwrap_or_default();
         let hides = matches!(self.source, ModelSource::Directory(_)) && self.revision.is_none() && hub::is_id(&self.id);
@@ -346,7 +347,7 @@ impl Checkpoint {
         held + &hides
     }
 
-    /// A file named inside a model's file must lie in the model's folder.
+    /// Refuses a path, named in one of the model's files, that leads out of the model's folder.
     pub(super) fn refuse_paths_outside(&self, named_in: &str, path: &str) -> Result<()> {
         let inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if inside {

@@ -6,12 +6,12 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
 thread_local! {
-    /// Whether this thread is in a reader whose panic is an error like others, and is not to be printed.
+    /// Whether this thread is in a reader whose panics become errors and must not be printed.
     static IS_READING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Has panics of readers print nothing. The hook is the process's, so it is put there once and asks each thread; what other
-/// threads print is none of its business.
+/// Installs a panic hook that prints nothing for readers. The hook belongs to the whole process, so it is installed
+/// once and checks each thread; panics of other threads are printed as before.
 fn quiet_readers() {
     static QUIET: Once = Once::new();
     QUIET.call_once(|| {
@@ -24,10 +24,11 @@ fn quiet_readers() {
     });
 }
 
-/// Runs a reader and makes an error of its panic, without what the panic would print.
+/// Runs a reader and turns its panic into an error, without printing the panic.
 ///
 /// # Errors
-/// The first line of the reader's error (a backtrace may follow it), or that the content makes no sense.
+/// The first line of the reader's error, as a backtrace may follow it; or, after a panic, that the content makes no
+/// sense.
 pub fn without_panic<T, E: Display>(read: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
     quiet_readers();
     let outer = IS_READING.replace(true);

@@ -1,4 +1,4 @@
-//! Where a model comes from: the binary itself, a folder, or the Hugging Face hub. All three become files by name.
+//! Where a model comes from: the binary itself, a folder, or the Hugging Face hub. All three offer files by name.
 
 mod bundled;
 pub mod config;

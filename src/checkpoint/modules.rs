@@ -1,11 +1,11 @@
-//! What a sentence-transformers model consists of: the files of its settings, and the entries of `modules.json`.
+//! The parts of a sentence-transformers model: the files with its settings, and the entries of `modules.json`.
 
 use serde::Deserialize;
 
 /// The settings of the model as a whole.
 pub const DEFAULTS: &str = "config_sentence_transformers.json";
 
-/// The settings of the Transformer module, under all names that they have had; the first that says anything counts.
+/// The settings of the Transformer module under all names that they have had; the first file with content counts.
 pub const TRANSFORMER_SETTINGS: [&str; 7] = [
     "sentence_bert_config.json",
     "sentence_roberta_config.json",
@@ -19,7 +19,7 @@ pub const TRANSFORMER_SETTINGS: [&str; 7] = [
 /// An entry of sentence-transformers' `modules.json`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Module {
-    /// Its folder, empty for the model's own.
+    /// Its folder, relative to the model's; empty for that of the model itself.
     #[serde(default)]
     pub path: String,
     /// The Python class, such as `sentence_transformers.models.Pooling`.
@@ -27,7 +27,7 @@ pub struct Module {
     pub class: String,
 }
 
-/// The folder of the Transformer module, where it is not that of the model itself.
+/// The folder of the Transformer module, if it is not that of the model itself.
 pub(super) fn encoder_folder(modules: &[Module]) -> Option<&str> {
     let first = modules.first().filter(|module| module.class.rsplit('.').next() == Some("Transformer"))?;
     Some(first.path.as_str()).filter(|path| !path.is_empty())

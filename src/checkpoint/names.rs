@@ -1,19 +1,20 @@
 //! Parameter names as data: where a checkpoint keeps what BERT calls `embeddings.word_embeddings.weight`.
 //!
 //! Checkpoints differ in a prefix (`bert.` beside a task head, none for a bare encoder, `0.auto_model.` from
-//! sentence-transformers, `module.` and `_orig_mod.` from wrappers, the keys that a checkpoint is nested under) and, when they are old, in the names of LayerNorm's parameters. Both are read off the
-//! list of names before any tensor is touched, so that a missing tensor is reported as missing.
+//! sentence-transformers, `module.` and `_orig_mod.` from wrappers, the keys that a checkpoint is nested under) and, if
+//! they are old, in the names of LayerNorm's parameters. Both are read off the list of names before any tensor is
+//! touched, so that a missing tensor is reported as missing.
 
 use std::collections::BTreeMap;
 
-/// The parameter every BERT has; what stands before it is the checkpoint's prefix.
+/// The first parameter of every BERT; what stands before it in a name is the checkpoint's prefix.
 const ANCHOR: &str = "embeddings.word_embeddings.weight";
 
-/// Endings of TensorFlow days and what they are called now.
+/// Endings of parameter names from TensorFlow's BERT, with their present names.
 const RENAMED_ENDINGS: [(&str, &str); 2] =
     [(".LayerNorm.gamma", ".LayerNorm.weight"), (".LayerNorm.beta", ".LayerNorm.bias")];
 
-/// Parts of names that tell another architecture, which calls itself BERT and shares its first parameter: (part, what it is).
+/// Parts of names that reveal another architecture that calls itself BERT: (part, architecture).
 const OTHER_ARCHITECTURES: [(&str, &str); 4] = [
     ("Wqkv", "one product for queries, keys and values, as in MosaicBERT (DNABERT-2) and NomicBERT"),
     ("gated_layers", "gated feed-forward layers, as in MosaicBERT and jina-bert-v2"),

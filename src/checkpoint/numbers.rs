@@ -1,9 +1,9 @@
-//! Stored numbers as float32.
+//! Conversion of stored numbers to float32.
 
 use half::{bf16, f16};
 use safetensors::Dtype;
 
-/// Appends stored numbers as float32.
+/// Appends stored numbers to `out` as float32.
 pub(super) fn widen(dtype: Dtype, bytes: &[u8], out: &mut Vec<f32>) -> Result<(), String> {
     let halves = || bytes.as_chunks::<2>().0.iter();
     match dtype {
@@ -30,9 +30,9 @@ pub(super) fn unsupported_type(dtype: &str) -> String {
     )
 }
 
-/// Where the first number is that is infinite or not a number.
+/// The index of the first number that is infinite or NaN.
 pub(super) fn first_not_finite(values: &[f32]) -> Option<usize> {
-    // No early exit inside a chunk: so it is done in vectors.
+    // The fold has no early exit inside a chunk, so the compiler can vectorize it.
     let finite = |chunk: &[f32]| chunk.iter().fold(true, |finite, value| finite & value.is_finite());
     let chunk = values.chunks(1024).position(|chunk| !finite(chunk))? * 1024;
     values[chunk..].iter().position(|value| !value.is_finite()).map(|index| chunk + index)

@@ -1,9 +1,9 @@
-//! What a folder is that is not a model in a layout that can be read.
+//! Recognizes folders that hold a model in another format, or something else.
 
 use std::fs;
 use std::path::Path;
 
-/// Endings of names, what they tell, and the way out.
+/// Endings of file names, what they tell, and advice.
 const KINDS: [(&str, &str, &str); 14] = [
     (".gguf", "a GGUF model, as llama.cpp has it", FROM_ORIGINAL),
     ("bert_config.json", "a checkpoint of Google's TensorFlow BERT", FROM_TENSORFLOW),
@@ -29,7 +29,7 @@ const FROM_ORIGINAL: &str = "take the model that it was made from, in the layout
 const FROM_TENSORFLOW: &str = "load it in transformers 4 with from_tf=True and save it with save_pretrained";
 const RENAME: &str = "rename it to pytorch_model.bin";
 
-/// What a folder holds, with the way out, as the object of `holds`; `None` where nothing is recognized.
+/// What a folder holds, with advice, as the object of `holds`; `None` if nothing is recognized.
 pub(super) fn describe(folder: &Path) -> Option<String> {
     let entries = fs::read_dir(folder).ok()?;
     let mut names: Vec<String> =

@@ -1,7 +1,8 @@
-//! The files and keys of a published model, and what is made of each: one table for the code, the docs and `info -v`.
+//! The files and keys of a published model, and how each is treated: one table for the code, the documentation and
+//! `info -v`.
 //!
-//! A key that changes a token or a number is applied as transformers and sentence-transformers apply it, or refused by name.
-//! Keys that change nothing are listed as well, so that whatever a folder has beyond the table can be told.
+//! A key that changes a token or a number is applied as transformers and sentence-transformers apply it, or refused by
+//! name. Keys that change nothing are listed as well, so that anything beyond the table can be reported.
 
 use std::collections::BTreeSet;
 
@@ -11,27 +12,27 @@ use super::files::{Checkpoint, ModelSource};
 use super::modules::{TRANSFORMER_SETTINGS, encoder_folder};
 use crate::error::Result;
 
-/// What is made of a key.
+/// How a key is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Treatment {
-    /// It has the effect that it has in transformers or sentence-transformers.
+    /// Applied as in transformers or sentence-transformers.
     Applied,
-    /// It is refused by name where its value asks for something that is not computed here.
+    /// Refused by name if its value asks for a computation that is not supported.
     Refused,
-    /// It changes no token and no number.
+    /// Ignored, as it changes no token and no number.
     NoEffect,
 }
 
 /// Keys of one file that are treated alike.
 #[derive(Debug)]
 pub struct Row {
-    /// The file, or what its name ends with.
+    /// The file's name, or the end of it.
     pub file: &'static str,
     /// The keys, separated by spaces; `*` for any.
     pub keys: &'static str,
-    /// What is made of them.
+    /// How they are treated.
     pub treatment: Treatment,
-    /// In which way, where that needs a word.
+    /// An explanation, if one is needed.
     pub remark: &'static str,
 }
 
@@ -224,10 +225,11 @@ const NOT_READ: [&str; 24] = [
 ];
 
 impl Checkpoint {
-    /// What a model's folder has beyond the table, a line each: files, and keys of files that are read.
+    /// The files of a model's folder, and the keys of files that are read, that are not in the table; one line for
+    /// each.
     ///
     /// # Errors
-    /// Those of reading its files.
+    /// Those of reading the model's files.
     pub fn beyond_the_table(&self) -> Result<Vec<String>> {
         let mut beyond = Vec::new();
         let modules = self.modules()?.unwrap_or_default();
@@ -281,7 +283,7 @@ impl Checkpoint {
     }
 }
 
-/// The keys that the table has for a file.
+/// The keys that the table lists for a file.
 fn keys_of(file: &str) -> BTreeSet<&'static str> {
     TABLE.iter().filter(|row| row.file == file).flat_map(|row| row.keys.split_whitespace()).collect()
 }
@@ -290,7 +292,7 @@ fn keys_of(file: &str) -> BTreeSet<&'static str> {
 mod tests {
     use super::*;
 
-    /// The table of the docs, made of this one.
+    /// The documentation's table, made from this one.
     fn as_markdown() -> String {
         let mut text = String::from("| file | keys | |\n|---|---|---|\n");
         for row in TABLE {

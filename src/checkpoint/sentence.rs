@@ -1,9 +1,9 @@
 //! A sentence-transformers model's own sentence embedding, as its files define it.
 //!
-//! `modules.json` lists modules: a Transformer, a Pooling, and what is done to the pooled vector. The folder of each has its
-//! settings. `config_sentence_transformers.json` has prompts and the number of dimensions. A folder without `modules.json`
-//! is taken as sentence-transformers takes it: the mean over all tokens. Source: sentence-transformers 6.2,
-//! `sentence_transformers/base/model.py`, `base/modules/transformer.py`, `sentence_transformer/modules/*.py`.
+//! `modules.json` lists modules: a Transformer, a Pooling, and steps that follow. The folder of each module has its
+//! settings. `config_sentence_transformers.json` has prompts and the number of dimensions. A folder without
+//! `modules.json` gets the default of sentence-transformers, the mean over all tokens. Source: sentence-transformers
+//! 6.2, `sentence_transformers/base/model.py`, `base/modules/transformer.py`, `sentence_transformer/modules/*.py`.
 
 use std::sync::Arc;
 
@@ -15,37 +15,37 @@ use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::spec::Pooling;
 
-/// What happens to a text, and to its last layer, to make the sentence embedding.
+/// How a sentence embedding is computed from a text and the model's hidden states.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SentenceRecipe {
-    /// How the layers become the token vectors that are pooled; the last layer alone where there is nothing.
+    /// How layers are combined into the token vectors that are pooled; `None` for the last layer alone.
     pub layers: Option<WeightedLayers>,
-    /// Pooled vectors, side by side in this order.
+    /// The poolings, whose vectors are concatenated in this order.
     pub poolings: Vec<Pooling>,
     /// Whether the prompt's tokens are pooled too.
     pub include_prompt: bool,
-    /// What is done to the pooled vector, in order.
+    /// The steps that the pooled vector passes through, in order.
     pub steps: Vec<ModuleStep>,
-    /// The length in tokens at which sentence-transformers cuts texts, when the model says.
+    /// The length in tokens at which sentence-transformers cuts texts, if the model sets one.
     pub max_seq_length: Option<usize>,
-    /// What is done to the tokenizer beside loading it.
+    /// Arguments for loading the tokenizer.
     pub tokenizer: TokenizerArguments,
-    /// Keys that go before those of `config.json`.
+    /// Keys that override those of `config.json`.
     pub config: Map<String, Value>,
-    /// What the user should know.
+    /// Notes for the user.
     pub notes: Vec<String>,
 }
 
-/// Layers from `start` to the last one, averaged with weights (WeightedLayerPooling).
+/// The weighted mean of the layers from `start` to the last one (`WeightedLayerPooling`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct WeightedLayers {
     /// The first layer.
     pub start: usize,
-    /// A weight for each layer from there on.
+    /// The weight of each layer from `start` on.
     pub weights: Vec<f32>,
 }
 
-/// What is done to a pooled vector.
+/// A step that a pooled vector passes through.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ModuleStep {
     /// A linear layer with an activation.
@@ -61,35 +61,35 @@ pub enum ModuleStep {
     Normalize,
 }
 
-/// A linear layer: activation(weight · x + bias), and x added where it is residual.
+/// A linear layer, `activation(weight · x + bias)`, with an optional residual.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DenseModule {
     /// (out_features, in_features)
     pub weight: Vec<f32>,
     /// (out_features)
     pub bias: Option<Vec<f32>>,
-    /// Numbers of the vector it takes.
+    /// Width of the input.
     pub in_features: usize,
-    /// Numbers of the vector it gives.
+    /// Width of the output.
     pub out_features: usize,
-    /// What each number goes through.
+    /// The activation function.
     pub activation: DenseActivation,
-    /// What is added to the outcome.
+    /// What is added to the output.
     pub residual: Residual,
 }
 
-/// What a Dense module adds to its outcome.
+/// What a Dense module adds to its output.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Residual {
     /// Nothing.
     None,
-    /// The vector it takes.
+    /// The input itself.
     Identity,
-    /// (out_features, in_features) · the vector it takes.
+    /// The input multiplied by a matrix, (out_features, in_features).
     Projection(Vec<f32>),
 }
 
-/// The activation of a Dense module, by torch's class.
+/// The activation of a Dense module, by the name of torch's class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DenseActivation {
     /// `torch.nn.modules.linear.Identity`
@@ -106,27 +106,27 @@ pub enum DenseActivation {
     Silu,
 }
 
-/// What sentence-transformers does to a tokenizer beside loading it.
+/// Arguments that sentence-transformers passes when it loads a tokenizer.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TokenizerArguments {
-    /// Keyword arguments, which go before the settings of the files (`processor_kwargs`).
+    /// Keyword arguments, which override the settings of the files (`processor_kwargs`).
     pub settings: Map<String, Value>,
-    /// Whether texts are put into lower case first (`do_lower_case`).
+    /// Whether texts are converted to lower case first (`do_lower_case`).
     pub lower_case: bool,
 }
 
-/// What a model's `config_sentence_transformers.json` says of prompts and dimensions.
+/// The prompts and dimensions of a model's `config_sentence_transformers.json`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SentenceDefaults {
     /// Prompts by name.
     pub prompts: Vec<(String, String)>,
-    /// The prompt that is put before each text where none is asked for, by name.
+    /// The name of the prompt that is used by default.
     pub default_prompt_name: Option<String>,
     /// How many numbers of a sentence vector are kept.
     pub truncate_dim: Option<usize>,
 }
 
-/// The names of old pooling settings, in the order in which their vectors stand, and of new ones.
+/// The pooling modes: (old name, new name, pooling), in the order in which old settings concatenate their vectors.
 const POOLING_MODES: [(&str, &str, Pooling); 6] = [
     ("pooling_mode_cls_token", "cls", Pooling::Cls),
     ("pooling_mode_max_tokens", "max", Pooling::Max),
@@ -145,15 +145,15 @@ const ACTIVATIONS: [(&str, DenseActivation); 6] = [
     ("SiLU", DenseActivation::Silu),
 ];
 
-/// Prompts that every model has, empty unless it says otherwise.
+/// Prompts that every model has; they are empty unless the model defines them.
 const PROMPTS_OF_ALL: [&str; 2] = ["query", "document"];
 
 impl Checkpoint {
-    /// How this model makes a sentence embedding.
+    /// The definition of the model's sentence embedding.
     ///
     /// # Errors
-    /// [`Error::Model`] and [`Error::Config`] when its files are damaged or ask for something that is not computed here, and
-    /// when `modules.json` is not in the cache and may be on the hub.
+    /// [`Error::Model`] and [`Error::Config`] when its files are damaged or ask for a computation that is not
+    /// supported, and when `modules.json` is missing from the cache but may be on the hub.
     pub fn sentence_recipe(&self) -> Result<SentenceRecipe> {
         let mut recipe = SentenceRecipe {
             layers: None,
@@ -200,7 +200,7 @@ impl Checkpoint {
         Ok(recipe)
     }
 
-    /// Prompts and dimensions.
+    /// The model's prompts and default dimensions.
     ///
     /// # Errors
     /// [`Error::Model`] and [`Error::Config`] when the file is damaged.
@@ -250,13 +250,14 @@ impl Checkpoint {
         Ok(SentenceDefaults { prompts, default_prompt_name, truncate_dim })
     }
 
-    /// Whether the modules are followed: where the model was saved as one of another kind, they are not.
+    /// Whether `modules.json` is followed: it is not if the model was saved as one of another type.
     fn is_sentence_transformer(&self) -> Result<bool> {
         let config = self.read_root_json::<Map<String, Value>>(DEFAULTS)?.unwrap_or_default();
         Ok(config.get("model_type").is_none_or(|kind| kind == "SentenceTransformer"))
     }
 
-    /// Texts become messages of a chat where a model without modules has a template for them.
+    /// Refuses a model without modules that has a chat template, as sentence-transformers would turn texts into chat
+    /// messages.
     fn refuse_chat_templates(&self) -> Result<()> {
         const TEMPLATES: [&str; 2] = ["chat_template.jinja", "chat_template.json"];
         let config = self.read_json::<Map<String, Value>>("tokenizer_config.json")?.unwrap_or_default();
@@ -280,10 +281,10 @@ impl Checkpoint {
             && config.get("is_causal") != Some(&Value::Bool(false)))
     }
 
-    /// The length that the tokenizer's settings name; sentence-transformers cuts there.
+    /// The limit in tokens that the tokenizer's settings name, at which sentence-transformers cuts.
     fn tokenizer_limit(&self) -> Result<Option<usize>> {
         let config = self.read_json::<Map<String, Value>>("tokenizer_config.json")?.unwrap_or_default();
-        // `max_len` is how it was spelled before; a null under the new name counts as given.
+        // `max_len` is the older name; a null under the new name counts as given.
         let value = config.get("model_max_length").or_else(|| config.get("max_len"));
         Ok(value.and_then(Value::as_f64).and_then(length))
     }
@@ -304,7 +305,7 @@ impl Checkpoint {
             "Transformer" if index == 0 => self.add_transformer(module, recipe)?,
             "Pooling" => {
                 let (poolings, include_prompt) = self.poolings(module)?;
-                // A later Pooling pools the same token vectors again.
+                // A later Pooling pools the same token vectors again, so the steps before it have no effect.
                 recipe.steps.clear();
                 (recipe.poolings, recipe.include_prompt) = (poolings, include_prompt);
             }
@@ -328,7 +329,7 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// The settings of the Transformer module: limits, and what goes to the tokenizer and to the configuration.
+    /// Reads the settings of the Transformer module: limits, tokenizer arguments and configuration keys.
     fn add_transformer(&self, module: &Module, recipe: &mut SentenceRecipe) -> Result<()> {
         let mut settings = Map::new();
         let mut file = String::new();
@@ -419,7 +420,7 @@ impl Checkpoint {
         self.add_processing(&object("processing_kwargs", "processing_kwargs")?, recipe, &wrong)
     }
 
-    /// How the tokenizer is called.
+    /// Reads the arguments that the tokenizer is called with.
     fn add_processing(
         &self,
         processing: &Map<String, Value>,
@@ -456,7 +457,7 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Texts go through the model's forward pass, and its last layer is what is pooled.
+    /// Refuses a model whose texts do not go through the forward pass, or whose last layer is not what is pooled.
     fn check_modalities(&self, settings: &Map<String, Value>, wrong: &dyn Fn(&str, String) -> Error) -> Result<()> {
         let Some(modalities) = settings.get("modality_config").filter(|value| !value.is_null()) else { return Ok(()) };
         let text = &modalities["text"];
@@ -505,7 +506,7 @@ impl Checkpoint {
         Ok((poolings, include_prompt))
     }
 
-    /// WeightedLayerPooling takes all layers, where the model is asked for them, and does nothing where it is not.
+    /// WeightedLayerPooling works on all layers if the model is asked for hidden states, and does nothing otherwise.
     fn weighted_layers(&self, module: &Module, recipe: &SentenceRecipe) -> Result<Option<WeightedLayers>> {
         let (name, config) = self.module_config(module)?;
         let of_model = self.read_json::<Map<String, Value>>("config.json")?.unwrap_or_default();
@@ -550,7 +551,7 @@ impl Checkpoint {
         let (in_features, out_features) = (size("in_features")?, size("out_features")?);
         let activation = match config.get("activation_function") {
             None => DenseActivation::Tanh,
-            // What is not torch's own is not trusted, and Tanh takes its place.
+            // sentence-transformers does not trust classes outside torch, and uses Tanh in their place.
             Some(Value::String(class)) if !class.starts_with("torch.") => DenseActivation::Tanh,
             Some(Value::String(class)) => {
                 let stem = class.rsplit('.').next().unwrap_or_default();
@@ -594,7 +595,7 @@ impl Checkpoint {
         Ok(ModuleStep::LayerNorm { weight: tensor("norm.weight")?, bias: tensor("norm.bias")? })
     }
 
-    /// Refuses modules that work on something else than the pooled vector.
+    /// Refuses modules that work on something other than the pooled vector.
     fn refuse_other_features(&self, module: &Module, config: &Map<String, Value>) -> Result<()> {
         for key in ["module_input_name", "module_output_name"] {
             if let Some(value) = config.get(key).filter(|value| !value.is_null() && *value != "sentence_embedding") {
@@ -633,12 +634,12 @@ impl Checkpoint {
     }
 }
 
-/// A limit in tokens; below 2 sentence-transformers does not cut at all.
+/// A limit in tokens; `None` below 2, where sentence-transformers does not cut at all.
 fn length(tokens: f64) -> Option<usize> {
     (tokens >= 2.0).then_some(tokens as usize)
 }
 
-/// What Python takes for true.
+/// Whether Python takes the value for true.
 fn is_true(value: Option<&Value>) -> bool {
     match value {
         None | Some(Value::Null | Value::Bool(false)) => false,
@@ -648,7 +649,7 @@ fn is_true(value: Option<&Value>) -> bool {
     }
 }
 
-/// Arguments of loading that say where files come from, and nothing of what is in them.
+/// Arguments of loading that say where files come from, and do not affect their content.
 const OF_THE_LOADER: [&str; 10] = [
     "trust_remote_code",
     "revision",
@@ -663,10 +664,10 @@ const OF_THE_LOADER: [&str; 10] = [
 ];
 
 impl SentenceRecipe {
-    /// Numbers of the sentence vector, for hidden states of `width` numbers.
+    /// Width of the sentence embedding, for hidden states of `width` numbers.
     ///
     /// # Errors
-    /// A message when a module does not take the vector of the one before.
+    /// A message when a module does not accept the output of the one before.
     pub fn columns(&self, width: usize) -> std::result::Result<usize, String> {
         let mut columns = width * self.poolings.len();
         for step in &self.steps {

@@ -1,8 +1,8 @@
 //! Tensors out of a checkpoint: safetensors in one file or several, what `torch.save` wrote, or bytes in the binary.
 //!
-//! Tensors are read with plain reads, not mapped: a file that shrinks while it is read is an error instead of a
-//! signal, and pages of the file do not count as ours. Every tensor is widened to float32 and checked to
-//! be finite before anything is computed with it.
+//! Tensors are read with plain reads, not mapped: a file that shrinks while it is read causes an error instead of a
+//! signal, and its pages do not count as memory of this process. Every tensor is widened to float32 and checked to be
+//! finite before it is used.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,13 +19,14 @@ use super::pickle::{self, PickleProblem, Tensors};
 use crate::error::{Error, Result};
 use crate::positional::read_exact_at;
 
-/// A safetensors header is a few hundred bytes a tensor; the format's own limit.
+/// Largest size of a safetensors header in bytes, the format's own limit. A header takes a few hundred bytes for each
+/// tensor.
 const LARGEST_HEADER: u64 = 100_000_000;
 
 /// The tensors of one checkpoint, by their canonical names (those of transformers' `BertModel`).
 pub struct Weights {
     shards: Vec<WeightsFile>,
-    /// Canonical name → (shard, name there).
+    /// Canonical name → (index of the file, name in that file).
     entries: BTreeMap<String, (usize, String)>,
 }
 
@@ -40,35 +41,35 @@ impl Weights {
     /// Opens safetensors files that together hold one checkpoint.
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::Model`] when a file cannot be read, is no safetensors file, or is shorter than its
+    /// [`Error::Io`] and [`Error::Model`] when a file cannot be read, is not a safetensors file, or is shorter than its
     /// header says.
     pub fn from_safetensors(paths: &[PathBuf]) -> Result<Self> {
         Self::new(paths.iter().map(|path| WeightsFile::open_safetensors(path)).collect::<Result<_>>()?)
     }
 
-    /// Opens a `pytorch_model.bin`: what `torch.save` wrote, in the zip format of PyTorch 1.6 and later or in the one
-    /// before. No code in it is executed.
+    /// Opens a `pytorch_model.bin` as `torch.save` writes it, in the zip format of PyTorch 1.6 and later or the older
+    /// one. No code in it is executed.
     ///
     /// # Errors
-    /// As [`Weights::from_safetensors`], and [`Error::Model`] when it holds no tensors by name.
+    /// Those of [`Weights::from_safetensors`], and [`Error::Model`] when the file holds no named tensors.
     pub fn from_pickle(path: &Path) -> Result<Self> {
         Self::new(vec![WeightsFile::open_pickle(path)?])
     }
 
-    /// Takes a safetensors file that is part of the binary.
+    /// Opens a safetensors file that is embedded in the binary.
     ///
     /// # Errors
-    /// As [`Weights::from_safetensors`].
+    /// Those of [`Weights::from_safetensors`].
     pub fn from_embedded(name: &str, bytes: &'static [u8]) -> Result<Self> {
         let path = PathBuf::from(name);
         let (metadata, data_start) = read_header(&mut &bytes[..], bytes.len() as u64, &path)?;
         Self::new(vec![WeightsFile::Embedded { path, data: &bytes[data_start as usize..], metadata }])
     }
 
-    /// Opens the weights of a module beside the encoder: its parameters have the names that the file has for them.
+    /// Opens the weights of a sentence-transformers module, whose parameters keep the names that the file has for them.
     ///
     /// # Errors
-    /// As [`Weights::from_safetensors`].
+    /// Those of [`Weights::from_safetensors`].
     pub fn of_module(path: &Path) -> Result<Self> {
         let is_pickle = path.extension().is_some_and(|extension| extension == "bin");
         let shard = if is_pickle { WeightsFile::open_pickle(path)? } else { WeightsFile::open_safetensors(path)? };
@@ -100,12 +101,13 @@ impl Weights {
         self.entries.contains_key(canonical)
     }
 
-    /// Whether they are part of the binary: in memory already, to be read when needed.
+    /// Whether the weights are embedded in the binary, and so need no loading.
     pub fn are_embedded(&self) -> bool {
         self.shards.iter().all(|shard| matches!(shard, WeightsFile::Embedded { .. }))
     }
 
-    /// The stored type of the word embeddings, for [`info`](crate::info): what the checkpoint was saved as.
+    /// The stored type of the word embeddings, which tells the type that the checkpoint was saved in; for
+    /// [`info`](crate::info).
     pub fn stored_dtype(&self) -> String {
         self.entries
             .get("embeddings.word_embeddings.weight")
@@ -113,10 +115,10 @@ impl Weights {
             .map_or_else(|| "unknown".to_owned(), |(_, dtype)| dtype)
     }
 
-    /// Checks that a parameter is there and of `shape`, without reading it.
+    /// Checks that a parameter exists with `shape`, without reading it.
     ///
     /// # Errors
-    /// [`Error::Tensor`] when it is missing or not of `shape`.
+    /// [`Error::Tensor`] when it is missing or of another shape.
     pub fn check(&self, canonical: &str, shape: &[usize]) -> Result<()> {
         self.find(canonical, shape).map(drop)
     }
@@ -124,7 +126,7 @@ impl Weights {
     /// One parameter as float32, row-major.
     ///
     /// # Errors
-    /// [`Error::Tensor`] when it is missing, not of `shape`, of a type that float32 cannot hold, or not finite.
+    /// [`Error::Tensor`] when it is missing, of another shape, of a type that float32 cannot hold, or not finite.
     pub fn tensor(&self, canonical: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let reader = self.open(canonical, shape)?;
         let mut values = Vec::with_capacity(shape.iter().product());
@@ -135,14 +137,14 @@ impl Weights {
     /// Opens one parameter, to read it in parts.
     ///
     /// # Errors
-    /// As [`Weights::tensor`].
+    /// Those of [`Weights::tensor`].
     pub fn open(&self, canonical: &str, shape: &[usize]) -> Result<TensorReader<'_>> {
         let (shard, name) = self.find(canonical, shape)?;
         let source = shard.source(name).map_err(|problem| shard.problem(name, problem))?;
         Ok(TensorReader { shard, name: name.to_owned(), row: shape[1..].iter().product(), source })
     }
 
-    /// The shard that holds a parameter of `shape`, and the parameter's name there.
+    /// The file that holds a parameter of `shape`, and the parameter's name in that file.
     fn find(&self, canonical: &str, shape: &[usize]) -> Result<(&WeightsFile, &str)> {
         let Some((shard, name)) = self.entries.get(canonical) else {
             return Err(self.shards[0].problem(
@@ -165,23 +167,24 @@ impl Weights {
 pub struct TensorReader<'a> {
     shard: &'a WeightsFile,
     name: String,
-    /// Numbers of a row.
+    /// Numbers in a row.
     row: usize,
     source: TensorSource<'a>,
 }
 
-/// Where a tensor's numbers are.
+/// Where a tensor's numbers are stored.
 enum TensorSource<'a> {
-    /// In a file, from `start` on, where rows begin `stride` bytes after one another, or each where the last one ends.
+    /// In a file, from byte `start` on. Rows begin `stride` bytes after one another; without a stride they are
+    /// contiguous.
     File { file: &'a File, start: u64, stride: Option<u64>, dtype: Dtype },
-    /// In memory, as they are stored.
+    /// In memory, in the stored type.
     Bytes { bytes: &'a [u8], dtype: Dtype },
-    /// In memory, widened.
+    /// In memory, as float32.
     Values(Vec<f32>),
 }
 
 impl TensorReader<'_> {
-    /// Appends some rows to `out`, as float32.
+    /// Appends some rows to `out` as float32.
     ///
     /// # Errors
     /// [`Error::Tensor`] when they cannot be read or are not finite.
@@ -220,7 +223,7 @@ impl TensorReader<'_> {
     }
 }
 
-/// Appends the numbers that a stretch of a file holds.
+/// Appends the numbers in a byte range of a file as float32.
 fn widen_from(file: &File, stretch: Range<u64>, dtype: Dtype, out: &mut Vec<f32>) -> std::result::Result<(), String> {
     let mut bytes = [0; READ_AT_ONCE];
     let mut at = stretch.start;
@@ -234,10 +237,10 @@ fn widen_from(file: &File, stretch: Range<u64>, dtype: Dtype, out: &mut Vec<f32>
     Ok(())
 }
 
-/// Bytes of a file read at once: small enough to stay in the first-level cache until they are widened.
+/// Bytes read from a file at once: few enough to stay in the first-level cache until they are widened.
 const READ_AT_ONCE: usize = 1 << 14;
 
-/// What is wrong when a header and what it describes do not go together.
+/// The problem of a header that does not match its data.
 const ABSENT: &str = "is not where the file's header says";
 
 impl WeightsFile {
@@ -281,7 +284,7 @@ impl WeightsFile {
         }
     }
 
-    /// A tensor's shape and the name of its type, or what is wrong with it.
+    /// A tensor's shape and the name of its type, or the problem with it.
     fn shape_and_type(&self, name: &str) -> std::result::Result<(Vec<usize>, String), String> {
         match self {
             WeightsFile::File { metadata, .. } | WeightsFile::Embedded { metadata, .. } => {
@@ -295,7 +298,7 @@ impl WeightsFile {
         }
     }
 
-    /// Where a tensor's numbers are, or what is wrong with it.
+    /// Where a tensor's numbers are stored, or the problem with it.
     fn source(&self, name: &str) -> std::result::Result<TensorSource<'_>, String> {
         match self {
             WeightsFile::File { file, data_start, metadata, .. } => {
@@ -324,12 +327,12 @@ impl WeightsFile {
     }
 }
 
-/// A tensor of a pickle, or what is wrong with it.
+/// A tensor of a pickle, or the problem with it.
 fn found<'a>(tensors: &'a Tensors, name: &str) -> std::result::Result<&'a pickle::Tensor, String> {
     tensors.get(name).ok_or(ABSENT)?.as_ref().map_err(Clone::clone)
 }
 
-/// Opens a weights file and refuses what is only a pointer to one.
+/// Opens a weights file. Refuses a Git LFS pointer in its place.
 fn open_weights(path: &Path) -> Result<File> {
     let mut file = File::open(path).map_err(Error::io("open", path))?;
     let mut start = Vec::new();
@@ -347,7 +350,8 @@ fn open_weights(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Reads a safetensors header and checks that the file has the length it promises: (header, where the data starts).
+/// Reads a safetensors header, and checks that the file is as long as the header says. Returns the header and where the
+/// data starts.
 fn read_header(reader: &mut impl Read, file_size: u64, path: &Path) -> Result<(Metadata, u64)> {
     let damaged = |problem: String| Error::model(path, format!("is not a safetensors file: {problem}"));
     let mut length = [0; 8];

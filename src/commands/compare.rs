@@ -1,4 +1,4 @@
-//! `compare`: how alike texts are, or a word in them, at every layer. For a look, without files.
+//! `compare`: the similarity of texts, or of a word in them, at every layer, printed without writing files.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -16,13 +16,13 @@ use crate::request::Request;
 use crate::spec::VectorKind;
 use crate::tokens::unknown::UnknownPieces;
 
-/// Cosines of all vectors with each other, (vectors, vectors).
+/// The cosine similarities of all vectors with each other, (vectors, vectors).
 type Cosines = Vec<Vec<f64>>;
 
-/// Prints the cosines of the first text's vector with the others', a row a layer.
+/// Prints the cosine similarity of the first text's vector with those of the others, one row for each layer.
 ///
 /// # Errors
-/// [`Error::Usage`] for a word that a text does not have; those of loading a model and encoding with it.
+/// [`Error::Usage`] for a word that a text does not have; those of opening a model and of encoding.
 pub(super) fn run(args: &CompareArgs, console: &Console) -> Result<()> {
     let model = builder(args.model.as_deref(), &args.hub).observer(Arc::new(console.clone())).open()?;
     let kind = if args.word.is_some() { VectorKind::Word } else { VectorKind::Mean };
@@ -67,7 +67,7 @@ pub(super) fn run(args: &CompareArgs, console: &Console) -> Result<()> {
     io::stdout().write_all(printed.as_bytes()).map_err(Error::stdout)
 }
 
-/// The number of the first of a text's words that is `word`, upper and lower case being the same.
+/// The index of the first of a text's words that equals `word`, ignoring case.
 fn find_word(word: &str, index: usize, text: &str, encoded: &Embeddings) -> Result<usize> {
     let characters = text.chars().collect::<Vec<_>>();
     let mut words: Vec<(u32, usize, usize)> = Vec::new(); // number, start, end

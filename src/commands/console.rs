@@ -1,4 +1,4 @@
-//! What people are told while a job runs: notes, warnings, progress. All of it on standard error.
+//! Messages to the user while a job runs: notes, warnings and progress, all on standard error.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -12,18 +12,18 @@ use super::interrupt::Interrupt;
 use crate::error::{Error, Result};
 use crate::observer::{Observer, Progress, Work};
 
-/// What is said, and how.
+/// The messages of a command, and how they are shown.
 #[derive(Debug, Clone)]
 pub struct Console {
     quiet: bool,
     verbose: bool,
     progress: bool,
-    /// What signals say, where the command listens to them.
+    /// The signals that may end the job, if the command listens to them.
     interrupt: Option<Interrupt>,
 }
 
 impl Console {
-    /// From the command line's wishes.
+    /// A console with the verbosity and colours that the options ask for.
     pub fn new(reporting: &Reporting) -> Self {
         match reporting.color {
             When::Auto => anstream::ColorChoice::Auto,
@@ -39,7 +39,7 @@ impl Console {
         Self { quiet: reporting.quiet, verbose: reporting.verbose, progress, interrupt: None }
     }
 
-    /// The same for a job that signals may end.
+    /// The same console for a job that signals may end.
     ///
     /// # Errors
     /// [`Error::Io`] when the system refuses a handler.
@@ -48,12 +48,12 @@ impl Console {
         Ok(Self { interrupt: Some(interrupt), ..self.clone() })
     }
 
-    /// Whether what is going on is said.
+    /// Whether details are printed (`-v`).
     pub fn is_verbose(&self) -> bool {
         self.verbose
     }
 
-    /// The line at the end.
+    /// Prints the summary line at the end of a command.
     pub fn summary(&self, message: &str) {
         if !self.quiet {
             print(format_args!("{message}"));
@@ -71,7 +71,7 @@ impl Console {
         if !self.progress {
             return ProgressBar::hidden();
         }
-        // indicatif shows nothing where there is no terminal, even to those who ask for it.
+        // indicatif shows nothing without a terminal, even to users who ask for progress.
         let target = if io::stderr().is_terminal() {
             ProgressDrawTarget::stderr_with_hz(10)
         } else {
@@ -79,12 +79,12 @@ impl Console {
         };
         let bar = ProgressBar::with_draw_target(length, target);
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        // Its own {per_sec} shows four decimals.
+        // indicatif's own `{per_sec}` shows four decimals.
         let speed = |state: &ProgressState, out: &mut dyn fmt::Write| {
             let _ = write!(out, "{}/s", HumanCount(state.per_sec() as u64));
         };
         bar.set_style(style.with_key("speed", speed));
-        // At once: the thread that draws it from then on may come too late for a short job.
+        // Draws at once, as the thread that draws from then on may come too late for a short job.
         bar.tick();
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
@@ -156,18 +156,18 @@ impl Drop for Bar {
     }
 }
 
-/// A line on standard error. That nobody can read it is no reason to stop.
+/// Prints a line on standard error. If nobody can read it, the job continues all the same.
 fn print(line: fmt::Arguments<'_>) {
     let _ = writeln!(anstream::stderr(), "{line}");
 }
 
-/// Prints why the program ends. Called by `main` alone.
+/// Prints the error that ends the program. Called by `main` alone.
 pub fn print_error(message: &dyn fmt::Display) {
     let style = Style::new().fg_color(Some(AnsiColor::Red.into())).bold();
     print(format_args!("{style}error{style:#}: {message}"));
 }
 
-/// Standard error that is no terminal: a line that is drawn again starts over with a carriage return.
+/// Standard error without a terminal, on which a line is redrawn after a carriage return.
 #[derive(Debug)]
 struct PlainStderr;
 

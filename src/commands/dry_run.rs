@@ -1,4 +1,4 @@
-//! `--dry-run`: what would be written.
+//! `--dry-run`: prints what would be written.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::encoder;
 use crate::error::{Error, Result, bytes};
 use crate::model::Model;
 
-/// Prints the plan on standard output; `output` is the directory, where there would be one.
+/// Prints the plan on standard output; `output` is the directory, if there would be one.
 pub(super) fn print(
     model: &Model,
     plan: &DirectoryPlan,
@@ -62,7 +62,8 @@ pub(super) fn print(
     io::stdout().write_all(text.as_bytes()).map_err(Error::stdout)
 }
 
-/// A rough upper bound of the memory a job takes: the weights, and what a batch needs between two layers.
+/// A rough upper bound of a job's memory use in bytes: the weights, and the intermediate results of a batch in one
+/// layer.
 fn memory_needed(model: &Model, batch_tokens: u32) -> u64 {
     let config = model.config();
     const FLOAT: u64 = 4;

@@ -80,10 +80,10 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     })
 }
 
-/// Where the vectors go.
+/// The destination of the vectors.
 #[derive(Clone, Copy)]
 enum Destination<'a> {
-    /// Nowhere: what would be written is said, into a directory or on standard output.
+    /// Nowhere; prints what would be written, into this directory or on standard output.
     DryRun(Option<&'a Path>),
     /// Arrays in a directory.
     Directory(&'a Path),
@@ -101,7 +101,7 @@ impl<'a> Destination<'a> {
     }
 }
 
-/// What is read, and how it is to be taken.
+/// The input that the options describe.
 fn input(args: &ExtractArgs) -> Result<Input> {
     let columns = Columns {
         text_column: args.text_column.clone(),
@@ -123,7 +123,7 @@ fn input(args: &ExtractArgs) -> Result<Input> {
     Input::new(sources, args.input_format, columns)
 }
 
-/// What is computed of it.
+/// The request that the options describe.
 fn request(args: &ExtractArgs) -> Request {
     Request {
         kinds: args.emit.clone(),
@@ -152,7 +152,7 @@ fn open(args: &ExtractArgs, console: &Console) -> Result<Model> {
     builder.observer(Arc::new(console.clone())).open()
 }
 
-/// The line at the end.
+/// Prints the summary line.
 fn summarize(job: &Job<'_>, outcome: JobOutcome, to: Destination<'_>, console: &Console) {
     let path = if let Destination::Directory(path) = to { Some(path) } else { None };
     let JobOutcome::Done(counts, stats) = outcome else {

@@ -1,4 +1,4 @@
-//! `info`: what a model is, or what an output directory holds.
+//! `info`: describes a model or an output directory.
 
 use std::fs;
 use std::io::{self, Write};
@@ -17,7 +17,7 @@ use crate::error::{Error, Result, bytes};
 use crate::observer::Observer;
 use crate::spec::Dtype;
 
-/// Prints what the target is.
+/// Prints what the target holds.
 ///
 /// # Errors
 /// Those of reading a model or a manifest.
@@ -49,7 +49,7 @@ fn with_run(manifest: &Manifest, directory: &Path) -> Value {
     facts
 }
 
-/// What there is to say of a model.
+/// The facts about a model.
 fn model_facts(args: &InfoArgs, console: &Console) -> Result<Map<String, Value>> {
     let model = builder(Some(&args.target), &args.hub).observer(Arc::new(console.clone())).open()?;
     let (checkpoint, config, weights) = (model.checkpoint(), model.config(), model.weights());
@@ -95,7 +95,7 @@ fn model_facts(args: &InfoArgs, console: &Console) -> Result<Map<String, Value>>
     }
 }
 
-/// What the model in the binary is.
+/// The description of the bundled model.
 const BUNDLED_DESCRIPTION: &str =
     "a small model distilled from all-MiniLM-L6-v2, in the binary itself (models/bert-4x160 has its card)";
 

@@ -1,4 +1,4 @@
-//! Ctrl-C and requests to terminate, as a question a loop can ask between two batches.
+//! Ctrl-C and requests to terminate, which a loop can ask for between two batches.
 
 use std::io;
 use std::sync::Arc;
@@ -14,26 +14,26 @@ pub(super) struct Interrupt {
 }
 
 impl Interrupt {
-    /// Starts to listen.
+    /// Starts to listen for signals.
     ///
     /// # Errors
-    /// When the system refuses a handler.
+    /// The system's error when it refuses a handler.
     pub(super) fn listen() -> io::Result<Self> {
         let interrupt = Self::default();
         let armed = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
-            // In this order: the first signal finds nothing armed and arms, the second one exits.
+            // The order matters: the first signal finds the shutdown unarmed and arms it; the second one exits.
             flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&armed))?;
             flag::register(signal, Arc::clone(&armed))?;
             flag::register_usize(signal, Arc::clone(&interrupt.signal), signal as usize)?;
         }
-        // A file-size limit is a failed write, which is reported, and not the end of the process.
+        // Exceeding the file size limit then makes a write fail, which is reported, instead of ending the process.
         #[cfg(unix)]
         flag::register(signal_hook::consts::SIGXFSZ, Arc::default())?;
         Ok(interrupt)
     }
 
-    /// The number of the signal that came, if one did.
+    /// The number of the signal that arrived, if one did.
     pub(super) fn signal(&self) -> Option<u8> {
         match self.signal.load(Ordering::Relaxed) {
             0 => None,

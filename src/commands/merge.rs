@@ -1,14 +1,14 @@
-//! `merge`: the directories of all shards become the one that the job would have written by itself.
+//! `merge`: joins the directories of all shards into the one that the whole job would have written.
 
 use super::args::MergeArgs;
 use super::console::Console;
 use crate::directory::merge::{Merged, merge};
 use crate::error::Result;
 
-/// Joins the shards and says so.
+/// Joins the shards and prints a summary.
 ///
 /// # Errors
-/// As [`merge`].
+/// Those of [`merge`].
 pub(super) fn run(args: &MergeArgs, console: &Console) -> Result<()> {
     let output = args.output.display();
     let Merged { texts, was_there } = merge(&args.shards, &args.output, args.overwrite)?;

@@ -22,7 +22,7 @@ use self::args::{Cli, Command};
 use self::console::Console;
 use crate::error::{Error, Result};
 
-/// Does what was typed.
+/// Runs the subcommand that was given.
 ///
 /// # Errors
 /// Any of [`Error`]: what is wrong, where, and what helps.

@@ -1,4 +1,4 @@
-//! `predict`: new texts labelled by what `probe` has learned, piece by piece.
+//! `predict`: labels new texts with the heads that `probe` has fitted, piece by piece.
 
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::predict::{PredictRequest, Predictor};
 /// Labels texts and prints them.
 ///
 /// # Errors
-/// As [`Predictor::open`] and [`Predictor::predict`]; those of the input.
+/// Those of [`Predictor::open`] and [`Predictor::predict`], and of the input.
 pub(super) fn run(args: &PredictArgs, console: &Console) -> Result<()> {
     let request = PredictRequest {
         report: args.report.clone(),
@@ -59,7 +59,7 @@ fn print(out: &mut impl Write, predicted: &PredictedText<'_>, json: bool) -> io:
     out.write_all(predict_show::text(predicted).as_bytes())
 }
 
-/// What is read, and how it is to be taken.
+/// The input that the options describe.
 fn input(args: &PredictArgs) -> Result<Input> {
     let columns = Columns {
         text_column: args.text_column.clone(),

@@ -1,4 +1,4 @@
-//! A labelled text for people.
+//! Prints a labelled text for human readers.
 
 use std::fmt::Write as _;
 
@@ -6,10 +6,10 @@ use anstyle::{AnsiColor, Style};
 
 use crate::predict::labelled::{PredictedText, Prediction};
 
-/// Characters of a text that are shown beside its label.
+/// Number of characters of a text that are shown beside its label.
 const SHOWN: usize = 100;
 
-/// A line; for named entities one for the text and one for each entity.
+/// The line of a text; for named entities, one line for the text and one for each entity.
 pub(super) fn text(labelled: &PredictedText<'_>) -> String {
     let bold = Style::new().bold();
     let green = Style::new().fg_color(Some(AnsiColor::Green.into())).bold();
@@ -46,7 +46,7 @@ pub(super) fn text(labelled: &PredictedText<'_>) -> String {
     out
 }
 
-/// A text in one line, not too long.
+/// A text on one line, shortened to [`SHOWN`] characters.
 fn shown(text: &str) -> String {
     let line = |c: char| if c.is_control() { ' ' } else { c };
     let mut shown: String = text.chars().take(SHOWN).map(line).collect();

@@ -1,4 +1,4 @@
-//! `probe`: which layer knows it.
+//! `probe`: fits a probe on each layer, to find the layer that represents a label best.
 
 use std::io::{self, Write};
 
@@ -9,12 +9,12 @@ use crate::kernels::InstructionSet;
 use crate::probe::{ProbeRequest, probe, table};
 use crate::spec::Compute;
 
-/// Fits, judges, reports.
+/// Fits probes, evaluates them and prints the report.
 ///
 /// # Errors
-/// As [`probe`]; [`Error::Usage`] for threads that cannot be started.
+/// Those of [`probe`]; [`Error::Usage`] for threads that cannot be started.
 pub(super) fn run(args: &ProbeArgs, console: &Console) -> Result<()> {
-    // A probe runs no kernel; that the variable names none of this machine's sets is said all the same.
+    // A probe uses no kernel, but an unknown instruction set in the variable is reported all the same.
     InstructionSet::from_env(Compute::F32)?;
     let threads = args.threads.map_or(0, usize::from);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();

@@ -1,4 +1,5 @@
-//! What several commands do alike: open the model that was named, find the texts, say what was settled.
+//! What several commands share: opening the model, finding the texts, and notes on settings that the model's files
+//! made.
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use crate::observer::Observer;
 use crate::plan::Plan;
 use crate::tokens::Tokenizer;
 
-/// How the model of `--model`, `--revision` and `--offline` is opened; the one in the binary where none is named.
+/// The builder for `--model`, `--revision` and `--offline`; the bundled model if none is named.
 pub(super) fn builder(model: Option<&str>, hub: &ModelArgs) -> ModelBuilder {
     let builder = Model::builder(model.unwrap_or(BUNDLED)).offline(hub.offline);
     match &hub.revision {
@@ -21,7 +22,7 @@ pub(super) fn builder(model: Option<&str>, hub: &ModelArgs) -> ModelBuilder {
     }
 }
 
-/// What a user who named no model should know of the one that answers.
+/// Tells a user who named no model that the bundled one is used.
 pub(super) fn note_of_bundled(model: &Model, observer: &dyn Observer) {
     observer.note(&format!(
         "encoded by the bundled model, a small one ({} layers of width {}); for a full-size one add -m google-bert/bert-base-uncased",
@@ -30,10 +31,10 @@ pub(super) fn note_of_bundled(model: &Model, observer: &dyn Observer) {
     ));
 }
 
-/// Where texts come from: arguments, files, else standard input.
+/// The sources of texts: arguments, else files, else standard input.
 ///
 /// # Errors
-/// [`Error::Usage`] where that is a terminal, and nobody asked for it.
+/// [`Error::Usage`] if standard input is a terminal and was not asked for.
 pub(super) fn sources(texts: &[String], files: &[PathBuf]) -> Result<Vec<Source>> {
     match files {
         [] if !texts.is_empty() => Ok(vec![Source::Arguments(texts.to_owned())]),
@@ -46,7 +47,7 @@ pub(super) fn sources(texts: &[String], files: &[PathBuf]) -> Result<Vec<Source>
     }
 }
 
-/// What the model's files decide for the whole job, and a user may not expect.
+/// Notes on settings of the model's files that apply to the whole job and may surprise the user.
 pub(super) fn say_what_was_settled(plan: &Plan, tokenizer: &Tokenizer, observer: &dyn Observer) {
     tokenizer.notes().iter().for_each(|note| observer.note(note));
     let Some(recipe) = &plan.sentence else { return };

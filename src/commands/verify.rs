@@ -1,4 +1,4 @@
-//! `verify`: whether a directory still holds, byte for byte, what its manifest says.
+//! `verify`: checks that a directory still holds, byte for byte, what its manifest describes.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -11,10 +11,11 @@ use crate::input::Source;
 use crate::observer::Observer;
 use crate::verify::{RecomputeRequest, Verification, verify};
 
-/// Checks a directory and prints what is wrong with it.
+/// Verifies a directory and prints the damages.
 ///
 /// # Errors
-/// [`Error::Damaged`] when anything is, [`Error::Output`] when it holds no complete output; those of recomputing.
+/// [`Error::Damaged`] when there is any damage, [`Error::Output`] when the directory holds no complete output; those of
+/// recomputing.
 pub(super) fn run(args: &VerifyArgs, console: &Console) -> Result<()> {
     let directory = args.directory.as_path();
     let observer: Arc<dyn Observer> = Arc::new(console.clone());
@@ -41,7 +42,7 @@ pub(super) fn run(args: &VerifyArgs, console: &Console) -> Result<()> {
     Ok(())
 }
 
-/// The damages are data, and go to standard output.
+/// Prints the damages on standard output, as they are data.
 fn print(damages: &[Damage], json: bool) -> Result<()> {
     let text = if json {
         serde_json::to_string_pretty(damages).map_err(|error| Error::stdout(error.into()))? + "\n"

@@ -15,10 +15,10 @@ use crate::spec::Dtype;
 #[cfg(target_endian = "big")]
 compile_error!("the file formats are little-endian, and numbers are written as they lie in memory");
 
-/// Bytes collected before they are written: a job has an array for each layer and kind, and all are open at once.
+/// Bytes that are buffered for each array: a job keeps an array open for each layer and kind.
 const BUFFER: usize = 1 << 16;
 
-/// Calls `take` with numbers as they are stored, rounded to a type.
+/// Calls `take` with numbers rounded to a type, as the bytes that are stored.
 pub(crate) fn with_stored<R>(numbers: &[f32], dtype: Dtype, take: impl FnOnce(&[u8]) -> R) -> R {
     match dtype {
         Dtype::F32 => take(bytemuck::cast_slice(numbers)),
@@ -46,21 +46,21 @@ pub(super) struct ArrayFile {
     checksum: crc32fast::Hasher,
 }
 
-/// Where an array lies in its file, and what is in it already.
+/// The place of an array in its file, and how much of it is written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ArraySpan {
-    /// Where it starts.
+    /// The byte at which the array starts.
     pub(super) start: u64,
-    /// Bytes of it.
+    /// Size of the array in bytes.
     pub(super) bytes: u64,
-    /// Bytes that were written before.
+    /// Number of bytes that were written before.
     pub(super) done: u64,
-    /// Their checksum.
+    /// crc32 of those bytes.
     pub(super) crc32: u32,
 }
 
 impl ArrayFile {
-    /// Opens an array of an existing file, to write what is not in it yet.
+    /// Opens an array in an existing file, to append what is missing.
     pub(super) fn open(path: &Path, name: &str, dtype: Dtype, region: ArraySpan) -> Result<Self> {
         let ArraySpan { start, bytes, done, crc32 } = region;
         let mut file = OpenOptions::new().write(true).open(path).map_err(Error::io("open", path))?;
@@ -76,22 +76,22 @@ impl ArrayFile {
         })
     }
 
-    /// Bytes of the array so far.
+    /// Number of bytes of the array written so far.
     pub(super) fn bytes_written(&self) -> u64 {
         self.bytes - self.remaining
     }
 
-    /// The checksum of the array so far.
+    /// The crc32 of the array so far.
     pub(super) fn crc32(&self) -> u32 {
         self.checksum.clone().finalize()
     }
 
-    /// Hands to the system what was collected.
+    /// Hands buffered bytes to the system.
     pub(super) fn flush(&mut self) -> Result<()> {
         self.file.flush().map_err(Error::io("write", &self.path))
     }
 
-    /// The file, for somebody else to bring to the disk.
+    /// The file, for a thread that flushes it to the disk.
     pub(super) fn file(&self) -> Arc<File> {
         self.file.get_ref().clone()
     }
@@ -102,7 +102,7 @@ impl ArrayFile {
         with_stored(numbers, self.dtype, |bytes| self.write_bytes(bytes))
     }
 
-    /// Appends whole numbers, for offsets.
+    /// Appends offsets.
     pub(super) fn write_i64(&mut self, numbers: &[i64]) -> Result<()> {
         self.write_bytes(bytemuck::cast_slice(numbers))
     }
@@ -121,7 +121,7 @@ impl ArrayFile {
         self.file.write_all(bytes).map_err(Error::io("write", &self.path))
     }
 
-    /// Brings everything to the disk; the array must be full.
+    /// Flushes everything to the disk; the array must be full.
     pub(super) fn finish(self) -> Result<()> {
         if self.remaining > 0 {
             return Err(Error::Output {

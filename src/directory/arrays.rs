@@ -1,5 +1,5 @@
-//! The arrays of a job in its directory: at their final size from the beginning, filled from the first row to the last, and
-//! journaled all along. The directory is complete once its manifest is there.
+//! The arrays of a job in its directory. They have their final size from the beginning, and are filled from the first
+//! row to the last and journaled meanwhile. The directory is complete once its manifest is written.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,25 +23,25 @@ use crate::plan::ArrayPlan;
 use crate::sink::Sink;
 use crate::spec::{Format, RowKind, SpecialTokens, VectorKind};
 
-/// Fills the arrays of a directory.
+/// The sink that fills the arrays of a directory.
 pub struct Arrays {
     path: PathBuf,
     arrays: Vec<ArrayFile>,
     offsets: Vec<OffsetsFile>,
     special_tokens: SpecialTokens,
     manifest: Manifest,
-    /// Where in the files the arrays are, in the order of `arrays` and `offsets`.
+    /// The places of the arrays, in the order of `arrays` and then `offsets`.
     places: Vec<String>,
-    /// Texts that have all their rows.
+    /// Number of texts that have all their rows.
     texts: u64,
-    /// What the journal may say is done.
+    /// The work that the next journal entry records.
     done: ArraysDone,
     flusher: Flusher,
     due: Instant,
     lock: Lock,
 }
 
-/// Where each text's rows start: `offsets.npy`, or the tensor `offsets`.
+/// The offsets of a kind of vector, where each text's rows start: `offsets.npy`, or the tensor `offsets`.
 struct OffsetsFile {
     file: ArrayFile,
     rows: RowKind,
@@ -49,8 +49,8 @@ struct OffsetsFile {
 }
 
 impl Arrays {
-    /// Creates the arrays, or opens them behind the texts that are done; gives the file of texts its name. The manifest
-    /// lacks the checksums.
+    /// Creates the arrays, or opens them after the texts that are done, and renames the file of texts. The manifest
+    /// still lacks the checksums of the arrays.
     #[allow(clippy::too_many_arguments, reason = "called from one place, where all of it comes together")]
     pub(super) fn open(
         path: &Path,
@@ -99,15 +99,15 @@ impl Arrays {
         })
     }
 
-    /// Texts that need not be encoded any more.
+    /// Number of texts that need not be encoded again.
     pub fn texts_done(&self) -> u64 {
         self.done.texts
     }
 
-    /// Brings everything to the disk, then makes the directory complete by writing its manifest.
+    /// Flushes everything to the disk, and then completes the directory by writing its manifest.
     ///
     /// # Errors
-    /// [`Error::Io`] when that fails.
+    /// [`Error::Io`] when a file cannot be written.
     pub fn finish(mut self, run: &Value) -> Result<()> {
         self.flusher.finish()?;
         let checksums = checksums(&self.arrays, &self.offsets).into_iter().map(Crc32);
@@ -125,8 +125,8 @@ impl Arrays {
         Ok(())
     }
 
-    /// Ends a job that is not finished: everything up to the last batch is brought to the disk and journaled, if the disk
-    /// lets it. Returns the bytes of arrays that are done.
+    /// Ends an unfinished job: flushes and journals everything up to the last batch, if the disk allows. Returns the
+    /// size in bytes of what is done.
     pub fn stop(mut self) -> u64 {
         let journaled = self.journal();
         let finished = self.flusher.finish();
@@ -135,7 +135,7 @@ impl Arrays {
         self.arrays.iter().chain(self.offsets.iter().map(|offsets| &offsets.file)).map(ArrayFile::bytes_written).sum()
     }
 
-    /// Has the journal say what is done, in a while.
+    /// Hands the work done so far to the thread that flushes and journals it.
     fn journal(&mut self) -> Result<()> {
         self.due = Instant::now() + INTERVAL;
         self.arrays.iter_mut().try_for_each(ArrayFile::flush)?;
@@ -151,24 +151,24 @@ impl Arrays {
     }
 }
 
-/// How many arrays a job has, its offsets included.
+/// Number of arrays of a job, including offsets.
 pub(super) fn count(plan: &DirectoryPlan) -> usize {
     places(plan).len()
 }
 
-/// Of all arrays, then of the offsets.
+/// The crc32 of each array, then of each kind's offsets.
 fn checksums(arrays: &[ArrayFile], offsets: &[OffsetsFile]) -> Vec<u32> {
     arrays.iter().chain(offsets.iter().map(|offsets| &offsets.file)).map(ArrayFile::crc32).collect()
 }
 
-/// Names of all arrays, then of the offsets: a file, and the tensor in it where a file holds several.
+/// The places of all arrays, then of the offsets: the file, and the tensor if the file holds several.
 fn places(plan: &DirectoryPlan) -> Vec<String> {
     let arrays = plan.arrays().into_iter().map(|array| array.place(plan.format));
     let with_offsets = plan.kinds.iter().filter(|emit| emit.rows() != RowKind::Text);
     arrays.chain(with_offsets.map(|emit| offsets_place(*emit, plan.format))).collect()
 }
 
-/// Where the offsets of a kind of vector are.
+/// The place of the offsets of a kind of vector.
 pub(crate) fn offsets_place(emit: VectorKind, format: Format) -> String {
     match format {
         Format::Npy => format!("{}/offsets.npy", emit.name()),
@@ -181,7 +181,7 @@ struct OpenedFiles<'a> {
     path: &'a Path,
     plan: &'a DirectoryPlan,
     counts: &'a Counts,
-    /// Of the texts that are done.
+    /// The counts of the texts that are done.
     before: Counts,
     done: &'a ArraysDone,
     create: bool,
@@ -259,7 +259,7 @@ impl OpenedFiles<'_> {
     }
 }
 
-/// Where the data of a file starts that ends with `bytes` bytes of it.
+/// Where the data starts in a file that ends with `bytes` bytes of data.
 fn start_of_data(path: &Path, bytes: u64) -> Result<u64> {
     let length = fs::metadata(path).map_err(Error::io("read", path))?.len();
     length.checked_sub(bytes).ok_or_else(|| Error::Output {

@@ -1,4 +1,4 @@
-//! What a directory should hold, by its manifest.
+//! The expected content of a directory, according to its manifest.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,29 +20,30 @@ use crate::error::{Error, Result};
 use crate::plan::ArrayPlan;
 use crate::spec::{RowKind, SpecialTokens, VectorKind};
 
-/// A manifest has some hundred bytes for each array; read into values, thirty times that.
+/// Largest size of a manifest in bytes. It has some hundred bytes for each array, and takes thirty times that when
+/// parsed.
 const LARGEST_MANIFEST: u64 = 16 << 20;
 
-/// What a directory should hold.
+/// The expected content of a directory.
 #[derive(Debug)]
 pub struct Contents {
     /// The plan of the job.
     pub plan: DirectoryPlan,
-    /// How much there is of everything.
+    /// The counts of its texts.
     pub counts: Counts,
-    /// The row of the first text: not 0 in a shard.
+    /// The row of the first text in the input; 0 except in a shard.
     pub first_row: u64,
-    /// The arrays, as wide as they are.
+    /// The arrays, with their widths.
     pub planned: Vec<ArrayPlan>,
-    /// What it was made of and with.
+    /// The model, input and program that the directory was made with.
     pub(crate) origin: Origin,
-    /// Checksum of `texts.jsonl`.
+    /// crc32 of `texts.jsonl`.
     pub(crate) texts_crc32: Option<u32>,
-    /// The files of arrays.
+    /// The files that hold arrays.
     pub(crate) files: Vec<File>,
 }
 
-/// What a directory was made of and with; whole where there is nothing wrong with the manifest.
+/// The model, input and program that a directory was made with; complete if the manifest is sound.
 #[derive(Debug)]
 pub(crate) struct Origin {
     /// The version of the program.
@@ -53,8 +54,8 @@ pub(crate) struct Origin {
 }
 
 impl Contents {
-    /// Reads a manifest out of any bytes: what the directory should hold, if the manifest tells, and what is wrong with it.
-    /// `None` when it is no manifest of layerwise.
+    /// Reads a manifest from any bytes. Returns the content of the directory, if the manifest tells it, and everything
+    /// that is wrong with the manifest. `None` when the bytes are not a manifest of layerwise.
     pub fn parse(bytes: &[u8]) -> Option<(Option<Self>, Vec<Damage>)> {
         let mut findings = Findings::new(MANIFEST);
         let manifest = match serde_json::from_slice::<Value>(bytes) {
@@ -71,7 +72,7 @@ impl Contents {
         Some((contents, findings.into_damages()))
     }
 
-    /// The file that holds an array, and where in it the array begins.
+    /// The file that holds an array, and the byte at which the array begins in it.
     pub(crate) fn find(&self, place: &str) -> Option<(&File, u64)> {
         self.files.iter().find_map(|file| {
             let region = file.regions.iter().find(|region| region.place == place)?;
@@ -79,12 +80,12 @@ impl Contents {
         })
     }
 
-    /// Arrays, offsets included.
+    /// Number of arrays, including offsets.
     pub(crate) fn arrays(&self) -> usize {
         self.files.iter().map(|file| file.regions.len()).sum()
     }
 
-    /// Bytes of all files of arrays.
+    /// Size of all array files in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
     }
@@ -150,7 +151,7 @@ fn read(manifest: &Value, findings: &mut Findings) -> Option<Contents> {
     })
 }
 
-/// A shard's texts count from its first row on.
+/// The row of the first text in the input, which is not 0 in a shard.
 fn first_row(manifest: &Value, counts: Option<&Counts>, findings: &mut Findings) -> u64 {
     if manifest.get("shard").is_none() {
         return 0;
@@ -192,13 +193,13 @@ fn check_model(model: &ModelIdentity, findings: &mut Findings) {
     }
 }
 
-/// More numbers than any sentence embedding has.
+/// Largest width of a sentence embedding that is accepted, beyond that of any model.
 const MOST_COLUMNS: usize = 1 << 20;
 
-/// More encoder layers than any model has; there is an array for each.
+/// Largest number of encoder layers that is accepted, beyond that of any model; there is an array for each.
 const MOST_LAYERS: usize = 10_000;
 
-/// Whether the arrays of a plan can be told.
+/// Checks that the arrays of a plan can be listed.
 fn check_plan(plan: &DirectoryPlan, findings: &mut Findings) -> bool {
     let mut is_sound = true;
     let mut expect = |holds: bool, problem: &dyn Fn() -> String| {
@@ -241,7 +242,8 @@ fn check_counts(plan: &PlanRecord, counts: &Counts, findings: &mut Findings) {
     }
 }
 
-/// The arrays of a plan. How wide a sentence embedding is only the model knows, and what the manifest says of its array.
+/// The arrays of a plan. The width of a sentence embedding depends on the model, so it is taken from the manifest's
+/// array.
 fn planned_arrays(plan: &DirectoryPlan, described: Option<&[Value]>) -> Vec<ArrayPlan> {
     let mut arrays = plan.arrays();
     for array in arrays.iter_mut().filter(|array| array.kind == VectorKind::Sentence) {
@@ -272,7 +274,7 @@ fn check_described(
     }
 }
 
-/// Place → checksum, for the places of the plan that have one.
+/// Place → checksum, for the plan's places that have one.
 fn check_checksums(
     checksums: Option<BTreeMap<String, Value>>,
     plan: &DirectoryPlan,
@@ -301,7 +303,7 @@ fn check_checksums(
     checksums
 }
 
-/// The bytes of the manifest of a complete directory.
+/// Reads the manifest of a complete directory.
 pub(crate) fn read_manifest(directory: &Path) -> Result<Vec<u8>> {
     let refuse = |problem: &str| Err(Error::Output { path: directory.to_owned(), problem: problem.to_owned() });
     match fs::metadata(directory) {

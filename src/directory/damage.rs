@@ -1,15 +1,15 @@
-//! What is wrong with a directory, and where.
+//! Reports of what is wrong with a directory, and where.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// One thing that is not as the manifest says.
+/// One difference from what the manifest says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Damage {
-    /// The file; for a tensor of several, `mean.safetensors [layer_00]`.
+    /// The file; or the tensor in it, as in `mean.safetensors [layer_00]`.
     pub place: String,
-    /// What is wrong and what was expected.
+    /// What is wrong, and what was expected.
     pub problem: String,
 }
 
@@ -19,7 +19,7 @@ impl fmt::Display for Damage {
     }
 }
 
-/// What is wrong with one place. Beyond a number of problems they are only counted, so that memory stays bounded.
+/// The problems found at one place. Beyond [`TOLD`] problems they are only counted, so that memory stays bounded.
 #[derive(Debug)]
 pub(crate) struct Findings {
     place: String,
@@ -27,7 +27,7 @@ pub(crate) struct Findings {
     more: u64,
 }
 
-/// Problems of one place that are told one by one.
+/// Number of problems of one place that are reported one by one.
 const TOLD: usize = 50;
 
 impl Findings {
@@ -39,13 +39,13 @@ impl Findings {
         self.add_at(self.place.clone(), problem);
     }
 
-    /// For what is found on the way at another place.
+    /// Adds a problem found at another place.
     pub(crate) fn add_at(&mut self, place: String, problem: impl Into<String>) {
         if self.damages.len() == TOLD {
             self.more += 1;
             return;
         }
-        // A damage is a line.
+        // A damage is reported on one line.
         let problem: String = problem.into().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         self.damages.push(Damage { place, problem });
     }

@@ -1,4 +1,4 @@
-//! What an output directory holds already: nothing, a job, somebody else's files; and which of them are ours to remove.
+//! Examines what an output directory already holds: nothing, a job, or other files; and which files may be removed.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -14,26 +14,26 @@ use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::spec::{Combine, Format, RowKind, VectorKind};
 
-/// The file with a line per text.
+/// The file that has a line for each text.
 pub const TEXTS: &str = "texts.jsonl";
 
-/// What was in a directory before.
+/// What a directory held before the job.
 #[derive(Debug, PartialEq)]
 pub enum Existing {
-    /// Nothing; or the directory did not exist.
+    /// Nothing; or the directory does not exist.
     Nothing,
     /// A complete job with this manifest.
     Complete(Manifest),
-    /// A job that was begun and not finished. It may be the one that is to be done.
+    /// An unfinished job, which may be the same as the new one.
     Unfinished(JournalEntry),
-    /// A job that was begun, not finished, and is known to be another one. It stays until all texts of the new one are known.
+    /// An unfinished job that is known to differ from the new one. It stays until all texts of the new one are known.
     OfAnotherJob(JournalEntry),
-    /// Something that `--overwrite` allows to be replaced.
+    /// Content that `--overwrite` allows to be replaced.
     Replaceable,
 }
 
 impl Existing {
-    /// The job that is there, as far as it is known before its input is read.
+    /// The job in the directory, as far as it is known before its input is read.
     pub(super) fn job(&self) -> Option<&JobRecord> {
         match self {
             Self::Complete(manifest) => Some(&manifest.job),
@@ -43,11 +43,11 @@ impl Existing {
     }
 }
 
-/// What a directory holds, and whether a job may go into it. Changes nothing.
+/// Examines a directory and checks that a job may use it, without changing anything.
 ///
 /// # Errors
-/// [`Error::Output`] when it is a file, or holds something that no job may replace unasked; [`Error::Io`] when it cannot
-/// be read.
+/// [`Error::Output`] when the path is a file, or the directory holds something that may not be replaced unasked;
+/// [`Error::Io`] when it cannot be read.
 pub fn examine(path: &Path, overwrite: bool) -> Result<Existing> {
     let mut entries = match fs::read_dir(path) {
         Ok(entries) => entries,
@@ -62,7 +62,7 @@ pub fn examine(path: &Path, overwrite: bool) -> Result<Existing> {
         return Ok(Existing::Nothing);
     }
     if overwrite {
-        // The job may be the one that is to replace the rest, stopped in the middle.
+        // The unfinished job may be the interrupted replacement of the rest.
         let is_later = |entry: &JournalEntry| matches!(entry, JournalEntry::Texts(..)) || !path.join(MANIFEST).exists();
         let journal = JournalEntry::read(path).ok().flatten().filter(is_later);
         return Ok(journal.map_or(Existing::Replaceable, Existing::Unfinished));
@@ -80,7 +80,8 @@ pub fn examine(path: &Path, overwrite: bool) -> Result<Existing> {
     })
 }
 
-/// Removes what processes that were killed left behind, but for some: files under their final names never start like this.
+/// Removes temporary files that killed processes left behind, except those in `but`. Finished files never have such
+/// names.
 pub(super) fn remove_leftovers(path: &Path, but: &[&str]) -> Result<()> {
     for entry in fs::read_dir(path).map_err(Error::io("read", path))? {
         let entry = entry.map_err(Error::io("read", path))?;
@@ -93,7 +94,7 @@ pub(super) fn remove_leftovers(path: &Path, but: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The files in a directory that this program writes; the manifest first.
+/// The files in a directory that layerwise writes, the manifest first.
 pub(crate) fn outputs(directory: &Path) -> Vec<PathBuf> {
     let mut files = [MANIFEST, UNFINISHED, RUN, TEXTS].map(|name| directory.join(name)).to_vec();
     for emit in VectorKind::ALL {
@@ -110,7 +111,7 @@ pub(crate) fn outputs(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Removes files, the manifest first so that the rest counts as unfinished, and the folders that are empty then.
+/// Removes files, the manifest first so that the rest counts as unfinished, and then the empty folders.
 pub(super) fn remove(directory: &Path, files: Vec<PathBuf>) -> Result<()> {
     for file in files {
         fs::remove_file(&file).map_err(Error::io("remove", file))?;
@@ -121,7 +122,7 @@ pub(super) fn remove(directory: &Path, files: Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// The room on the disk that a file gives back: an array that was not filled takes less than its length.
+/// The disk space that removing a file frees; an array that was not filled takes less than its length.
 pub(super) fn occupied(file: &Path) -> u64 {
     #[cfg(unix)]
     let size = |metadata: fs::Metadata| std::os::unix::fs::MetadataExt::blocks(&metadata) * 512;
@@ -130,13 +131,13 @@ pub(super) fn occupied(file: &Path) -> u64 {
     fs::metadata(file).map(size).unwrap_or(0)
 }
 
-/// What a directory that holds a complete job has lost since; `None` when every file has at least its numbers.
+/// What is missing from a directory that held a complete job; `None` when all files have their sizes.
 pub fn lost(directory: &Path, plan: &DirectoryPlan, counts: &Counts) -> Option<String> {
     let texts = (!directory.join(TEXTS).is_file()).then(|| format!("{TEXTS} is missing"));
     texts.or_else(|| lost_arrays(directory, plan, counts))
 }
 
-/// The same of arrays alone. Only sizes are looked at: how the files begin is for `verify`.
+/// As [`lost`], for arrays alone. Only sizes are checked; headers are checked by `verify`.
 fn lost_arrays(directory: &Path, plan: &DirectoryPlan, counts: &Counts) -> Option<String> {
     let mut expected = BTreeMap::new();
     for array in plan.arrays() {
@@ -154,7 +155,7 @@ fn lost_arrays(directory: &Path, plan: &DirectoryPlan, counts: &Counts) -> Optio
     })
 }
 
-/// Whether a file in the folder of a kind of vector has a name that this program gives.
+/// Whether a file in the folder of a kind of vector has the name of an array.
 fn is_array(emit: VectorKind, name: &OsStr) -> bool {
     let Some(name) = name.to_str().and_then(|name| name.strip_suffix(".npy")) else { return false };
     let digits =

@@ -1,5 +1,5 @@
-//! Brings files to the disk while they are being written, and then writes down how far they are: so a job that is killed
-//! goes on from there, and its end need not wait for all of them.
+//! Flushes files to the disk in the background while they are written, and then journals how far they are. A killed job
+//! resumes from the last entry, and the end of a job need not wait for all data to be flushed.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,18 +12,18 @@ use super::journal::{JournalEntry, UNFINISHED};
 use super::manifest;
 use crate::error::{Error, Result};
 
-/// How long written data may wait, and how much work a killed job repeats.
+/// Time between journal entries: how long written data may wait to be flushed, and how much work a killed job repeats.
 pub(super) const INTERVAL: Duration = Duration::from_millis(250);
 
-/// A thread that does nothing but wait for the disk.
+/// The thread that flushes files and writes the journal.
 pub(super) struct Flusher {
-    /// Dropped to stop it.
+    /// Dropped to stop the thread.
     entries: Sender<JournalEntry>,
     thread: JoinHandle<Result<()>>,
 }
 
 impl Flusher {
-    /// Starts it on files of `directory` that are written elsewhere.
+    /// Starts the thread on files of `directory` that other threads write.
     pub(super) fn start(directory: &Path, files: Vec<Arc<File>>) -> Result<Self> {
         let (entries, orders) = channel();
         let to = directory.to_owned();
@@ -32,14 +32,14 @@ impl Flusher {
         Ok(Self { entries, thread })
     }
 
-    /// Has the journal say this, once everything that was written before is on the disk. Does not wait for it.
+    /// Writes this journal entry once everything written before it is on the disk. Does not wait for that.
     ///
     /// Returns false when the thread has failed; [`finish`](Self::finish) tells why.
     pub(super) fn journal(&self, entry: JournalEntry) -> bool {
         self.entries.send(entry).is_ok()
     }
 
-    /// Stops it after the last entry. A failure that it met is reported here and nowhere else.
+    /// Stops the thread after the last entry and reports the error that it met, if any.
     pub(super) fn finish(self) -> Result<()> {
         drop(self.entries);
         let panicked = || Error::Output {

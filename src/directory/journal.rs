@@ -1,6 +1,7 @@
-//! `unfinished.json`: which job a directory is being written for, and how much of it is finished and on the disk.
+//! `unfinished.json`, the journal: which job a directory is being written for, and how much of it is safely on the
+//! disk.
 //!
-//! A file that is replaced as a whole, so that there is never half an entry. It goes when the manifest is there.
+//! The file is replaced as a whole, so there is never half an entry. It is removed once the manifest is written.
 
 use std::path::Path;
 
@@ -10,21 +11,21 @@ use serde_json::{Value, json};
 use super::manifest::{self, JobRecord, Manifest};
 use crate::error::{Error, Result};
 
-/// The journal's name.
+/// The journal's file name.
 pub const UNFINISHED: &str = "unfinished.json";
 
-/// What the journal says: which job, and how far it is.
+/// An entry of the journal.
 #[derive(Debug, Clone, PartialEq)]
 pub enum JournalEntry {
-    /// The first pass: texts are tokenized.
+    /// The first pass: texts are being tokenized.
     Texts(JobRecord, TextsDone),
-    /// The second pass: arrays exist at their final size. Of the manifest's checksums there is that of the texts alone.
+    /// The second pass: arrays exist at their final size. The manifest has the checksum of `texts.jsonl` alone.
     Arrays(Manifest, ArraysDone),
-    /// Shards are merged, which begins anew if it is stopped.
+    /// Shards are being merged, which starts over if it is interrupted.
     Merging(Manifest),
 }
 
-/// The key `progress` of the journal.
+/// The journal's key `progress`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "snake_case", deny_unknown_fields)]
 enum Phase {
@@ -33,36 +34,36 @@ enum Phase {
     Merging,
 }
 
-/// What of the first pass is on the disk.
+/// The part of the first pass that is on the disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextsDone {
-    /// Texts.
+    /// Number of texts.
     pub texts: u64,
-    /// Bytes of their lines.
+    /// Size of their lines in bytes.
     pub texts_bytes: u64,
-    /// Checksum of those.
+    /// crc32 of their lines.
     pub texts_crc32: u32,
-    /// Bytes of their tokens.
+    /// Size of their tokens in bytes.
     pub tokens_bytes: u64,
-    /// Checksum of those.
+    /// crc32 of their tokens.
     pub tokens_crc32: u32,
-    /// Of the input up to there.
+    /// sha256 of the input up to the last of them.
     pub input_sha256: String,
 }
 
-/// What of the second pass is on the disk.
+/// The part of the second pass that is on the disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArraysDone {
     /// Texts whose rows are in every array.
     pub texts: u64,
-    /// Checksums of those rows, in the order of the arrays; offsets come after the arrays.
+    /// crc32 of those rows: of each array in order, then of each kind's offsets.
     pub crc32: Vec<u32>,
-    /// Checksum of the tokens of all texts.
+    /// crc32 of the tokens of all texts.
     pub tokens_crc32: u32,
 }
 
 impl JournalEntry {
-    /// The job, as far as it is known before its input is read.
+    /// The job that the journal belongs to.
     pub fn job(&self) -> &JobRecord {
         match self {
             Self::Texts(job, _) => job,
@@ -70,7 +71,7 @@ impl JournalEntry {
         }
     }
 
-    /// As it is written.
+    /// The journal as JSON, with its own checksum.
     pub(super) fn to_json(&self) -> Value {
         let (job, progress) = match self {
             Self::Texts(job, done) => (json!(job), Phase::Texts(done.clone())),
@@ -83,10 +84,10 @@ impl JournalEntry {
         json
     }
 
-    /// Reads a directory's journal; `None` when there is none.
+    /// Reads a directory's journal; `None` when it has none.
     ///
     /// # Errors
-    /// [`Error::Output`] when it is damaged or of another version, [`Error::Io`] when it cannot be read.
+    /// [`Error::Output`] when the journal is damaged or of another version, [`Error::Io`] when it cannot be read.
     pub fn read(directory: &Path) -> Result<Option<Self>> {
         let Some(mut json) = manifest::read_json(directory, UNFINISHED)? else { return Ok(None) };
         let damaged = |problem: String| Error::Output {
@@ -109,7 +110,7 @@ impl JournalEntry {
     }
 }
 
-/// Of a journal without its checksum, in hexadecimal.
+/// The checksum of a journal without its checksum, in hexadecimal.
 fn checksum(json: &Value) -> String {
     format!("{:08x}", crc32fast::hash(json.to_string().as_bytes()))
 }

@@ -1,4 +1,4 @@
-//! JSON objects read key by key, so that each key that is missing or wrong is named.
+//! Reads JSON objects key by key, so that every key that is missing or wrong is named.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::damage::Findings;
 
-/// The value of `key`; `None`, with its name among the findings, when it is missing or of another type.
+/// The value of `key`. If it is missing or of another type, returns `None` and adds a finding.
 pub(super) fn value<T: DeserializeOwned>(object: &Value, key: &str, findings: &mut Findings) -> Option<T> {
     let Some(value) = object.get(key) else {
         findings.add(format!("{key} is missing"));
@@ -15,7 +15,8 @@ pub(super) fn value<T: DeserializeOwned>(object: &Value, key: &str, findings: &m
     T::deserialize(value).map_err(|error| findings.add(format!("{key}: {error}"))).ok()
 }
 
-/// The object of `key`, likewise. Keys that `T` does not know may be those of a later version.
+/// The object under `key`, with a finding for each wrong key. Unknown keys are ignored, as a later version may have
+/// added them.
 pub(super) fn object<T>(object: &Value, key: &str, findings: &mut Findings) -> Option<T>
 where
     T: Default + Serialize + DeserializeOwned,
@@ -32,7 +33,7 @@ where
         findings.add(format!("{key}.{name} is missing"));
         is_whole = false;
     }
-    // Each value by itself among values that are right, as the library's errors do not say which it was.
+    // Each value is tried alone among correct ones, as serde's errors do not name the key.
     for (name, value) in entries {
         let mut alone = any.clone();
         alone[name] = value.clone();
@@ -47,7 +48,7 @@ where
     T::deserialize(&found).map_err(|error| findings.add(format!("{key}: {error}"))).ok()
 }
 
-/// Says where an object differs from what follows from the others.
+/// Adds a finding for each difference between an object and what the rest of the manifest implies.
 pub(super) fn compare(found: &Value, expected: &Value, key: &str, findings: &mut Findings) {
     match (found, expected) {
         (Value::Object(entries), Value::Object(expected)) => {
@@ -67,7 +68,7 @@ pub(super) fn compare(found: &Value, expected: &Value, key: &str, findings: &mut
     }
 }
 
-/// What a value is, for messages.
+/// The JSON type of a value, for messages.
 pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

@@ -1,4 +1,4 @@
-//! Where each array lies in which file, byte for byte: what a directory is verified by, and a job that goes on.
+//! The byte layout of a directory's files, by which a directory is verified and an interrupted job resumes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,21 +15,21 @@ use crate::spec::{Dtype, Format, RowKind, VectorKind};
 /// A file of arrays.
 #[derive(Debug)]
 pub(crate) struct File {
-    /// Relative to the directory, with slashes.
+    /// The path relative to the directory, with slashes.
     pub(crate) name: String,
-    /// Its bytes in all.
+    /// The file's size in bytes.
     pub(crate) bytes: u64,
     pub(crate) format: Format,
-    /// What it begins with.
+    /// The header, with which the file begins.
     pub(crate) header: Vec<u8>,
-    /// One after the other, behind the header.
+    /// The arrays, one after the other behind the header.
     pub(crate) regions: Vec<Region>,
 }
 
 /// An array in a file.
 #[derive(Debug, Clone)]
 pub(crate) struct Region {
-    /// As the manifest names it.
+    /// The array's name in the manifest.
     pub(crate) place: String,
     pub(crate) start: u64,
     pub(crate) bytes: u64,
@@ -37,7 +37,7 @@ pub(crate) struct Region {
     pub(crate) holds: Holds,
 }
 
-/// What numbers an array holds.
+/// The content of an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Holds {
     /// Vectors.
@@ -49,14 +49,14 @@ pub(crate) enum Holds {
     },
     /// Where the rows of each text start.
     Offsets {
-        /// What the rows are.
+        /// The kind of vector.
         emit: VectorKind,
-        /// Rows in all.
+        /// Number of rows of all texts.
         rows: u64,
     },
 }
 
-/// The files of a plan; the sizes that no file can have are the problem.
+/// The files of a plan; an error names a size that no file can have.
 pub(crate) fn files(
     plan: &DirectoryPlan,
     counts: &Counts,
@@ -78,7 +78,7 @@ pub(crate) fn files(
 }
 
 impl File {
-    /// Whether a directory has it, as long as it should be and with the header that it should have.
+    /// Whether a directory has this file with the expected size and header.
     pub(crate) fn is_there(&self, directory: &Path) -> bool {
         let read = || -> io::Result<bool> {
             let mut file = fs::File::open(directory.join(&self.name))?;
@@ -97,7 +97,7 @@ struct Layout<'a> {
 }
 
 impl Layout<'_> {
-    /// Whether the bytes of all arrays together, and of offsets, are a number of bytes that a file can have.
+    /// Checks that the sizes of all arrays and offsets together fit into the size of a file.
     fn check_sizes(&self, arrays: &[ArrayPlan]) -> Result<(), String> {
         const LARGEST: u64 = i64::MAX as u64 / 2; // leaves room for headers
         let of_array = |array: &ArrayPlan| {

@@ -1,27 +1,27 @@
-//! One process at a time in an output directory.
+//! The lock that lets one process at a time write an output directory.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// The file whose lock says that a process is writing here.
+/// The lock file's name.
 pub(crate) const LOCK: &str = ".layerwise.lock";
 
-/// The right to write a directory, for one process at a time; given back, and its file removed, when dropped.
+/// The lock on a directory. Dropping it releases the lock and removes its file.
 pub(super) struct Lock {
     path: PathBuf,
     _file: Option<File>,
 }
 
 impl Lock {
-    /// Takes it, or says that another process has it.
+    /// Takes the lock, or fails if another process has it.
     pub(super) fn take(directory: &Path) -> Result<Self> {
         let path = directory.join(LOCK);
         loop {
             let file = File::create(&path).map_err(Error::io("write into", directory))?;
             match file.try_lock() {
-                // The process that had it before may have removed its file in between.
+                // The previous owner removed this file between the opening and the locking; try again.
                 Ok(()) if !is_at(&file, &path) => {}
                 Ok(()) => return Ok(Self { path, _file: Some(file) }),
                 Err(TryLockError::WouldBlock) => {
@@ -31,14 +31,14 @@ impl Lock {
                             .to_owned(),
                     });
                 }
-                // A file system without locks: the same as having none.
+                // The file system does not support locks, so the directory is used without one.
                 Err(TryLockError::Error(_)) => return Ok(Self { path, _file: None }),
             }
         }
     }
 }
 
-/// Whether an open file is the one that a path leads to.
+/// Whether an open file is the one that the path names.
 fn is_at(file: &File, path: &Path) -> bool {
     #[cfg(unix)]
     {

@@ -1,4 +1,4 @@
-//! `manifest.json`, which says what a directory holds, and `run.json`, which says how it came about.
+//! `manifest.json`, which describes a directory's content, and `run.json`, which describes the run that wrote it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,22 +20,22 @@ use crate::plan::{ArrayPlan, Slot};
 use crate::shard::Shard;
 use crate::spec::{Dtype, Format, RowKind, VectorKind};
 
-/// The file that makes a directory complete.
+/// The manifest's file name. A directory is complete once it has this file.
 pub const MANIFEST: &str = "manifest.json";
-/// The file that may differ between two runs of one job.
+/// The file for everything that may differ between two runs of a job.
 pub const RUN: &str = "run.json";
 
 /// The version of the directory's layout.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// Which model made the vectors.
+/// The identity of the model that made the vectors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelIdentity {
-    /// As it was asked for.
+    /// The name that the model was opened by.
     pub id: String,
     /// The commit, for models from the hub.
     pub revision: Option<String>,
-    /// sha256 of every file that decides what a text's vectors are.
+    /// File name → sha256, for every file that decides the vectors.
     pub sha256: BTreeMap<String, String>,
     /// Encoder layers.
     pub num_hidden_layers: usize,
@@ -43,40 +43,40 @@ pub struct ModelIdentity {
     pub hidden_size: usize,
 }
 
-/// What tells a job from others before its input is read: the beginning of its manifest.
+/// What identifies a job before its input is read: the beginning of its manifest.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct JobRecord {
     /// The version of the directory's layout.
     pub format_version: u32,
-    /// The version of the program.
+    /// The version of layerwise.
     pub layerwise: String,
-    /// The instruction set that computes.
+    /// The instruction set that computed.
     pub instruction_set: String,
     /// The model.
     pub model: ModelIdentity,
     /// What is computed and written.
     pub plan: PlanRecord,
-    /// Which part of the input it is, where it is not all of it.
+    /// The part of the input, for a shard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<ShardRecord>,
 }
 
-/// The key `shard`.
+/// The manifest's key `shard`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardRecord {
-    /// Which part, from 1.
+    /// The number of the part, from 1.
     pub index: u32,
-    /// Of how many.
+    /// The number of parts.
     pub of: u32,
-    /// The row of its first text in the input; known, like the next, once the input is read.
+    /// The row of its first text in the input; like `all_texts`, it is known once the input is read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_row: Option<u64>,
-    /// Texts of the whole input.
+    /// Number of texts of the whole input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub all_texts: Option<u64>,
 }
 
-/// What a directory holds.
+/// The manifest.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// What was known before the input was read.
@@ -84,9 +84,9 @@ pub struct Manifest {
     pub job: JobRecord,
     /// The input.
     pub input: InputRecord,
-    /// How much there is of everything.
+    /// The counts of the texts.
     pub counts: Counts,
-    /// The names of the layers.
+    /// Layer name → layer.
     pub layers: IndexMap<String, usize>,
     /// The arrays, in the order of [`Plan::arrays`](crate::plan::Plan::arrays).
     pub arrays: Vec<ArrayRecord>,
@@ -95,32 +95,32 @@ pub struct Manifest {
     pub crc32: Checksums,
 }
 
-/// The key `input`.
+/// The manifest's key `input`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputRecord {
-    /// Of all records, in order.
+    /// sha256 of all records in order.
     pub sha256: String,
 }
 
-/// An array, as the manifest describes it.
+/// The manifest's entry for an array.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ArrayRecord {
     /// The kind of vector.
     pub kind: VectorKind,
-    /// What a row stands for.
+    /// What a row belongs to.
     pub rows: RowKind,
-    /// The layer, or how layers were combined; `null` for vectors of the model as a whole.
+    /// The layer, or the combination of layers; `null` for vectors of the model as a whole.
     pub layer: Slot,
     /// The file, relative to the directory, with slashes.
     pub file: String,
-    /// Rows and columns.
+    /// (rows, columns).
     pub shape: [u64; 2],
     /// The type of a number.
     pub dtype: Dtype,
-    /// The tensor in the file, where a file holds several.
+    /// The tensor in the file, for formats that hold several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tensor: Option<String>,
-    /// Where the rows of each text start: a file, or a tensor beside the array's.
+    /// The offsets at which each text's rows start: a file, or a tensor in the array's file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offsets: Option<String>,
 }
@@ -128,7 +128,7 @@ pub struct ArrayRecord {
 /// Place → checksum.
 pub type Checksums = IndexMap<String, Crc32>;
 
-/// A checksum, written as 8 hexadecimal digits.
+/// A crc32, written as 8 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Crc32(pub u32);
 
@@ -150,7 +150,7 @@ impl<'de> Deserialize<'de> for Crc32 {
 }
 
 impl JobRecord {
-    /// Of a job of this program.
+    /// The record of a job of this version of layerwise.
     pub fn new(model: ModelIdentity, plan: &DirectoryPlan, shard: Option<Shard>, instruction_set: &str) -> Self {
         Self {
             format_version: FORMAT_VERSION,
@@ -162,9 +162,9 @@ impl JobRecord {
         }
     }
 
-    /// In what two jobs differ: options, parts of the model, the program. Inputs are compared where both are known.
+    /// The differences between two jobs: options, files of the model, version. Inputs are compared once both are known.
     pub fn differences(&self, theirs: &Self) -> Vec<String> {
-        // A key that one of the two has not is an option that was not given.
+        // A key that one of the two lacks is an option that was not given.
         let keys = |record: &PlanRecord| match serde_json::to_value(record) {
             Ok(Value::Object(keys)) => keys,
             _ => Map::new(),
@@ -177,7 +177,7 @@ impl JobRecord {
             .chain(more)
             .filter(|key| value(&ours_plan, key) != value(&theirs_plan, key))
             .map(|key| format!("--{}", key.replace('_', "-")));
-        // A model is its files, wherever they lie.
+        // A model is identified by its files, wherever they are.
         let model = (self.model.sha256 != theirs.model.sha256).then(|| "the model".to_owned());
         let part = |job: &Self| job.shard.map(|shard| (shard.index, shard.of));
         let shard = (part(self) != part(theirs)).then(|| "--shard".to_owned());
@@ -192,7 +192,8 @@ impl JobRecord {
 }
 
 impl Manifest {
-    /// Of a job whose input is read, but for the checksums of its arrays. It is the same for every run of the job.
+    /// The manifest of a job whose input is read, without the checksums of its arrays. It is the same for every run of
+    /// the job.
     pub fn new(job: JobRecord, plan: &DirectoryPlan, input_sha256: &str, counts: &Counts) -> Self {
         Self {
             job,
@@ -209,7 +210,7 @@ impl Manifest {
         self.job.plan.to_plan(self.job.model.num_hidden_layers, self.job.model.hidden_size)
     }
 
-    /// In what the jobs of two manifests differ, their inputs included.
+    /// The differences between the jobs of two manifests, including their inputs.
     pub fn differences(&self, theirs: &Self) -> Vec<String> {
         let mut differences = self.job.differences(&theirs.job);
         if self.input != theirs.input {
@@ -218,7 +219,7 @@ impl Manifest {
         differences
     }
 
-    /// The counts, unless they are so large that nobody has as much.
+    /// The counts, if none is impossibly large.
     ///
     /// # Errors
     /// A message that names the count.
@@ -233,13 +234,13 @@ impl Manifest {
     }
 }
 
-/// The names of a plan's layers.
+/// The names of a plan's layers, each with its layer.
 pub fn layer_names(plan: &DirectoryPlan) -> IndexMap<String, usize> {
     plan.layers.iter().map(|&layer| (format!("layer_{layer:02}"), layer)).collect()
 }
 
 impl ArrayRecord {
-    /// What a manifest says of an array.
+    /// The manifest's entry for an array.
     pub fn new(array: &ArrayPlan, plan: &DirectoryPlan, counts: &Counts) -> Self {
         let in_tensors = plan.format == Format::Safetensors;
         let has_offsets = array.kind.rows() != RowKind::Text;
@@ -260,16 +261,16 @@ impl ArrayRecord {
 /// Reads a directory's manifest.
 ///
 /// # Errors
-/// [`Error::Io`] when it cannot be read, [`Error::Output`] when it is no manifest of this version; `None` when there is none.
+/// [`Error::Io`] when the manifest cannot be read, [`Error::Output`] when it is not of this version.
 pub fn read(directory: &Path) -> Result<Option<Manifest>> {
     let Some(value) = read_json(directory, MANIFEST)? else { return Ok(None) };
     parse(directory, MANIFEST, value).map(Some)
 }
 
-/// Reads a JSON file of a directory that begins as a manifest does, and is called `name`; `None` when there is none.
+/// Reads the JSON file `name` of a directory, which begins like a manifest; `None` when there is none.
 ///
 /// # Errors
-/// As [`read`].
+/// Those of [`read`].
 pub(super) fn read_json(directory: &Path, name: &str) -> Result<Option<Value>> {
     let path = directory.join(name);
     let text = match fs::read(&path) {
@@ -290,10 +291,10 @@ pub(super) fn read_json(directory: &Path, name: &str) -> Result<Option<Value>> {
     }
 }
 
-/// What a JSON file of a directory says.
+/// Converts a JSON file of a directory to a type.
 ///
 /// # Errors
-/// [`Error::Output`] when it is damaged.
+/// [`Error::Output`] when it does not have the type's keys and values.
 pub(super) fn parse<T: DeserializeOwned>(directory: &Path, name: &str, value: Value) -> Result<T> {
     serde_json::from_value(value).map_err(|error| Error::Output {
         path: directory.join(name),
@@ -301,7 +302,7 @@ pub(super) fn parse<T: DeserializeOwned>(directory: &Path, name: &str, value: Va
     })
 }
 
-/// What `run.json` says: all that may differ between two runs of one job.
+/// The content of `run.json`: everything that may differ between two runs of a job.
 pub fn run(started: SystemTime, stats: &EncodingStats, threads: usize, batch_tokens: u32) -> Value {
     let finished = SystemTime::now();
     let seconds = finished.duration_since(started).unwrap_or_default().as_secs_f64();
@@ -321,10 +322,10 @@ pub fn run(started: SystemTime, stats: &EncodingStats, threads: usize, batch_tok
     })
 }
 
-/// Writes a JSON file beside its place and then puts it there, so that nobody sees half of it.
+/// Writes a JSON file under a temporary name and then renames it, so that nobody reads half of it.
 ///
 /// # Errors
-/// [`Error::Io`] when it cannot be written.
+/// [`Error::Io`] when the file cannot be written.
 pub fn write_json(directory: &Path, name: &str, value: &impl Serialize) -> Result<()> {
     let path = directory.join(name);
     let write = || -> io::Result<()> {
@@ -338,7 +339,7 @@ pub fn write_json(directory: &Path, name: &str, value: &impl Serialize) -> Resul
     write().map_err(Error::io("write", &path))
 }
 
-/// Brings the names in a directory to the disk, where the system needs to be told.
+/// Flushes the names in a directory to the disk, on systems where that is a separate step.
 fn sync_directory(directory: &Path) -> io::Result<()> {
     #[cfg(unix)]
     fs::File::open(directory)?.sync_all()?;
@@ -347,10 +348,10 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// How the names of files begin that are not yet under their own.
+/// The prefix of temporary file names.
 pub(crate) const TEMPORARY: &str = ".layerwise-";
 
-/// A file beside its later place.
+/// Creates a temporary file in the directory of its final place.
 pub(crate) fn temporary_file(directory: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     // Temporary files are private by default; these become ordinary ones, as the user's umask has them.

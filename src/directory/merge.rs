@@ -1,6 +1,6 @@
-//! `merge`: the directories of all shards of a job become the directory that the job would have written by itself, byte for
-//! byte. Everything is copied from file to file in pieces and checked on the way, in little memory; and before as well, where
-//! something else is given up for it.
+//! `merge`: joins the directories of all shards of a job into the directory that the whole job would have written, byte
+//! for byte. Files are copied in pieces, in little memory, and checked on the way. If the output directory holds a job
+//! that will be replaced, the shards are checked before that one is removed.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
@@ -16,10 +16,10 @@ use super::{npy, safetensors};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 
-/// Bytes that are copied at a time.
+/// Bytes that are copied at once.
 const PIECE: usize = 1 << 20;
 
-/// Numbers of an array that nobody has.
+/// Largest number of numbers in an array that is accepted.
 const MOST_NUMBERS: u64 = 1 << 48;
 
 /// The directory of a shard.
@@ -29,23 +29,23 @@ struct ShardDirectory {
     shard: ShardRecord,
 }
 
-/// What came of a merge.
+/// The result of a merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Merged {
-    /// Texts of the whole.
+    /// Number of texts of the whole job.
     pub texts: u64,
-    /// Whether the directory held the whole already.
+    /// Whether the output directory already held the whole job.
     pub was_there: bool,
 }
 
-/// A stretch of a file: an array, or offsets.
+/// A part of a file that is merged: an array, or offsets.
 #[derive(Clone, Copy, PartialEq)]
 enum Stretch {
     Array(usize),
     Offsets,
 }
 
-/// A file of the output and what lies in it, one after the other.
+/// A file of the output, and the stretches in it in order.
 struct MergedFile {
     file: String,
     stretches: Vec<Stretch>,
@@ -54,8 +54,8 @@ struct MergedFile {
 /// Joins the directories of all shards of a job, in any order, into `output`.
 ///
 /// # Errors
-/// [`Error::Usage`] for shards that do not make a whole; [`Error::Output`] for one that is unfinished or damaged;
-/// [`Error::Io`], [`Error::DiskFull`].
+/// [`Error::Usage`] for shards that do not make a whole; [`Error::Output`] for a shard that is unfinished or damaged;
+/// [`Error::Io`] when a file cannot be read or written; [`Error::DiskFull`] when the output does not fit.
 pub fn merge(shards: &[PathBuf], output: &Path, overwrite: bool) -> Result<Merged> {
     let started = SystemTime::now();
     let shards = shards.iter().map(|path| ShardDirectory::open(path)).collect::<Result<Vec<_>>>()?;
@@ -88,7 +88,7 @@ pub fn merge(shards: &[PathBuf], output: &Path, overwrite: bool) -> Result<Merge
     for file in &files {
         checksums.extend(file.copy(&shards, output)?);
     }
-    // In the order in which a job writes them.
+    // The order in which a job writes its files.
     let places = shards[0].manifest.crc32.keys();
     merged.crc32 = places.filter_map(|place| checksums.get(place).map(|crc32| (place.clone(), *crc32))).collect();
     let run = json!({
@@ -117,7 +117,7 @@ impl ShardDirectory {
             }
         }
         manifest.sound_counts().map_err(|problem| damaged(&problem))?;
-        // So that no sum of them overflows.
+        // Bounds each array so that their sums cannot overflow.
         let is_possible = |array: &ArrayRecord| {
             let [rows, columns] = array.shape;
             rows < MOST_NUMBERS && rows.checked_mul(columns).is_some_and(|numbers| numbers < MOST_NUMBERS)
@@ -137,7 +137,7 @@ impl ShardDirectory {
         self.path.display().to_string()
     }
 
-    /// Bytes of a stretch.
+    /// Size of a stretch in bytes.
     fn bytes(&self, stretch: Stretch) -> u64 {
         match stretch {
             Stretch::Offsets => (self.manifest.counts.texts + 1) * 8,
@@ -149,7 +149,7 @@ impl ShardDirectory {
     }
 }
 
-/// The shards from first to last, if they make a whole.
+/// The shards in order, or an error if they do not make a whole.
 fn in_order(mut shards: Vec<ShardDirectory>) -> Result<Vec<ShardDirectory>> {
     shards.sort_by_key(|shard| shard.shard.index);
     let of = shards[0].shard.of;
@@ -197,7 +197,7 @@ fn in_order(mut shards: Vec<ShardDirectory>) -> Result<Vec<ShardDirectory>> {
     Ok(shards)
 }
 
-/// The manifest of the whole, but for its checksums.
+/// The manifest of the whole job, without its checksums.
 fn merged_manifest(shards: &[ShardDirectory]) -> Manifest {
     let first = &shards[0].manifest;
     let arrays = first.arrays.iter().enumerate().map(|(index, array)| {
@@ -213,12 +213,12 @@ fn merged_manifest(shards: &[ShardDirectory]) -> Manifest {
     }
 }
 
-/// Rows of an array in all shards.
+/// Number of rows of an array in all shards.
 fn rows(shards: &[ShardDirectory], index: usize) -> u64 {
     shards.iter().map(|shard| shard.manifest.arrays[index].shape[0]).sum()
 }
 
-/// The files of a job, as its manifest lists them.
+/// The files of a job, in the order of its manifest.
 fn merged_files(shard: &ShardDirectory) -> Vec<MergedFile> {
     let mut files: Vec<MergedFile> = Vec::new();
     for (index, array) in shard.manifest.arrays.iter().enumerate() {
@@ -230,7 +230,7 @@ fn merged_files(shard: &ShardDirectory) -> Vec<MergedFile> {
         match files.iter_mut().find(|file| file.file == array.file) {
             Some(file) => file.stretches.push(Stretch::Array(index)),
             None => {
-                // In a file of tensors offsets come first.
+                // In safetensors files, offsets come first.
                 let offsets = (array.offsets.is_some() && array.tensor.is_some()).then_some(Stretch::Offsets);
                 let stretches = offsets.into_iter().chain([Stretch::Array(index)]).collect();
                 files.push(MergedFile { file: array.file.clone(), stretches });
@@ -241,7 +241,7 @@ fn merged_files(shard: &ShardDirectory) -> Vec<MergedFile> {
 }
 
 impl MergedFile {
-    /// Bytes of each stretch in the output.
+    /// Size of each stretch in the output, in bytes.
     fn bytes<'a>(&'a self, shards: &'a [ShardDirectory]) -> impl Iterator<Item = u64> + 'a {
         let shared = |stretch: Stretch| if stretch == Stretch::Offsets { 8 * (shards.len() as u64 - 1) } else { 0 };
         self.stretches
@@ -249,7 +249,7 @@ impl MergedFile {
             .map(move |&stretch| shards.iter().map(|shard| shard.bytes(stretch)).sum::<u64>() - shared(stretch))
     }
 
-    /// The name that a stretch has among the checksums.
+    /// The name of a stretch among the manifest's checksums.
     fn place(&self, shard: &ShardDirectory, stretch: Stretch) -> String {
         let file = &self.file;
         let tensor = match stretch {
@@ -259,7 +259,7 @@ impl MergedFile {
         tensor.map_or_else(|| file.clone(), |tensor| format!("{file} [{tensor}]"))
     }
 
-    /// Writes the file; returns the checksum of each stretch with its place.
+    /// Writes the file. Returns the place and checksum of each stretch.
     fn copy(&self, shards: &[ShardDirectory], output: &Path) -> Result<Vec<(String, Crc32)>> {
         let path = output.join(&self.file);
         if let Some(folder) = path.parent() {
@@ -275,7 +275,7 @@ impl MergedFile {
             let mut rows_before = 0;
             for (place, shard) in shards.iter().enumerate() {
                 let mut last = 0;
-                // Each shard's offsets begin where those before end.
+                // A shard's first offset repeats the last one of the shard before.
                 let mut repeated = if stretch == Stretch::Offsets && place > 0 { 8 } else { 0 };
                 self.read(shard, stretch, |piece| {
                     if stretch == Stretch::Offsets {
@@ -297,7 +297,7 @@ impl MergedFile {
         Ok(checksums)
     }
 
-    /// Creates the file at its final size; returns where each stretch starts.
+    /// Creates the file at its final size. Returns where each stretch starts.
     fn create(&self, shards: &[ShardDirectory], path: &Path) -> Result<Vec<u64>> {
         let texts: u64 = shards.iter().map(|shard| shard.manifest.counts.texts).sum();
         let arrays = &shards[0].manifest.arrays;
@@ -331,7 +331,7 @@ impl MergedFile {
         safetensors::create(path, &entries)
     }
 
-    /// Where the data of a shard's file starts: what is not data is the header, at the beginning.
+    /// Where the data of a shard's file starts: the file's size less that of its data, as only the header precedes it.
     fn start(&self, shard: &ShardDirectory) -> Result<u64> {
         let path = shard.path.join(&self.file);
         let length = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
@@ -339,7 +339,7 @@ impl MergedFile {
         length.checked_sub(bytes).ok_or_else(|| damaged(&path, "is too short"))
     }
 
-    /// Reads a stretch of a shard in pieces and compares its checksum with the manifest's.
+    /// Reads a stretch of a shard in pieces, and compares its checksum with that in the manifest.
     fn read(&self, shard: &ShardDirectory, stretch: Stretch, each: impl FnMut(&mut [u8]) -> Result<()>) -> Result<()> {
         let path = shard.path.join(&self.file);
         let sizes: Vec<u64> = self.stretches.iter().map(|&stretch| shard.bytes(stretch)).collect();
@@ -350,7 +350,7 @@ impl MergedFile {
     }
 }
 
-/// Reads all that is copied of the shards and compares its checksums, without copying it.
+/// Reads everything that will be copied and compares checksums, without copying.
 fn check(shards: &[ShardDirectory], files: &[MergedFile]) -> Result<()> {
     for shard in shards {
         read_texts(shard, |_| Ok(()))?;
@@ -361,14 +361,14 @@ fn check(shards: &[ShardDirectory], files: &[MergedFile]) -> Result<()> {
     Ok(())
 }
 
-/// Reads the `texts.jsonl` of a shard in pieces and compares its checksum with the manifest's.
+/// Reads the `texts.jsonl` of a shard in pieces, and compares its checksum with that in the manifest.
 fn read_texts(shard: &ShardDirectory, each: impl FnMut(&mut [u8]) -> Result<()>) -> Result<()> {
     let path = shard.path.join(TEXTS);
     let bytes = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
     read_checked(&path, 0, bytes, shard.manifest.crc32.get(TEXTS), each)
 }
 
-/// Reads a part of a file in pieces; the last of them has been given to `each` when a wrong checksum is found.
+/// Reads a part of a file in pieces. A wrong checksum is found only after the last piece was given to `each`.
 fn read_checked(
     path: &Path,
     start: u64,
@@ -398,7 +398,7 @@ fn damaged(path: &Path, what: &str) -> Error {
     Error::Output { path: path.to_owned(), problem: format!("{what}; extract this shard anew with --overwrite") }
 }
 
-/// Writes `texts.jsonl`; returns its checksum with its name.
+/// Writes `texts.jsonl`. Returns its name and checksum.
 fn copy_texts(shards: &[ShardDirectory], output: &Path) -> Result<(String, Crc32)> {
     let path = output.join(TEXTS);
     let file = File::create(&path).map_err(Error::io("create", &path))?;

@@ -1,4 +1,4 @@
-//! The output directory: its files, its manifest, and how a job begins, goes on and ends in it.
+//! The output directory: its files, its manifest, and how a job begins, resumes and ends in it.
 
 pub(crate) mod array;
 pub mod arrays;

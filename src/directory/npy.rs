@@ -12,18 +12,18 @@ use py_literal::Value as PyValue;
 use crate::error::{Error, Result};
 use crate::spec::Dtype;
 
-/// Creates a file of zeros of `shape`, sparse where the file system can. Returns where the data starts.
+/// Creates a file of zeros with `shape`, sparse if the file system supports it. Returns where the data starts.
 pub(crate) fn create(path: &Path, shape: (u64, u64), dtype: Dtype) -> Result<u64> {
     let shape = (shape.0 as usize, shape.1 as usize);
     create_with(path, |file| match dtype {
         Dtype::F32 => write_zeroed_npy::<f32, _>(file, shape),
         Dtype::F16 => write_zeroed_npy::<Float16, _>(file, shape),
-        // The plan refuses it: numpy has no bfloat16.
+        // Plans refuse this: numpy has no bfloat16.
         Dtype::Bf16 => Err(WriteNpyError::Io(io::Error::new(io::ErrorKind::Unsupported, "numpy has no bfloat16"))),
     })
 }
 
-/// Creates a file of `length` zeros of type int64. Returns where the data starts.
+/// Creates a file of `length` int64 zeros. Returns where the data starts.
 pub(crate) fn create_offsets(path: &Path, length: u64) -> Result<u64> {
     create_with(path, |file| write_zeroed_npy::<i64, _>(file, length as usize))
 }
@@ -39,7 +39,7 @@ fn create_with(path: &Path, write: impl FnOnce(&File) -> std::result::Result<(),
         .map_err(Error::io("write", path))
 }
 
-/// The type's name in headers of vectors; numpy has no bfloat16.
+/// The `descr` of a type in the header; `None` for bfloat16, which numpy does not have.
 pub(crate) fn descriptor(dtype: Dtype) -> Option<&'static str> {
     match dtype {
         Dtype::F32 => Some("<f4"),
@@ -48,10 +48,10 @@ pub(crate) fn descriptor(dtype: Dtype) -> Option<&'static str> {
     }
 }
 
-/// That of offsets.
+/// The `descr` of offsets.
 pub(crate) const OFFSETS_DESCRIPTOR: &str = "<i8";
 
-/// The beginning of a file, up to its data.
+/// The header of a file, up to its data.
 pub(crate) fn header(descriptor: &str, shape: &[usize]) -> io::Result<Vec<u8>> {
     let type_descriptor = PyValue::String(descriptor.to_owned());
     let header = Header { type_descriptor, layout: Layout::Standard, shape: shape.to_vec() };

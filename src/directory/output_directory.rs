@@ -1,4 +1,4 @@
-//! The output directory: what is found there, what a job begins with, how it is given up.
+//! The output directory: examines what it holds, decides where a job begins, and cleans up when a job is given up.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,32 +22,32 @@ use crate::error::{Error, Result};
 use crate::shard::ShardRows;
 use crate::spool;
 
-/// A directory that is about to be written: checked to be usable, so that a bad path fails before any work.
+/// A directory for a job's output. It is checked before any work, so that a bad path fails early.
 pub struct OutputDirectory {
     path: PathBuf,
     overwrite: bool,
-    /// The outermost directory that was created for it, to be removed again when nothing comes of the job.
+    /// The outermost directory that was created for it, which is removed again if the job leaves nothing behind.
     created: Option<PathBuf>,
     existing: Existing,
     lock: Lock,
 }
 
-/// How a job begins in a directory.
+/// Where a job begins in a directory.
 pub enum Start {
-    /// There is nothing to do if the input is that of this manifest.
+    /// At its end: nothing is left to do if the input is that of this manifest.
     Complete(Box<Manifest>),
-    /// With the first pass, or with what is left of it.
+    /// In the first pass, at its beginning or where it was interrupted.
     Texts(TextFiles),
-    /// With what is left of the second pass, if the input is that of this manifest.
+    /// In the second pass, where it was interrupted, if the input is that of this manifest.
     Arrays(TextFiles, ArraysDone, Box<Manifest>),
 }
 
 impl OutputDirectory {
-    /// Checks a directory, creating it when it does not exist, and takes it for this process.
+    /// Checks a directory, creates it if it does not exist, and locks it for this process.
     ///
     /// # Errors
-    /// [`Error::Output`] when it is a file, holds something else or is in use, [`Error::Io`] when it cannot be created
-    /// or written.
+    /// [`Error::Output`] when the path is a file, or the directory holds something else or is in use; [`Error::Io`]
+    /// when it cannot be created or written.
     pub fn new(path: &Path, overwrite: bool) -> Result<Self> {
         examine(path, overwrite)?; // before anything is created
         let created =
@@ -62,15 +62,15 @@ impl OutputDirectory {
         prepare().inspect_err(|_| remove_if_empty(path, created.as_deref()))
     }
 
-    /// The directory.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Compares a job with what is there, and finds where to begin.
+    /// Compares a job with the directory's content, and decides where the job begins.
     ///
     /// # Errors
-    /// [`Error::Output`] when another job is there, [`Error::Io`] when the directory cannot be written.
+    /// [`Error::Output`] when the directory holds another job, [`Error::Io`] when it cannot be written.
     pub fn start(&self, job: &JobRecord) -> Result<Start> {
         let differences = self.existing.job().map_or_else(Vec::new, |there| job.differences(there));
         if !differences.is_empty() && !self.overwrite {
@@ -100,7 +100,7 @@ impl OutputDirectory {
         TextFiles::begin(&self.path, job.clone(), FileNames::Own).map(Start::Texts)
     }
 
-    /// Where a job goes on that was begun; `None` where nothing of it can be used.
+    /// Where an interrupted job resumes; `None` if nothing of it can be used.
     fn go_on(&self, job: &JobRecord, entry: &JournalEntry) -> Result<Option<Start>> {
         match entry {
             JournalEntry::Texts(_, done) if done.texts > 0 => {
@@ -117,8 +117,8 @@ impl OutputDirectory {
         }
     }
 
-    /// Removes what another job, or a try at this one, left of its work. The directory never is without a journal meanwhile:
-    /// the new job's takes the place of the old one's.
+    /// Removes the unfinished work of another job, or of an earlier attempt at this one. The new job's journal replaces
+    /// the old one, so that the directory is never without a journal.
     fn clear_work(&self, job: &JobRecord) -> Result<()> {
         if self.path.join(UNFINISHED).exists() {
             let entry = JournalEntry::Texts(job.clone(), TextsDone::default());
@@ -127,17 +127,17 @@ impl OutputDirectory {
         remove_leftovers(&self.path, &[])
     }
 
-    /// Says that the unfinished job that is there is another one. It stays until all texts of the new one are known.
+    /// Marks the unfinished job in the directory as a different one. It stays until all texts of the new job are known.
     pub fn is_another(&mut self) {
         if let Existing::Unfinished(entry) = &self.existing {
             self.existing = Existing::OfAnotherJob(entry.clone());
         }
     }
 
-    /// Gives up the unfinished job that is there, so that another one can begin.
+    /// Removes the unfinished job in the directory, so that another one can begin.
     ///
     /// # Errors
-    /// [`Error::Io`] when its files cannot be removed.
+    /// [`Error::Io`] when files cannot be removed.
     pub fn give_up_unfinished(&mut self) -> Result<()> {
         if let Existing::Unfinished(entry) = &self.existing {
             self.clear_work(entry.job())?;
@@ -146,7 +146,7 @@ impl OutputDirectory {
         Ok(())
     }
 
-    /// Removes what a process left that ended right after it had completed this directory.
+    /// Removes files left by a process that ended just after it had completed this directory.
     ///
     /// # Errors
     /// [`Error::Io`] when the directory cannot be read.
@@ -155,11 +155,12 @@ impl OutputDirectory {
         remove_leftovers(&self.path, &[])
     }
 
-    /// Makes the directory ready for the files of a merged job, `bytes` bytes in all. False when it holds them already. Before
-    /// another job that is there is given up, `check` says whether the new one can be done.
+    /// Prepares the directory for the files of a merged job, `bytes` bytes in all. Returns false when it already holds
+    /// them. If the directory holds another job, `check` verifies the new one before the old one is removed.
     ///
     /// # Errors
-    /// [`Error::Output`] when another job is there, [`Error::DiskFull`] when they do not fit, [`Error::Io`]; those of `check`.
+    /// [`Error::Output`] when the directory holds another job, [`Error::DiskFull`] when the files do not fit,
+    /// [`Error::Io`] when it cannot be written; those of `check`.
     pub fn begin_merge(&self, manifest: &Manifest, bytes: u64, check: impl FnOnce() -> Result<()>) -> Result<bool> {
         let differences = match &self.existing {
             Existing::Complete(there)
@@ -183,7 +184,7 @@ impl OutputDirectory {
         }
         match &self.existing {
             Existing::Nothing => {}
-            // What it has copied is copied again in any case.
+            // A merge always copies everything anew.
             Existing::Unfinished(JournalEntry::Merging(_)) => {}
             _ => check()?,
         }
@@ -195,10 +196,10 @@ impl OutputDirectory {
         Ok(true)
     }
 
-    /// Makes a merged job complete.
+    /// Completes a merged job by writing its manifest.
     ///
     /// # Errors
-    /// [`Error::Io`] when that fails.
+    /// [`Error::Io`] when the manifest cannot be written.
     pub fn end_merge(self, manifest: &Manifest, run: &Value) -> Result<()> {
         manifest::write_json(&self.path, RUN, run)?;
         manifest::write_json(&self.path, MANIFEST, manifest)?;
@@ -206,17 +207,17 @@ impl OutputDirectory {
         fs::remove_file(&unfinished).map_err(Error::io("remove", unfinished))
     }
 
-    /// Whether the files of all arrays are there, as they were created.
+    /// Whether the files of all arrays exist with the size and header that they were created with.
     fn has_arrays(&self, plan: &DirectoryPlan, counts: &Counts) -> bool {
         let files = layout::files(plan, counts, &plan.arrays(), &BTreeMap::new());
         files.is_ok_and(|files| files.iter().all(|file| file.is_there(&self.path)))
     }
 
-    /// What the first pass of a job left whose arrays were begun, if it is still there and as it was.
+    /// The result of the first pass of a job whose arrays were begun; `None` if its files are missing or changed.
     fn whole_first_pass(&self, manifest: &Manifest, done: &ArraysDone) -> Result<Option<TextsDone>> {
         let (tokens, so_far) = (self.path.join(TOKENS), self.path.join(TEXTS_SO_FAR));
         let shard = manifest.job.shard;
-        // A shard's lines are cut out of all lines once more.
+        // The lines of a shard have to be cut out of all lines again.
         let is_to_be_cut = shard.is_some() && so_far.is_file();
         let texts = if so_far.is_file() { so_far } else { self.path.join(TEXTS) };
         if !tokens.is_file() || !texts.is_file() || checksum_of(&tokens)?.finalize() != done.tokens_crc32 {
@@ -242,7 +243,7 @@ impl OutputDirectory {
         }))
     }
 
-    /// Gives up. What is journaled stays for the next time; otherwise the file system is left as it was found.
+    /// Gives up the job. Journaled work stays for the next attempt; otherwise the file system is left as it was found.
     pub fn abandon(self) {
         let Self { path, created, lock, .. } = self;
         for name in [FileNames::Beside.texts(), FileNames::Beside.tokens()] {
@@ -256,11 +257,11 @@ impl OutputDirectory {
         remove_if_empty(&path, created.as_deref());
     }
 
-    /// Creates the arrays of a part at their final size, or opens those that were begun, where `done` says how much of them
-    /// is done. The spool that is returned is at the first text to encode.
+    /// Creates the arrays of a part at their final size, or opens those that were begun, where `done` says how far they
+    /// are. The returned spool is at the first text to encode.
     ///
     /// # Errors
-    /// [`Error::DiskFull`] when they do not fit, [`Error::Io`] when they cannot be created.
+    /// [`Error::DiskFull`] when the arrays do not fit, [`Error::Io`] when they cannot be created.
     pub fn arrays(
         self,
         plan: &DirectoryPlan,
@@ -328,7 +329,7 @@ impl OutputDirectory {
     }
 }
 
-/// Removes an empty directory that was created for a job, and the empty ones around it that were.
+/// Removes an empty directory that was created for a job, and the empty parents that were created with it.
 fn remove_if_empty(path: &Path, created: Option<&Path>) {
     let Some(outermost) = created else { return };
     for directory in path.ancestors().take_while(|directory| directory.starts_with(outermost)) {

@@ -1,4 +1,4 @@
-//! The plan of a directory's job: what is computed, of which input, into which files; and how the manifest writes it.
+//! The plan of a directory's job, and its form in the manifest.
 
 use std::ops::Deref;
 
@@ -11,21 +11,22 @@ use crate::spec::{
     Combine, Compute, DeviceKind, Dtype, Format, InputFormat, Overflow, SpecialTokens, VectorKind, WordPooling,
 };
 
-/// What a job computes and writes, every default filled in. Two jobs with equal plans, models and inputs are one job.
+/// What a job computes and writes, with every default filled in. Jobs with equal plans, models and inputs are the same
+/// job.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DirectoryPlan {
-    /// What is computed. Read from a manifest it lacks what belongs to the model alone.
+    /// What is computed. When read from a manifest, it lacks what only the model knows.
     pub plan: Plan,
     /// The formats of the input.
     pub input_format: Vec<InputFormat>,
-    /// Which of its columns are what, and whether words are given.
+    /// The roles of the input's columns, and whether words are given.
     pub columns: Columns,
     /// The format of the arrays.
     pub format: Format,
 }
 
 impl DirectoryPlan {
-    /// Of texts out of `input`, as files of `format`.
+    /// The plan for texts of `input`, written as files of `format`.
     pub fn new(plan: Plan, input: &Input, format: Format) -> Self {
         Self { plan, input_format: input.formats(), columns: input.columns().clone(), format }
     }
@@ -39,7 +40,7 @@ impl Deref for DirectoryPlan {
     }
 }
 
-/// The key `plan` of a manifest.
+/// The manifest's key `plan`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PlanRecord {
     /// [`Plan::layers`].
@@ -54,7 +55,7 @@ pub struct PlanRecord {
     pub combine: Option<Combine>,
     /// [`Plan::normalize`].
     pub normalize: bool,
-    /// [`Plan::prompt`]; like the next, it is absent where there is none, as in manifests before there were prompts.
+    /// [`Plan::prompt`]; like `truncate_dim`, it is absent if there is none, as in manifests of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
     /// [`Plan::truncate_dim`].
@@ -79,7 +80,7 @@ pub struct PlanRecord {
     pub compute: Compute,
     /// [`Plan::device`].
     pub device: DeviceKind,
-    /// Keys of another version, so that a job that has them differs from one that has not.
+    /// Keys of another version. They are kept so that a job with them differs from one without.
     #[serde(flatten)]
     pub others: Map<String, Value>,
 }
@@ -111,7 +112,7 @@ impl From<&DirectoryPlan> for PlanRecord {
 }
 
 impl PlanRecord {
-    /// The plan, for a model of so many layers and that width.
+    /// The plan, for a model with this number of layers and this width.
     pub fn to_plan(&self, num_hidden_layers: usize, hidden_size: usize) -> DirectoryPlan {
         let record = self.clone();
         let plan = Plan {

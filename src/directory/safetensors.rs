@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::plan::ArrayPlan;
 use crate::spec::{Dtype, RowKind, VectorKind};
 
-/// A tensor of a file: its name, type and shape.
+/// A tensor in a file: its name, type and shape.
 pub(crate) struct TensorEntry {
     pub(crate) name: String,
     pub(crate) dtype: StDtype,
@@ -20,7 +20,7 @@ pub(crate) struct TensorEntry {
 }
 
 impl TensorEntry {
-    /// Bytes of the tensor's data.
+    /// Size of the tensor's data in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.shape.iter().product::<usize>() * self.dtype.bitsize() / 8
     }
@@ -35,7 +35,7 @@ pub(crate) fn dtype(dtype: Dtype) -> StDtype {
     }
 }
 
-/// The tensors of a kind of vector. Offsets come first: their 8-byte numbers want to be aligned.
+/// The tensors of a kind of vector. Offsets come first, as their 8-byte numbers have to be aligned.
 pub(crate) fn entries(emit: VectorKind, arrays: &[ArrayPlan], dtype: Dtype, counts: &Counts) -> Vec<TensorEntry> {
     let offsets = (emit.rows() != RowKind::Text).then(|| TensorEntry {
         name: "offsets".to_owned(),
@@ -50,7 +50,7 @@ pub(crate) fn entries(emit: VectorKind, arrays: &[ArrayPlan], dtype: Dtype, coun
     offsets.into_iter().chain(arrays).collect()
 }
 
-/// The beginning of a file with these tensors, one after the other, and where in the file each tensor's data starts.
+/// The header of a file with these tensors, and where in the file each tensor's data starts.
 pub(crate) fn header(entries: &[TensorEntry]) -> io::Result<(Vec<u8>, Vec<u64>)> {
     let mut end = 0;
     let tensors: Vec<(String, TensorInfo)> = entries
@@ -65,7 +65,7 @@ pub(crate) fn header(entries: &[TensorEntry]) -> io::Result<(Vec<u8>, Vec<u64>)>
     let starts: Vec<usize> = tensors.iter().map(|(_, info)| info.data_offsets.0).collect();
     let metadata = Metadata::new(None, tensors).map_err(|error| io::Error::other(error.to_string()))?;
     let json = serde_json::to_string(&metadata).map_err(io::Error::other)?;
-    // The format wants the data aligned to 8 bytes; spaces after the header are part of it.
+    // The format aligns the data to 8 bytes by padding the header with spaces.
     let length = json.len().next_multiple_of(8);
     let mut header = (length as u64).to_le_bytes().to_vec();
     header.extend_from_slice(format!("{json:length$}").as_bytes());

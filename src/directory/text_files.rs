@@ -1,5 +1,5 @@
-//! What the first pass leaves in the output directory: lines of `texts.jsonl`, and tokens for the second pass. Both are
-//! brought to the disk and journaled all along, so that a job that is stopped need not tokenize again.
+//! The files of the first pass: the lines of `texts.jsonl`, and the tokens for the second pass. Both are flushed and
+//! journaled as they grow, so that an interrupted job need not tokenize again.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -20,20 +20,20 @@ use crate::spool;
 use crate::tokenize::TokenSink;
 use crate::tokens::Encoded;
 
-/// `texts.jsonl` while it grows.
+/// `texts.jsonl` while it is written.
 pub(super) const TEXTS_SO_FAR: &str = ".layerwise-texts.jsonl";
-/// The lines of it that belong to a shard.
+/// The lines of a shard.
 pub(super) const TEXTS_OF_PART: &str = ".layerwise-part.jsonl";
-/// The spool, until the job is done.
+/// The spool of tokens, removed at the end of the job.
 pub(super) const TOKENS: &str = ".layerwise-tokens";
 
-/// How the files of a first pass are called.
+/// The names of a first pass's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileNames {
-    /// As those of the directory's job.
+    /// The names for the directory's own job.
     Own,
-    /// Otherwise: beside the work of another job, which stays until all texts of this one are known. The journal is that
-    /// job's meanwhile.
+    /// Other names, beside the work of another job, which stays until all texts of this one are known. Until then the
+    /// journal belongs to that job.
     Beside,
 }
 
@@ -55,12 +55,12 @@ impl FileNames {
     }
 }
 
-/// The first pass's files in a directory.
+/// The files of the first pass in a directory.
 pub struct TextFiles {
     directory: PathBuf,
     names: FileNames,
     earlier: TextsDone,
-    /// `None` when a process before this one wrote all of it.
+    /// `None` when an earlier process wrote all of it.
     writer: Option<TextFilesWriter>,
 }
 
@@ -76,19 +76,19 @@ struct TextFilesWriter {
     journaled: bool,
 }
 
-/// All of the first pass, on the disk.
+/// The finished first pass, on the disk.
 pub struct TokenizedTexts {
-    /// The tokens, from the first text on.
+    /// The tokens, positioned at the first text.
     pub spool: spool::SpoolReader,
     pub(super) names: FileNames,
-    /// Checksum of the lines.
+    /// crc32 of the lines.
     pub(super) checksum: crc32fast::Hasher,
-    /// Checksum of the tokens.
+    /// crc32 of the tokens.
     pub(super) tokens_crc32: u32,
 }
 
 impl TextFiles {
-    /// Begins from the first text.
+    /// Begins with the first text.
     pub(super) fn begin(directory: &Path, job: JobRecord, names: FileNames) -> Result<Self> {
         let create = |name: &str| {
             let path = directory.join(name);
@@ -100,7 +100,8 @@ impl TextFiles {
         Self::with(directory, names, job, files, TextsDone::default(), checksum)
     }
 
-    /// Goes on after what a process before this one brought to the disk. `None` when the files do not hold just that.
+    /// Resumes after the texts that an earlier process flushed to the disk. `None` when the files do not match its
+    /// journal.
     pub(super) fn resume(directory: &Path, job: JobRecord, earlier: &TextsDone) -> Result<Option<Self>> {
         let open = |name: &str, bytes: u64| -> io::Result<Arc<File>> {
             let mut file = OpenOptions::new().read(true).write(true).open(directory.join(name))?;
@@ -121,7 +122,7 @@ impl TextFiles {
         Self::with(directory, FileNames::Own, job, (texts, tokens), earlier.clone(), checksum).map(Some)
     }
 
-    /// The first pass of a job whose arrays were begun: all of it is there.
+    /// The finished first pass of a job whose arrays were begun.
     pub(super) fn done(directory: &Path, earlier: TextsDone) -> Self {
         Self { directory: directory.to_owned(), names: FileNames::Own, earlier, writer: None }
     }
@@ -154,7 +155,7 @@ impl TextFiles {
         Ok(Self { directory: directory.to_owned(), names, earlier, writer: Some(writer) })
     }
 
-    /// For the texts of a plan, of which lines have tokens and words where it asks for them.
+    /// A sink for the texts of a plan. Lines get tokens and words if the plan has vectors of them.
     pub fn sink<'a>(&'a mut self, plan: &'a Plan) -> TextFilesSink<'a> {
         TextFilesSink { files: self, plan }
     }
@@ -163,12 +164,12 @@ impl TextFiles {
         Error::OtherInput(Box::new(Error::another_job(&self.directory, &["the input".to_owned()])))
     }
 
-    /// Whether the directory has a journal, so that what was done so far is not lost when the process ends.
+    /// Whether the directory has a journal, so that work done so far survives the end of the process.
     pub fn is_journaled(&self) -> bool {
         self.writer.as_ref().is_none_or(|writer| writer.journaled)
     }
 
-    /// Ends a first pass of which nothing is to stay, unless it went on with what was there before.
+    /// Removes the files of a first pass that is abandoned, unless it resumed earlier work.
     pub fn discard(self) {
         let (directory, names) = (self.directory.clone(), self.names);
         let is_new = self.writer.is_some() && self.earlier.texts == 0;
@@ -178,7 +179,7 @@ impl TextFiles {
         }
     }
 
-    /// Ends a first pass that was not completed; what is journaled stays.
+    /// Ends an incomplete first pass; journaled work stays.
     pub fn stop(self) {
         if let Some(writer) = self.writer {
             let _ = writer.flusher.finish(); // a failure would be the one that is being reported
@@ -188,7 +189,7 @@ impl TextFiles {
     /// Ends the first pass.
     ///
     /// # Errors
-    /// Those of writing, and of reading what was written before.
+    /// [`Error::Io`] when files cannot be written, or those written before cannot be read.
     pub fn finish(mut self, input_sha256: &str) -> Result<TokenizedTexts> {
         let Some(mut writer) = self.writer.take() else {
             let so_far = self.directory.join(TEXTS_SO_FAR);
@@ -215,7 +216,7 @@ impl TextFiles {
         })
     }
 
-    /// The file of tokens, opened anew as it is read while it is written.
+    /// Opens the file of tokens again for reading while it is written.
     fn spool(&self, texts: u64) -> Result<spool::SpoolReader> {
         let path = self.directory.join(self.names.tokens());
         let file = File::open(&path).map_err(Error::io("read", &path))?;
@@ -223,7 +224,7 @@ impl TextFiles {
     }
 }
 
-/// Takes the texts of a first pass.
+/// The sink for the texts of a first pass.
 pub struct TextFilesSink<'a> {
     files: &'a mut TextFiles,
     plan: &'a Plan,
@@ -311,7 +312,7 @@ impl TextFilesWriter {
     }
 }
 
-/// Copies `count` lines of a file, from line `first` on, to another; returns the copy's checksum.
+/// Copies `count` lines of a file, from line `first` on, to another file. Returns the copy's crc32.
 pub(super) fn copy_lines(from: &Path, to: &Path, first: u64, count: u64) -> Result<crc32fast::Hasher> {
     let copy = || -> io::Result<crc32fast::Hasher> {
         let mut file = BufWriter::with_capacity(1 << 20, File::create(to)?);
@@ -322,7 +323,7 @@ pub(super) fn copy_lines(from: &Path, to: &Path, first: u64, count: u64) -> Resu
     copy().map_err(Error::io("write", to))
 }
 
-/// The checksum that the copy would have.
+/// The crc32 that the copy by [`copy_lines`] would have.
 pub(super) fn checksum_of_lines(from: &Path, first: u64, count: u64) -> Result<crc32fast::Hasher> {
     each_line(from, first, count, |_| Ok(())).map_err(Error::io("read", from))
 }
@@ -352,7 +353,7 @@ fn each_line(
     Ok(checksum)
 }
 
-/// The checksum of a whole file.
+/// The crc32 of a whole file.
 pub(super) fn checksum_of(path: &Path) -> Result<crc32fast::Hasher> {
     let mut checksum = crc32fast::Hasher::new();
     let mut read = || -> io::Result<()> {

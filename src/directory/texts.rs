@@ -21,14 +21,14 @@ pub struct TextLine<'a> {
     details: Option<Details<'a>>,
 }
 
-/// What is said of tokens and words where their vectors are written.
+/// Details of tokens and words, for directories with token or word vectors.
 #[derive(Debug, Serialize)]
 struct Details<'a> {
     tokens: Vec<&'a str>,
     token_ids: Vec<u32>,
     offsets: Vec<Option<(usize, usize)>>,
     word_ids: Vec<WordId>,
-    /// Of a pair: 0 for tokens of the first text, 1 for those of the second.
+    /// For pairs: 0 for tokens of the first text, 1 for tokens of the second.
     #[serde(skip_serializing_if = "Option::is_none")]
     token_type_ids: Option<Vec<u32>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,8 +49,8 @@ impl Serialize for WordId {
 }
 
 impl<'a> TextLine<'a> {
-    /// The line of a text. `details` asks for tokens and words; with special tokens dropped they are left out here
-    /// too, so that entry i of the lists belongs to row i of the text's token vectors.
+    /// The line of a text. With `details`, it has tokens and words. Dropped special tokens are left out of the lists,
+    /// so that entry `i` of a list belongs to row `i` of the text's token vectors.
     pub fn new(
         row: u64,
         record: &'a Record,
@@ -84,12 +84,12 @@ impl<'a> TextLine<'a> {
     }
 }
 
-/// The words that were given.
+/// The words of pre-tokenized text.
 fn words(text: &Text) -> impl Iterator<Item = &str> {
     text.words.iter().flatten().map(|word| &text.text[word.clone()])
 }
 
-/// Columns that are copied, as entries of the line.
+/// Carried columns, as keys of the line.
 #[derive(Debug, Clone, Copy)]
 struct Carried<'a>(&'a [(String, Json)]);
 

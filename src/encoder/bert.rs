@@ -1,4 +1,5 @@
-//! BERT's own parts: embeddings, and out of which parameters layers and pooler are made. H is `hidden_size`, I `intermediate_size`.
+//! The parts of BERT: embeddings, layers and pooler, and the parameters of each. H is `hidden_size`, I is
+//! `intermediate_size`.
 
 use std::borrow::Cow;
 
@@ -61,7 +62,7 @@ pub(super) fn parameters(config: &Config, deepest: usize, pooler: bool) -> Vec<(
     parameters
 }
 
-/// Word, position and token type embeddings, summed and normed: layer 0.
+/// The embeddings, layer 0: word, position and token type embeddings, summed and normalized by LayerNorm.
 pub(super) struct EmbeddingTables {
     word: Table,
     position: Table,
@@ -86,16 +87,16 @@ pub(super) enum Pooler {
     Tensors(tensors::TensorLinear),
 }
 
-/// One table of embeddings, whole or only the rows that are needed.
+/// An embedding table, whole or with only the rows that a batch needs.
 struct Table {
     /// (rows, H)
     weight: Tensor,
-    /// Which rows these are, ascending; `None` for all.
+    /// The ids of the rows, ascending; `None` for all rows.
     ids: Option<Vec<u32>>,
 }
 
 impl EmbeddingTables {
-    /// Loads the tables; of the one of words only the rows of `batch`, where one is given.
+    /// Loads the tables. If a batch is given, only its rows of the word embeddings are read.
     pub(super) fn load(
         weights: &Weights,
         config: &Config,
@@ -134,7 +135,7 @@ impl EmbeddingTables {
         })
     }
 
-    /// (tokens, H)
+    /// The embedding output, (tokens, H).
     pub(super) fn forward(&self, batch: &Batch) -> Result<Tensor> {
         let rows = [
             self.word.rows(&batch.input_ids),
@@ -155,7 +156,7 @@ impl Table {
     fn rows<'a>(&self, ids: &'a [u32]) -> Cow<'a, [u32]> {
         match &self.ids {
             None => Cow::Borrowed(ids),
-            // An id that is not there gets a row beyond the end, which is refused.
+            // An id that is not there gets an index beyond the last row, which the lookup refuses.
             Some(own) => ids.iter().map(|id| own.binary_search(id).unwrap_or(own.len()) as u32).collect(),
         }
     }
@@ -163,8 +164,8 @@ impl Table {
 
 /// Loads encoder layer `index` + 1: attention and feed-forward, each followed by residual and LayerNorm.
 ///
-/// The first one always in float32: what is rounded there goes through all others. On all-MiniLM-L6-v2 it takes a sixth
-/// off the largest errors, for a sixth of the time at most; nothing else tried came near that.
+/// The first layer always computes in float32, because its rounding errors pass through all others. On all-MiniLM-L6-v2
+/// that takes a sixth off the largest errors, for a sixth of the time at most; nothing else tried came near that.
 pub(super) fn load_layer(
     weights: &Weights,
     config: &Config,
@@ -199,7 +200,7 @@ pub(super) fn load_layer(
 }
 
 impl Layer {
-    /// `hidden_state` (tokens, H) to the layer's output, (tokens, H); text i is tokens `bounds[i]..bounds[i + 1]`.
+    /// `hidden_state` (tokens, H) → the layer's output (tokens, H); text `i` is tokens `bounds[i]..bounds[i + 1]`.
     pub(super) fn forward(&self, hidden_state: &Tensor, bounds: &[usize]) -> Result<Tensor> {
         Ok(match self {
             Layer::Kernels(layer) => layer.forward(hidden_state, bounds)?,

@@ -15,10 +15,10 @@ use crate::checkpoint::config::Config;
 use crate::checkpoint::weights::Weights;
 use crate::error::Result;
 
-/// A BERT encoder. Its parts are loaded when [`Encoder::load`] or [`Encoder::preload`] asks for them, and stay; a part that is
-/// not there when its turn comes is read from the checkpoint for that one batch, and dropped after.
+/// A BERT encoder. [`Encoder::load`] and [`Encoder::preload`] keep layers in memory. A layer that is not loaded when
+/// its turn comes is read from the checkpoint for that one batch and then dropped.
 ///
-/// Devlin et al. 2019, as transformers' `BertModel` computes it in evaluation.
+/// Source: Devlin et al. 2019, as transformers' `BertModel` computes it in evaluation mode.
 pub struct Encoder {
     weights: Arc<Weights>,
     config: Config,
@@ -35,18 +35,18 @@ impl Encoder {
         Self { weights, config, settings, embeddings: OnceLock::new(), layers, pooler: OnceLock::new() }
     }
 
-    /// What the model is.
+    /// The model's configuration.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Loads layers from the first one on until it `is_enough` or `deepest` is there.
+    /// Loads layers from the first one on, until `should_stop` returns true or layer `deepest` is loaded.
     ///
     /// # Errors
-    /// As [`Encoder::load`].
-    pub fn preload(&self, deepest: usize, is_enough: impl Fn() -> bool) -> Result<()> {
+    /// Those of [`Encoder::load`].
+    pub fn preload(&self, deepest: usize, should_stop: impl Fn() -> bool) -> Result<()> {
         for index in 0..deepest {
-            if is_enough() {
+            if should_stop() {
                 break;
             }
             self.load_layer(index)?;
@@ -54,11 +54,12 @@ impl Encoder {
         Ok(())
     }
 
-    /// Loads layers 0 to `deepest`, and the pooler if it is wanted, for many batches. Embeddings that are in memory as they
-    /// are, in the binary, are not copied.
+    /// Loads layers 0 to `deepest`, and the pooler if it is wanted, for many batches. Embeddings that are part of the
+    /// binary are not copied.
     ///
     /// # Errors
-    /// [`Error::Tensor`](crate::error::Error::Tensor) for a parameter that is missing or not as the configuration says.
+    /// [`Error::Tensor`](crate::error::Error::Tensor) for a parameter that is missing, damaged, or of another shape
+    /// than the configuration says.
     pub fn load(&self, deepest: usize, pooler: bool) -> Result<()> {
         let Self { weights, config, settings, .. } = self;
         self.preload(deepest, || false)?;
@@ -71,7 +72,7 @@ impl Encoder {
         Ok(())
     }
 
-    /// Two threads may load a layer at once; one of the two stays, and they are equal.
+    /// Loads a layer without a lock. Should two threads load it at once, one of the two equal copies stays.
     fn load_layer(&self, index: usize) -> Result<()> {
         if self.layers[index].get().is_none() {
             let _ = self.layers[index].set(load_layer(&self.weights, &self.config, &self.settings, index)?);
@@ -81,8 +82,8 @@ impl Encoder {
 
     /// Runs a batch and calls `visit(k, hidden_state)` for k = 0, 1, … `deepest`.
     ///
-    /// `hidden_state` is float32 (tokens of the batch, hidden_size), contiguous, in the CPU's memory. While a layer is visited
-    /// the next one is computed, so that threads have work while one of them writes.
+    /// `hidden_state` is float32, (tokens of the batch, hidden_size), contiguous and in the CPU's memory. The next
+    /// layer is computed while a layer is visited, so that all threads have work while one of them writes.
     ///
     /// # Errors
     /// Those of `visit`, of the tensor library, and of [`Encoder::load`].
@@ -102,7 +103,7 @@ impl Encoder {
                 Some(layer) => layer.forward(&hidden_state, &batch.bounds),
                 None => load_layer(weights, config, settings, index)?.forward(&hidden_state, &batch.bounds),
             };
-            // Copied before the next layer is queued, as the copy would wait for that.
+            // Copied before the next layer is queued on the device, as the copy would wait for it.
             let copy = on_cpu(&hidden_state)?;
             let (next, visited) = rayon::join(next, || visit(index, &copy));
             visited?;
@@ -126,10 +127,10 @@ impl Encoder {
     }
 }
 
-/// A tensor in the CPU's memory, where it may be already.
+/// The tensor in the CPU's memory; no copy is made if it is there already.
 fn on_cpu(tensor: &Tensor) -> Result<Tensor> {
     let copy = tensor.to_device(&Device::Cpu)?;
-    // A device may still be at it.
+    // A device may still be computing it.
     tensor.device().synchronize()?;
     Ok(copy)
 }
@@ -142,12 +143,12 @@ pub fn has_pooler(weights: &Weights) -> bool {
 /// Checks names, shapes and types of everything that [`Encoder::load`] will read, without reading it.
 ///
 /// # Errors
-/// As [`Encoder::load`].
+/// Those of [`Encoder::load`].
 pub fn check(weights: &Weights, config: &Config, deepest: usize, pooler: bool) -> Result<()> {
     bert::parameters(config, deepest, pooler).iter().try_for_each(|(name, shape)| weights.check(name, shape))
 }
 
-/// Numbers in the parameters of the encoder and its pooler, task heads not counted.
+/// Number of parameters of the encoder and its pooler, without task heads.
 pub fn parameter_count(weights: &Weights, config: &Config) -> u64 {
     let parameters = bert::parameters(config, config.num_hidden_layers, has_pooler(weights));
     parameters.iter().map(|(_, shape)| shape.iter().map(|&length| length as u64).product::<u64>()).sum()

@@ -1,4 +1,4 @@
-//! In which arithmetic, and on what, the forward pass is computed.
+//! The settings of the forward pass: arithmetic, device and instruction set.
 
 use candle_core::Device;
 
@@ -6,18 +6,18 @@ use crate::error::{Error, Result};
 use crate::kernels::InstructionSet;
 use crate::spec::{Compute, DeviceKind, DeviceSelection};
 
-/// In which arithmetic, and on what, the forward pass is computed.
+/// The settings of the forward pass.
 #[derive(Debug, Clone)]
 pub struct EncoderSettings {
-    /// The arithmetic of the products, where they are the kernels'.
+    /// The arithmetic of the matrix products in the CPU kernels.
     pub compute: Compute,
-    /// What computes.
+    /// The implementation that computes.
     pub ops: Ops,
     /// The instruction set of the kernels.
     pub instruction_set: InstructionSet,
 }
 
-/// What computes the steps of the forward pass.
+/// An implementation of the steps of the forward pass.
 #[derive(Debug, Clone)]
 pub enum Ops {
     /// The CPU kernels: exact, and the same bits in any batch.
@@ -34,8 +34,8 @@ impl Ops {
     pub fn open(selection: DeviceSelection) -> Result<Self> {
         let (device, feature) = match selection.kind {
             DeviceKind::Cpu => return Ok(Ops::Kernels),
-            // With a stream of its own: `new_cuda` takes each thread's, and what one thread has queued is then not in
-            // order with what another copies.
+            // With a stream of its own: `new_cuda` takes each thread's default stream, and then the work that one
+            // thread has queued is not ordered with what another copies.
             DeviceKind::Cuda => (Device::new_cuda_with_stream(selection.index), cfg!(feature = "cuda")),
             DeviceKind::Metal => (Device::new_metal(selection.index), cfg!(feature = "metal")),
         };
@@ -49,7 +49,7 @@ impl Ops {
         }
     }
 
-    /// Where its tensors are.
+    /// The device that holds the tensors.
     pub(super) fn device(&self) -> &Device {
         match self {
             Ops::Kernels => &Device::Cpu,

@@ -1,8 +1,8 @@
-//! The encoder's steps in candle's own ops, for devices that have no kernels of ours: CUDA and Metal.
+//! The encoder's steps in candle's own operations, for devices without kernels of ours: CUDA and Metal.
 //!
-//! The same parameters and the same steps as in [`crate::kernels`], in float32. What differs: sums are taken in the order
-//! that the device's libraries choose, which may depend on the batch, and attention goes through padded blocks of texts of
-//! similar length, whose padding is masked. H is the width of a hidden state.
+//! Parameters and steps are those of [`crate::kernels`], in float32. There are two differences: sums are taken in the
+//! order that the device's libraries choose, which may depend on the batch; and attention works on padded blocks of
+//! texts of similar length, whose padding is masked. H is the width of a hidden state.
 
 use candle_core::{D, Device, Result, Tensor};
 
@@ -10,10 +10,11 @@ use crate::error::Error;
 use crate::kernels::{LayerNorm, LayerParameters, Parameters};
 use crate::spec::Activation;
 
-/// Texts of a block are at least this part of its longest, so that at most half of a block is padding.
+/// The longest text of a block is at most this many times as long as its shortest, so that at most half of a block is
+/// padding.
 const SHORTEST_PART: usize = 2;
 
-/// Numbers of attention scores that a block may hold, unless one text alone has more.
+/// Most attention scores that a block may hold, unless one text alone has more.
 const MOST_SCORES: usize = 1 << 26;
 
 /// `activation(x · weightᵀ + bias)`.
@@ -65,7 +66,7 @@ pub(super) struct TensorNorm {
 }
 
 impl TensorNorm {
-    /// Brings the parameters onto a device.
+    /// Copies the parameters to a device.
     pub(super) fn load(norm: &LayerNorm, device: &Device) -> Result<Self> {
         let (weight, bias, eps) = norm.parameters();
         Ok(Self { weight: Tensor::new(weight, device)?, bias: Tensor::new(bias, device)?, eps })
@@ -128,7 +129,7 @@ impl TensorLayer {
         let (query, key, value) = ((query? / (width as f64).sqrt())?, key?, value?);
 
         let mut contexts = Vec::new();
-        // Where each token's row is, once the blocks' contexts lie one after the other.
+        // The row of each token once the blocks' contexts lie one after the other.
         let mut places = vec![0u32; tokens];
         let mut rows = 0;
         for block in blocks(bounds, self.heads) {
@@ -164,7 +165,7 @@ impl TensorLayer {
     }
 }
 
-/// The texts that have tokens, by falling length, in blocks to be padded to their first one's.
+/// The texts that have tokens, by falling length, in blocks that are padded to the length of their first text.
 fn blocks(bounds: &[usize], heads: usize) -> Vec<Vec<std::ops::Range<usize>>> {
     let mut texts: Vec<_> = bounds.windows(2).map(|bound| bound[0]..bound[1]).filter(|text| !text.is_empty()).collect();
     texts.sort_by_key(|text| std::cmp::Reverse(text.len()));

@@ -1,18 +1,18 @@
-//! All that is wrong with the input, said at once.
+//! All lines of the input that are wrong, reported together.
 
 use std::fmt;
 
-/// Lines of the input that are not what its format promises.
+/// Lines of the input that do not follow its format.
 #[derive(Debug, Default)]
 pub struct BadLines {
-    /// The first of them, in the order of the input: where, what is wrong, what was expected.
+    /// The first bad lines in the order of the input: where, what is wrong, what was expected.
     pub named: Vec<String>,
-    /// How many there are.
+    /// Number of bad lines.
     pub count: u64,
 }
 
 impl BadLines {
-    /// How many bad lines are named; the others are counted.
+    /// Number of bad lines that are named; further ones are only counted.
     pub const NAMED: usize = 20;
 }
 

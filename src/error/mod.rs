@@ -1,7 +1,4 @@
-//! The one error type. Each message names the object, what was expected and the way out; `main` prints it and exits.
-//!
-//! Messages are written with the options of the command line in them, as most readers type; for those who call the library
-//! [`Display`](std::fmt::Display) makes fields of them.
+//! The crate's error type. Each message names the object, what was expected and what helps; `main` prints it and exits.
 
 mod bad_lines;
 
@@ -20,20 +17,20 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The command line asks for something that does not exist or does not fit together.
+    /// The request or command line asks for something that does not exist, or for options that exclude each other.
     Usage(String),
 
     /// An operation on a file failed.
     Io {
-        /// What was tried, as a verb: `read`, `create`, `write`.
+        /// The operation as a verb: `read`, `create`, `write`.
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 
-    /// Input that is not what its format promises.
+    /// Input that does not follow its format, or cannot be read.
     Input {
         /// The file, or `standard input`.
         source_name: String,
@@ -41,10 +38,10 @@ pub enum Error {
         problem: String,
     },
 
-    /// Lines of the input that are not what its format promises.
+    /// Lines of the input that do not follow its format.
     BadLines(BadLines),
 
-    /// A file of a model is missing or damaged.
+    /// A file of a model that is missing or damaged.
     Model {
         /// The file or directory.
         path: PathBuf,
@@ -52,7 +49,7 @@ pub enum Error {
         problem: String,
     },
 
-    /// A model that asks for something this program does not compute, or a configuration that makes no sense.
+    /// A model that asks for a computation that is not supported, or whose configuration is inconsistent.
     Config {
         /// The configuration file.
         path: PathBuf,
@@ -62,7 +59,7 @@ pub enum Error {
         problem: String,
     },
 
-    /// A tensor that is missing, or not of the shape or type the configuration promises.
+    /// A tensor that is missing, or of another shape or type than the configuration says.
     Tensor {
         /// The weights file.
         path: PathBuf,
@@ -74,9 +71,9 @@ pub enum Error {
 
     /// Texts beyond the model's limit under `--overflow error`.
     TooLong {
-        /// How many are too long.
+        /// Number of texts that are too long.
         count: u64,
-        /// Of how many.
+        /// Number of all texts.
         texts: u64,
         /// The limit in tokens, special tokens included.
         max_length: usize,
@@ -86,9 +83,9 @@ pub enum Error {
 
     /// Pairs that leave no room for windows under `--overflow window`.
     NoRoom {
-        /// How many.
+        /// Number of such pairs.
         count: u64,
-        /// Of how many texts.
+        /// Number of all texts.
         texts: u64,
         /// The limit in tokens, special tokens included.
         max_length: usize,
@@ -98,9 +95,9 @@ pub enum Error {
 
     /// A token id for which the model has no embedding.
     TokenOutOfRange {
-        /// The text, from 0.
+        /// The row of the text, from 0.
         row: u64,
-        /// The token.
+        /// The token as a string.
         token: String,
         /// Its id.
         id: u32,
@@ -110,27 +107,27 @@ pub enum Error {
 
     /// The tokenizer failed on a text.
     Tokenize {
-        /// The text, from 0.
+        /// The row of the text, from 0.
         row: u64,
-        /// What the tokenizers library said.
+        /// The message of the tokenizers library.
         message: String,
     },
 
-    /// The forward pass left the range of numbers.
+    /// The hidden state of a text has an infinite number or NaN.
     NotFinite {
         /// The layer.
         layer: usize,
-        /// The text, from 0.
+        /// The row of the text, from 0.
         row: u64,
     },
 
-    /// A number too large for the type it is to be stored in.
+    /// A number that is too large for the type it is to be stored in.
     DoesNotFit {
         /// The array.
         what: String,
         /// The number.
         value: f32,
-        /// The type asked for.
+        /// The type.
         dtype: &'static str,
         /// What helps.
         remedy: &'static str,
@@ -144,57 +141,57 @@ pub enum Error {
         problem: String,
     },
 
-    /// What `verify` found.
+    /// `verify` found damage.
     Damaged {
         /// The directory.
         path: PathBuf,
-        /// How many damages were printed.
+        /// Number of damages, each of which was printed.
         problems: usize,
-        /// What could not be checked because of them, or was recomputed.
+        /// What could not be checked because of them, or what was recomputed.
         remark: String,
     },
 
-    /// An unfinished job that was begun with other input.
+    /// An unfinished job that was begun with other input; holds the error to report.
     OtherInput(Box<Error>),
 
     /// A probe could not be fitted.
     Probe(String),
 
-    /// Not enough room for the output.
+    /// The disk has too little room for the output.
     DiskFull {
         /// The output directory.
         path: PathBuf,
-        /// Bytes the arrays take.
+        /// Size of the output in bytes.
         needed: u64,
-        /// Bytes available.
+        /// Free bytes on the disk.
         free: u64,
     },
 
-    /// The disk is full in the middle of a job.
+    /// The disk became full during a job.
     DiskFilledUp {
         /// The output directory.
         path: PathBuf,
-        /// Bytes to be written yet.
+        /// Bytes that are still to be written.
         missing: u64,
-        /// Bytes available.
+        /// Free bytes on the disk.
         free: u64,
     },
 
-    /// A model could not be had from the hub.
+    /// A model cannot be downloaded from the hub or found in its cache.
     Hub(Box<dyn std::error::Error + Send + Sync>),
 
-    /// A step of the forward pass failed in the tensor library.
+    /// The tensor library failed in the forward pass.
     Encoder(Box<dyn std::error::Error + Send + Sync>),
 
-    /// The user pressed Ctrl-C, or the system asked the process to end.
+    /// The user pressed Ctrl-C, or the system asked the process to terminate.
     Interrupted {
         /// The signal's number.
         signal: u8,
-        /// Texts finished.
+        /// Number of texts that are finished.
         done: u64,
-        /// Texts in all.
+        /// Number of all texts.
         texts: u64,
-        /// What the same command would do: [`Error::GO_ON`] or [`Error::START_OVER`].
+        /// What running the same command again does: [`Error::GO_ON`] or [`Error::START_OVER`].
         way_on: &'static str,
     },
 
@@ -291,17 +288,17 @@ impl Error {
         }
     }
 
-    /// What an interrupted job does when it keeps what it has finished.
+    /// The same command resumes a job that keeps its finished work.
     pub const GO_ON: &str = "go on";
-    /// What it does otherwise.
+    /// The same command begins any other job anew.
     pub const START_OVER: &str = "start over";
 
-    /// For `map_err`: an I/O error with what was tried on which file.
+    /// For `map_err`: an I/O error, with the operation and the file.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Io { action, path: path.as_ref().to_owned(), source }
     }
 
-    /// For `map_err`: an error of standard output, where a reader that left is not a failure.
+    /// For `map_err`: an error of standard output. A reader that closed the pipe is not a failure.
     pub fn stdout(source: io::Error) -> Error {
         match source.kind() {
             io::ErrorKind::BrokenPipe => Error::ClosedPipe,
@@ -309,7 +306,7 @@ impl Error {
         }
     }
 
-    /// A directory that holds another job, with what differs.
+    /// The error of a directory that holds another job, with the differences.
     pub fn another_job(directory: &Path, differences: &[String]) -> Error {
         Error::Output {
             path: directory.to_owned(),
@@ -320,7 +317,7 @@ impl Error {
         }
     }
 
-    /// Whether the input is to blame.
+    /// Whether the input is the cause.
     pub fn is_of_input(&self) -> bool {
         use Error::{BadLines, Input, NoRoom, TokenOutOfRange, Tokenize, TooLong};
         matches!(
@@ -329,7 +326,7 @@ impl Error {
         )
     }
 
-    /// The error, or a better one when it is that the disk of `directory` is full.
+    /// The error itself, or a more helpful one if the disk of `directory` is full.
     pub fn or_disk_full(self, directory: &Path, missing: impl FnOnce() -> u64) -> Error {
         use io::ErrorKind::{QuotaExceeded, StorageFull};
         match self {
@@ -342,7 +339,7 @@ impl Error {
         }
     }
 
-    /// A damaged or unusable file of a model.
+    /// The error of a damaged or unusable file of a model.
     pub fn model(path: impl AsRef<Path>, problem: impl Into<String>) -> Error {
         Error::Model { path: path.as_ref().to_owned(), problem: problem.into() }
     }

@@ -1,4 +1,4 @@
-//! Files that are no text: named as what they are by their first bytes, with the way to a text.
+//! Recognizes files that are not text by their first bytes, and advises how to get text out of them.
 
 use std::str;
 
@@ -10,10 +10,10 @@ const NULS: usize = 8;
 
 const PICKLE: &str = "write what is in it as JSON Lines, in Python";
 
-/// Where a tar archive says that it is one.
+/// Where a tar archive has its magic bytes.
 const TAR: usize = 257;
 
-/// Refuses what is known and no text; `head` are the first bytes, decompressed.
+/// Refuses known kinds of files that are not text; `head` are the first bytes, decompressed.
 pub(super) fn check_kind(head: &[u8]) -> Result<(), Failed> {
     match kind(head) {
         Some((name, way_out)) => Err(Failed(format!("is {name}; expected text; {way_out}"))),
@@ -21,7 +21,7 @@ pub(super) fn check_kind(head: &[u8]) -> Result<(), Failed> {
     }
 }
 
-/// Refuses bytes that are so far from text that no line of them is worth a word.
+/// Refuses bytes that are so far from text that no single line is worth reporting.
 pub(super) fn check_bytes(head: &[u8]) -> Result<(), Failed> {
     let nuls = head.iter().filter(|&&byte| byte == 0).count();
     let (is_utf8, is_noisy) = (is_utf8_so_far(head), 30 * controls(head) >= head.len().max(1));
@@ -41,20 +41,20 @@ pub(super) fn check_bytes(head: &[u8]) -> Result<(), Failed> {
     }
 }
 
-/// What a file is, with its article, and what helps.
+/// The kind of a file, with its article, and advice.
 fn kind(head: &[u8]) -> Option<(&'static str, &'static str)> {
     let text = of_text(head);
     if text.is_some() {
         return text;
     }
-    // A text may begin with any word.
+    // A text may begin with any word, so the magic bytes below do not apply.
     if is_utf8_so_far(head) && controls(head) == 0 {
         return None;
     }
     zip(head).or_else(|| packed(head)).or_else(|| data(head)).or_else(|| document(head)).or_else(|| media(head))
 }
 
-/// Files that are written as text, but whose lines are no texts.
+/// Files that are written as text, but whose lines are not texts.
 fn of_text(head: &[u8]) -> Option<(&'static str, &'static str)> {
     Some(match head {
         [b'%', b'P', b'D', b'F', b'-', b'0'..=b'9', ..] => {
@@ -69,7 +69,7 @@ fn of_text(head: &[u8]) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// Zip archives, and the documents that are such.
+/// Zip archives, and documents that are zip archives.
 fn zip(head: &[u8]) -> Option<(&'static str, &'static str)> {
     if !matches!(head, [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] | [b'P', b'K', 7, 8, ..]) {
         return None;
@@ -102,7 +102,7 @@ fn zip(head: &[u8]) -> Option<(&'static str, &'static str)> {
 fn packed(head: &[u8]) -> Option<(&'static str, &'static str)> {
     let twice = "decompress it once";
     Some(match head {
-        // What is in a file that was decompressed already.
+        // The content of a file that was decompressed already.
         [0x1f, 0x8b, ..] => ("compressed twice, with gzip within", twice),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => ("compressed twice, with zstd within", twice),
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => ("compressed twice, with xz within", twice),
@@ -162,7 +162,7 @@ fn data(head: &[u8]) -> Option<(&'static str, &'static str)> {
         _ if head.starts_with(b"$FL2") || head.starts_with(b"$FL3") => ("an SPSS file", "save it as csv, in UTF-8"),
         _ if head.starts_with(b"<stata_dta>") => ("a Stata file", "save it as csv, in UTF-8"),
         [b'G', b'G', b'U', b'F', ..] => ("a GGUF file, of a language model's weights", MODEL),
-        // The header's length in eight bytes, then the header.
+        // The length of the header in eight bytes, followed by the header.
         [_, _, _, _, 0, 0, 0, 0, b'{', b'"', ..] => ("a safetensors file, of tensors", MODEL),
         _ => return None,
     })

@@ -1,11 +1,11 @@
-//! Bytes as text, or what is wrong with them and the way out.
+//! Decodes bytes as UTF-8, and explains bytes that are not.
 
 use std::str;
 
 /// Letters of WINDOWS-1252 that follow each other without one of ASCII; languages written in it have no more.
 const LETTERS_TOGETHER: usize = 2;
 
-/// Bytes as text.
+/// The text of bytes that are UTF-8; otherwise an error with the problem and advice.
 pub(super) fn text(bytes: Vec<u8>) -> Result<String, String> {
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
@@ -17,7 +17,7 @@ pub(super) fn text(bytes: Vec<u8>) -> Result<String, String> {
     }
 }
 
-/// As [`text`], of bytes that stay where they are.
+/// Like [`text`], for borrowed bytes.
 pub(super) fn checked(bytes: &[u8]) -> Result<&str, String> {
     let text = str::from_utf8(bytes).map_err(|error| not_utf8(bytes, error.valid_up_to()))?;
     match text.find('\0') {
@@ -26,18 +26,18 @@ pub(super) fn checked(bytes: &[u8]) -> Result<&str, String> {
     }
 }
 
-/// Whether bytes are UTF-8, of which the last character may be cut.
+/// Whether bytes are UTF-8, except for a last character that may be cut off.
 pub(super) fn is_utf8_so_far(head: &[u8]) -> bool {
     str::from_utf8(head).map_or_else(|error| error.error_len().is_none(), |_| true)
 }
 
-/// How many of the bytes are control characters that stand in no text.
+/// Number of bytes that are control characters that no text has.
 pub(super) fn controls(head: &[u8]) -> usize {
     let is_control = |byte: &u8| byte.is_ascii_control() && !matches!(byte, 0x08..=0x0d | 0x1a | 0x1b);
     head.iter().filter(|byte| is_control(byte)).count()
 }
 
-/// Whether there is a first line and it is good: what is behind it is for the reader of lines to say.
+/// Whether there is a first line that is sound text. Later lines are checked by the reader of lines.
 pub(super) fn begins_as_text(head: &[u8]) -> bool {
     let line = head.split(|&byte| byte == b'\n').next().unwrap_or_default();
     !line.is_empty() && line.len() < head.len() && controls(line) == 0 && str::from_utf8(line).is_ok()
@@ -54,7 +54,7 @@ fn nul(bytes: &[u8], at: usize) -> String {
     )
 }
 
-/// What is wrong with bytes that are good UTF-8 up to `at`.
+/// The problem of bytes that are valid UTF-8 up to `at`.
 fn not_utf8(bytes: &[u8], at: usize) -> String {
     if let Some(at) = bytes.iter().position(|&byte| byte == 0) {
         return nul(bytes, at);
@@ -97,7 +97,7 @@ fn beyond_unicode(bytes: &[u8]) -> Option<u32> {
     u32::try_from(number).ok().filter(|&number| char::from_u32(number).is_none())
 }
 
-/// Writes a number that is no character so that [`beyond_unicode`] finds it.
+/// Writes a number that is not a character, in the form that [`beyond_unicode`] finds.
 pub(super) fn push_beyond_unicode(number: u32, out: &mut Vec<u8>) {
     let (lead, more) = match number {
         0..=0xffff => (0xe0, 2),
@@ -132,7 +132,7 @@ fn western(bytes: &[u8], at: usize) -> Option<char> {
                         return None;
                     }
                 }
-                // Within a word there is an apostrophe and nothing else.
+                // Within a word, an apostrophe and nothing else is plausible.
                 character if character != '’' && index > 0 && is_letter(index - 1) && is_letter(index + 1) => {
                     return None;
                 }

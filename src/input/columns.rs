@@ -1,37 +1,38 @@
-//! Which columns of the input are what.
+//! The roles of the input's columns.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::spec::{Delimiter, InputFormat};
 
-/// The names an error message lists before it only counts.
+/// Number of names that an error message lists; further ones are only counted.
 const NAMES_LISTED: usize = 30;
 
-/// What the options say of the input's columns.
+/// The options that assign the input's columns.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Columns {
-    /// The text; `text` by default, for `conll` the first.
+    /// The column of the text; `text` by default, and for `conll` the first one.
     pub text_column: Option<String>,
-    /// The second text of a pair.
+    /// The column of the second text of a pair.
     pub pair_column: Option<String>,
-    /// The id; by default `id` where there is one. An empty name is no column, also of the label.
+    /// The column of the id; by default `id` if it exists. An empty name means no column.
     pub id_column: Option<String>,
-    /// The label; by default `label` where there is one, for `conll` the last.
+    /// The column of the label; by default `label` if it exists, and for `conll` the last one. An empty name means no
+    /// column.
     pub label_column: Option<String>,
-    /// Whether a table begins with its first record; its columns are numbers then, from 1.
+    /// Whether a table has no header. Its columns are then named by their numbers, from 1.
     pub no_header: bool,
-    /// What separates the columns of tables; absent where it is what the format says, and from manifests then.
+    /// The delimiter of tables; `None`, and absent from manifests, for the default of the format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delimiter: Option<Delimiter>,
-    /// Further columns to copy.
+    /// Further columns to copy to the output.
     pub carry: Vec<String>,
-    /// Whether texts are words separated by spaces.
+    /// Whether texts are pre-tokenized, as words separated by spaces.
     pub pretokenized: bool,
 }
 
 impl Columns {
-    /// Refuses what makes no sense for a format; `source_name` is what has it.
+    /// Refuses options that do not fit a format; `source_name` is the source that has it.
     pub(super) fn check(&self, format: InputFormat, source_name: &str) -> Result<()> {
         let named = self.named();
         let wrong = |option: &str, why: &str| Err(Error::Usage(format!("{option}: {source_name} {why}")));
@@ -97,7 +98,7 @@ impl Columns {
         }
     }
 
-    /// Refuses a delimiter where no format has one.
+    /// Refuses a delimiter if no format has one.
     pub(super) fn check_delimiter(&self, formats: impl IntoIterator<Item = InputFormat>) -> Result<()> {
         if self.delimiter.is_none() || formats.into_iter().any(InputFormat::is_table) {
             return Ok(());
@@ -108,7 +109,7 @@ impl Columns {
         ))
     }
 
-    /// The options that name a column, with the name.
+    /// The options that name a column, each with that name.
     pub(super) fn named(&self) -> Vec<(&'static str, &str)> {
         let options = [
             ("--text-column", &self.text_column),
@@ -135,7 +136,7 @@ impl Columns {
     }
 }
 
-/// A column that need not be there unless it was asked for.
+/// A column that may be missing unless it was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Optional<'a> {
     Named(&'a str),
@@ -158,18 +159,18 @@ impl<'a> Optional<'a> {
 pub(super) const CONLLU_COLUMNS: [&str; 10] =
     ["ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC"];
 
-/// A column of CoNLL-U by its name or its number, as an index.
+/// The index of a column of CoNLL-U, given by name or number.
 pub(super) fn conllu_column(name: &str) -> Option<usize> {
     let by_name = CONLLU_COLUMNS.iter().position(|column| column.eq_ignore_ascii_case(name));
     by_name.or_else(|| number(name).filter(|&index| index < CONLLU_COLUMNS.len()))
 }
 
-/// A column's number, from 1, as an index.
+/// The index of a column given by number, from 1.
 pub(super) fn number(name: &str) -> Option<usize> {
     name.parse::<usize>().ok()?.checked_sub(1)
 }
 
-/// What is said of a column that is not there: those that are, what else helps, and the one that was probably meant.
+/// The message for a missing column: the columns that exist, advice, and the one that was probably meant.
 pub(super) fn missing<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone, advice: &str) -> String {
     let count = known.clone().count();
     let mut listed = listed(known.clone().take(NAMES_LISTED));
@@ -183,12 +184,12 @@ pub(super) fn missing<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clo
     format!("has no column `{name}`; it has {listed}{advice}{}", guess.unwrap_or_default())
 }
 
-/// Names as they stand in a message.
+/// Names as a list for messages.
 pub(super) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.map(quoted).collect::<Vec<_>>().join(", ")
 }
 
-/// A name in which nothing is invisible: neither what moves the cursor nor a byte order mark.
+/// A name for messages, with control characters and byte order marks made visible.
 fn quoted(name: &str) -> String {
     let is_invisible = |c: char| c.is_control() || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{feff}');
     let shown = name.chars().map(|c| if is_invisible(c) { c.escape_default().to_string() } else { c.to_string() });

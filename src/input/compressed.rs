@@ -1,4 +1,4 @@
-//! Compressed input: gzip, zstd and xz, told by the first bytes and checked against the name.
+//! Compressed input (gzip, zstd and xz), recognized by its first bytes and compared with the file's name.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::first_bytes::first_bytes;
 #[cfg(feature = "compressed")]
 const XZ_MEMORY: u64 = 256 << 20;
 
-/// A way to compress.
+/// A compression format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Compression {
     Gzip,
@@ -38,7 +38,7 @@ impl Compression {
         }
     }
 
-    /// By the first bytes. None of these begin UTF-8 text.
+    /// The compression that the first bytes show. UTF-8 text begins with none of these.
     fn of_content(head: &[u8]) -> Option<Self> {
         match head {
             [0x1f, 0x8b, ..] => Some(Compression::Gzip),
@@ -49,7 +49,7 @@ impl Compression {
     }
 }
 
-/// A file's name without the extension of a compression, in lower case.
+/// A file's name in lower case, without the extension of a compression.
 pub(super) fn uncompressed_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     match name.rsplit_once('.') {
@@ -58,10 +58,10 @@ pub(super) fn uncompressed_name(path: &Path) -> String {
     }
 }
 
-/// The content of a reader, decompressed as it is read. `path` is the file's, if it is one.
+/// The content of a reader, decompressed as it is read. `path` is that of the file, if the source is one.
 ///
 /// # Errors
-/// When the first bytes cannot be read, or are not those of the compression that the name promises.
+/// When the first bytes cannot be read, or do not show the compression that the file's name promises.
 pub(super) fn decompressed<'a>(
     mut reader: impl BufRead + Send + 'a,
     path: Option<&Path>,
@@ -69,7 +69,7 @@ pub(super) fn decompressed<'a>(
     let head = first_bytes(&mut reader, 6)?;
     let extension = path.and_then(|path| path.extension()).unwrap_or_default().to_string_lossy().to_lowercase();
     let promised = Compression::of_extension(&extension);
-    // zstd alone may begin with frames that hold no data, which only the name tells from text.
+    // Only zstd may begin with frames that hold no data, which are told from text by the name alone.
     let skippable = promised == Some(Compression::Zstd)
         && matches!(head[..], [first, 0x2a, 0x4d, 0x18, ..] if first & 0xf0 == 0x50);
     let found = if skippable { promised } else { Compression::of_content(&head) };
@@ -88,7 +88,7 @@ pub(super) fn decompressed<'a>(
     Ok(Box::new(BufReader::with_capacity(BUFFER, Decompressed { decoder, compression })))
 }
 
-/// What decompresses a reader.
+/// The decompressor of a reader.
 #[cfg(feature = "compressed")]
 fn decoder<'a>(compression: Compression, reader: impl BufRead + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
     use liblzma::bufread::XzDecoder;
@@ -104,7 +104,7 @@ fn decoder<'a>(compression: Compression, reader: impl BufRead + Send + 'a) -> io
     })
 }
 
-/// What decompresses a reader, in a build without the libraries that are built from C.
+/// The decompressor of a reader, in a build without the libraries written in C.
 #[cfg(not(feature = "compressed"))]
 fn decoder<'a>(compression: Compression, reader: impl BufRead + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
     match compression {
@@ -116,7 +116,7 @@ fn decoder<'a>(compression: Compression, reader: impl BufRead + Send + 'a) -> io
     }
 }
 
-/// A decoder whose errors say what they are about.
+/// A decompressor whose errors say what they are about.
 struct Decompressed<D> {
     decoder: D,
     compression: Compression,
@@ -125,7 +125,7 @@ struct Decompressed<D> {
 impl<D: Read> Read for Decompressed<D> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.decoder.read(buffer).map_err(|error| {
-            // What the system says is about the file, all else about what is in it.
+            // Errors of the operating system concern the file; all others concern its content.
             if error.raw_os_error().is_some() || error.kind() == io::ErrorKind::Interrupted {
                 return error;
             }

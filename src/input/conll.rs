@@ -1,7 +1,8 @@
-//! CoNLL: a word a line with its tags in columns, separated by tabs or by white space.
+//! CoNLL: one word per line with its tags in columns, separated by tabs or by white space.
 //!
-//! A line that begins with `#` may be a comment or a word, so the lines around it decide: in a sentence with tabs it is
-//! a comment if it has none; without tabs, if it reads `# key = value` or has not the others' number of columns.
+//! A line that begins with `#` may be a comment or a word, so the other lines of its sentence decide. In a sentence
+//! with tabs it is a comment if it has none. Without tabs, it is a comment if it reads `# key = value` or differs from
+//! the others in its number of columns.
 
 use std::sync::Arc;
 
@@ -12,19 +13,19 @@ use super::entry::check_length;
 use super::record::{Record, Text};
 use super::sentences::{Parse, Sentence, Wrong};
 
-/// Reads sentences of lines of columns.
+/// Parses sentences of lines with columns.
 pub(super) struct Conll {
     columns: Arc<Columns>,
-    /// As the first sentence has them.
+    /// The layout of the first sentence, which all others must have.
     shape: Option<Shape>,
 }
 
-/// The columns of a file.
+/// The layout of a file's columns.
 #[derive(Debug, Clone, Copy)]
 struct Shape {
     tabs: bool,
     width: usize,
-    /// The line that showed it.
+    /// The line that determined it.
     line: u64,
     word: usize,
     label: Option<usize>,
@@ -39,7 +40,7 @@ impl Conll {
 
     fn shape(&self, sentence: &Sentence) -> Result<Option<Shape>, Wrong> {
         let words = || sentence.iter().filter(|(_, line)| !line.starts_with('#') && !is_document(line));
-        // A sentence of nothing but hashtags.
+        // A sentence may consist of hashtags alone.
         let is_tag = |line: &str| line.contains('\t') || (!line.starts_with("# ") && cells(line, false).len() > 1);
         let tags = || sentence.iter().filter(|(_, line)| line.starts_with('#') && is_tag(line));
         let Some((line, first)) = words().next().or_else(|| tags().next()) else { return Ok(None) };
@@ -71,7 +72,7 @@ impl Parse for Conll {
         if self.shape.is_none() {
             self.shape = self.shape(sentence).map_err(|wrong| vec![wrong])?;
         }
-        // Comments and the like alone.
+        // A sentence of comments alone.
         let Some(shape) = self.shape else { return Ok(None) };
         let (mut words, mut labels, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
         for (number, line) in sentence {
@@ -93,7 +94,7 @@ impl Parse for Conll {
     }
 }
 
-/// A sentence's record; none without words.
+/// The record of a sentence; `None` if it has no words.
 pub(super) fn record(
     sentence: &Sentence,
     words: &[&str],
@@ -142,7 +143,7 @@ impl Shape {
     }
 }
 
-/// A line that begins a document and is no word.
+/// Whether a line begins a document and is not a word.
 fn is_document(line: &str) -> bool {
     line.starts_with("-DOCSTART-")
 }

@@ -9,7 +9,7 @@ use super::sentences::{Parse, Sentence, Wrong};
 const FORM: usize = 1;
 const UPOS: usize = 3;
 
-/// Reads sentences of CoNLL-U.
+/// Parses sentences of CoNLL-U.
 pub(super) struct Conllu {
     word: usize,
     label: Option<usize>,
@@ -25,7 +25,7 @@ impl Conllu {
         Self { word: columns.text_column.as_deref().and_then(conllu_column).unwrap_or(FORM), label }
     }
 
-    /// A word and its label; none where a line is no syntactic word.
+    /// The word and label of a line; `None` for a line that is not a syntactic word.
     fn word_and_label<'a>(&self, line: &'a str) -> Result<Option<(&'a str, Option<&'a str>)>, String> {
         let cells = line.split('\t').collect::<Vec<_>>();
         if cells.len() != CONLLU_COLUMNS.len() {

@@ -1,5 +1,5 @@
-//! What a source holds, as UTF-8: decompressed, decoded, without a byte order mark. What is no text is refused here, by its
-//! first bytes, before a format makes anything of it.
+//! The content of a source as UTF-8: decompressed, decoded, without a byte order mark. Content that is not text is
+//! refused here by its first bytes, before a format tries to read it.
 
 use std::io::BufRead;
 use std::path::Path;
@@ -9,10 +9,10 @@ use super::entry::Failed;
 use super::first_bytes::first_bytes;
 use super::{binary, encoding};
 
-/// Bytes that are looked at: enough for a document's first entries and some lines of text.
+/// Number of bytes that are examined: enough for a document's first entries and some lines of text.
 const HEAD: usize = 4096;
 
-/// The content of a reader. `path` is the file's, if it is one.
+/// The content of a reader. `path` is that of the file, if the source is one.
 pub(super) fn content<'a>(
     reader: impl BufRead + Send + 'a,
     path: Option<&Path>,

@@ -1,23 +1,23 @@
-//! UTF-8, UTF-16 and UTF-32, told by the byte order mark; all else is read as UTF-8.
+//! UTF-8, UTF-16 and UTF-32, recognized by the byte order mark; anything else is read as UTF-8.
 //!
-//! Without a mark UTF-16 and UTF-32 are told by what their bytes would be as text, which is enough to name them and not
-//! enough to read them.
+//! Without a mark, UTF-16 and UTF-32 are recognized by the text that they would decode to. That is enough to name them
+//! in an error, but not enough to read them.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use super::characters::{begins_as_text, controls, is_utf8_so_far, push_beyond_unicode};
 use super::entry::{BUFFER, Failed};
 
-/// An encoding of units of several bytes.
+/// An encoding in units of several bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TextEncoding {
-    /// Bytes of a unit: 2 or 4.
+    /// Size of a unit in bytes: 2 or 4.
     unit: usize,
     is_big_endian: bool,
 }
 
 impl TextEncoding {
-    /// The longer ones first, as their marks and texts begin as those of others do.
+    /// The longer units come first, as their marks and texts begin like those of the shorter ones.
     const ALL: [Self; 4] = [
         Self { unit: 4, is_big_endian: false },
         Self { unit: 4, is_big_endian: true },
@@ -25,7 +25,7 @@ impl TextEncoding {
         Self { unit: 2, is_big_endian: true },
     ];
 
-    /// As iconv calls it.
+    /// The name that iconv has for the encoding.
     fn name(self) -> &'static str {
         match (self.unit, self.is_big_endian) {
             (4, false) => "UTF-32LE",
@@ -50,9 +50,9 @@ impl TextEncoding {
     }
 }
 
-/// What a reader holds as UTF-8 and without its mark; `head` are the bytes that were read of it.
+/// The content of a reader as UTF-8, without its mark; `head` are the bytes that were already read.
 ///
-/// Numbers that are no characters come through as bytes that are not UTF-8, so that their line is found.
+/// Numbers that are not characters come through as invalid UTF-8, so that their line is reported.
 pub(super) fn decoded<'a>(mut head: Vec<u8>, reader: impl BufRead + Send + 'a) -> Box<dyn BufRead + Send + 'a> {
     const MARK: &[u8] = "\u{feff}".as_bytes();
     let encoding = of_mark(&head);
@@ -67,12 +67,12 @@ pub(super) fn decoded<'a>(mut head: Vec<u8>, reader: impl BufRead + Send + 'a) -
     }
 }
 
-/// The encoding that a byte order mark says.
+/// The encoding that a byte order mark declares.
 pub(super) fn of_mark(head: &[u8]) -> Option<TextEncoding> {
     TextEncoding::ALL.into_iter().find(|encoding| head.starts_with(encoding.mark()))
 }
 
-/// Refuses what reads as text in one of these encodings and in no other, but has no mark.
+/// Refuses content without a mark that decodes to text in one of these encodings and in no other.
 pub(super) fn check(head: &[u8]) -> Result<(), Failed> {
     // Texts in these encodings have NUL bytes, if only in spaces and line ends, or a control character in each letter; and
     // where they give good UTF-8, they have one or the other in all letters.
@@ -91,10 +91,10 @@ pub(super) fn check(head: &[u8]) -> Result<(), Failed> {
     }
 }
 
-/// How many of the characters are such as stand in all texts, if the bytes are a text in this encoding.
+/// Number of characters that occur in all texts, such as spaces, if the bytes are text in this encoding.
 fn likeness(head: &[u8], encoding: TextEncoding) -> Option<usize> {
     let units = head.chunks_exact(encoding.unit);
-    // Two letters of ASCII make a character in UTF-16, so all texts in it would pass.
+    // In UTF-16 two ASCII letters make one character, so any ASCII text would pass.
     let is_ascii = |unit: &&[u8]| unit.iter().all(|&byte| matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r'));
     let (count, ascii) = (units.len(), units.clone().filter(is_ascii).count());
     if count == 0 || 4 * ascii >= 3 * count {
@@ -105,7 +105,7 @@ fn likeness(head: &[u8], encoding: TextEncoding) -> Option<usize> {
         numbers.into_iter().map(char::from_u32).collect()
     } else {
         let mut characters = char::decode_utf16(numbers.into_iter().map(|number| number as u16)).collect::<Vec<_>>();
-        // A pair may be cut by the end of what was read.
+        // The end of `head` may have cut a surrogate pair.
         if characters.last().is_some_and(|last| last.as_ref().is_err_and(|half| half.unpaired_surrogate() < 0xdc00)) {
             characters.pop();
         }
@@ -125,19 +125,19 @@ fn likeness(head: &[u8], encoding: TextEncoding) -> Option<usize> {
     let mut blocks = characters.iter().map(|&c| u32::from(c) >> 8).collect::<Vec<_>>();
     blocks.sort_unstable();
     blocks.dedup();
-    // A text has a space or a line end, or is a word of one script.
+    // A text has a space or a line end, or is a word in a single script.
     (common > 0 || blocks.len() == 1).then_some(common)
 }
 
-/// Reads units and gives UTF-8.
+/// Decodes units into UTF-8.
 struct Decoder<R> {
     reader: R,
     encoding: TextEncoding,
-    /// Bytes of a unit that is not whole yet.
+    /// The bytes of an incomplete unit.
     begun: Vec<u8>,
     /// The first half of a surrogate pair.
     high: Option<u32>,
-    /// What is decoded and not taken yet, from `taken` on.
+    /// Decoded bytes; those from `taken` on are not yet taken.
     out: Vec<u8>,
     taken: usize,
 }
@@ -147,7 +147,7 @@ impl<R: BufRead> Decoder<R> {
         Self { reader, encoding, begun: Vec::new(), high: None, out: Vec::new(), taken: 0 }
     }
 
-    /// Decodes what is at hand; whether there was anything.
+    /// Decodes the bytes at hand; returns whether there were any.
     fn decode(&mut self) -> io::Result<bool> {
         let input = self.reader.fill_buf()?;
         let read = input.len();
@@ -183,7 +183,7 @@ impl<R: BufRead> Decoder<R> {
     }
 }
 
-/// A unit as UTF-8, or kept until the other half of its pair comes.
+/// Appends a unit as UTF-8, or keeps it until the other half of its surrogate pair comes.
 fn push(number: u32, encoding: TextEncoding, high: &mut Option<u32>, out: &mut Vec<u8>) {
     let mut number = number;
     if encoding.unit == 2 {

@@ -1,27 +1,27 @@
-//! What the reader of a format gives out, and the sizes beyond which it refuses.
+//! The items that the readers of all formats produce, and the limits on their size.
 
 use std::io;
 
 use super::record::{Record, Text};
 
-/// The longest text that is taken, in bytes. Tokenizing takes some 200 bytes of memory for each byte of a text, and a
-/// model sees a few thousand at most; what is longer is usually a file without line ends.
+/// Longest text that is accepted, in bytes. Tokenizing takes some 200 bytes of memory for each byte of a text, and a
+/// model sees a few thousand at most; a longer text is usually a file without line ends.
 pub const LONGEST_TEXT: usize = 4 << 20;
-/// The longest record that is taken, in bytes of the file: a text, its columns, and what escapes them.
+/// Longest record that is accepted, in bytes of the file: a text, its columns, and their escapes.
 pub const LONGEST_RECORD: usize = 4 * LONGEST_TEXT;
 
-/// Bytes of a file that are read together.
+/// Bytes of a file that are read at once.
 pub(super) const BUFFER: usize = 1 << 16;
 
-/// A record of a reader, or what is wrong with it.
+/// A record, or the problem with it.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// Where it begins, counted from 1.
+    /// The line on which it begins, from 1.
     pub(super) line: u64,
     pub(super) record: Result<Record, String>,
 }
 
-/// Why nothing more can be read.
+/// The reason why reading cannot continue.
 #[derive(Debug)]
 pub(super) struct Failed(pub(super) String);
 
@@ -34,7 +34,7 @@ impl From<io::Error> for Failed {
 /// The entries of one input, in order.
 pub(super) type Entries<'a> = Box<dyn Iterator<Item = Result<Entry, Failed>> + Send + 'a>;
 
-/// Refuses a text that is too long to be tokenized; `name` is its column.
+/// Refuses a text beyond [`LONGEST_TEXT`]; `name` is its column.
 pub(super) fn check_length(text: &Text, name: &str) -> Result<(), String> {
     match text.text.len() {
         0..=LONGEST_TEXT => Ok(()),

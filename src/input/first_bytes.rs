@@ -1,8 +1,8 @@
-//! The beginning of a reader, which tells what it holds.
+//! Reads the first bytes of a source, by which its content is recognized.
 
 use std::io::{self, Read};
 
-/// Up to `count` bytes; fewer at the end.
+/// Reads up to `count` bytes; fewer if the content is shorter.
 pub(super) fn first_bytes(reader: &mut impl Read, count: usize) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     reader.take(count as u64).read_to_end(&mut head)?;

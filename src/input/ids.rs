@@ -1,14 +1,14 @@
-//! Ids that occur twice, found without holding the ids: 20 bytes for each.
+//! Finds ids that occur twice without keeping the ids, in 20 bytes for each.
 
 use sha2::{Digest, Sha256};
 
 /// Bytes of an id's digest that are kept. Among 10⁹ ids, two different ones are taken for the same with a
 /// probability of 10⁻¹¹.
 const DIGEST: usize = 12;
-/// Lists that grow by themselves, so that little is reserved or moved at a time.
+/// Number of lists, each of which grows by itself, so that little memory is reserved or moved at a time.
 const SHARDS: usize = 256;
 
-/// Where a record begins: the input's number and the line.
+/// Where a record begins: the index of the input, and the line.
 pub(super) type RecordPlace = (u32, u64);
 
 /// The ids seen so far.
@@ -47,7 +47,8 @@ impl Ids {
         shard.push(SeenId { digest, place });
     }
 
-    /// The first `most` places of an id that another place had before, each with that one, and how many there are.
+    /// The first `most` places of an id that occurred before, each with the earlier place, and the number of all such
+    /// places.
     pub(super) fn repeated(&mut self, most: usize) -> (Vec<(RecordPlace, RecordPlace)>, u64) {
         let (mut first, mut count) = (Vec::new(), 0);
         for shard in &mut self.shards {

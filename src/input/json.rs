@@ -1,7 +1,7 @@
-//! JSON: an array of objects, or of texts; or objects one after the other, on lines of their own or over several.
+//! JSON: an array of objects or of strings, or a sequence of objects.
 //!
-//! Values are cut out of the stream by their brackets and quotes and then parsed one by one, so that no more than one of them
-//! is in memory.
+//! Values are cut out of the stream by their brackets and quotes and parsed one by one, so only one of them is in
+//! memory.
 
 use std::io::{self, BufRead};
 use std::sync::Arc;
@@ -19,24 +19,24 @@ pub(super) struct JsonRecords<R> {
     columns: Arc<Columns>,
     line: LineNumber,
     place: JsonPlace,
-    /// The values so far.
+    /// Number of values so far.
     count: u64,
 }
 
-/// Where the reader is.
+/// The reader's position in the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum JsonPlace {
-    /// At the beginning, which says what the file is.
+    /// At the beginning, which shows the kind of document.
     Start,
-    /// Behind an object of several.
+    /// After an object of a sequence.
     Objects,
-    /// Behind the bracket of an array, which stands on this line.
+    /// After the opening bracket of an array, which is on this line.
     Array(u64),
-    /// Behind a value of the array.
+    /// After a value of the array.
     Value(u64),
-    /// Behind a comma of the array.
+    /// After a comma of the array.
     Comma(u64),
-    /// Behind the array.
+    /// After the array.
     BehindArray,
     /// Where nothing more is read.
     End,
@@ -69,13 +69,13 @@ impl<R: BufRead> JsonRecords<R> {
         Ok(None)
     }
 
-    /// A place that is one byte further.
+    /// Passes one byte, and is then at `place`.
     fn behind(&mut self, place: JsonPlace) -> JsonPlace {
         self.reader.consume(1);
         place
     }
 
-    /// The byte behind all white space; none at the end.
+    /// The byte after all white space; `None` at the end.
     fn skip_space(&mut self) -> io::Result<Option<u8>> {
         loop {
             let input = self.reader.fill_buf()?;
@@ -89,7 +89,7 @@ impl<R: BufRead> JsonRecords<R> {
         }
     }
 
-    /// The value that begins here, as a record; the reader is at `place` then.
+    /// Reads the value that begins here as a record, and is then at `place`.
     fn value(&mut self, place: JsonPlace) -> Result<Entry, Failed> {
         let line = self.line.get();
         let value = self.read_value()?;
@@ -132,7 +132,7 @@ impl<R: BufRead> Iterator for JsonRecords<R> {
     }
 }
 
-/// What is wrong with a byte, or with the end, that stands where something else should.
+/// The problem of a byte, or of the end of the file, where something else should follow.
 fn unexpected(place: JsonPlace, next: Option<u8>) -> String {
     let found = match next {
         Some(byte @ b' '..=b'~') => format!("`{}`", char::from(byte)),
@@ -172,7 +172,7 @@ struct Scanner {
 }
 
 impl Scanner {
-    /// How many of the next bytes belong to the value, and whether it ends there.
+    /// The number of the next bytes that belong to the value, and whether the value ends there.
     fn scan(&mut self, bytes: &[u8]) -> (usize, bool) {
         for (index, &byte) in bytes.iter().enumerate() {
             match byte {
@@ -204,10 +204,10 @@ impl Scanner {
     }
 }
 
-/// A value as it is spelled.
+/// A value as it is spelled in the file.
 #[derive(Default)]
 struct Value {
-    /// The beginning alone, where it is longer than what is taken.
+    /// Its bytes, or only the first of them if it is longer than accepted.
     bytes: Vec<u8>,
     is_long: bool,
     is_closed: bool,
@@ -221,7 +221,7 @@ impl Value {
         }
     }
 
-    /// Its record. That a file holds one object alone makes something of what is wrong with that.
+    /// The record of the value. `is_alone` tells that the file holds this object alone, for a better message.
     fn record(self, columns: &Columns, is_alone: bool) -> Result<Record, String> {
         if self.is_long || !self.is_closed {
             let of_array = array_in(&self.bytes).filter(|_| is_alone && self.is_closed).map(|key| holds_array(&key));
@@ -253,7 +253,7 @@ fn record(text: &str, columns: &Columns, is_alone: bool) -> Result<Record, Strin
     })
 }
 
-/// A text by itself, which has no columns.
+/// The record of a string, which has no columns.
 fn record_of_string(text: &str, columns: &Columns) -> Result<Record, String> {
     if let Some((option, name)) = columns.named().first() {
         return Err(format!("is a string, which has no column `{name}`; expected an object, or no {option}"));
@@ -279,10 +279,10 @@ fn holds_array(key: &str) -> String {
     )
 }
 
-/// The key under which an object, which may be cut, holds an array: the first one of objects, else of strings.
+/// The key under which an object, which may be cut off, holds an array: the first array of objects, else of strings.
 fn array_in(object: &[u8]) -> Option<String> {
     let (mut depth, mut string, mut escaped) = (0_u64, None, false);
-    // The last string of the object itself, and the last byte that is no white space.
+    // The last string of the object itself, and the last byte that is not white space.
     let (mut key, mut last, mut of_strings) = (None, 0, None);
     for (index, &byte) in object.iter().enumerate() {
         match (byte, string) {

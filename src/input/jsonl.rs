@@ -1,4 +1,4 @@
-//! JSON Lines: an object a line. Empty lines are skipped.
+//! JSON Lines: one object per line. Empty lines are skipped.
 
 use std::io::BufRead;
 use std::sync::Arc;

@@ -4,14 +4,14 @@ use std::io::{self, BufRead, Read};
 
 use super::characters;
 
-/// A line without its end (`\n` or `\r\n`), or what is wrong with it.
+/// A line without its end (`\n` or `\r\n`), or the problem with it.
 pub(super) struct Line {
-    /// Counted from 1.
+    /// The line's number, from 1.
     pub(super) number: u64,
     pub(super) text: Result<String, String>,
 }
 
-/// The number of the line at hand, for readers that see more than lines: they end at `\n`, `\r\n` or `\r`.
+/// The current line number, for readers that work on bytes: lines end at `\n`, `\r\n` or `\r`.
 pub(super) struct LineNumber {
     number: u64,
     after_return: bool,
@@ -26,7 +26,7 @@ impl LineNumber {
         self.number
     }
 
-    /// Counts the line ends that are passed.
+    /// Counts the line ends in `bytes`.
     pub(super) fn pass(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             self.number += u64::from(byte == b'\r' || (byte == b'\n' && !self.after_return));
@@ -35,7 +35,7 @@ impl LineNumber {
     }
 }
 
-/// The lines of a reader; after a failure to read there are no more.
+/// The lines of a reader. They end after a failure to read.
 pub(super) struct Lines<R> {
     reader: R,
     longest: usize,
@@ -44,7 +44,7 @@ pub(super) struct Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
-    /// Lines of at most `longest` bytes; what is longer is skipped without being held.
+    /// Lines of at most `longest` bytes. Longer ones are skipped without being held in memory.
     pub(super) fn new(reader: R, longest: usize) -> Self {
         Self { reader, longest, number: 0, failed: false }
     }
@@ -63,7 +63,7 @@ impl<R: BufRead> Lines<R> {
             }
         }
         let is_long = bytes.len() > self.longest;
-        // A file's only line, in which returns stand where lines should end.
+        // The only line of a file whose lines end with carriage returns alone.
         let is_of_returns = self.number == 1 && !ended && bytes[..bytes.len() - 1].contains(&b'\r');
         if !is_long && !is_of_returns {
             return Ok(Some(Line { number: self.number, text: characters::text(bytes) }));

@@ -1,4 +1,4 @@
-//! Texts and their columns out of whatever they come in: arguments, files, standard input.
+//! Reads texts and their columns from arguments, files and standard input.
 
 mod binary;
 mod characters;
@@ -41,7 +41,7 @@ use self::watched::Watched;
 use crate::error::{Error, Result};
 use crate::spec::InputFormat;
 
-/// What is read, and how it is to be taken.
+/// The sources of texts, with their formats and columns.
 #[derive(Debug, Clone)]
 pub struct Input {
     sources: Vec<(Source, InputFormat)>,
@@ -49,11 +49,12 @@ pub struct Input {
 }
 
 impl Input {
-    /// Sources that are read one after the other, each in the format that its name says unless one is given.
+    /// An input from sources that are read one after the other, each in `format`, or else in the format of its file
+    /// name.
     ///
     /// # Errors
-    /// [`Error::Usage`] for columns that a format does not have, [`Error::Io`] and [`Error::Input`] for a file that is
-    /// not there or cannot be read.
+    /// [`Error::Usage`] for columns that a format does not have, [`Error::Io`] and [`Error::Input`] for a file that
+    /// does not exist or cannot be read.
     pub fn new(sources: Vec<Source>, format: Option<InputFormat>, columns: Columns) -> Result<Self> {
         if sources.iter().filter(|source| **source == Source::Stdin).count() > 1 {
             return Err(Error::Usage("-i - is there twice; standard input can be read once".to_owned()));
@@ -77,17 +78,17 @@ impl Input {
         Ok(Self { sources, columns })
     }
 
-    /// Files that are read one after the other, each in the format that its name says, with the columns `text`, `id` and
-    /// `label` where it has columns.
+    /// An input from files that are read one after the other, each in the format of its name. Formats with columns have
+    /// them as `text`, `id` and `label`.
     ///
     /// # Errors
-    /// As [`Input::new`].
+    /// Those of [`Input::new`].
     pub fn of_files<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Self> {
         let sources = paths.into_iter().map(|path| Source::File(path.as_ref().to_owned()));
         Self::new(sources.collect(), None, Columns::default())
     }
 
-    /// The formats, each once.
+    /// The formats of the sources, each once.
     pub fn formats(&self) -> Vec<InputFormat> {
         let mut formats = self.sources.iter().map(|(_, format)| *format).collect::<Vec<_>>();
         formats.sort_unstable();
@@ -95,15 +96,15 @@ impl Input {
         formats
     }
 
-    /// What the options say of columns.
+    /// The roles of the input's columns.
     pub fn columns(&self) -> &Columns {
         &self.columns
     }
 
-    /// The records, in order; the same ones whenever the same input is read.
+    /// The records in order. Reading the same input again gives the same records.
     ///
-    /// The last item may be an error: [`Error::BadLines`] with all that is wrong with the input, whatever was read
-    /// before; or [`Error::Input`] where reading failed.
+    /// The last item may be an error: [`Error::BadLines`] with everything that is wrong with the input, or
+    /// [`Error::Input`] if reading failed.
     pub fn read(&self) -> impl Iterator<Item = Result<Record>> + Send + use<> {
         let columns = Arc::new(self.columns.clone());
         let inputs = self.sources.iter().cloned().map(|(source, format)| {
@@ -113,17 +114,17 @@ impl Input {
         Records::new(inputs.collect())
     }
 
-    /// The same records in pieces, read ahead on a thread of their own.
+    /// The records in pieces, which are read ahead on a thread of their own.
     pub fn pieces(&self) -> Pieces {
         read_ahead(self.read())
     }
 
-    /// Whether it can be read again.
+    /// Whether the input can be read a second time, unlike standard input.
     pub fn can_be_read_again(&self) -> bool {
         self.sources.iter().all(|(source, _)| *source != Source::Stdin)
     }
 
-    /// That it holds fewer records than a job has read of it before.
+    /// The error of an input that has fewer records than when the job was begun.
     pub fn is_shorter_error(&self, records: u64, before: u64) -> Error {
         let problem = format!(
             "holds {records} texts, fewer than the {before} that this job has read of it before; put the input back, or start anew with --overwrite"
@@ -131,12 +132,12 @@ impl Input {
         Error::Input { source_name: self.names(), problem }
     }
 
-    /// The names of its sources, for messages.
+    /// The names of the sources, for messages.
     pub fn names(&self) -> String {
         self.sources.iter().map(|(source, _)| source.name()).collect::<Vec<_>>().join(", ")
     }
 
-    /// That there is no record in it.
+    /// The error of an input without records.
     pub fn is_empty_error(&self) -> Error {
         let source_name = self.names();
         let expected = match self.sources.first().map_or(InputFormat::Text, |(_, format)| *format) {
@@ -151,10 +152,10 @@ impl Input {
     }
 }
 
-/// The records of `content` as if it were a file of a format.
+/// The records of `content`, read as a file of a format.
 ///
 /// # Errors
-/// As [`Input::new`]; the items are as [`Input::read`] has them.
+/// Those of [`Input::new`]; the items are those of [`Input::read`].
 pub fn records_of<'a>(
     content: &'a [u8],
     format: InputFormat,

@@ -1,4 +1,4 @@
-//! JSON objects as records: what JSON Lines and JSON share.
+//! JSON objects as records, for JSON Lines and JSON.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use super::columns::{Columns, Optional, missing};
 use super::entry::check_length;
 use super::record::{Json, Record, Text};
 
-/// An object's record.
+/// The record of an object.
 pub(super) fn record(object: &Object<'_>, columns: &Columns) -> Result<Record, String> {
     let text = text(object.get(columns.text(), columns.text_column.is_none())?, columns.text(), columns.pretokenized)?;
     let pair = match &columns.pair_column {
@@ -91,13 +91,13 @@ fn label(value: &RawValue, name: &str, text: &Text) -> Result<Json, String> {
     Ok(on_one_line(value))
 }
 
-/// A string's text.
+/// The text of a JSON string.
 pub(super) fn string(value: &RawValue, name: &str) -> Result<String, String> {
     serde_json::from_str(value.get())
         .map_err(|error| format!("has a `{name}` that is not a string of Unicode: {}", without_line(&error)))
 }
 
-/// A value without white space that some readers take for line ends. In JSON, control characters stand between values only.
+/// A value without line breaks and similar white space. In valid JSON, control characters stand only between values.
 fn on_one_line(value: &RawValue) -> Json {
     let spelled = value.get();
     if !spelled.contains(['\r', '\t']) {
@@ -106,12 +106,12 @@ fn on_one_line(value: &RawValue) -> Json {
     RawValue::from_string(spelled.replace(['\r', '\t'], " ")).unwrap_or_else(|_| value.to_owned())
 }
 
-/// What a value is, by how it begins.
+/// The JSON type of a value, with its article, for messages.
 pub(super) fn kind(value: &RawValue) -> &'static str {
     kind_of(value.get().as_bytes()[0])
 }
 
-/// What a value is that begins with this byte.
+/// The JSON type of a value that begins with this byte.
 pub(super) fn kind_of(first: u8) -> &'static str {
     match first {
         b'"' => "a string",
@@ -123,7 +123,7 @@ pub(super) fn kind_of(first: u8) -> &'static str {
     }
 }
 
-/// What is wrong, with the column; the line is known better elsewhere.
+/// The message of a JSON error with its column; the caller adds the line.
 pub(super) fn without_line(error: &serde_json::Error) -> String {
     let told = error.to_string();
     match told.rsplit_once(" at line ") {
@@ -132,7 +132,7 @@ pub(super) fn without_line(error: &serde_json::Error) -> String {
     }
 }
 
-/// An object's values as they are spelled, in their order.
+/// The values of an object in order, as they are spelled.
 pub(super) struct Object<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'a> Object<'a> {

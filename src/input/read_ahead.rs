@@ -1,4 +1,4 @@
-//! Records read on a thread of their own while others are tokenized.
+//! Reads records on a thread of their own while others are tokenized.
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -8,24 +8,24 @@ use super::record::Record;
 use crate::error::{Error, Result};
 use crate::observer::Observer;
 
-/// Records that are read, and tokenized, together.
+/// Number of records that are read, and tokenized, together.
 const RECORDS_PER_PIECE: usize = 4096;
-/// Bytes after which a piece is full however few records it holds; see [`LONGEST_TEXT`](super::LONGEST_TEXT) for what they cost.
+/// Size in bytes at which a piece is full however few records it holds; see [`LONGEST_TEXT`](super::LONGEST_TEXT).
 const BYTES_PER_PIECE: usize = 1 << 18;
 
-/// How long a signal may go unnoticed while input is waited for.
+/// Longest time for which a signal goes unnoticed while the input is awaited.
 const SIGNAL_LATENCY: Duration = Duration::from_millis(50);
 
-/// Records that are read ahead on a thread of their own, in pieces: enough to keep all threads busy, few enough to hold in
-/// memory.
+/// Pieces of records that are read ahead on a thread of their own. A piece is large enough to keep all threads busy and
+/// small enough to hold in memory.
 pub struct Pieces(Receiver<Result<Vec<Record>>>);
 
 impl Pieces {
-    /// The next piece; `None` at the end. While standard input says nothing, the observer is asked again and again whether the
-    /// job is to end.
+    /// The next piece; `None` at the end. While waiting for input, the observer is asked repeatedly whether the job
+    /// should end.
     ///
     /// # Errors
-    /// What `interrupted` makes of a signal; those of the input.
+    /// The error that `interrupted` makes of a signal; those of the input.
     pub fn next(&self, observer: &dyn Observer, interrupted: impl FnOnce(u8) -> Error) -> Result<Option<Vec<Record>>> {
         loop {
             if let Some(signal) = observer.interruption() {
@@ -40,7 +40,7 @@ impl Pieces {
     }
 }
 
-/// Starts to read ahead. The thread ends with the input, with an error, or when nobody takes pieces any more.
+/// Starts to read ahead. The thread ends with the input, with an error, or when the pieces are no longer taken.
 pub(super) fn read_ahead(mut records: impl Iterator<Item = Result<Record>> + Send + 'static) -> Pieces {
     let (sender, receiver) = mpsc::sync_channel(1);
     thread::spawn(move || {

@@ -1,11 +1,11 @@
-//! One text of the input with what belongs to it.
+//! One text of the input with its columns.
 
 use std::ops::Range;
 
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-/// A JSON value as the input spells it, so that no number loses a digit.
+/// A JSON value as the input spells it, so that numbers keep all their digits.
 pub type Json = Box<RawValue>;
 
 /// One text.
@@ -13,12 +13,12 @@ pub type Json = Box<RawValue>;
 pub struct Text {
     /// The text, without its line end.
     pub text: String,
-    /// For pre-tokenized input, where its words are, in bytes.
+    /// For pre-tokenized input, the range of each word in bytes.
     pub words: Option<Vec<Range<usize>>>,
 }
 
 impl Text {
-    /// A text of words that are given one by one; a space between two.
+    /// A text of given words, joined by spaces.
     pub fn of_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Self {
         let (mut text, mut ranges) = (String::new(), Vec::new());
         for word in words {
@@ -31,7 +31,7 @@ impl Text {
         Self { text, words: Some(ranges) }
     }
 
-    /// A text whose words, if they are given, are what lies between spaces and tabs.
+    /// A text of one line. If it is pre-tokenized, its words are separated by spaces and tabs.
     pub fn of_line(text: String, pretokenized: bool) -> Self {
         let words = pretokenized.then(|| {
             let start_of = |word: &str| word.as_ptr() as usize - text.as_ptr() as usize;
@@ -47,15 +47,15 @@ impl Text {
 /// A text, its columns, and the text it is paired with.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// What is encoded.
+    /// The text to encode.
     pub text: Text,
     /// The second text of a pair.
     pub pair: Option<Text>,
-    /// What the input calls it; no two records have the same.
+    /// The id, which is unique in the input.
     pub id: Option<String>,
-    /// A string, a number or a boolean; or a list of them, one for each word.
+    /// The label: a string, a number or a boolean, or a list of them with one for each word.
     pub label: Option<Json>,
-    /// The columns of `--carry`, in their order.
+    /// The columns of `--carry`, in order.
     pub carried: Vec<(String, Json)>,
 }
 
@@ -67,8 +67,8 @@ impl From<Text> for Record {
 }
 
 impl Record {
-    /// Takes all of the record into a digest. Every part comes with its length, so that different records give
-    /// different bytes.
+    /// Adds the record to a digest. Every part is preceded by its length, so that different records give different
+    /// bytes.
     pub fn digest_into(&self, digest: &mut Sha256) {
         let mut part = |bytes: &[u8]| {
             digest.update((bytes.len() as u64).to_le_bytes());
@@ -97,7 +97,7 @@ impl Record {
         }
     }
 
-    /// About how many bytes it takes in memory.
+    /// The approximate size in memory, in bytes.
     pub(super) fn size(&self) -> usize {
         let text = |text: &Text| text.text.len() + 16 * text.words.as_ref().map_or(0, Vec::len);
         let label = self.label.as_ref().map_or(0, |label| label.get().len());

@@ -1,22 +1,22 @@
-//! The records of several inputs, one after the other.
+//! Concatenates the records of several inputs.
 
 use super::entry::{Entries, Entry, Failed};
 use super::ids::{Ids, RecordPlace};
 use super::record::Record;
 use crate::error::{BadLines, Error, Result};
 
-/// Opens an input, once its turn comes.
+/// Opens an input when its turn comes.
 pub(super) type Open<'a> = Box<dyn FnOnce() -> std::result::Result<Entries<'a>, Failed> + Send + 'a>;
 
-/// The records of several inputs as one, and what is wrong with them at the end.
+/// The records of several inputs, followed by an error with everything that is wrong with them.
 pub(super) struct Records<'a> {
     names: Vec<String>,
     unopened: std::vec::IntoIter<Open<'a>>,
-    /// The inputs opened so far, of which the last is read.
+    /// Number of inputs opened so far; the last one is being read.
     opened: u32,
     entries: Option<Entries<'a>>,
     ids: Ids,
-    /// The first bad lines, and how many there are.
+    /// The first bad lines; `bad_count` counts all of them.
     bad: Vec<(RecordPlace, String)>,
     bad_count: u64,
     ended: bool,
@@ -29,7 +29,7 @@ impl<'a> Records<'a> {
         Self { names, unopened, opened: 0, entries: None, ids: Ids::new(), bad: Vec::new(), bad_count: 0, ended: false }
     }
 
-    /// The next record; once there is a bad line, the rest of the input is looked through for more of them instead.
+    /// The next record. After a bad line, the rest of the input is only searched for further bad lines.
     fn next_record(&mut self) -> Result<Option<Record>> {
         loop {
             let entry = match &mut self.entries {
@@ -71,7 +71,7 @@ impl<'a> Records<'a> {
         Error::Input { source_name: self.names[self.opened as usize - 1].clone(), problem }
     }
 
-    /// Says what was wrong, if anything was.
+    /// Fails with everything that was wrong.
     fn finish(&mut self) -> Result<()> {
         let (repeated, count) = self.ids.repeated(BadLines::NAMED);
         self.bad_count += count;
@@ -82,7 +82,7 @@ impl<'a> Records<'a> {
         let repeated = repeated.into_iter().map(|(place, first)| {
             let file = if place.0 == first.0 { String::new() } else { format!("{}: ", name(first)) };
             if place == first {
-                // In JSON, where a line may hold many.
+                // In JSON, several records may begin on one line.
                 return (place, "has two records with one id; expected an id of its own for each".to_owned());
             }
             (place, format!("has the id of {file}line {}; expected an id of its own", first.1))

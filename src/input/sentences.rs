@@ -1,4 +1,4 @@
-//! Sentences of a line for each word, separated by lines that are empty or hold only white space: what CoNLL formats share.
+//! Sentences with one line per word, separated by blank lines: what the CoNLL formats share.
 
 use std::collections::VecDeque;
 use std::io::BufRead;
@@ -7,15 +7,15 @@ use super::entry::{Entry, Failed, LONGEST_RECORD};
 use super::lines::Lines;
 use super::record::Record;
 
-/// What a line costs in memory beside its bytes.
+/// Memory that a line takes in addition to its bytes.
 const LINE_OVERHEAD: usize = 32;
 
-/// The lines of a sentence, with their numbers; never none.
+/// The lines of a sentence, with their line numbers; at least one.
 pub(super) type Sentence = [(u64, String)];
-/// What is wrong, and in which line.
+/// A problem, with its line number.
 pub(super) type Wrong = (u64, String);
 
-/// What a format makes of a sentence: nothing where its lines hold no word.
+/// Parses a sentence of a format; `None` if its lines hold no word.
 pub(super) trait Parse {
     fn record(&mut self, sentence: &Sentence) -> Result<Option<Record>, Vec<Wrong>>;
 }
@@ -24,9 +24,9 @@ pub(super) trait Parse {
 pub(super) struct SentenceRecords<R, P> {
     lines: Lines<R>,
     parse: P,
-    /// What is wrong with the sentence before.
+    /// Further problems of the previous sentence.
     wrong: VecDeque<Wrong>,
-    /// Whether the sentence at hand has a line that cannot be read: it is skipped.
+    /// Whether the current sentence has a line that cannot be read, for which it is skipped.
     broken: bool,
     ended: bool,
 }
@@ -54,7 +54,7 @@ impl<R: BufRead, P: Parse> SentenceRecords<R, P> {
         }
     }
 
-    /// The next sentence's lines; none where one of them is bad, and between two lines of white space.
+    /// The lines of the next sentence; empty if one of them is bad, or between two blank lines.
     fn next_sentence(&mut self) -> Result<Vec<(u64, String)>, Failed> {
         let (mut sentence, mut size) = (Vec::new(), 0);
         for line in self.lines.by_ref() {

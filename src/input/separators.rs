@@ -1,15 +1,15 @@
-//! What separates the columns of a table, where that is not what its name says.
+//! Guesses the delimiter of a table whose columns are not separated as its name says.
 
 use super::columns::listed;
 use crate::spec::Delimiter;
 
-/// What tables are separated by.
+/// The delimiters that are considered.
 const CANDIDATES: [u8; 4] = [b',', b';', b'\t', b'|'];
 
-/// Bytes in which a first line that says the separator has ended.
+/// Number of bytes that hold a first line that declares the delimiter.
 pub(super) const DECLARATION: usize = 10;
 
-/// The separator that a first line `sep=;` says, as Excel has it, and how long the line is with its end.
+/// The delimiter that a first line `sep=;` declares, as Excel writes it, and the length of that line with its end.
 pub(super) fn declared(head: &[u8]) -> Option<(Delimiter, usize)> {
     let (quoted, rest) = head.strip_prefix(b"\"").map_or((false, head), |rest| (true, rest));
     let rest = rest.get(..4).filter(|word| word.eq_ignore_ascii_case(b"sep=")).map(|_| &rest[4..])?;
@@ -46,12 +46,12 @@ fn seem(separator: u8) -> String {
     }
 }
 
-/// As it is typed.
+/// The delimiter as it is typed on the command line.
 fn option(separator: u8) -> String {
     Delimiter::new(separator).map_or_else(String::new, |delimiter| format!("--delimiter {}", delimiter.typed()))
 }
 
-/// How often separators occur in the records of a table without a header, which has no names to tell by.
+/// How often candidates occur in the records of a table without a header, which has no names to tell by.
 pub(super) struct Occurrences {
     /// For each candidate, in the records so far; absent where they differ, and for what separates now.
     counts: [Option<usize>; CANDIDATES.len()],

@@ -1,4 +1,4 @@
-//! Where texts come from, and in which format.
+//! The sources of texts, and the formats that file names tell.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -11,7 +11,7 @@ use super::watched::Watch;
 use crate::error::{Error, Result};
 use crate::spec::InputFormat;
 
-/// Files of a directory that are looked at for the one that was meant.
+/// Number of files of a directory that are searched for the one that was meant.
 const NEIGHBOURS: usize = 10_000;
 
 /// Where texts come from.
@@ -26,12 +26,12 @@ pub enum Source {
 }
 
 impl Source {
-    /// What `-i` names: a file, or `-` for standard input.
+    /// The source that `-i` names: a file, or `-` for standard input.
     pub fn of_path(path: &Path) -> Self {
         if path.as_os_str() == "-" { Source::Stdin } else { Source::File(path.to_owned()) }
     }
 
-    /// The name in messages.
+    /// The source's name in messages.
     pub fn name(&self) -> String {
         match self {
             Source::Arguments(_) => "arguments".to_owned(),
@@ -40,7 +40,7 @@ impl Source {
         }
     }
 
-    /// The format that a file's extension says, that of a compression taken off; else plain text.
+    /// The format of a file's extension, after that of a compression; plain text for any other.
     pub fn format(&self) -> InputFormat {
         let Source::File(path) = self else { return InputFormat::Text };
         let name = uncompressed_name(path);
@@ -49,14 +49,14 @@ impl Source {
             "json" => InputFormat::Json,
             "csv" => InputFormat::Csv,
             "tsv" => InputFormat::Tsv,
-            // `annotated` is how the test set of WNUT-17 is called.
+            // The test set of WNUT-17 is named `annotated`.
             "conll" | "iob" | "iob2" | "bio" | "annotated" => InputFormat::Conll,
             "conllu" => InputFormat::Conllu,
             _ => InputFormat::Text,
         }
     }
 
-    /// Finds what cannot be read before anything is.
+    /// Refuses a source that cannot be read, before anything is read.
     pub(super) fn check(&self) -> Result<()> {
         let Source::File(path) = self else { return Ok(()) };
         let metadata = path.metadata().map_err(|error| Error::io("open", path)(with_neighbour(path, error)))?;
@@ -66,14 +66,14 @@ impl Source {
                 problem: "is a directory; expected a file of texts; name the files in it, each with -i".to_owned(),
             });
         }
-        // A pipe is opened once, when its turn comes.
+        // A pipe can be opened only once, so it is opened when its turn comes.
         if metadata.is_file() {
             File::open(path).map_err(Error::io("open", path))?;
         }
         Ok(())
     }
 
-    /// What is in it, as UTF-8; with what watches over it while it is read, where it is a regular file.
+    /// Opens the content as UTF-8, with a watch on changes if it is a regular file.
     pub(super) fn open(&self) -> std::result::Result<(Box<dyn BufRead + Send>, Option<Watch>), Failed> {
         match self {
             Source::Arguments(texts) => Ok((Box::new(io::Cursor::new(texts.join("\n"))), None)),
@@ -87,7 +87,7 @@ impl Source {
     }
 }
 
-/// The error of a file that is not there, with the file beside it that was probably meant.
+/// The error of a missing file, with the file beside it that was probably meant.
 fn with_neighbour(path: &Path, error: io::Error) -> io::Error {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -1,4 +1,4 @@
-//! Tables: csv and tsv, quoted as RFC 4180 has it. The first record names the columns, unless there is no header.
+//! Tables: csv and tsv, quoted as in RFC 4180. The first record names the columns, unless there is no header.
 
 use std::io::{self, BufRead, Chain, Cursor, Read};
 use std::sync::Arc;
@@ -24,18 +24,18 @@ pub(super) struct TableRecords<R> {
     reader: R,
     core: csv_core::Reader,
     cells: Cells,
-    /// The line that is read next.
+    /// The number of the line that is read next.
     line: LineNumber,
     separator: Separator,
-    /// What else may separate the columns, where neither an option nor a header says it.
+    /// Occurrences of other delimiters, if neither an option nor a header determines the delimiter.
     occurrences: Option<Occurrences>,
     columns: Arc<Columns>,
-    /// Absent until the header is read.
+    /// The wanted columns; `None` until the header is read.
     places: Option<Places>,
     ended: bool,
 }
 
-/// A record's cells, one after the other, and where each ends.
+/// The cells of a record in one buffer, and where each ends.
 #[derive(Default)]
 struct Cells {
     bytes: Vec<u8>,
@@ -50,15 +50,15 @@ impl Cells {
     }
 }
 
-/// What separates the columns.
+/// The delimiter of the columns.
 #[derive(Clone, Copy)]
 struct Separator {
     byte: u8,
-    /// Whether an option or the first line says so; else it is by the format alone.
+    /// Whether an option or the first line determines it; otherwise it follows from the format.
     is_said: bool,
 }
 
-/// A table whose first bytes were looked at, with what stands behind its last record.
+/// A table whose first bytes were examined, followed by [`END`].
 type Whole<R> = Chain<Chain<Chain<Cursor<Vec<u8>>, R>, &'static [u8]>, &'static [u8]>;
 
 impl<R: BufRead> TableRecords<Whole<R>> {
@@ -128,14 +128,14 @@ impl<R: BufRead> TableRecords<R> {
         }
     }
 
-    /// Refuses a table that was read to its end and seems to be separated by something else all the way.
+    /// Refuses a table whose records all seem to have another delimiter, once it is read to its end.
     fn check_separator(&self) -> Result<(), Failed> {
         let read = self.occurrences.as_ref().zip(self.places.as_ref());
         let other = read.and_then(|(seen, places)| seen.of_all_records(self.separator.byte, places.width));
         other.map_or(Ok(()), |problem| Err(Failed(problem)))
     }
 
-    /// To the first line that is not empty.
+    /// Moves to the first line that is not empty.
     fn skip_line_ends(&mut self) -> io::Result<()> {
         loop {
             let input = self.reader.fill_buf()?;
@@ -149,7 +149,7 @@ impl<R: BufRead> TableRecords<R> {
         }
     }
 
-    /// The next record's cells; whether it is of a length that is taken.
+    /// Reads the next record's cells. Returns whether its length is acceptable.
     fn read_cells(&mut self) -> io::Result<bool> {
         let cells = &mut self.cells;
         let (mut read, mut written, mut ended) = (0, 0, 0);
@@ -182,10 +182,10 @@ impl<R: BufRead> Iterator for TableRecords<R> {
     }
 }
 
-/// Where each wanted column is, and how many there are.
+/// The index of each wanted column, and the number of columns.
 struct Places {
     width: usize,
-    /// For messages: `the header` or `line 1`.
+    /// What determined the number of columns, for messages: `the header` or `line 1`.
     like: String,
     text: usize,
     pair: Option<usize>,
@@ -303,7 +303,7 @@ impl Places {
     }
 }
 
-/// What a name stands in where that is other quotes than those of tables.
+/// The character that a name is quoted with, if it is not the quote of tables.
 fn quote(name: &str, names: &[String]) -> Option<char> {
     const QUOTES: [char; 7] = ['\'', '`', '‘', '’', '“', '”', '„'];
     let quoted = names.iter().find(|known| known.trim_matches(|c| QUOTES.contains(&c)) == name && *known != name)?;

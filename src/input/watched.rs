@@ -1,7 +1,7 @@
-//! Files that must stay as they are while they are read.
+//! Detects files that change while they are read.
 //!
-//! One that is appended to, cut or replaced meanwhile would be read in part as it was and in part as it is. That shows in
-//! what the system says of a file before and after.
+//! A file that is appended to, cut or replaced meanwhile would be read partly in its old and partly in its new state.
+//! That shows in its metadata before and after.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -10,10 +10,10 @@ use std::time::SystemTime;
 
 use super::entry::{Entries, Entry, Failed};
 
-/// What the system says of a file.
+/// The metadata by which a change is detected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct State {
-    /// Device and number of the file, where the system has them.
+    /// Device and inode, on systems that have them.
     identity: Option<(u64, u64)>,
     bytes: u64,
     modified: Option<SystemTime>,
@@ -31,7 +31,7 @@ impl State {
         Self { identity, bytes: metadata.len(), modified: metadata.modified().ok() }
     }
 
-    /// In what the state that a file has now differs.
+    /// The difference between this state and the present one.
     fn change(&self, now: &Self) -> Option<String> {
         let (before, after) = (self.bytes, now.bytes);
         if self.identity != now.identity {
@@ -54,13 +54,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Of a file that was just opened; there is none of pipes and devices, which are not the same twice.
+    /// Watches a file that was just opened. `None` for pipes and devices, which do not have the same content twice.
     pub(super) fn new(path: &Path, file: &File) -> io::Result<Option<Self>> {
         let metadata = file.metadata()?;
         Ok(metadata.is_file().then(|| Self { path: path.to_owned(), before: State::of(&metadata) }))
     }
 
-    /// Says what has changed since.
+    /// Fails with what has changed since the file was opened.
     fn check(&self) -> Result<(), Failed> {
         let changed = match fs::metadata(&self.path) {
             Ok(metadata) => self.before.change(&State::of(&metadata)),
@@ -75,7 +75,7 @@ impl Watch {
     }
 }
 
-/// The entries of a file, and at their end an error if the file has changed meanwhile.
+/// The entries of a file, followed by an error if the file has changed meanwhile.
 pub(super) struct Watched<'a> {
     pub(super) entries: Entries<'a>,
     pub(super) watch: Option<Watch>,
@@ -86,7 +86,7 @@ impl Iterator for Watched<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         match self.entries.next() {
-            // What looks like damaged data may be the data of two files.
+            // Data that looks damaged may be a mixture of two states of the file.
             None | Some(Err(_)) if let Some(Err(changed)) = self.watch.take().map(|watch| watch.check()) => {
                 Some(Err(changed))
             }

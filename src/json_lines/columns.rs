@@ -1,4 +1,4 @@
-//! Columns of the input in the output: their names, and where they wait for JSON Lines.
+//! The input's columns in the output: checks of their names, and storage until JSON Lines are printed.
 
 use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
 
@@ -13,10 +13,10 @@ use crate::spool::SpoolWriter;
 use crate::tokenize::TokenSink;
 use crate::tokens::Encoded;
 
-/// Bytes held in memory before they go to a file.
+/// Bytes held in memory before they go to a temporary file.
 const IN_MEMORY: usize = 1 << 20;
 
-/// What a line about a text has by itself, in `texts.jsonl` or on standard output.
+/// The keys that layerwise itself writes for a text, in `texts.jsonl` or on standard output.
 const OURS: [&str; 13] = [
     "row",
     "id",
@@ -33,10 +33,10 @@ const OURS: [&str; 13] = [
     "layers",
 ];
 
-/// Refuses names of carried columns that a line cannot have beside its own.
+/// Refuses names of carried columns that clash with each other or with layerwise's own keys.
 ///
 /// # Errors
-/// [`Error::Usage`] for a name of ours and for one that is there twice.
+/// [`Error::Usage`] for a name of layerwise's own and for a name that is given twice.
 pub fn check_carried(names: &[String]) -> Result<()> {
     let kinds = VectorKind::ALL;
     for (index, name) in names.iter().enumerate() {
@@ -53,7 +53,7 @@ pub fn check_carried(names: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// What the input says of a text beside the text.
+/// The columns of one text that are carried from the input to the output.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct ColumnsOfText {
     pub(super) id: Option<String>,
@@ -68,22 +68,22 @@ struct ColumnsOfRecord<'a> {
     carried: &'a [(String, Json)],
 }
 
-/// Takes the columns of texts until their vectors are there.
+/// Stores the columns of texts until their vectors are computed.
 #[derive(Debug)]
 pub struct ColumnsWriter(BufWriter<SpooledTempFile>);
 
-/// Gives them back, in their order.
+/// Returns the stored columns in the order of the texts.
 #[derive(Debug)]
 pub struct ColumnsReader(BufReader<SpooledTempFile>);
 
 impl ColumnsWriter {
-    /// In memory at first, then in a temporary file.
+    /// An empty store, in memory at first and then in a temporary file.
     #[allow(clippy::new_without_default, reason = "a default says nothing of files")]
     pub fn new() -> Self {
         Self(BufWriter::new(SpooledTempFile::new(IN_MEMORY)))
     }
 
-    /// Takes a text's columns.
+    /// Stores a text's columns.
     ///
     /// # Errors
     /// [`Error::Io`] when the temporary file cannot be written.
@@ -93,7 +93,7 @@ impl ColumnsWriter {
         written.and_then(|()| self.0.write_all(b"\n")).map_err(Error::io("write", std::env::temp_dir()))
     }
 
-    /// From the beginning.
+    /// Ends the writing, and returns a reader at the first text.
     ///
     /// # Errors
     /// [`Error::Io`] when the temporary file cannot be written.
@@ -104,7 +104,7 @@ impl ColumnsWriter {
     }
 }
 
-/// The columns of texts, beside a spool of their tokens.
+/// The columns of texts, stored beside the spool of their tokens.
 pub(crate) struct SpooledTexts<'a> {
     pub(crate) spool: &'a mut SpoolWriter,
     pub(crate) columns: &'a mut ColumnsWriter,
@@ -119,13 +119,13 @@ impl TokenSink for SpooledTexts<'_> {
 }
 
 impl ColumnsReader {
-    /// Passes over the columns of some texts.
+    /// Passes over the columns of the next `texts` texts.
     pub(super) fn skip(&mut self, texts: u64) -> Result<()> {
         let mut skip = || (0..texts).try_for_each(|_| self.0.skip_until(b'\n').map(drop));
         skip().map_err(Error::io("read back a temporary file in", std::env::temp_dir()))
     }
 
-    /// The next text's columns.
+    /// Returns the next text's columns.
     pub(super) fn next_text(&mut self) -> Result<ColumnsOfText> {
         let mut line = String::new();
         let read = self.0.read_line(&mut line);

@@ -1,4 +1,4 @@
-//! JSON Lines: an object per text, with a list of its layers.
+//! JSON Lines: one object per text, with a list of its layers.
 
 pub mod columns;
 
@@ -15,17 +15,17 @@ use crate::sink::{Sink, check_fits};
 use crate::spec::{Dtype, RowKind, SpecialTokens};
 use crate::tokens::Tokenizer;
 
-/// Prints each text once all its arrays are there.
+/// A sink that prints each text as a JSON object once all its arrays are complete.
 pub struct JsonLines<'a, W: Write> {
     out: BufWriter<W>,
     arrays: Vec<ArrayPlan>,
-    /// The rows of each array that are not printed yet.
+    /// For each array, the rows that are not printed yet.
     rows: Vec<Vec<f32>>,
     dtype: Dtype,
     special_tokens: SpecialTokens,
-    /// For the tokens' texts, where they are wanted.
+    /// The tokenizer that spells the tokens, if they are printed.
     tokenizer: Option<&'a Tokenizer>,
-    /// What the input says of each text.
+    /// The input's columns of each text.
     columns: ColumnsReader,
     next_row: u64,
 }
@@ -53,10 +53,10 @@ impl<'a, W: Write> JsonLines<'a, W> {
         })
     }
 
-    /// Brings everything out.
+    /// Flushes the output.
     ///
     /// # Errors
-    /// [`Error::ClosedPipe`] when nobody reads any more, [`Error::Io`] otherwise.
+    /// [`Error::ClosedPipe`] when the reader of standard output is gone, [`Error::Io`] for any other failure.
     pub fn finish(mut self) -> Result<()> {
         self.out.flush().map_err(Error::stdout)
     }
@@ -119,7 +119,7 @@ impl<W: Write + Send> Sink for JsonLines<'_, W> {
             first_word += rows[1];
             texts += 1;
         }
-        // What is left are rows of a text that goes on.
+        // Rows that remain belong to a text that continues in the next batch.
         for (array, rows) in self.arrays.iter().zip(&mut self.rows) {
             let printed = match array.kind.rows() {
                 RowKind::Token => first_token,
@@ -132,7 +132,7 @@ impl<W: Write + Send> Sink for JsonLines<'_, W> {
     }
 }
 
-/// A text's line.
+/// The object of one text.
 struct TextObject {
     row: u64,
     columns: ColumnsOfText,
@@ -146,7 +146,7 @@ struct LayerObject {
     vectors: Vec<VectorsOfText>,
 }
 
-/// The vectors of one kind: one for the text, or a list for its tokens or words.
+/// The vectors of one kind: a single one for the text, or a list for its tokens or words.
 struct VectorsOfText {
     name: &'static str,
     numbers: Vec<f32>,

@@ -1,4 +1,4 @@
-//! A text with its labels.
+//! Labels one text with a fitted head.
 
 use serde::Serialize;
 use serde::ser::SerializeMap;
@@ -11,13 +11,13 @@ use crate::probe::task::Task;
 use crate::spec::VectorKind;
 use crate::tokens::Encoded;
 
-/// Applies a head.
+/// Labels texts with a head.
 pub struct Labeller<'a> {
     report: &'a Report,
     head: &'a Head,
 }
 
-/// A text with what was predicted for it.
+/// A text with its predictions.
 #[derive(Debug, Serialize)]
 pub struct PredictedText<'a> {
     pub row: u64,
@@ -30,13 +30,13 @@ pub struct PredictedText<'a> {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Prediction<'a> {
-    /// A class.
+    /// The class of a text.
     Class { label: &'a str, probability: f32, probabilities: Probabilities<'a> },
-    /// A number.
+    /// The number of a text.
     Number { value: f32 },
-    /// Numbers of words.
+    /// A number for each word.
     Numbers { words: Vec<NumberOf> },
-    /// Tags.
+    /// A tag for each word.
     Words {
         words: Vec<Word<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,7 +56,7 @@ impl Serialize for Probabilities<'_> {
     }
 }
 
-/// A word: \[start, end) in Unicode characters of the text.
+/// A word, \[start, end) in Unicode characters of the text, with its tag.
 #[derive(Debug, Serialize)]
 pub struct Word<'a> {
     pub text: String,
@@ -66,7 +66,7 @@ pub struct Word<'a> {
     pub probability: f32,
 }
 
-/// A word with its number, likewise.
+/// A word, \[start, end) in Unicode characters of the text, with its number.
 #[derive(Debug, Serialize)]
 pub struct NumberOf {
     pub text: String,
@@ -75,7 +75,7 @@ pub struct NumberOf {
     pub value: f32,
 }
 
-/// An entity, likewise. Its probability is that of its least certain word.
+/// An entity, \[start, end) in Unicode characters of the text. Its probability is that of its least certain word.
 #[derive(Debug, Serialize)]
 pub struct EntitySpan<'a> {
     pub label: &'a str,
@@ -90,7 +90,7 @@ impl<'a> Labeller<'a> {
         Self { report, head }
     }
 
-    /// Labeller a text by its vectors: one, or one for each word.
+    /// Labels a text by its vectors, (1, columns) for a text or (words, columns) for its words.
     pub fn label<'t>(&self, row: u64, record: &'t Record, encoded: &Encoded, vectors: &[f32]) -> PredictedText<'t>
     where
         'a: 't,
@@ -156,7 +156,7 @@ impl<'a> Labeller<'a> {
     }
 }
 
-/// A text by its characters.
+/// A text that is indexed by characters.
 struct Characters(Vec<char>);
 
 impl Characters {
@@ -169,7 +169,7 @@ impl Characters {
     }
 }
 
-/// Where each word is; a word without a token has no vector, and gets no label.
+/// The place of each word in the text. A word without a token has no vector, and gets no label.
 fn places(encoded: &Encoded) -> Vec<Option<(usize, usize)>> {
     let mut places: Vec<Option<(usize, usize)>> = vec![None; encoded.tokens.word_count as usize];
     for (&word, offsets) in encoded.tokens.words.iter().zip(&encoded.offsets) {
@@ -188,7 +188,7 @@ fn softmax(scores: &[f32]) -> Vec<f32> {
     shares.into_iter().map(|share| (share / sum) as f32).collect()
 }
 
-/// The first of the largest.
+/// The index of the largest value; of equal ones, the first.
 fn best(values: &[f32]) -> usize {
     (0..values.len()).fold(0, |best, index| if values[index] > values[best] { index } else { best })
 }

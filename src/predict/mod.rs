@@ -1,5 +1,5 @@
-//! New texts labelled by what [`probe`](crate::probe) has learned: read, tokenized, encoded as deep as the head needs, and
-//! labelled.
+//! `predict`: labels new texts with the heads that [`probe`](crate::probe) has fitted. Texts are encoded only as deep
+//! as the head's layer.
 
 pub mod labelled;
 
@@ -23,28 +23,28 @@ use crate::spec::{LayerSelection, VectorKind};
 use crate::tokens::Tokenizer;
 use crate::tokens::unknown::UnknownPieces;
 
-/// How a report is to be used.
+/// The report to predict with, and where its model is.
 #[derive(Clone)]
 pub struct PredictRequest {
     /// The directory that `probe` wrote.
     pub report: PathBuf,
-    /// The layer; the report's best where nothing is said.
+    /// The layer whose head is used; by default the report's best.
     pub layer: Option<LayerSelection>,
-    /// The model, where it is not found by the name the report has for it.
+    /// The model's present location; by default the name in the report.
     pub model: Option<String>,
-    /// Its revision on the hub; the report's where nothing is said.
+    /// The model's revision on the hub; by default that in the report.
     pub revision: Option<String>,
-    /// Whether the network is never to be touched.
+    /// Whether to work without the network.
     pub offline: bool,
-    /// Threads; as many as there are cores where nothing is said.
+    /// The number of threads; by default one for each core.
     pub threads: Option<usize>,
-    /// The column of second texts, where texts are pairs.
+    /// The column of the second text, if texts are pairs.
     pub pair_column: Option<String>,
-    /// Whether there are only a few texts, so that the model is read as far as they need it and not kept.
+    /// Whether there are only a few texts, so that the model is not kept in memory.
     pub once: bool,
 }
 
-/// A report with its model, ready to label texts.
+/// A report and its model, ready to label texts.
 pub struct Predictor {
     report: Report,
     head: Head,
@@ -54,7 +54,7 @@ pub struct Predictor {
     seen: Seen,
 }
 
-/// What was seen of the texts so far, for what is to be said at the end.
+/// What was seen of the texts so far, for the warnings at the end.
 #[derive(Default)]
 struct Seen {
     texts: u64,
@@ -68,8 +68,8 @@ impl Predictor {
     /// Reads a report and opens the model that its vectors were made by.
     ///
     /// # Errors
-    /// [`Error::Output`] when the report cannot be used or belongs to another model, [`Error::Usage`] for a layer that it has
-    /// not; those of opening a model.
+    /// [`Error::Output`] when the report cannot be used or belongs to another model, [`Error::Usage`] for a layer that
+    /// it does not have; those of opening a model.
     pub fn open(request: &PredictRequest, observer: &Arc<dyn Observer>) -> Result<Self> {
         let directory = request.report.as_path();
         let report = read_report(directory)?;
@@ -103,12 +103,12 @@ impl Predictor {
         Ok(Self { report, head, model, plan, tokenizer, seen: Seen::default() })
     }
 
-    /// What is computed of the texts.
+    /// The plan by which texts are encoded.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Their tokenizer.
+    /// The tokenizer of the texts.
     pub(crate) fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }
@@ -116,7 +116,7 @@ impl Predictor {
     /// Labels the next texts.
     ///
     /// # Errors
-    /// As [`Model::encode`].
+    /// Those of [`Model::encode`].
     pub fn predict<'t>(&'t mut self, texts: &'t [Record]) -> Result<Vec<PredictedText<'t>>> {
         let Self { report, head, model, plan, tokenizer, seen, .. } = self;
         let mut embeddings = Embeddings::new();
@@ -142,7 +142,7 @@ impl Predictor {
         Ok(predicted)
     }
 
-    /// What should be said of all texts together.
+    /// Warnings about all texts together.
     pub fn warnings(&self) -> Vec<String> {
         let Seen { texts, cut, tokens, unknown_tokens, unknown } = &self.seen;
         let unknown = unknown.warning(*unknown_tokens, *tokens, &self.tokenizer);
@@ -156,7 +156,7 @@ impl Predictor {
     }
 }
 
-/// Reads what probe wrote.
+/// Reads the report that `probe` wrote.
 fn read_report(directory: &Path) -> Result<Report> {
     let path = directory.join(REPORT);
     let problem = |problem: &str| Error::Output { path: directory.to_owned(), problem: problem.to_owned() };
@@ -185,7 +185,7 @@ fn read_report(directory: &Path) -> Result<Report> {
     }
 }
 
-/// The plan of the vectors that were learned from.
+/// The plan of the vectors that the heads were fitted on.
 fn read_plan(directory: &Path, report: &Report) -> Result<PlanRecord> {
     serde_json::from_value(report.plan.clone())
         .map_err(|error| Error::Output { path: directory.join(REPORT), problem: format!("plan: {error}; probe anew") })
@@ -210,7 +210,7 @@ fn choose_layer<'a>(directory: &Path, wanted: Option<&LayerSelection>, report: &
     found.ok_or_else(|| Error::Usage(format!("--layer {wanted}: the report has {}", held())))
 }
 
-/// Refuses a model of which any file is another than the one whose vectors were learned from.
+/// Refuses a model with a file that differs from the one that the heads were fitted with.
 fn check_model(directory: &Path, report: &Report, model: &Model) -> Result<()> {
     let found = model.checkpoint().digests()?;
     let files: Vec<&String> = report
@@ -232,13 +232,13 @@ fn check_model(directory: &Path, report: &Report, model: &Model) -> Result<()> {
     })
 }
 
-/// Whether a file says how sentence embeddings are made; older reports do not have its digest.
+/// Whether a file defines sentence embeddings; older reports do not have its digest.
 fn is_of_sentences(file: &str) -> bool {
     let name = file.rsplit('/').next().unwrap_or(file);
     name == DEFAULTS || TRANSFORMER_SETTINGS.contains(&name)
 }
 
-/// The plan of the vectors that were learned from, for one layer.
+/// The plan of the vectors that the heads were fitted on, limited to one layer.
 fn plan(
     request: &PredictRequest,
     report: &Report,
@@ -257,7 +257,7 @@ fn plan(
         }
         _ => {}
     }
-    // The settings of sentence embeddings hold for all vectors of a job that writes them.
+    // A job with sentence embeddings uses their settings for all of its vectors.
     let sentence = model.sentence_recipe(record.emit.contains(&VectorKind::Sentence))?;
     let mut plan = record.to_plan(model.num_hidden_layers(), model.hidden_size()).plan;
     plan.kinds = vec![report.emit];
@@ -276,7 +276,7 @@ fn plan(
     Ok(Plan { sentence, ..plan })
 }
 
-/// Refuses a head that takes vectors of another width.
+/// Refuses a head for vectors of another width.
 fn check_width(directory: &Path, plan: &Plan, head: &Head) -> Result<()> {
     let columns = plan.arrays().first().map_or(0, |array| array.columns);
     if columns == head.columns {

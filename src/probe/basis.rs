@@ -11,24 +11,24 @@ use super::features::Features;
 use super::products;
 use crate::error::Result;
 
-/// Wider vectors are taken column by column: their eigenvectors would take longer than they save.
+/// Widest vectors for which eigenvectors are computed; beyond it they would take longer than they save.
 const WIDEST: usize = 1100;
-/// Examples for each column that the covariance is taken from.
+/// Number of examples for each column that the covariance is estimated from.
 const EXAMPLES_A_COLUMN: usize = 8;
-/// Examples taken together.
+/// Number of examples in a piece of that sample.
 const PIECE: usize = 256;
 
 /// Orthonormal directions and the variance of the features in each.
 #[derive(Debug)]
 pub struct Basis {
-    /// (columns, directions); `None` for the columns themselves.
+    /// (columns, directions); `None` for the standard basis.
     directions: Option<Array2<f64>>,
     /// (directions)
     pub variances: Array1<f64>,
 }
 
 impl Basis {
-    /// From some of the examples, evenly spread.
+    /// The basis of features, estimated from some of the examples, evenly spread.
     ///
     /// # Errors
     /// Those of reading features.
@@ -50,7 +50,7 @@ impl Basis {
             Ok((count, product))
         };
         let (mut sum, mut count) = (Array2::<f64>::zeros((columns, columns)), 0);
-        // A few at a time: each product is a matrix.
+        // A few pieces at a time, as each one's product is a whole matrix.
         for starts in starts.chunks(rayon::current_num_threads()) {
             for product in starts.par_iter().map(product).collect::<Result<Vec<_>>>()? {
                 count += product.0;
@@ -72,7 +72,7 @@ impl Basis {
         }
     }
 
-    /// Coordinates (outputs, directions) from weights (outputs, columns). A gradient goes the same way.
+    /// Coordinates (outputs, directions) from weights (outputs, columns). Gradients are converted the same way.
     pub fn coordinates(&self, weights: Array2<f64>) -> Array2<f64> {
         match &self.directions {
             Some(directions) => weights.dot(directions),

@@ -1,13 +1,14 @@
-//! How sure a score is: percentile intervals of the bootstrap (Efron 1979), whole texts drawn with replacement.
+//! Confidence of a score: percentile intervals of the bootstrap (Efron 1979), in which whole texts are drawn with
+//! replacement.
 
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use rayon::prelude::*;
 
-/// Times that texts are drawn.
+/// Number of bootstrap samples.
 const DRAWS: u64 = 1000;
 
-/// The score of each draw of texts; draw i is of the same texts for all that is scored on them with the same seed, so that
-/// differences can be taken.
+/// The score of each bootstrap sample. Sample `i` has the same texts for all scores with the same seed and number of
+/// texts, so that differences can be taken.
 pub fn draws(texts: usize, seed: u64, score: impl Fn(&[u32]) -> f64 + Sync) -> Vec<f64> {
     (0..DRAWS)
         .into_par_iter()
@@ -23,14 +24,14 @@ pub fn draws(texts: usize, seed: u64, score: impl Fn(&[u32]) -> f64 + Sync) -> V
         .collect()
 }
 
-/// The middle 95 % of draws.
+/// The interval of the middle 95 % of the samples' scores.
 pub fn interval(draws: &[f64]) -> [f64; 2] {
     let mut sorted = draws.to_vec();
     sorted.sort_by(f64::total_cmp);
     [quantile(&sorted, 0.025), quantile(&sorted, 0.975)]
 }
 
-/// Whether what has the first draws is better than what has the second: in 97.5 % of draws.
+/// Whether the first scores are higher than the second in 97.5 % of the samples.
 pub fn is_better(first: &[f64], second: &[f64]) -> bool {
     let differences: Vec<f64> = first.iter().zip(second).map(|(first, second)| first - second).collect();
     interval(&differences)[0] > 0.0

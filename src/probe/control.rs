@@ -1,9 +1,9 @@
-//! The control task: labels that say nothing, to see what a probe merely memorizes.
+//! The control task: random labels that show how much a probe merely memorizes.
 //!
-//! Hewitt & Liang 2019: each word type gets one label at random, by how often labels are in the training texts, and keeps
-//! it wherever the word stands. What a probe scores on real labels beyond what it scores on these is its selectivity.
-//! Whole texts have no types that come again, so each gets a label of its own at random; there the control says what
-//! chance gives.
+//! Hewitt & Liang 2019: each word type gets one random label, drawn by the frequency of labels in the training texts,
+//! and keeps it wherever the word stands. Selectivity is the score on the real labels less the score on these. Whole
+//! texts have no recurring types, so each text gets a random label of its own; there the control shows the score of
+//! chance.
 
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use sha2::{Digest, Sha256};
@@ -14,18 +14,18 @@ use super::targets::Targets;
 /// Control labels for the examples of texts.
 #[derive(Debug)]
 pub struct Control {
-    /// Labels of the training examples.
+    /// The labels of the training examples, from which control labels are drawn.
     from: Targets,
     seed: u64,
 }
 
 impl Control {
-    /// With labels as frequent as they are in training.
+    /// A control task whose labels are as frequent as those of the training examples.
     pub fn new(training: &Targets, seed: u64) -> Self {
         Self { from: training.clone(), seed }
     }
 
-    /// A label for each example. `which` tells training texts from others.
+    /// The control label of each example. `which` distinguishes training texts from others.
     pub fn labels(&self, labels: &LabelledTexts, which: &str) -> Targets {
         let of = |name: &str| -> usize {
             let digest = Sha256::new().chain_update(self.seed.to_le_bytes()).chain_update(name.as_bytes()).finalize();

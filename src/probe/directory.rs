@@ -1,4 +1,4 @@
-//! A directory that `extract` wrote, as the probe reads it: its manifest, and vectors by row.
+//! A directory that `extract` wrote, opened to read vectors by row.
 
 use std::fs::File;
 use std::ops::Range;
@@ -16,26 +16,26 @@ use crate::plan::ArrayPlan;
 use crate::positional::read_exact_at;
 use crate::spec::Dtype;
 
-/// A directory with its manifest read.
+/// A directory with its manifest.
 #[derive(Debug)]
 pub struct Directory {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
     /// The model that made the vectors.
     pub model: ModelIdentity,
-    /// How they were made.
+    /// The plan by which they were made.
     pub plan: DirectoryPlan,
-    /// How much there is of everything.
+    /// The counts of its texts.
     pub counts: Counts,
     contents: Contents,
     manifest: Value,
 }
 
 impl Directory {
-    /// Reads the manifest.
+    /// Opens a directory and reads its manifest.
     ///
     /// # Errors
-    /// [`Error::Output`] when the directory is not there, not finished or its manifest is damaged.
+    /// [`Error::Output`] when the directory does not exist, is unfinished, or has a damaged manifest.
     pub fn open(path: &Path) -> Result<Self> {
         let bytes = read_manifest(path)?;
         let problem = |problem: String| Error::Output { path: path.join(MANIFEST), problem };
@@ -54,10 +54,10 @@ impl Directory {
         Ok(Self { path: path.to_owned(), model, plan, counts, contents, manifest })
     }
 
-    /// An array of the directory.
+    /// Opens an array of the directory.
     ///
     /// # Errors
-    /// [`Error::Output`] when its file is not there or not of the size that the manifest promises.
+    /// [`Error::Output`] when its file does not exist, or is not of the size that the manifest implies.
     pub fn array(&self, array: &ArrayPlan) -> Result<StoredArray> {
         let place = array.place(self.plan.format);
         let (file, start) = self
@@ -83,7 +83,7 @@ impl Directory {
         })
     }
 
-    /// The file of a place, such as `word/offsets.npy`, and where in it the place begins.
+    /// The file of a place, such as `word/offsets.npy`, and the byte at which the place begins in it.
     pub fn find(&self, place: &str) -> Option<(PathBuf, u64)> {
         let (file, start) = self.contents.find(place)?;
         Some((self.path.join(&file.name), start))
@@ -94,7 +94,7 @@ impl Directory {
         &self.contents.planned
     }
 
-    /// In what the vectors of another directory were made differently.
+    /// The differences in how the vectors of two directories were made.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let keys =
             ["word_pooling", "special_tokens", "combine", "normalize", "max_length", "overflow", "stride", "compute"];
@@ -113,27 +113,27 @@ impl Directory {
         model.into_iter().chain(options).chain(merged).chain(paired).collect()
     }
 
-    /// What decides how a text becomes vectors, for a report.
+    /// The settings that decide how a text becomes vectors, for the report.
     pub fn recipe(&self) -> Value {
         json!(PlanRecord::from(&self.plan))
     }
 }
 
-/// Vectors, (rows, columns), in a file.
+/// An array of vectors in a file, (rows, columns).
 #[derive(Debug)]
 pub struct StoredArray {
     path: PathBuf,
     file: File,
-    /// Where the first row begins in the file.
+    /// The byte at which the first row begins.
     start: u64,
     rows: u64,
-    /// Numbers of a row.
+    /// Width of a row.
     pub columns: usize,
     dtype: Dtype,
 }
 
 impl StoredArray {
-    /// A file of float32 numbers, (rows, columns), that vanishes with the process.
+    /// A temporary file of float32 numbers, (rows, columns).
     #[cfg(test)]
     pub(super) fn of(numbers: &[f32], columns: usize) -> Self {
         use std::io::Write;
@@ -144,15 +144,15 @@ impl StoredArray {
         Self { file, path: "test".into(), start: 0, rows, columns, dtype: Dtype::F32 }
     }
 
-    /// Rows in all.
+    /// Number of rows.
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// Reads rows that follow each other into `out`, which has room for just them.
+    /// Reads consecutive rows into `out`, which has exactly their size.
     ///
     /// # Errors
-    /// [`Error::Io`], and [`Error::Output`] for a number that is not finite, with its row.
+    /// [`Error::Io`] when the file cannot be read, and [`Error::Output`] for a number that is not finite, with its row.
     pub fn read(&self, rows: Range<u64>, out: &mut [f32]) -> Result<()> {
         let size = self.dtype.size();
         let row_bytes = self.columns as u64 * size;
@@ -178,7 +178,7 @@ impl StoredArray {
     }
 }
 
-/// Little-endian numbers as float32.
+/// Converts little-endian numbers to float32.
 fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
     let halves = || bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
     match dtype {

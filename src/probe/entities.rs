@@ -1,4 +1,4 @@
-//! Entities out of tags, strictly by their scheme, as seqeval's strict mode counts them.
+//! Entities from tags, strictly by their scheme, as seqeval's strict mode counts them.
 //!
 //! Schemes: IOB1 and IOB2 (Ramshaw & Marcus 1995; Tjong Kim Sang & Veenstra 1999), and BIOES, also spelled BILOU.
 //! Reference: `seqeval.scheme` (`metrics.sequence_labeling` with `mode="strict"`).
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-/// How tags say where an entity begins and ends.
+/// A tagging scheme, by which tags show where an entity begins and ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scheme {
     /// `B-` only where an entity follows one of its own type.
@@ -32,7 +32,7 @@ pub struct Entity<'a> {
     pub kind: &'a str,
 }
 
-/// What stands before a tag's type.
+/// The prefix of a tag, before the type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Prefix {
     Outside,
@@ -42,7 +42,7 @@ enum Prefix {
     Single,
 }
 
-/// A tag in its parts; `None` for what is none.
+/// The prefix and the type of a tag; `None` for a label that is not a tag.
 fn parts(tag: &str) -> Option<(Prefix, &str)> {
     if tag == "O" {
         return Some((Prefix::Outside, ""));
@@ -102,7 +102,7 @@ impl Scheme {
             let mut next = at + 1;
             if self.starts(before, tags[at]) {
                 let mut last = tags[at];
-                while next < tags.len() && self.goes_on(last, tags[next]) {
+                while next < tags.len() && self.continues(last, tags[next]) {
                     last = tags[next];
                     next += 1;
                 }
@@ -131,13 +131,13 @@ impl Scheme {
         }
     }
 
-    fn goes_on(self, before: (Prefix, &str), now: (Prefix, &str)) -> bool {
+    fn continues(self, before: (Prefix, &str), now: (Prefix, &str)) -> bool {
         use Prefix::{Begin, End, Inside};
-        let goes_on = match self {
+        let continues = match self {
             Scheme::Iob1 | Scheme::Iob2 => now.0 == Inside,
             Scheme::Bioes => matches!(now.0, Inside | End),
         };
-        goes_on && matches!(before.0, Begin | Inside) && before.1 == now.1
+        continues && matches!(before.0, Begin | Inside) && before.1 == now.1
     }
 
     fn ends(self, before: (Prefix, &str), now: (Prefix, &str)) -> bool {
@@ -156,7 +156,7 @@ impl Scheme {
     }
 }
 
-/// How many entities of a text two taggings have: in both, in the first, in the second; for each type of either.
+/// Counts of entities for each type: in both taggings, in the first, and in the second.
 pub fn compare<'a>(gold: &[Entity<'a>], predicted: &[Entity<'a>]) -> Vec<(&'a str, [u32; 3])> {
     let kinds: BTreeSet<&str> = gold.iter().chain(predicted).map(|entity| entity.kind).collect();
     let of = |entities: &[Entity<'a>], kind: &str| entities.iter().filter(|entity| entity.kind == kind).count() as u32;
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(find(&["O B-"]), None);
     }
 
-    /// tests/golden/entities/make.py makes the cases.
+    /// The cases are made by tests/golden/entities/make.py.
     #[test]
     fn entities_are_those_of_seqeval() {
         let cases = include_str!("../../tests/golden/entities/cases.jsonl");

@@ -1,4 +1,4 @@
-//! One layer: the strength chosen, a probe fitted, and what it predicts for texts it has not seen.
+//! Evaluates one layer: chooses the strength, fits a probe, and predicts texts that it was not fitted on.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -21,25 +21,25 @@ use super::task::{Classes, Task};
 use crate::error::Result;
 use crate::plan::ArrayPlan;
 
-/// Strengths worse than the best so far that end a search. Equal ones do not count: very strict probes all say what is most
-/// frequent.
+/// Number of strengths worse than the best so far that ends a search. Equal ones do not count, as strongly regularized
+/// probes all predict the most frequent class.
 const PATIENCE: usize = 2;
 
 /// A directory with its labels.
 #[derive(Debug)]
 pub struct Side<'a> {
-    /// Where the vectors are.
+    /// The directory with the vectors.
     pub directory: &'a Directory,
-    /// What they are labelled with.
+    /// The labels.
     pub labels: &'a LabelledTexts,
     /// The labels as numbers, by example.
     pub targets: Targets,
-    /// Labels of the control task, where it is wanted.
+    /// The labels of the control task, if it is wanted.
     pub control: Option<Targets>,
 }
 
 impl<'a> Side<'a> {
-    /// With control labels, where a control task is wanted. `which` tells the sides apart.
+    /// A directory with control labels, if the control task is wanted. `which` distinguishes the roles of directories.
     pub fn new(
         directory: &'a Directory,
         labels: &'a LabelledTexts,
@@ -51,55 +51,55 @@ impl<'a> Side<'a> {
     }
 }
 
-/// What is the same for all layers.
+/// The settings that all layers share.
 #[derive(Debug)]
 pub struct Setup<'a> {
-    /// What is learned.
+    /// The task.
     pub task: Task,
     /// The label map.
     pub classes: &'a Classes,
-    /// Learned from.
+    /// The texts that are fitted on.
     pub train: Side<'a>,
-    /// Strengths are chosen on it, where there is one.
+    /// The texts that strengths are chosen on, if there are any.
     pub dev: Option<Side<'a>>,
-    /// Scores are of it; where there is none, of the training texts by cross-validation.
+    /// The texts that are scored; without them, the training texts are scored by cross-validation.
     pub test: Option<Side<'a>>,
-    /// The training texts in folds.
+    /// The folds of the training texts.
     pub folds: Folds,
-    /// Strengths to choose from, ascending.
+    /// The strengths to choose from, ascending.
     pub strengths: Vec<f64>,
-    /// Bytes of features held in memory.
+    /// Bytes of vectors that may be held in memory.
     pub budget: u64,
 }
 
-/// What came of one layer.
+/// The results of one layer.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Of each text that is scored, in their order: the predictions of all examples.
+    /// The predictions of all examples of the texts that are scored, in order.
     pub predicted: Vec<Predicted>,
-    /// Those of the control task.
+    /// The predictions of the control task.
     pub control: Option<Vec<Predicted>>,
     /// The strength of the head; with cross-validation the median of those chosen for the folds.
     pub strength: f64,
     /// The strengths chosen for the folds.
     pub strengths: Vec<f64>,
-    /// The probe fitted on all training texts.
+    /// The probe that was fitted on all training texts.
     pub fit: Fit,
-    /// The same, of vectors as they are in directories.
+    /// The same probe for vectors as they are stored in directories.
     pub head: LinearModel,
-    /// What the vectors were standardized with.
+    /// The standardization of the vectors.
     pub standard: Standard,
-    /// How long it took.
+    /// Time that the layer took, in seconds.
     pub seconds: f64,
 }
 
 impl Setup<'_> {
-    /// The texts that are scored, and their labels.
+    /// The texts that are scored, with their labels.
     pub fn scored(&self) -> &Side<'_> {
         self.test.as_ref().unwrap_or(&self.train)
     }
 
-    /// Predictions beside what is to be predicted.
+    /// Pairs predictions with labels.
     pub fn judge<'a>(&'a self, gold: &'a Targets, predicted: &'a [Predicted]) -> Judged<'a> {
         Judged::new(self.task, &self.classes.names, self.scored().labels.starts.clone(), gold, predicted)
     }
@@ -119,7 +119,7 @@ impl Setup<'_> {
         Features::load(array, rows, standard, budget)
     }
 
-    /// Goes through one layer.
+    /// Evaluates one layer.
     ///
     /// # Errors
     /// Those of reading features.
@@ -197,15 +197,15 @@ struct Training<'a> {
     setup: &'a Setup<'a>,
     features: &'a Features,
     basis: &'a Basis,
-    /// Of each fold.
+    /// The moments of each fold.
     moments: Vec<Moments>,
-    /// In the order of the folds.
+    /// The targets, in the order of the folds.
     targets: Targets,
     control: Option<Targets>,
 }
 
 impl Training<'_> {
-    /// All folds but some.
+    /// The examples of all folds except `without`.
     fn sample<'s>(&'s self, targets: &'s Targets, without: &[usize]) -> Examples<'s> {
         let folds = &self.setup.folds;
         let wanted = |fold: usize| !without.contains(&fold);
@@ -225,16 +225,16 @@ impl Training<'_> {
         fit_nearly(&self.sample(&self.targets, without), self.basis, strength, start.map(|fit| &fit.linear))
     }
 
-    /// What a probe that was fitted without some folds predicts for one of them.
+    /// The predictions for `fold` by a probe that was fitted without some folds.
     fn predict(&self, fitted: &Fit, without: &[usize], fold: usize) -> Result<Vec<Predicted>> {
         let mut sample = self.sample(&self.targets, without);
         sample.chunks = self.setup.folds.chunks(|of| of == fold);
         sample.predict(&fitted.linear)
     }
 
-    /// The best strength for each of some sets of folds to be left out, by cross-validation on the other folds.
+    /// For each set of folds to leave out, the strength that is best in cross-validation on the other folds.
     ///
-    /// A fit without folds f and g serves to judge g when f is left out, and f when g is.
+    /// A fit without folds f and g serves both to score g when f is left out and to score f when g is.
     fn choose(&self, left_out: &[Vec<usize>]) -> Result<Vec<f64>> {
         let strengths = &self.setup.strengths;
         if strengths.len() == 1 {
@@ -290,7 +290,7 @@ impl Training<'_> {
         judged.primary(&vec![1; judged.texts()])
     }
 
-    /// The best strength by the score on other texts.
+    /// The strength with the best score on other texts.
     fn choose_on(&self, dev: &Side<'_>, (features, folds): (Features, Folds)) -> Result<f64> {
         let strengths = &self.setup.strengths;
         let sample = self.setup.sample_of(&features, &dev.targets, &folds);
@@ -311,8 +311,8 @@ impl Training<'_> {
         Ok(search.best()[0])
     }
 
-    /// Predictions for each fold by probes that have not seen it, at a strength for each; those of the control task
-    /// likewise. In the order of the examples.
+    /// Predictions for each fold by a probe that was not fitted on it, with one strength for each fold, and those of
+    /// the control task. Both are in the order of the examples.
     fn predict_folds(&self, strengths: &[f64]) -> Result<(Vec<Predicted>, Option<Vec<Predicted>>)> {
         let in_order = |targets: &Targets| -> Result<Vec<Predicted>> {
             let folds = strengths.par_iter().enumerate().map(|(fold, &strength)| {
@@ -330,9 +330,9 @@ impl Training<'_> {
     }
 }
 
-/// A search for the best strengths, from the strictest to the laxest.
+/// A search for the best strengths, from the strongest regularization to the weakest.
 struct Search {
-    /// Score and strength of the best so far, and how many worse ones have come since.
+    /// Score and strength of the best so far, and the number of worse ones since.
     best: Vec<(f64, f64, usize)>,
 }
 
@@ -341,7 +341,7 @@ impl Search {
         Self { best: vec![(f64::NEG_INFINITY, 1.0, 0); searches] }
     }
 
-    /// Takes the scores of a strength. Of equal ones the stricter is better.
+    /// Takes the scores at a strength. Of equal scores, the one with the stronger regularization counts as better.
     fn is_over(&mut self, strength: f64, scores: &[f64]) -> bool {
         for (best, &score) in self.best.iter_mut().zip(scores) {
             *best = match score.total_cmp(&best.0) {
@@ -358,7 +358,7 @@ impl Search {
     }
 }
 
-/// The lower of the two in the middle, where there are two.
+/// The median; of an even number of values, the lower one of the two in the middle.
 pub(super) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

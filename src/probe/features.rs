@@ -1,4 +1,4 @@
-//! Vectors of examples, standardized: in memory where they fit, else read again whenever they are gone through.
+//! Standardized vectors of examples, held in memory if they fit and otherwise read again on each pass.
 
 use std::ops::Range;
 
@@ -7,10 +7,10 @@ use rayon::prelude::*;
 use super::directory::StoredArray;
 use crate::error::Result;
 
-/// Examples read together.
+/// Number of examples that are read at once.
 const PIECE: usize = 512;
 
-/// Vectors of examples, (examples, columns), less `mean`, times `scale`.
+/// Vectors of examples, (examples, columns), from which `mean` is subtracted before they are multiplied by `scale`.
 #[derive(Debug)]
 pub struct Features {
     store: Store,
@@ -21,18 +21,19 @@ pub struct Features {
 
 #[derive(Debug)]
 enum Store {
-    /// Standardized already.
+    /// The vectors, already standardized.
     Memory(Vec<f32>),
-    /// As they are, with the row of each example.
+    /// The stored array, and the row of each example in it; not standardized.
     File(StoredArray, Vec<u64>),
 }
 
-/// What makes every column's mean 0 and its standard deviation 1 over some examples. (columns) each.
+/// A standardization, which gives every column a mean of 0 and a standard deviation of 1 over some examples; (columns)
+/// each.
 #[derive(Debug, Clone)]
 pub struct Standard {
-    /// Subtracted.
+    /// The means, which are subtracted.
     pub mean: Vec<f64>,
-    /// Multiplied with, after.
+    /// The factors, which are applied after that.
     pub scale: Vec<f64>,
 }
 
@@ -45,8 +46,8 @@ pub struct Moments {
 }
 
 impl Features {
-    /// The vectors of examples, whose rows in `array` are `rows`. Where `standard` is given it is applied; else it is what
-    /// makes these examples' columns 0 in the mean and 1 in standard deviation. At most `budget` bytes are kept in memory.
+    /// Loads the vectors of examples whose rows in `array` are `rows`. They are standardized by `standard`, or by their
+    /// own mean and standard deviation. At most `budget` bytes are kept in memory.
     ///
     /// # Errors
     /// Those of [`StoredArray::read`].
@@ -67,7 +68,7 @@ impl Features {
             Some(standard) => standard.clone(),
             None => {
                 let pieces = features.pieces(0..examples);
-                // Twice, so that a large mean takes no digits from a small deviation.
+                // Two passes, so that a large mean does not cost a small deviation its digits.
                 let mean = features.moments(&pieces)?.standard().mean;
                 let scale = features.moments_about(&mean, &pieces)?.standard().scale;
                 Standard { mean, scale }
@@ -81,34 +82,34 @@ impl Features {
         Ok(features)
     }
 
-    /// From numbers, (examples, columns), standardized.
+    /// Features from numbers, (examples, columns), that are standardized here.
     #[cfg(test)]
     pub(super) fn of(numbers: &[f32], columns: usize) -> Self {
         let rows = 0..(numbers.len() / columns) as u64;
         Self::load(StoredArray::of(numbers, columns), rows.collect(), None, u64::MAX).unwrap()
     }
 
-    /// Examples.
+    /// Number of examples.
     pub fn examples(&self) -> usize {
         self.examples
     }
 
-    /// Numbers of a row.
+    /// Width of a vector.
     pub fn columns(&self) -> usize {
         self.columns
     }
 
-    /// Bytes of vectors in memory.
+    /// Size of the vectors held in memory, in bytes.
     pub fn bytes_held(&self) -> u64 {
         if let Store::Memory(numbers) = &self.store { 4 * numbers.len() as u64 } else { 0 }
     }
 
-    /// What the vectors are standardized with.
+    /// The standardization of the vectors.
     pub fn standard(&self) -> &Standard {
         &self.standard
     }
 
-    /// The standardized vectors of some examples; `buffer` may be needed to hold them.
+    /// The standardized vectors of some examples; `buffer` holds them if they are not in memory.
     ///
     /// # Errors
     /// Those of [`StoredArray::read`].
@@ -123,7 +124,7 @@ impl Features {
         Ok(buffer)
     }
 
-    /// Sums over some examples.
+    /// The moments of some examples.
     ///
     /// # Errors
     /// Those of [`StoredArray::read`].
@@ -131,7 +132,7 @@ impl Features {
         self.moments_about(&vec![0.0; self.columns], chunks)
     }
 
-    /// Sums over some examples less `centre`.
+    /// The moments of some examples about `centre`.
     fn moments_about(&self, centre: &[f64], chunks: &[Range<usize>]) -> Result<Moments> {
         let of_chunk = |chunk: &Range<usize>| {
             let mut moments = Moments::new(self.columns);
@@ -146,7 +147,7 @@ impl Features {
             }
             Ok(moments)
         };
-        // In their order, however many threads there are.
+        // Collected in order, so that the sums do not depend on the number of threads.
         let all: Vec<Moments> = chunks.par_iter().map(of_chunk).collect::<Result<_>>()?;
         Ok(all.iter().fold(Moments::new(self.columns), Moments::plus))
     }
@@ -155,7 +156,7 @@ impl Features {
         examples.clone().step_by(PIECE).map(|start| start..(start + PIECE).min(examples.end)).collect()
     }
 
-    /// Reads examples as they are, those that follow each other in the file at once.
+    /// Reads vectors without standardizing them. Consecutive rows of the file are read at once.
     fn read(&self, examples: Range<usize>, out: &mut [f32]) -> Result<()> {
         let Store::File(array, rows) = &self.store else { return Ok(()) };
         let rows = &rows[examples];
@@ -179,12 +180,12 @@ impl Standard {
 }
 
 impl Moments {
-    /// Of nothing.
+    /// The moments of no examples.
     pub fn new(columns: usize) -> Self {
         Self { count: 0.0, sum: vec![0.0; columns], squares: vec![0.0; columns] }
     }
 
-    /// Both together.
+    /// The moments of both sets of examples together.
     #[must_use]
     pub fn plus(mut self, other: &Self) -> Self {
         self.count += other.count;
@@ -193,8 +194,8 @@ impl Moments {
         self
     }
 
-    /// What makes the mean 0 and the standard deviation (over all examples, not their number less one) 1. A column that
-    /// is the same in all examples stays as it is, as scikit-learn's `StandardScaler` has it.
+    /// The standardization by these moments, with the population's standard deviation (divided by n). A column that is
+    /// constant stays as it is, as in scikit-learn's `StandardScaler`.
     pub fn standard(&self) -> Standard {
         let count = self.count.max(1.0);
         let mean: Vec<f64> = self.sum.iter().map(|sum| sum / count).collect();

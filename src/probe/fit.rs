@@ -17,30 +17,30 @@ use super::objective::Examples;
 use super::targets::{Targets, Unit};
 use crate::error::{Error, Result};
 
-/// When the search for a probe ends. In these coordinates half the square of the gradient's length is about what the loss is
-/// above its minimum: some 1e-7.
+/// The stopping criteria of a final fit. In these coordinates, half the squared length of the gradient is about the
+/// excess of the loss over its minimum: some 1e-7.
 const EXACT: Patience = Patience { gradient: 4e-4, loss: 1e-10, steps: 500, rounds: 3 };
-/// When it ends where strengths are compared: some 1e-5 above the minimum, which no score on other texts can tell.
+/// The stopping criteria for comparing strengths: an excess of some 1e-5, which no score on other texts can reveal.
 const NEAR: Patience = Patience { gradient: 4e-3, loss: 1e-7, steps: 200, rounds: 1 };
-/// Steps that L-BFGS remembers.
+/// Number of steps that L-BFGS remembers.
 const MEMORY: usize = 10;
-/// The least variance that a class is taken to have, so that one with a single example has finite coordinates.
+/// Smallest variance that is assumed of a class, so that a class with a single example has finite coordinates.
 const LEAST_VARIANCE: f64 = 1e-4;
 
 /// A fitted probe.
 #[derive(Debug, Clone)]
 pub struct Fit {
-    /// Of standardized vectors.
+    /// The linear function of standardized vectors.
     pub linear: LinearModel,
-    /// The mean loss with the penalty.
+    /// The mean loss, including the penalty.
     pub loss: f64,
-    /// Steps taken.
+    /// Number of steps taken.
     pub steps: u64,
-    /// Whether the gradient came down to where the optimum is.
+    /// Whether the gradient became small enough for an optimum.
     pub converged: bool,
 }
 
-/// Minimizes a sample's loss at a strength C.
+/// Minimizes the loss of a sample at strength C.
 ///
 /// # Errors
 /// Those of reading features.
@@ -48,7 +48,7 @@ pub fn fit(sample: &Examples<'_>, basis: &Basis, strength: f64) -> Result<Fit> {
     search(sample, basis, strength, None, EXACT)
 }
 
-/// As [`fit`], from `start` or from zero, and as near as comparing strengths needs.
+/// Like [`fit`], from `start` or from zero, and only as precise as the comparison of strengths needs.
 ///
 /// # Errors
 /// Those of reading features.
@@ -84,21 +84,21 @@ fn search(
     })
 }
 
-/// When a search ends.
+/// The stopping criteria of a search.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
-    /// Length of the gradient.
+    /// The length of the gradient below which the search ends.
     pub(super) gradient: f64,
-    /// What a step gains.
+    /// The gain of a step below which the search ends.
     pub(super) loss: f64,
-    /// Steps after which it ends anyway.
+    /// The largest number of steps.
     pub(super) steps: u64,
-    /// Searches, each from where the last one ended: one that can go no further by the last digits of its numbers may still
-    /// go on afresh.
+    /// Number of searches, each from where the last one ended: a search that rounding errors keep from going further
+    /// may still advance after a fresh start.
     pub(super) rounds: usize,
 }
 
-/// Where a search ended.
+/// The result of a search.
 pub(super) struct Solved {
     pub(super) best: Vec<f64>,
     pub(super) loss: f64,
@@ -106,7 +106,7 @@ pub(super) struct Solved {
     pub(super) converged: bool,
 }
 
-/// Runs the search.
+/// Runs searches until one of the criteria is met.
 pub(super) fn minimize<P>(
     problem: &P,
     start: Vec<f64>,
@@ -136,7 +136,7 @@ where
     Ok(Solved { loss: problem.cost(&at)?, best: at, steps, converged: false })
 }
 
-/// About how curved the loss is in each output, on the way to the optimum and there.
+/// The approximate curvature of the loss in each output, on the way to the optimum and there.
 ///
 /// At the start it is the variance of the class, and for two classes little less at the end. Of many classes most are told
 /// apart better, frequent ones most of all: on parts of speech the curvature at the optimum is a tenth to a half of the
@@ -157,7 +157,7 @@ pub(super) fn curvatures(targets: &Targets, chunks: &[Range<usize>], classes: us
     counts.iter().rev().take(outputs).rev().map(|&count| curvature(count)).collect()
 }
 
-/// What a coordinate of length 1 is of a weight in a direction, and of a bias.
+/// The scale of each coordinate: the weight in a direction, or the bias, that a coordinate of 1 stands for.
 pub(super) struct Scales {
     /// (outputs, directions)
     weights: Array2<f64>,
@@ -176,7 +176,7 @@ impl Scales {
         }
     }
 
-    /// LinearModel function → coordinates, or its gradient → that along them.
+    /// Converts a linear function to coordinates, or its gradient to the gradient along them.
     pub(super) fn flatten(&self, linear: &LinearModel, basis: &Basis, is_function: bool) -> Vec<f64> {
         let mut weights = basis.coordinates(linear.weights.clone());
         let mut bias = linear.bias.clone();
@@ -190,7 +190,7 @@ impl Scales {
         weights.iter().chain(&bias).copied().collect()
     }
 
-    /// Coordinates → linear function.
+    /// Converts coordinates to a linear function.
     pub(super) fn linear(&self, coordinates: &[f64], basis: &Basis) -> LinearModel {
         let weights = &self.weights;
         let (first, last) = coordinates.split_at(weights.len());
@@ -201,7 +201,7 @@ impl Scales {
     }
 }
 
-/// A place with its loss and gradient.
+/// A point with its loss and gradient.
 pub(super) type Evaluated = (Vec<f64>, f64, Vec<f64>);
 
 struct FitProblem<'a> {
@@ -209,7 +209,7 @@ struct FitProblem<'a> {
     basis: &'a Basis,
     scales: Scales,
     penalty: f64,
-    /// The solver asks for loss and gradient one by one.
+    /// The last evaluation, as the solver asks for loss and gradient separately.
     last: Mutex<Option<Evaluated>>,
     failure: Mutex<Option<Error>>,
 }
@@ -232,7 +232,7 @@ impl FitProblem<'_> {
     }
 }
 
-/// Evaluates once for the solver's two questions about one place; keeps an error of ours for later.
+/// Evaluates loss and gradient once for the solver's two questions about a point. An error is kept for later.
 pub(super) fn evaluated<T>(
     last: &Mutex<Option<Evaluated>>,
     failure: &Mutex<Option<Error>>,
@@ -244,7 +244,7 @@ pub(super) fn evaluated<T>(
     let mut last = last.lock().map_err(|_| poisoned())?;
     if last.as_ref().is_none_or(|(place, ..)| place != at) {
         match evaluate() {
-            // The search for a step would go on without end.
+            // With such a loss, the line search would never end.
             Ok((loss, _)) if !loss.is_finite() => {
                 *failure.lock().map_err(|_| poisoned())? =
                     Some(Error::Probe(format!("a fit came to a loss of {loss}; choose smaller values of --strength")));
@@ -278,8 +278,8 @@ impl Gradient for &FitProblem<'_> {
     }
 }
 
-/// One linear function for each known class, of vectors as they are in the directory: `softmax(weights · x + bias)`; for
-/// regression the one there is.
+/// The head for vectors as they are stored: one linear function for each known class, `softmax(weights · x + bias)`;
+/// for regression, the single linear function.
 pub fn head(linear: &LinearModel, standard: &super::features::Standard, classes: usize) -> LinearModel {
     let linear = linear.before(standard);
     if classes != 2 {

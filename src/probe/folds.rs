@@ -1,4 +1,4 @@
-//! Which texts are held out when: folds for cross-validation, and the order in which examples are gone through.
+//! Folds for cross-validation, and the order in which examples are processed.
 
 use std::ops::Range;
 
@@ -6,35 +6,36 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
 
-/// Examples gone through together: small enough for the cache, large enough for fast products.
+/// Number of examples that are processed together: few enough for the cache, many enough for fast products.
 const CHUNK: usize = 512;
 
-/// Examples in the order in which they are gone through, fold after fold.
+/// The examples in processing order, fold after fold.
 #[derive(Debug, Clone)]
 pub struct Folds {
-    /// Examples, by their numbers among the labels; those of a fold follow each other, as do those of a text.
+    /// The indices of the examples among the labels. Those of a fold are consecutive, as are those of a text.
     pub order: Vec<u32>,
-    /// The places of each fold's examples in `order`.
+    /// The range of each fold's examples in `order`.
     pub ranges: Vec<Range<usize>>,
-    /// The texts of each fold, in their order.
+    /// The texts of each fold, in order.
     pub texts: Vec<Vec<usize>>,
-    /// Examples of each text.
+    /// Number of examples of each text.
     lengths: Vec<usize>,
 }
 
 impl Folds {
-    /// All examples as one fold.
+    /// A single fold of all examples.
     pub fn one(starts: &[usize]) -> Self {
         Self::of_texts(starts, &[], 1, 0)
     }
 
-    /// Texts in `folds` parts, at random. `strata` are the classes of texts, each of which is spread over all folds; empty
-    /// where texts have none. Examples of text i are `starts[i]..starts[i + 1]`.
+    /// Divides texts into `folds` folds at random. `strata` are the classes of texts, each of which is spread over all
+    /// folds; empty for texts without classes. The examples of text `i` are `starts[i]..starts[i + 1]`.
     pub fn of_texts(starts: &[usize], strata: &[u32], folds: usize, seed: u64) -> Self {
         let texts = starts.len() - 1;
         let mut shuffled: Vec<usize> = (0..texts).collect();
         shuffled.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-        // Stable: at random in each class. Texts without examples come last, so that every fold has some.
+        // The sort is stable, so the order within a class stays random. Texts without examples come last, so that every
+        // fold has examples.
         shuffled.sort_by_key(|&text| (starts[text] == starts[text + 1], strata.get(text)));
         let mut fold_of = vec![0; texts];
         shuffled.iter().enumerate().for_each(|(place, &text)| fold_of[text] = place % folds);
@@ -50,7 +51,7 @@ impl Folds {
         Self { order, ranges, texts: of_fold, lengths: starts.windows(2).map(|ends| ends[1] - ends[0]).collect() }
     }
 
-    /// Where each text of some folds begins when the examples of these folds follow each other, and where the last ends.
+    /// The start of each text if the examples of some folds are concatenated, followed by their total number.
     pub fn starts(&self, folds: impl IntoIterator<Item = usize>) -> Vec<usize> {
         let lengths = folds.into_iter().flat_map(|fold| &self.texts[fold]).map(|&text| self.lengths[text]);
         let ends = lengths.scan(0, |end, length| {
@@ -60,7 +61,7 @@ impl Folds {
         [0].into_iter().chain(ends).collect()
     }
 
-    /// The chunks of some folds.
+    /// The chunks of the folds that are wanted.
     pub fn chunks(&self, wanted: impl Fn(usize) -> bool) -> Vec<Range<usize>> {
         let folds = self.ranges.iter().enumerate().filter(|(fold, _)| wanted(*fold));
         folds
@@ -68,7 +69,7 @@ impl Folds {
             .collect()
     }
 
-    /// Examples of some folds.
+    /// Number of examples in the folds that are wanted.
     pub fn count(&self, wanted: impl Fn(usize) -> bool) -> usize {
         self.ranges.iter().enumerate().filter(|(fold, _)| wanted(*fold)).map(|(_, range)| range.len()).sum()
     }

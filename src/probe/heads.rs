@@ -1,4 +1,4 @@
-//! Fitted probes in a safetensors file: `softmax(weight · x + bias)` of a vector as it is in a directory.
+//! Fitted probes in a safetensors file: `softmax(weight · x + bias)`, where `x` is a vector as stored in a directory.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -18,14 +18,14 @@ pub struct Head {
     pub weight: Vec<f32>,
     /// (classes)
     pub bias: Vec<f32>,
-    /// Numbers of a vector.
+    /// Width of a vector.
     pub columns: usize,
 }
 
 /// The file's bytes: tensors `NAME.weight` (classes, columns) and `NAME.bias` (classes) for each layer; label map, model
 /// and recipe in its metadata.
 ///
-/// # Errors
+/// [`Error::Probe`] when the format cannot hold the heads.
 /// [`Error::Probe`] when the format cannot hold them.
 pub(super) fn serialize(report: &Report, outcomes: &[Outcome]) -> Result<Vec<u8>> {
     let bytes = |numbers: &mut dyn Iterator<Item = f64>| {
@@ -52,7 +52,7 @@ pub(super) fn serialize(report: &Report, outcomes: &[Outcome]) -> Result<Vec<u8>
         .iter()
         .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(problem)?)));
     let views = views.collect::<Result<Vec<_>>>()?;
-    // One entry: several would come in any order.
+    // A single metadata entry, as several would be written in random order.
     let about = json!({
         "format_version": report.format_version,
         "task": report.task,
@@ -68,7 +68,7 @@ pub(super) fn serialize(report: &Report, outcomes: &[Outcome]) -> Result<Vec<u8>
 /// Reads a layer's head.
 ///
 /// # Errors
-/// [`Error::Output`] when the file or the head is not there, or is not of the report's shape.
+/// [`Error::Output`] when the file or the head does not exist, or has another shape than the report says.
 pub fn read(directory: &Path, report: &Report, name: &str) -> Result<Head> {
     let path = directory.join(FILE);
     let problem = |problem: String| Error::Output { path: path.clone(), problem };
@@ -103,7 +103,7 @@ pub fn read(directory: &Path, report: &Report, name: &str) -> Result<Head> {
 }
 
 impl Head {
-    /// Scores of a vector, (classes).
+    /// The scores of a vector, (classes).
     pub fn scores(&self, vector: &[f32]) -> Vec<f32> {
         let product = |row: &[f32]| row.iter().zip(vector).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
         self.weight

@@ -1,4 +1,4 @@
-//! Labels out of `texts.jsonl`: what is to be learned of each text or of each of its words.
+//! Reads labels from `texts.jsonl`: the targets of each text or of each of its words.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -31,32 +31,33 @@ const NAMED: usize = 5;
 pub struct LabelledTexts {
     /// Row and id of each text.
     pub texts: Vec<(u64, Option<String>)>,
-    /// Examples of text i are `starts[i]..starts[i + 1]`: itself, or its words.
+    /// The examples of text `i`, itself or its words, are `starts[i]..starts[i + 1]`.
     pub starts: Vec<usize>,
-    /// The row of each example among its kind of vectors.
+    /// The row of each example in arrays of its kind of vectors.
     pub rows: Vec<u64>,
     /// The label of each example.
     pub values: Values,
     /// Whether labels are lists, one for each word.
     pub of_words: bool,
-    /// Of labels that are lists: the word of each example, as an index into `vocabulary`.
+    /// For labels that are lists: the word of each example, as an index into `vocabulary`.
     pub words: Vec<u32>,
-    /// Likewise, the number of the word in its text.
+    /// For labels that are lists: the index of each example's word in its text.
     pub word_ids: Vec<u32>,
-    /// Words, each once.
+    /// The distinct words.
     pub vocabulary: Vec<String>,
-    /// Words that have no vector, as the text was cut before them or the tokenizer deletes them; they are left out.
+    /// Number of words that are left out as they have no vector: the text was cut before them, or the tokenizer deletes
+    /// them.
     pub without_vector: u64,
-    /// Texts that lost words so.
+    /// Number of texts that lost words in this way.
     pub texts_cut: u64,
 }
 
-/// Labels.
+/// The labels of the examples.
 #[derive(Debug)]
 pub enum Values {
-    /// As they are spelled.
+    /// Classes: indices into the names, and the names as they are spelled.
     Names(Vec<u32>, Vec<String>),
-    /// For regression.
+    /// Numbers, for regression.
     Numbers(Vec<f64>),
 }
 
@@ -66,7 +67,7 @@ impl Default for Values {
     }
 }
 
-/// Reads the labels of a directory. Whether they are lists is found out here.
+/// Reads the labels of a directory, and finds out whether they are lists.
 ///
 /// # Errors
 /// [`Error::Output`] for labels that are missing, do not match the words, or are not of one kind.
@@ -108,7 +109,7 @@ pub fn read(directory: &Directory, name: &str, choice: TaskChoice) -> Result<Lab
     reader.finish()
 }
 
-/// Strings, each once.
+/// The distinct names of classes.
 #[derive(Debug, Default)]
 struct LabelNames {
     index: HashMap<String, u32>,
@@ -135,9 +136,9 @@ struct LabelReader<'a> {
     names: LabelNames,
     numbers: Vec<f64>,
     vocabulary: LabelNames,
-    /// Where the words of each text start, once a list was seen.
+    /// The start of each text's words, once a list was seen.
     offsets: Option<Vec<u64>>,
-    /// Rows of texts without a label, the first few.
+    /// The first few rows of texts without a label.
     missing: Vec<u64>,
     missing_count: u64,
     /// Whether a text with a label has been read.
@@ -201,7 +202,7 @@ impl LabelReader<'_> {
         let list = |key: &str| line.get(key).and_then(Value::as_array);
         let word_ids = list("word_ids").ok_or("word_ids is missing")?;
         let texts = WordSpelling::new(words, word_ids, list("words"), list("tokens"));
-        // Raw text that was cut has the words it was cut to; given words are all there.
+        // Raw text that was cut has only the words that remain; given words are all there.
         let cut = line.get("n_tokens").and_then(Value::as_u64)
             < line.get("n_tokens_before_truncation").and_then(Value::as_u64);
         let is_short = list("words").is_none() && cut && labels.len() > words;
@@ -292,10 +293,10 @@ impl LabelReader<'_> {
     }
 }
 
-/// Which words have vectors, and what they are.
+/// The words of a text that have vectors, and their spelling.
 struct WordSpelling<'a> {
     given: Option<&'a Vec<Value>>,
-    /// The tokens of each word, one after the other; nothing where it has none.
+    /// The joined tokens of each word; `None` for a word without tokens.
     joined: Vec<Option<String>>,
 }
 
@@ -318,7 +319,7 @@ impl<'a> WordSpelling<'a> {
     }
 }
 
-/// Where the words of each text start, (texts + 1).
+/// The word row at which each text starts, (texts + 1).
 fn word_offsets(directory: &Directory) -> std::result::Result<Vec<u64>, String> {
     if !directory.plan.has(VectorKind::Word) {
         return Err("the labels are lists, one for each word, and the directory holds no word vectors; extract with --emit word".to_owned());
@@ -336,10 +337,10 @@ fn word_offsets(directory: &Directory) -> std::result::Result<Vec<u64>, String> 
     if sound { Ok(offsets) } else { Err(format!("{place} is damaged; see `layerwise verify`")) }
 }
 
-/// Checks that examples have rows in an array.
+/// Checks that all examples have rows in an array.
 ///
 /// # Errors
-/// [`Error::Output`] when one does not.
+/// [`Error::Output`] when an example has none.
 pub fn check_rows(directory: &Directory, labels: &LabelledTexts, array: &StoredArray) -> Result<()> {
     match labels.rows.iter().find(|&&row| row >= array.rows()) {
         None => Ok(()),

@@ -16,24 +16,24 @@ pub struct LinearModel {
 /// A prediction: a class with its probability, or a number.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Predicted {
-    /// 0 for regression.
+    /// The class; 0 for regression.
     pub class: u32,
     /// The class's probability, or the number.
     pub value: f32,
 }
 
-/// Outputs of a linear function for so many classes: one for two, as for a number.
+/// Number of outputs for a number of classes: one for two classes, and for regression.
 pub fn outputs(classes: usize) -> usize {
     if classes > 2 { classes } else { 1 }
 }
 
 impl LinearModel {
-    /// All zero.
+    /// The linear function that is zero everywhere.
     pub fn zeros(outputs: usize, columns: usize) -> Self {
         Self { weights: Array2::zeros((outputs, columns)), bias: Array1::zeros(outputs) }
     }
 
-    /// The same function of vectors before `standard` is applied.
+    /// The same function of vectors that `standard` is not applied to.
     #[must_use]
     pub fn before(&self, standard: &Standard) -> Self {
         let (mut weights, mut bias) = (self.weights.clone(), self.bias.clone());

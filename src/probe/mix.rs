@@ -25,9 +25,9 @@ use crate::error::{Error, Result};
 /// When the search ends. The weights of neighbouring layers can stand in for each other at next to no loss, so they are sure
 /// to a few hundredths only, the centre of gravity to about a twentieth of a layer.
 const WEIGHTS: Patience = Patience { gradient: 2e-4, loss: 1e-8, steps: 500, rounds: 1 };
-/// When it ends where only what the mix predicts is wanted.
+/// The stopping criteria when only the predictions are needed.
 const PREDICTIONS: Patience = Patience { gradient: 1e-3, loss: 1e-6, steps: 200, rounds: 1 };
-/// A scalar is this many times its coordinate: the loss is that much less curved along scalars than along the probe's
+/// Ratio of a scalar to its coordinate, as the loss is that much less curved along scalars than along the probe's
 /// coordinates.
 const SCALAR: f64 = 10.0;
 
@@ -46,26 +46,27 @@ pub struct Fitted {
     /// The weight of each layer.
     pub weights: Vec<f64>,
     linear: LinearModel,
-    /// Whether the search ended by itself.
+    /// Whether the search converged.
     pub converged: bool,
 }
 
-/// Examples with the vectors of every layer.
+/// Examples with the vectors of all layers.
 pub struct Layers<'a> {
-    /// Standardized, one for each layer.
+    /// The standardized vectors of each layer.
     pub features: &'a [Features],
-    /// In the order of the vectors.
+    /// The targets, in the order of the vectors.
     pub targets: &'a Targets,
-    /// The examples.
+    /// The ranges of examples that belong to the sample.
     pub chunks: Vec<Range<usize>>,
-    /// How many.
+    /// Number of examples in the sample.
     pub count: usize,
-    /// Classes that can be predicted; 0 for regression.
+    /// Number of classes that can be predicted; 0 for regression.
     pub classes: usize,
 }
 
 impl Layers<'_> {
-    /// Learns a mix and its probe at a strength; not as long if the weights of the layers are not to be looked at.
+    /// Fits a mix and its probe at a strength. Without `for_weights`, the search stops earlier, as only the predictions
+    /// are needed.
     ///
     /// # Errors
     /// Those of reading features.
@@ -89,7 +90,7 @@ impl Layers<'_> {
         Ok(Fitted { weights, linear: unit.undo(&linear), converged: solved.converged || solved.steps < patience.steps })
     }
 
-    /// What a mix predicts for the examples.
+    /// The predictions of a mix for the examples.
     ///
     /// # Errors
     /// Those of reading features.
@@ -102,7 +103,7 @@ impl Layers<'_> {
         Ok(all.collect::<Result<Vec<_>>>()?.concat())
     }
 
-    /// How alike the numbers of two layers are, over all columns, (layers, layers); 1 on the diagonal.
+    /// The correlation of the numbers of each two layers over all columns, (layers, layers); 1 on the diagonal.
     fn correlations(&self) -> Result<Array2<f64>> {
         let layers = self.features.len();
         let of_chunk = |chunk: &Range<usize>| {
@@ -127,7 +128,7 @@ impl Layers<'_> {
         }))
     }
 
-    /// (examples, columns)
+    /// The mixed vectors, (examples, columns).
     fn mixed(&self, chunk: &Range<usize>, weights: &[f64]) -> Result<Vec<f32>> {
         let mut buffer = Vec::new();
         let mut mixed = vec![0.0; chunk.len() * self.features[0].columns()];
@@ -140,7 +141,7 @@ impl Layers<'_> {
         Ok(mixed)
     }
 
-    /// The mean loss; its gradient for the probe, and for the weights of the layers.
+    /// The mean loss, its gradient for the probe, and its gradient for the weights of the layers.
     fn loss_and_gradient(&self, linear: &LinearModel, weights: &[f64]) -> Result<(f64, LinearModel, Vec<f64>)> {
         let sample = Examples {
             features: &self.features[0],
@@ -169,7 +170,7 @@ impl Layers<'_> {
                 for slopes in slopes.chunks_exact(dim.0) {
                     sum.bias.iter_mut().zip(slopes).for_each(|(sum, &slope)| *sum += f64::from(slope));
                 }
-                // How the loss changes with each mixed number, (examples, columns).
+                // The derivative of the loss by each mixed number, (examples, columns).
                 let weights = products::rows(&single.weights, dim.1);
                 products::multiply(
                     products::rows(&slopes, dim.0),
@@ -210,7 +211,7 @@ struct MixProblem<'a> {
 }
 
 impl MixProblem<'_> {
-    /// The probe and the weights of the layers at a place.
+    /// The probe and the weights of the layers at a point.
     fn parts(&self, at: &[f64]) -> (LinearModel, Vec<f64>) {
         let (of_probe, scalars) = at.split_at(at.len() - self.layers.features.len());
         (
@@ -223,7 +224,7 @@ impl MixProblem<'_> {
         let (linear, weights) = self.parts(at);
         let (loss, mut gradient, of_layers) = self.layers.loss_and_gradient(&linear, &weights)?;
         let squares: f64 = linear.weights.iter().map(|weight| weight * weight).sum();
-        // What the penalty is of, is the probe of the mix at a variance of 1.
+        // The penalty applies to the probe of a mix that has variance 1.
         let of_weights = self.correlations.dot(&Array1::from_iter(weights.iter().copied()));
         let variance: f64 = weights.iter().zip(&of_weights).map(|(weight, of)| weight * of).sum();
         gradient.weights.scaled_add(self.penalty * variance, &linear.weights);
@@ -262,7 +263,7 @@ fn softmax(scalars: &[f64]) -> Vec<f64> {
 }
 
 impl Mix {
-    /// Of the layers with these numbers.
+    /// A mix of the layers with these numbers.
     pub fn new(weights: Vec<f64>, layers: &[usize]) -> Self {
         let centre_of_gravity = layers.iter().zip(&weights).map(|(&layer, weight)| layer as f64 * weight).sum();
         Self { weights, centre_of_gravity }

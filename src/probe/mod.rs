@@ -1,4 +1,5 @@
-//! `probe`: which layer knows it. LinearModel classifiers on the vectors of labelled directories, layer by layer.
+//! `probe`: fits linear models on the vectors of labelled directories, layer by layer, to find the layer that
+//! represents the labels best.
 //!
 //! Data flows one way: [`directory`] and [`labels`] → [`task`] → [`folds`] → [`features`] → [`fit`] → [`scores`] →
 //! [`report`]. Nothing here touches the encoder.
@@ -43,11 +44,11 @@ use crate::observer::{Observer, Work};
 use crate::plan::{ArrayPlan, Slot};
 use crate::spec::{RowKind, VectorKind};
 
-/// Fits, judges, reports.
+/// Fits a probe on each layer, evaluates it on unseen texts and reports the scores.
 ///
 /// # Errors
-/// [`Error::Output`] for directories that cannot be used, together or at all, and for labels that cannot be learned;
-/// [`Error::Usage`] for options that do not fit them.
+/// [`Error::Output`] for directories that cannot be used or do not fit together, and for labels that cannot be learned;
+/// [`Error::Usage`] for options that do not fit the directories.
 pub fn probe(request: &ProbeRequest, observer: &dyn Observer) -> Result<Report> {
     let open = |path: &std::path::PathBuf| Directory::open(path);
     let train = open(&request.train)?;
@@ -156,7 +157,7 @@ fn say_what_is_left_out(directories: &[(&Directory, &LabelledTexts)], observer: 
     }
 }
 
-/// The arrays to be probed, a layer each.
+/// The arrays to probe, one for each layer.
 fn arrays(request: &ProbeRequest, train: &Directory, of_words: bool) -> Result<Vec<ArrayPlan>> {
     let held = |rows: RowKind| train.plan.kinds.iter().copied().filter(move |emit| emit.rows() == rows);
     let emit = match (request.kind, of_words) {
@@ -222,7 +223,7 @@ fn check_has_arrays(train: &Directory, other: &Directory, arrays: &[ArrayPlan]) 
     }
 }
 
-/// The training texts in folds; one where nothing is chosen or judged by cross-validation.
+/// The training texts in folds; a single fold if nothing needs cross-validation.
 fn folds(
     request: &ProbeRequest,
     train: &Directory,
@@ -237,7 +238,7 @@ fn folds(
     let folds = request.folds;
     let way_out = "choose fewer with --folds, or give --test and --dev or a single --strength";
     let problem = |problem: String| Err(Error::Output { path: train.path.clone(), problem });
-    // Where the score itself is by cross-validation, what is left when a fold is out is divided once more.
+    // If the scores come from cross-validation, the texts left after holding out a fold are divided once more.
     let least = if request.test.is_none() && chooses { 3 } else { 2 };
     if folds < least {
         return Err(Error::Usage(format!(
@@ -273,7 +274,7 @@ fn folds(
     ))
 }
 
-/// The scalar mix over all layers, and its scores; `None` where there are no layers to mix.
+/// The scalar mix over all layers and its scores; `None` if there are no layers to mix.
 fn mixed(
     request: &ProbeRequest,
     setup: &Setup<'_>,
@@ -288,7 +289,7 @@ fn mixed(
     if !request.mix || layers.len() < 2 {
         return Ok(None);
     }
-    // Not that of the best layer, which is known from the texts that are scored.
+    // Not the strength of the best layer, which is only known from the texts that are scored.
     let strength = median(&outcomes.iter().map(|outcome| outcome.strength).collect::<Vec<_>>());
     let sides = 1 + u64::from(setup.test.is_some());
     let budget = setup.budget / (layers.len() as u64 * sides);

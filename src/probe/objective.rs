@@ -15,31 +15,32 @@ use super::products;
 use super::targets::Targets;
 use crate::error::Result;
 
-/// How many partial sums of so many numbers there are: by their size alone, so that sums come out the same with any number of
-/// threads, and not much memory's worth.
+/// The number of partial sums for `numbers` numbers. It depends on the size alone, so that the result is the same with
+/// any number of threads, and it bounds the memory that they take.
 pub(super) fn parts(numbers: usize) -> usize {
     const MOST_BYTES: usize = 32 << 20;
     (MOST_BYTES / (8 * numbers.max(1))).clamp(4, 64)
 }
 
-/// Examples to learn from, or to be judged.
+/// Examples to fit a probe on, or to evaluate it on.
 #[derive(Debug, Clone)]
 pub struct Examples<'a> {
-    /// All vectors.
+    /// The vectors of all examples.
     pub features: &'a Features,
-    /// In the order of the vectors.
+    /// The targets, in the order of the vectors.
     pub targets: &'a Targets,
-    /// The examples of the sample.
+    /// The ranges of examples that belong to the sample.
     pub chunks: Vec<Range<usize>>,
-    /// Applied to the vectors: what standardizes the examples that are learned from, where these are not all.
+    /// A standardization applied to the vectors: that of the examples the probe is fitted on, if these are not all
+    /// examples.
     pub standard: Option<Standard>,
-    /// Examples in the sample.
+    /// Number of examples in the sample.
     pub count: usize,
-    /// Classes that can be predicted; 0 for regression.
+    /// Number of classes that can be predicted; 0 for regression.
     pub classes: usize,
 }
 
-/// The float32 form of a linear function, for the products.
+/// A linear function in float32, for the matrix products.
 pub(super) struct Single {
     /// (outputs, columns)
     pub(super) weights: Vec<f32>,
@@ -71,7 +72,7 @@ impl Single {
     }
 }
 
-/// LossSums over examples: of losses, and of their gradient.
+/// Sums over examples of losses and of their gradient.
 struct LossSums {
     loss: f64,
     weights: Array2<f64>,
@@ -79,7 +80,7 @@ struct LossSums {
 }
 
 impl Examples<'_> {
-    /// The mean loss of a linear function, and its gradient.
+    /// The mean loss of a linear function over the examples, and its gradient.
     ///
     /// # Errors
     /// Those of reading features.
@@ -123,7 +124,7 @@ impl Examples<'_> {
         Ok((sums.loss / count, LinearModel { weights: sums.weights / count, bias: sums.bias / count }))
     }
 
-    /// What a linear function predicts for the examples, in their order.
+    /// The predictions of a linear function for the examples, in order.
     ///
     /// # Errors
     /// Those of reading features.
@@ -139,7 +140,7 @@ impl Examples<'_> {
         Ok(all.concat())
     }
 
-    /// The loss of some examples by their scores (examples, outputs), which become the loss's slopes.
+    /// The sum of losses of some examples. `scores`, (examples, outputs), are replaced by the derivatives of the loss.
     pub fn differentiate(&self, examples: &Range<usize>, scores: &mut [f32]) -> f64 {
         let mut loss = 0.0;
         for (row, example) in scores.chunks_exact_mut(outputs(self.classes)).zip(examples.clone()) {
@@ -172,7 +173,7 @@ impl Examples<'_> {
     }
 }
 
-/// The probability of the second of two classes.
+/// The probability of the second of two classes, the logistic function of the score.
 fn probability(score: f32) -> f32 {
     if score >= 0.0 {
         1.0 / (1.0 + (-score).exp())
@@ -182,7 +183,7 @@ fn probability(score: f32) -> f32 {
     }
 }
 
-/// What scores, (outputs), predict.
+/// The prediction that scores, (outputs), make.
 pub fn predict(scores: &[f32], classes: usize) -> Predicted {
     match classes {
         0 => Predicted { class: 0, value: scores[0] },

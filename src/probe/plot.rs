@@ -5,7 +5,7 @@ use plotters::prelude::*;
 use super::report::{LayerReport, Report, score_name};
 use crate::error::{Error, Result};
 
-/// Pixels.
+/// Width and height in pixels.
 const SIZE: (u32, u32) = (760, 460);
 const BLUE: RGBColor = RGBColor(31, 95, 160);
 const GREY: RGBColor = RGBColor(120, 120, 120);
@@ -13,10 +13,10 @@ const ORANGE: RGBColor = RGBColor(200, 100, 20);
 const GREEN: RGBColor = RGBColor(40, 130, 70);
 const FONT: &str = "sans-serif";
 
-/// The plot as SVG.
+/// The plot of a report as SVG.
 ///
 /// # Errors
-/// [`Error::Probe`] when it cannot be drawn.
+/// [`Error::Probe`] when the plot cannot be drawn.
 pub fn draw(report: &Report) -> Result<String> {
     let mut svg = String::new();
     drawn(report, &mut svg).map_err(|error| Error::Probe(format!("the plot cannot be drawn: {error}")))?;
@@ -105,12 +105,12 @@ fn drawn(report: &Report, svg: &mut String) -> std::result::Result<(), Box<dyn s
     Ok(())
 }
 
-/// What the control task scores, where that is of the same kind as the score.
+/// The score of the control task, if it is the same kind of score as the layers'.
 fn control(report: &Report, layer: &LayerReport) -> Option<f64> {
     if report.task.scheme().is_some() { None } else { layer.control }
 }
 
-/// Everything that is drawn, and a little more.
+/// The range of everything that is drawn, with a margin.
 fn range(report: &Report) -> (f64, f64) {
     let layers = report
         .layers
@@ -123,13 +123,13 @@ fn range(report: &Report) -> (f64, f64) {
     (low - margin, high + margin)
 }
 
-/// A corner where no line is: between the scores and what lies below them.
+/// A corner without lines, between the scores and what lies below them.
 fn legend_place(report: &Report, (low, high): (f64, f64)) -> SeriesLabelPosition {
     let lowest = report.layers.iter().map(|layer| layer.interval[0]).fold(f64::INFINITY, f64::min);
     if lowest > low + (high - low) * 0.45 { SeriesLabelPosition::MiddleRight } else { SeriesLabelPosition::LowerRight }
 }
 
-/// The last part of a path.
+/// The last component of a path or id.
 fn model_name(id: &str) -> &str {
     id.trim_end_matches('/').rsplit('/').next().unwrap_or(id)
 }

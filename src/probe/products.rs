@@ -1,12 +1,13 @@
-//! The matrix products of a probe, by the gemm library, on this thread: a sum's order depends on the shapes and the machine
+//! Matrix products of a probe by the gemm library, on the calling thread; the order of a sum depends on shapes and
+//! machine alone.
 //! alone.
 //!
-//! ndarray's own product copies both factors into panels first; with a dozen classes that takes as long as the product.
+//! ndarray's own product first copies both factors into panels; with a dozen classes that takes as long as the product.
 
 use gemm::Parallelism;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
-/// Adds `a` · `b` to `out`; or puts it there.
+/// Adds `a` · `b` to `out`, or overwrites `out` with it.
 ///
 /// # Panics
 /// If the shapes do not fit.
@@ -43,14 +44,14 @@ pub(super) fn multiply(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, mut out: 
     }
 }
 
-/// `numbers` as rows of so many columns.
+/// A view of `numbers` as rows of `columns` numbers.
 pub(super) fn rows(numbers: &[f32], columns: usize) -> ArrayView2<'_, f32> {
     let count = numbers.len() / columns;
     ArrayView2::from_shape((count, columns), &numbers[..count * columns])
         .unwrap_or_else(|_| unreachable!("by its length"))
 }
 
-/// As [`rows`], to write to.
+/// Like [`rows`], for writing.
 pub(super) fn rows_mut(numbers: &mut [f32], columns: usize) -> ArrayViewMut2<'_, f32> {
     let count = numbers.len() / columns;
     ArrayViewMut2::from_shape((count, columns), &mut numbers[..count * columns])
@@ -71,7 +72,7 @@ pub(super) fn add_gradient(slopes: &[f32], examples: &[f32], columns: usize, gra
     multiply(rows(slopes, outputs).t(), rows(examples, columns), rows_mut(gradient, columns), true);
 }
 
-/// The sum of the products of numbers at the same place; float32 within a piece of 1,024, then float64.
+/// The dot product of `a` and `b`, in float32 within a piece of 1,024 numbers and float64 beyond.
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
     const PIECE: usize = 1024;
     let pieces = a.chunks(PIECE).zip(b.chunks(PIECE));

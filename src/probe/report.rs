@@ -1,4 +1,4 @@
-//! The report: scores by layer with their intervals, what is as good as the best, and files.
+//! The report: scores by layer with their confidence intervals, and the layers that are as good as the best.
 
 use std::collections::BTreeMap;
 
@@ -18,29 +18,29 @@ use crate::error::{Error, Result};
 use crate::plan::{ArrayPlan, Slot};
 use crate::spec::VectorKind;
 
-/// The report itself.
+/// The report's file name.
 pub const REPORT: &str = "report.json";
-/// The plot.
+/// The file with the plot.
 pub const PLOT: &str = "report.svg";
-/// What was predicted for each text, by the best layer.
+/// The file with the best layer's prediction for each text.
 pub const PREDICTIONS: &str = "predictions.jsonl";
-/// How often each label was taken for each, by the best layer.
+/// The file with the best layer's confusion matrix.
 pub const CONFUSION: &str = "confusion.csv";
-/// The fitted probes.
+/// The file with the fitted probes.
 pub const HEADS: &str = "heads.safetensors";
 /// The version of the report's layout.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// What `report.json` says.
+/// The content of `report.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
-    /// Of the layout.
+    /// The version of the report's layout.
     pub format_version: u32,
-    /// The program's version.
+    /// The version of layerwise.
     pub layerwise: String,
-    /// What was learned.
+    /// The task.
     pub task: Task,
-    /// The score that layers are judged by.
+    /// The score by which layers are ranked.
     pub primary: String,
     /// The column of the labels.
     pub label: String,
@@ -48,117 +48,117 @@ pub struct Report {
     pub emit: VectorKind,
     /// The model that made the vectors.
     pub model: ModelIdentity,
-    /// How it made them: the plan of the manifest.
+    /// How the vectors were made: the plan of the manifest.
     pub plan: Value,
-    /// Learned from, chosen on, scored on.
+    /// The directories by role: `train`, `dev`, `test`.
     pub directories: BTreeMap<String, DirectoryOf>,
     /// `test`, or `cross-validation`.
     pub scored_on: String,
-    /// Folds of cross-validation; 1 where there was none.
+    /// Number of folds; 1 without cross-validation.
     pub folds: usize,
-    /// Of everything random.
+    /// The seed of everything random.
     pub seed: u64,
-    /// Strengths to choose from: C as scikit-learn has it.
+    /// The strengths to choose from: scikit-learn's C.
     pub strengths: Vec<f64>,
     /// The labels that can be predicted, in the order of the heads' rows.
     pub classes: Vec<String>,
-    /// What predicting the most frequent label, or the mean, scores.
+    /// The scores of predicting the most frequent label, or the mean.
     pub baseline: Baseline,
-    /// By layer.
+    /// The layers' scores.
     pub layers: Vec<LayerReport>,
-    /// All layers together.
+    /// The scalar mix of all layers.
     pub mix: Option<MixReport>,
     /// The name of the best layer.
     pub best: String,
-    /// Names of the layers that are as good as the best, within what chance explains; the best is one.
+    /// The names of the layers whose scores do not differ from the best by more than chance, including the best.
     pub as_good: Vec<String>,
-    /// What follows.
+    /// Advice on which layer to use.
     pub advice: String,
 }
 
-/// A directory of a report.
+/// A directory that was used.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DirectoryOf {
-    /// Where it was.
+    /// Its path.
     pub path: String,
-    /// Texts.
+    /// Number of texts.
     pub texts: usize,
-    /// Labels learned from or scored.
+    /// Number of examples that were fitted on or scored.
     pub examples: usize,
-    /// Words left out, as they have no vector.
+    /// Number of words that were left out, as they have no vector.
     pub without_vector: u64,
 }
 
-/// What needs no vectors.
+/// The scores of a prediction that uses no vectors.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Baseline {
     /// The most frequent label of the training texts.
     pub label: Option<String>,
-    /// What it scores.
+    /// The score by which layers are ranked.
     pub score: f64,
     /// All scores.
     pub scores: Scores,
 }
 
-/// One layer.
+/// The results of one layer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LayerReport {
-    /// `layer_00`, `concat`, `pooler`.
+    /// The name, such as `layer_00`, `concat` or `pooler`.
     pub name: String,
-    /// The layer's number, where it is one.
+    /// The layer's number, if it is a single layer.
     pub layer: Option<usize>,
-    /// The score that layers are judged by.
+    /// The score by which layers are ranked.
     pub score: f64,
-    /// Its 95 % interval.
+    /// The score's 95 % confidence interval.
     pub interval: [f64; 2],
     /// All scores.
     pub scores: Scores,
-    /// What the control task scores; accuracy by tag where the score is by entity.
+    /// The score of the control task; for entities it is the accuracy by tag.
     pub control: Option<f64>,
-    /// Score less control; for entities, accuracy less control.
+    /// The score less that of the control task; for entities, both are accuracies.
     pub selectivity: Option<f64>,
-    /// Strength of the head.
+    /// The strength that the head was fitted with.
     pub strength: f64,
-    /// Strengths chosen for the folds.
+    /// The strengths that were chosen for the folds.
     pub fold_strengths: Vec<f64>,
-    /// Mean training loss with its penalty.
+    /// Mean training loss, including the penalty.
     pub loss: f64,
-    /// Steps of the fit.
+    /// Number of steps of the fit.
     pub steps: u64,
-    /// Whether it came to its end.
+    /// Whether the fit converged.
     pub converged: bool,
-    /// By class.
+    /// The scores of each class.
     pub classes: Vec<ClassScores>,
-    /// By type of entity.
+    /// The scores of each type of entity.
     pub entities: Vec<ClassScores>,
 }
 
-/// The scalar mix.
+/// The results of the scalar mix.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MixReport {
-    /// Weights of the layers and where they balance.
+    /// The weights of the layers and their centre of gravity.
     #[serde(flatten)]
     pub mix: Mix,
-    /// Strength of its probe: the median of the layers'.
+    /// The strength of its probe: the median of those of the layers.
     pub strength: f64,
-    /// The score that layers are judged by.
+    /// The score by which layers are ranked.
     pub score: f64,
     /// All scores.
     pub scores: Scores,
 }
 
 impl LayerReport {
-    /// As short as it can be said: `3`, `concat`.
+    /// The short name of a layer: `3`, `concat`.
     pub fn label(&self) -> String {
         self.layer.map_or_else(|| self.name.clone(), |layer| layer.to_string())
     }
 }
 
 impl Report {
-    /// Judges all layers.
+    /// Scores and ranks all layers.
     ///
     /// # Errors
-    /// None yet; scores are of what is there.
+    /// None at present.
     pub(super) fn new(
         request: &ProbeRequest,
         setup: &Setup<'_>,
@@ -175,7 +175,7 @@ impl Report {
             let draws = bootstrap::draws(judged.texts(), request.seed, |weights| judged.primary(weights));
             let score = judged.primary(&once);
             let control = scored.control.as_ref().zip(outcome.control.as_ref()).map(|(gold, predicted)| {
-                // Tags at random make no entities, so it is by tag there.
+                // Random tags make no entities, so the control task is scored by tag.
                 let task =
                     if let Task::Tagging { .. } = setup.task { Task::Tagging { scheme: None } } else { setup.task };
                 let names = &setup.classes.names;
@@ -254,17 +254,17 @@ impl Report {
         self.layers.iter().find(|layer| layer.name == self.best)
     }
 
-    /// As `report.json` has it.
+    /// The content of `report.json`.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be spelled.
+    /// [`Error::Io`] when it cannot be serialized.
     pub fn to_json(&self) -> Result<String> {
         let text = serde_json::to_string_pretty(self).map_err(|error| Error::stdout(error.into()))?;
         Ok(text + "\n")
     }
 }
 
-/// The score that layers are judged by.
+/// The score by which layers are ranked.
 fn primary_of(task: Task, scores: &Scores) -> f64 {
     match task {
         Task::Tagging { scheme: Some(_) } => scores.entity_f1,
@@ -274,12 +274,12 @@ fn primary_of(task: Task, scores: &Scores) -> f64 {
     .unwrap_or(0.0)
 }
 
-/// The first with the highest score.
+/// The index of the highest score; of equal ones, the first.
 fn best(layers: &[LayerReport]) -> usize {
     (0..layers.len()).fold(0, |best, layer| if layers[layer].score > layers[best].score { layer } else { best })
 }
 
-/// With its score on each draw of texts.
+/// The baseline, with its score on each bootstrap sample.
 fn baseline(setup: &Setup<'_>, seed: u64) -> (Baseline, Vec<f64>) {
     let scored = setup.scored();
     let (label, guess) = match &setup.train.targets {
@@ -302,9 +302,9 @@ fn baseline(setup: &Setup<'_>, seed: u64) -> (Baseline, Vec<f64>) {
     (Baseline { label, score: judged.primary(&once), scores: judged.scores(&once) }, draws)
 }
 
-/// Which layer, which others are as good, and what it costs to stop there.
+/// Advice on which layer to use, which others are as good, and what stopping there costs.
 fn advice(report: &Report, beats_majority: bool, texts: usize) -> String {
-    /// Texts that make intervals worth looking at.
+    /// Number of texts from which on confidence intervals are meaningful.
     const ENOUGH: usize = 20;
     let num_hidden_layers = report.model.num_hidden_layers;
     let Some(best) = report.best_layer() else { return String::new() };
@@ -354,7 +354,7 @@ fn advice(report: &Report, beats_majority: bool, texts: usize) -> String {
     text
 }
 
-/// A score's name for people.
+/// The name of a score for human readers.
 pub fn score_name(primary: &str) -> &str {
     match primary {
         "entity_f1" => "entity F1",

@@ -1,4 +1,4 @@
-//! The files of a report.
+//! Writes the files of a report.
 
 use std::fs;
 use std::io::Write as _;
@@ -15,13 +15,14 @@ use super::{heads, plot};
 use crate::directory::manifest::{temporary_file, write_json};
 use crate::error::{Error, Result};
 
-/// All of them.
+/// The names of all files of a report.
 const FILES: [&str; 5] = [REPORT, PLOT, PREDICTIONS, CONFUSION, HEADS];
 
-/// Refuses a place that holds something else, before any work.
+/// Refuses a directory that holds something else, before any work.
 ///
 /// # Errors
-/// [`Error::Output`] for a file, and for a directory that holds a report, or anything, unless a report is to be replaced.
+/// [`Error::Output`] for a file, for a directory with a report unless it is to be replaced, and for one with anything
+/// else.
 pub(super) fn check_place(path: &Path, overwrite: bool) -> Result<()> {
     let refuse = |problem: &str| Err(Error::Output { path: path.to_owned(), problem: problem.to_owned() });
     if !path.exists() {
@@ -47,7 +48,7 @@ pub(super) fn check_place(path: &Path, overwrite: bool) -> Result<()> {
 /// Writes all files of a report; `report.json` comes last.
 ///
 /// # Errors
-/// [`Error::Io`] when that fails.
+/// [`Error::Io`] when a file cannot be written.
 pub(super) fn write(path: &Path, report: &Report, setup: &Setup<'_>, outcomes: &[Outcome]) -> Result<()> {
     let best = report.layers.iter().position(|layer| layer.name == report.best).unwrap_or(0);
     let scored = setup.scored();
@@ -57,7 +58,8 @@ pub(super) fn write(path: &Path, report: &Report, setup: &Setup<'_>, outcomes: &
     let confusion = (setup.task != Task::Regression).then(|| confusion(&judged));
     let heads = heads::serialize(report, outcomes)?;
     fs::create_dir_all(path).map_err(Error::io("create", path))?;
-    // An old report goes once the new one is made; without report.json, first and last, the rest is none.
+    // The old report is removed once the new one is ready. `report.json` is removed first and written last, so that
+    // files without it count as no report.
     for name in FILES {
         match fs::remove_file(path.join(name)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -75,7 +77,7 @@ pub(super) fn write(path: &Path, report: &Report, setup: &Setup<'_>, outcomes: &
     write_json(path, REPORT, &json!(report))
 }
 
-/// A file beside its place and then there.
+/// Writes a file under a temporary name and renames it.
 fn put(directory: &Path, name: &str, content: &[u8]) -> Result<()> {
     let path = directory.join(name);
     let write = || -> std::io::Result<()> {
@@ -88,7 +90,7 @@ fn put(directory: &Path, name: &str, content: &[u8]) -> Result<()> {
     write().map_err(Error::io("write", &path))
 }
 
-/// A line for each text that is scored.
+/// The lines of `predictions.jsonl`, one for each text that is scored.
 fn predictions(setup: &Setup<'_>, judged: &Judged<'_>) -> Result<Vec<u8>> {
     let labels = setup.scored().labels;
     let name = |class: u32| judged.names[class as usize].as_str();
@@ -128,7 +130,7 @@ fn predictions(setup: &Setup<'_>, judged: &Judged<'_>) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// A table: a row for each label, a column for each prediction.
+/// The confusion matrix as csv: a row for each label, a column for each prediction.
 fn confusion(judged: &Judged<'_>) -> Vec<u8> {
     let mut out = String::new();
     let cell = |text: &str| {

@@ -1,47 +1,48 @@
-//! What is asked of a probe.
+//! The settings of a probe.
 
 use std::path::PathBuf;
 
 use super::labels::TaskChoice;
 use crate::spec::{LayerSelection, VectorKind};
 
-/// What is to be learned, from which directories, and how. The default learns `label` by cross-validation.
+/// What to learn, from which directories, and how. The default learns the column `label` by cross-validation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProbeRequest {
-    /// The directory to learn from.
+    /// The directory to fit on.
     pub train: PathBuf,
-    /// A directory to choose the strength of regularization on; without it, cross-validation chooses.
+    /// A directory to choose the regularization strength on; by default it is chosen by cross-validation.
     pub dev: Option<PathBuf>,
-    /// A directory to score on; without it, scores are by cross-validation.
+    /// A directory to score on; by default scores come from cross-validation.
     pub test: Option<PathBuf>,
-    /// The vectors; for a label per text the first sentence vector of `train` where nothing is said, else those of words.
+    /// The kind of vectors. By default, the first kind of text vectors in `train` for labels of texts, and word vectors
+    /// otherwise.
     pub kind: Option<VectorKind>,
-    /// The layers; all of `train` where nothing is said.
+    /// The layers; by default all layers of `train`.
     pub layers: Option<LayerSelection>,
     /// The column of the label.
     pub label: String,
-    /// What to learn.
+    /// The task; by default it follows from the labels.
     pub task: TaskChoice,
-    /// Strengths to choose from: C as scikit-learn has it, where smaller is stricter.
+    /// The regularization strengths to choose from: scikit-learn's C, where smaller values regularize more.
     pub strengths: Vec<f64>,
-    /// Folds of cross-validation.
+    /// Number of folds for cross-validation.
     pub folds: usize,
-    /// For folds, control labels and the bootstrap.
+    /// The seed of folds, control labels and the bootstrap.
     pub seed: u64,
-    /// Whether the control task is done (Hewitt & Liang 2019).
+    /// Whether the control task is run (Hewitt & Liang 2019).
     pub control: bool,
-    /// Whether the mix of all layers is fitted (Peters et al. 2018).
+    /// Whether the scalar mix of all layers is fitted (Peters et al. 2018).
     pub mix: bool,
-    /// The directory of the report; without it nothing is written.
+    /// The directory for the report; `None` to write no files.
     pub output: Option<PathBuf>,
-    /// Whether a report that is there is replaced.
+    /// Whether an existing report is replaced.
     pub overwrite: bool,
-    /// Bytes of vectors that are held in memory; what is beyond is read again when it is needed. Changes no number.
+    /// Bytes of vectors that are held in memory; further ones are read again when needed. It changes no number.
     pub memory: u64,
 }
 
 impl ProbeRequest {
-    /// Of the labels of one directory, as `layerwise probe DIR` does it.
+    /// A probe on one labelled directory, with the defaults of `layerwise probe DIR`.
     pub fn new(train: impl Into<PathBuf>) -> Self {
         Self {
             train: train.into(),

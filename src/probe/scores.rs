@@ -15,45 +15,45 @@ pub struct Scores {
     /// Share of examples with the right label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<f64>,
-    /// Mean of the classes' F1, over the classes that are in the labels or in the predictions.
+    /// Mean of the F1 scores of the classes that occur in the labels or in the predictions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub macro_f1: Option<f64>,
-    /// Share of right entities among those predicted.
+    /// Share of the predicted entities that are right.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entity_precision: Option<f64>,
-    /// Share of the entities found.
+    /// Share of the labelled entities that are found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entity_recall: Option<f64>,
-    /// Their harmonic mean.
+    /// Harmonic mean of entity precision and recall.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entity_f1: Option<f64>,
-    /// 1 less the squared error's share of the variance.
+    /// Coefficient of determination: 1 minus the ratio of squared error to variance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r2: Option<f64>,
     /// Mean absolute error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mean_absolute_error: Option<f64>,
-    /// Pearson's correlation.
+    /// Pearson's correlation coefficient.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pearson: Option<f64>,
 }
 
-/// How well one class, or one type of entity, is found.
+/// The scores of one class or one type of entity.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassScores {
-    /// Its name.
+    /// The name of the class or type.
     pub name: String,
-    /// Share of right ones among those predicted.
+    /// Share of the predicted ones that are right.
     pub precision: f64,
-    /// Share of those that are found.
+    /// Share of the labelled ones that are found.
     pub recall: f64,
-    /// Their harmonic mean.
+    /// Harmonic mean of precision and recall.
     pub f1: f64,
-    /// How many there are.
+    /// Number of labelled ones.
     pub support: u64,
 }
 
-/// Right, present, predicted: how many.
+/// Numbers of right, labelled and predicted ones.
 pub type FoundEntities = [u64; 3];
 
 fn class_scores(name: &str, [right, present, predicted]: FoundEntities) -> ClassScores {
@@ -67,31 +67,31 @@ fn class_scores(name: &str, [right, present, predicted]: FoundEntities) -> Class
     }
 }
 
-/// F1; 0 where there is nothing.
+/// The F1 score; 0 if there is nothing to find.
 pub fn f1([right, present, predicted]: FoundEntities) -> f64 {
     if present + predicted == 0 { 0.0 } else { 2.0 * right as f64 / (present + predicted) as f64 }
 }
 
-/// Predictions beside labels, text by text.
+/// Predictions and labels, text by text.
 pub struct Judged<'a> {
     /// The task.
     pub task: Task,
-    /// Names of classes.
+    /// The names of the classes.
     pub names: &'a [String],
     /// Examples of text i are `starts[i]..starts[i + 1]`.
     pub starts: Vec<usize>,
-    /// Labels.
+    /// The labels.
     pub gold: &'a Targets,
-    /// Predictions.
+    /// The predictions.
     pub predicted: &'a [Predicted],
-    /// Of each text's entities: right, present, predicted, by type.
+    /// For each text and type of entity, the numbers of right, labelled and predicted ones.
     entities: Vec<Vec<(usize, [u32; 3])>>,
-    /// Types of entities.
+    /// The types of entities.
     kinds: Vec<String>,
 }
 
 impl<'a> Judged<'a> {
-    /// Takes predictions in the order of their labels.
+    /// Pairs predictions with labels, in the same order.
     pub fn new(
         task: Task,
         names: &'a [String],
@@ -124,12 +124,12 @@ impl<'a> Judged<'a> {
         kinds.into_iter().for_each(|(kind, number)| self.kinds[number] = kind);
     }
 
-    /// Texts.
+    /// Number of texts.
     pub fn texts(&self) -> usize {
         self.starts.len() - 1
     }
 
-    /// Scores when text i counts `weights[i]` times.
+    /// The scores if text `i` counts `weights[i]` times.
     pub fn scores(&self, weights: &[u32]) -> Scores {
         match self.gold {
             Targets::Numbers(numbers) => self.regression(numbers, weights),
@@ -159,7 +159,7 @@ impl<'a> Judged<'a> {
         }
     }
 
-    /// The score that layers are judged by, when text i counts `weights[i]` times.
+    /// The score by which layers are ranked, if text `i` counts `weights[i]` times.
     pub fn primary(&self, weights: &[u32]) -> f64 {
         if self.task.scheme().is_some() {
             let all = self
@@ -182,7 +182,7 @@ impl<'a> Judged<'a> {
         }
     }
 
-    /// Classes by name, those that are in the labels or predicted.
+    /// The scores of each class that occurs in the labels or in the predictions, by name.
     pub fn classes(&self) -> Vec<ClassScores> {
         let Targets::Classes(gold) = self.gold else { return Vec::new() };
         let found = self.by_class(gold, &vec![1; self.texts()]);
@@ -190,7 +190,7 @@ impl<'a> Judged<'a> {
         seen.map(|(class, found)| class_scores(&self.names[class], found)).collect()
     }
 
-    /// Entities by type.
+    /// The scores of each type of entity.
     pub fn kinds(&self) -> Vec<ClassScores> {
         let found = self.by_kind(&vec![1; self.texts()]);
         let mut scores: Vec<_> = self.kinds.iter().zip(found).map(|(kind, found)| class_scores(kind, found)).collect();
@@ -198,7 +198,7 @@ impl<'a> Judged<'a> {
         scores
     }
 
-    /// How often each label (rows) was predicted as each (columns), (names, names).
+    /// The confusion matrix, (labels, predictions), by class.
     pub fn confusion(&self) -> Vec<Vec<u64>> {
         let Targets::Classes(gold) = self.gold else { return Vec::new() };
         let mut counts = vec![vec![0; self.names.len()]; self.names.len()];

@@ -1,11 +1,11 @@
-//! The report on a terminal.
+//! Prints the report on a terminal.
 
 use std::fmt::Write as _;
 
 use super::report::{LayerReport, Report, score_name};
 use super::task::Task;
 
-/// Characters of the longest bar.
+/// Length of the longest bar in characters.
 const BAR: usize = 16;
 
 /// The report as lines of text.
@@ -95,7 +95,7 @@ pub fn render(report: &Report) -> String {
     out
 }
 
-/// By type of entity, or by class where there are few.
+/// Appends the scores by type of entity, or by class if there are few.
 fn details(out: &mut String, best: &LayerReport) {
     const MOST: usize = 20;
     let (what, rows) = if best.entities.is_empty() { ("label", &best.classes) } else { ("entity", &best.entities) };
@@ -118,7 +118,7 @@ fn details(out: &mut String, best: &LayerReport) {
     }
 }
 
-/// What an empty and a full bar stand for: the majority, or the worst layer if that is worse, and the best layer.
+/// The scores of an empty and a full bar: the lower one of the majority and the worst layer, and the best layer.
 fn bounds(report: &Report) -> (f64, f64) {
     let scores = || report.layers.iter().map(|layer| layer.score);
     let low = scores().fold(report.baseline.score, f64::min);

@@ -1,4 +1,4 @@
-//! What is to be predicted of examples, as numbers, and the unit in which numbers are fitted.
+//! The labels of examples as numbers, and the unit in which regression targets are fitted.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,14 +8,14 @@ use super::linear::LinearModel;
 /// The labels of examples as numbers: classes of a label map, or values.
 #[derive(Debug, Clone)]
 pub enum Targets {
-    /// Classes; those beyond the label map are not in the training texts, and no prediction is ever one of them.
+    /// Classes. Those beyond the label map do not occur in the training texts, and are never predicted.
     Classes(Vec<u32>),
-    /// Values.
+    /// The values of a regression.
     Numbers(Vec<f64>),
 }
 
 impl Targets {
-    /// Examples.
+    /// Number of examples.
     pub fn count(&self) -> usize {
         match self {
             Targets::Classes(classes) => classes.len(),
@@ -23,7 +23,7 @@ impl Targets {
         }
     }
 
-    /// Those of some examples, in their order.
+    /// The targets of some examples, in their order.
     pub fn select(&self, examples: &[u32]) -> Self {
         match self {
             Targets::Classes(classes) => Targets::Classes(examples.iter().map(|&i| classes[i as usize]).collect()),
@@ -32,8 +32,8 @@ impl Targets {
     }
 }
 
-/// What numbers are measured in: what they are less their mean, divided by their standard deviation, is about 1. A fit then
-/// ends where it should, whatever the labels' unit. Classes stay as they are.
+/// The mean and standard deviation by which regression targets are standardized, so that the fit's stopping criteria
+/// hold whatever unit the labels have. Classes stay as they are.
 #[derive(Debug, Clone, Copy)]
 pub struct Unit {
     mean: f64,
@@ -41,7 +41,7 @@ pub struct Unit {
 }
 
 impl Unit {
-    /// Of some examples.
+    /// The unit of some examples.
     pub fn of(targets: &Targets, chunks: &[Range<usize>]) -> Self {
         let Targets::Numbers(numbers) = targets else { return Self { mean: 0.0, deviation: 1.0 } };
         let values = || chunks.iter().cloned().flatten().map(|example| numbers[example]);
@@ -51,14 +51,14 @@ impl Unit {
         Self { mean, deviation: if deviation > 0.0 { deviation } else { 1.0 } }
     }
 
-    /// All targets in this unit.
+    /// The targets, standardized.
     pub fn apply<'t>(&self, targets: &'t Targets) -> Cow<'t, Targets> {
         let Targets::Numbers(numbers) = targets else { return Cow::Borrowed(targets) };
         let scaled = numbers.iter().map(|value| (value - self.mean) / self.deviation);
         Cow::Owned(Targets::Numbers(scaled.collect()))
     }
 
-    /// A function to numbers in this unit, as one to the numbers themselves.
+    /// Converts a linear function that predicts standardized targets into one that predicts the targets themselves.
     pub fn undo(&self, linear: &LinearModel) -> LinearModel {
         LinearModel { weights: &linear.weights * self.deviation, bias: &linear.bias * self.deviation + self.mean }
     }
@@ -68,7 +68,7 @@ impl Unit {
         LinearModel { weights: &linear.weights / self.deviation, bias: (&linear.bias - self.mean) / self.deviation }
     }
 
-    /// A squared error in this unit, as one of the numbers themselves.
+    /// Converts a squared error of standardized targets into one of the targets themselves.
     pub fn undo_square(&self, loss: f64) -> f64 {
         loss * self.deviation * self.deviation
     }

@@ -1,4 +1,4 @@
-//! What is to be learned: classes of texts, tags of words, or numbers.
+//! The task that labels make: classes of texts, tags of words, or numbers.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::labels::{LabelledTexts, Values};
 use super::targets::Targets;
 use crate::error::{Error, Result};
 
-/// What the labels are.
+/// The kind of task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
@@ -18,7 +18,7 @@ pub enum Task {
     Classification,
     /// A tag for each word.
     Tagging {
-        /// Set where tags make entities.
+        /// The tagging scheme, if the tags mark entities.
         scheme: Option<Scheme>,
     },
     /// A number for each text, or for each word.
@@ -26,7 +26,7 @@ pub enum Task {
 }
 
 impl Task {
-    /// Which task the labels of the training texts make.
+    /// The task that the labels of the training texts make.
     pub fn of(labels: &LabelledTexts) -> Self {
         let Values::Names(values, names) = &labels.values else { return Task::Regression };
         if !labels.of_words {
@@ -39,7 +39,7 @@ impl Task {
         Task::Tagging { scheme: Scheme::find(texts) }
     }
 
-    /// The scheme of entity tags.
+    /// The tagging scheme of entity tags.
     pub fn scheme(self) -> Option<Scheme> {
         match self {
             Task::Tagging { scheme } => scheme,
@@ -47,7 +47,7 @@ impl Task {
         }
     }
 
-    /// The score that layers are judged by.
+    /// The name of the score by which layers are ranked.
     pub fn primary(self) -> &'static str {
         match self {
             Task::Tagging { scheme: Some(_) } => "entity_f1",
@@ -56,7 +56,7 @@ impl Task {
         }
     }
 
-    /// For people.
+    /// A description for human readers.
     pub fn describe(self) -> &'static str {
         match self {
             Task::Classification => "classification of texts",
@@ -69,19 +69,19 @@ impl Task {
     }
 }
 
-/// The classes of a task: the labels of the training texts in order, then labels that only other texts have.
+/// The label map: the labels of the training texts in order, then those that only other texts have.
 #[derive(Debug, Clone, Default)]
 pub struct Classes {
-    /// All names.
+    /// The names of all classes.
     pub names: Vec<String>,
-    /// How many of them can be predicted.
+    /// Number of classes that can be predicted, which come first.
     pub known: usize,
 }
 
-/// Makes numbers of labels.
+/// Converts labels to numbers.
 ///
 /// # Errors
-/// [`Error::Output`] for training texts without examples, or all of one class; for directories of different tasks.
+/// [`Error::Output`] for training texts without examples or all of one class, and for directories with different tasks.
 pub fn targets(
     training: (&Directory, &LabelledTexts),
     others: &[(&Directory, &LabelledTexts)],

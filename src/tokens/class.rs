@@ -3,14 +3,14 @@
 //! A class decides which special tokens a tokenizer has where nobody names them, whether pairs have token types, which of
 //! the normalizer's flags follow the settings instead of `tokenizer.json`, and how a tokenizer is made of a `vocab.txt`.
 
-/// What a class decides.
+/// What a tokenizer class decides.
 #[derive(Debug)]
 pub(super) struct Class {
     /// The name, without the `Fast` that the class built on the tokenizers library had before transformers 5.
     pub(super) name: &'static str,
-    /// The special tokens that it has where nothing else is said.
+    /// The special tokens that the class has by default.
     pub(super) special_tokens: &'static [SpecialToken],
-    /// Whether `model_input_names` has `token_type_ids` where nothing else is said.
+    /// Whether `model_input_names` has `token_type_ids` by default.
     pub(super) token_type_ids: bool,
     /// Which flags of a `BertNormalizer` follow the settings, whatever `tokenizer.json` says.
     pub(super) normalizer: NormalizerFlags,
@@ -24,7 +24,7 @@ pub(super) struct Class {
 pub(super) struct SpecialToken {
     /// The attribute, such as `cls_token`.
     pub(super) attribute: &'static str,
-    /// Its text where nothing else is said.
+    /// Its default text.
     pub(super) content: &'static str,
     /// Whether the class makes an `AddedToken` of a plain text, and whether that one takes the space before it.
     pub(super) as_object: Option<TakesSpace>,
@@ -92,10 +92,10 @@ const fn like_bert(name: &'static str) -> Class {
 /// The class of a model that names none.
 pub(super) static BERT: &Class = &CLASSES[0];
 
-/// The same in transformers 5, which also takes it for classes that it does not know: without token types.
+/// The default class in transformers 5, which also stands in for classes that it does not know. It has no token types.
 pub(super) static TOKENIZERS_BACKEND: &Class = &CLASSES[CLASSES.len() - 1];
 
-/// All of them; a class is one place in memory, so that it can be told from others by that.
+/// All known classes, in a static so that classes can be compared by address.
 static CLASSES: &[Class] = &[
     like_bert("BertTokenizer"),
     like_bert("ConvBertTokenizer"),
@@ -149,17 +149,17 @@ const OTHER_CLASSES: &str = "Albert Bart Barthez Bartpho BertGeneration BertJapa
     Roberta SeamlessM4T Siglip Speech2Text2 Speech2Text SpeechT5 Splinter T5 Tapas Tapex TransfoXL Udop Vits Wav2Vec2CTC \
     Wav2Vec2PhonemeCTC Wav2Vec2 Whisper XGLM XLMProphetNet XLM XLNet";
 
-/// What is known of a class.
+/// What is known of a class name.
 pub(super) enum Known {
-    /// What it decides.
+    /// A class whose behaviour is known.
     Yes(&'static Class),
-    /// That transformers has it, and nothing else.
+    /// A class that transformers has, whose behaviour is not known.
     ByName,
-    /// Nothing; transformers does not know it either.
+    /// A class that transformers does not have either.
     No,
 }
 
-/// Looks a class up by the name that a configuration has for it.
+/// Looks a class up by the name that a configuration gives.
 pub(super) fn find(name: &str) -> Known {
     let stem = name.strip_suffix("Fast").unwrap_or(name);
     if let Some(class) = CLASSES.iter().find(|class| class.name == stem) {

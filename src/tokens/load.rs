@@ -1,4 +1,4 @@
-//! A model's tokenizer as transformers loads it: out of `tokenizer.json` or `vocab.txt`, and of what stands beside them.
+//! Loads a tokenizer as transformers does: from `tokenizer.json` or `vocab.txt`, and the settings beside them.
 
 use ahash::AHashMap;
 use serde_json::{Map, Value};
@@ -27,30 +27,30 @@ const MODEL_CONFIG: &str = "config.json";
 const JSON: &str = "tokenizer.json";
 const VOCABULARY: &str = "vocab.txt";
 
-/// A tokenizer and what the files beside it say of its use.
+/// A tokenizer and its settings.
 pub(super) struct Loaded {
-    /// Without truncation or padding: both are ours to decide.
+    /// The tokenizer without truncation and padding, which layerwise does itself.
     pub(super) tokenizer: Tokenizer,
-    /// Which end of a text stays when it is cut.
+    /// The end at which texts are cut.
     pub(super) truncation: TruncationDirection,
-    /// Whether tokens have types (`model_input_names`); all are 0 otherwise.
+    /// Whether the model takes token types (`model_input_names`); all are 0 otherwise.
     pub(super) token_type_ids: bool,
-    /// The longest text that the settings name, in tokens.
+    /// The limit in tokens that the settings name.
     pub(super) model_max_length: Option<usize>,
-    /// The token for what the vocabulary does not have.
+    /// The unknown token (`[UNK]`).
     pub(super) unk_token: Option<String>,
     /// The ids of the special tokens that the settings name.
     pub(super) special_ids: Vec<u32>,
-    /// Tokens that texts need and `vocab.txt` does not have, with the ids that they get behind it.
+    /// Special tokens that `vocab.txt` lacks, with the ids that they get after the vocabulary's last one.
     pub(super) lacking: Vec<(String, u32)>,
-    /// What the user should know.
+    /// Notes for the user.
     pub(super) notes: Vec<String>,
 }
 
 /// Loads a model's tokenizer.
 ///
 /// # Errors
-/// [`Error::Model`] when there is none or it is damaged, [`Error::Config`] for a setting that is not done here.
+/// [`Error::Model`] when there is no tokenizer or a damaged one, [`Error::Config`] for a setting that is not supported.
 pub(super) fn load(checkpoint: &Checkpoint, arguments: &TokenizerArguments) -> Result<Loaded> {
     let mut files = SettingsFiles {
         config: checkpoint.read_json(CONFIG)?.unwrap_or_default(),
@@ -140,8 +140,8 @@ pub(super) fn load(checkpoint: &Checkpoint, arguments: &TokenizerArguments) -> R
     Ok(Loaded { lacking, ..loaded })
 }
 
-/// The tokens around each text, and the one for unknown words unless the settings name another, where the vocabulary itself
-/// does not have them.
+/// The special tokens around a text, and the unknown token unless the settings name another, that the vocabulary does
+/// not have.
 fn lacking(tokenizer: &Tokenizer, settings: &TokenizerSettings) -> Vec<(String, u32)> {
     let needed = ["unk_token", "cls_token", "sep_token"];
     let needed = needed.into_iter().filter(|key| *key != "unk_token" || settings.get(key).is_none());
@@ -150,7 +150,7 @@ fn lacking(tokenizer: &Tokenizer, settings: &TokenizerSettings) -> Vec<(String, 
     lacking.filter_map(|token| Some((token.to_owned(), tokenizer.token_to_id(token)?))).collect()
 }
 
-/// What holds for a tokenizer wherever it comes from.
+/// Applies the settings that hold for a tokenizer from either file.
 fn finish(
     mut tokenizer: Tokenizer,
     settings: &TokenizerSettings,
@@ -190,7 +190,7 @@ fn finish(
     })
 }
 
-/// The class that transformers would take: that of `tokenizer_config.json`, else of `config.json`, else BERT's.
+/// The class that transformers would choose: that of `tokenizer_config.json`, else of `config.json`, else BERT's.
 fn choose_class(checkpoint: &Checkpoint, files: &SettingsFiles, notes: &mut Vec<String>) -> Result<&'static Class> {
     let of_model: Option<Map<String, Value>> = checkpoint.read_json(MODEL_CONFIG)?;
     let named = |map: &Map<String, Value>| map.get("tokenizer_class").filter(|name| !name.is_null()).cloned();
@@ -220,7 +220,7 @@ fn choose_class(checkpoint: &Checkpoint, files: &SettingsFiles, notes: &mut Vec<
     }
 }
 
-/// Refuses what would make the tokenizer out of other files or by other rules.
+/// Refuses settings that would make the tokenizer from other files or by other rules.
 fn refuse_what_is_not_done(files: &SettingsFiles) -> std::result::Result<(), SettingsProblem> {
     let refuse = |key: &str, problem: String| Err(SettingsProblem { file: CONFIG, key: key.to_owned(), problem });
     if let Some(Value::Array(names)) = files.config.get("fast_tokenizer_files")
@@ -246,8 +246,8 @@ fn refuse_what_is_not_done(files: &SettingsFiles) -> std::result::Result<(), Set
 
 /// Parses the model's `tokenizer.json`, if it has one.
 ///
-/// The library's own way reads the model into a tree of values first, to see which kind it is, which takes three times as
-/// long. BERT's is WordPiece nearly always: so that is tried first, and for anything else the library decides.
+/// The tokenizers library first reads the model into a tree of values to see its kind, which takes three times as long.
+/// As BERT's is nearly always WordPiece, that is tried first, and the library reads anything else.
 fn read_json(checkpoint: &Checkpoint) -> Result<Option<Tokenizer>> {
     type WordPieceTokenizer =
         TokenizerImpl<WordPiece, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
@@ -337,7 +337,7 @@ fn bert_normalizer(
     ))
 }
 
-/// Parts of a `tokenizer.json` that version 5 would build anew, and otherwise than they are spelled out.
+/// The parts of a `tokenizer.json` that version 5 would build anew and differently.
 fn spelled_out_otherwise(tokenizer: &Tokenizer, settings: &TokenizerSettings) -> Vec<&'static str> {
     let mut own = Vec::new();
     if !matches!(tokenizer.get_normalizer(), Some(NormalizerWrapper::BertNormalizer(normalizer)) if normalizer.clean_text)
@@ -361,7 +361,7 @@ fn spelled_out_otherwise(tokenizer: &Tokenizer, settings: &TokenizerSettings) ->
     own
 }
 
-/// Whether a text and a pair get the special tokens and types that BERT's class gives them.
+/// Whether texts and pairs get the special tokens and token types that BERT's class gives them.
 fn has_template_of_class(tokenizer: &Tokenizer, settings: &TokenizerSettings) -> bool {
     let id = |attribute: &str| tokenizer.token_to_id(settings.token(attribute)?);
     let (Some(cls), Some(sep), Some(processor)) = (id("cls_token"), id("sep_token"), tokenizer.get_post_processor())
@@ -378,7 +378,7 @@ fn has_template_of_class(tokenizer: &Tokenizer, settings: &TokenizerSettings) ->
         && types(pair) == (vec![cls, u32::MAX, sep, u32::MAX, sep], vec![0, 0, 0, 1, 1])
 }
 
-/// What the class of a tokenizer changes in what its `tokenizer.json` spells out.
+/// Applies what the tokenizer's class overrides in its `tokenizer.json`.
 fn follow_class(
     tokenizer: &mut Tokenizer,
     class: &Class,
@@ -408,7 +408,7 @@ fn follow_class(
     Ok(())
 }
 
-/// Puts texts into lower case before anything else is done with them, as sentence-transformers does.
+/// Converts texts to lower case before any other step, as sentence-transformers does.
 fn lower_case_first(tokenizer: &mut Tokenizer) -> tokenizers::Result<()> {
     let own: Vec<NormalizerWrapper> = match tokenizer.get_normalizer() {
         None => Vec::new(),
@@ -422,7 +422,7 @@ fn lower_case_first(tokenizer: &mut Tokenizer) -> tokenizers::Result<()> {
     Ok(())
 }
 
-/// Which end of a text stays: that of the settings, else of `tokenizer.json`.
+/// The end at which texts are cut: that of the settings, else of `tokenizer.json`.
 fn truncation_side(
     settings: &TokenizerSettings,
     of_json: TruncationDirection,
@@ -437,7 +437,7 @@ fn truncation_side(
     }
 }
 
-/// Whether the model is told the token types.
+/// Whether the model takes token types.
 fn token_type_ids(settings: &TokenizerSettings, class: &Class) -> std::result::Result<bool, SettingsProblem> {
     match settings.get("model_input_names") {
         None => Ok(class.token_type_ids),
@@ -446,7 +446,7 @@ fn token_type_ids(settings: &TokenizerSettings, class: &Class) -> std::result::R
     }
 }
 
-/// The token for what the vocabulary does not have.
+/// The unknown token (`[UNK]`).
 fn unk_token(tokenizer: &Tokenizer, settings: &TokenizerSettings) -> Option<String> {
     match tokenizer.get_model() {
         ModelWrapper::WordPiece(model) => Some(model.unk_token.clone()),

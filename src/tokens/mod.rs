@@ -1,4 +1,4 @@
-//! From texts to tokens: encoding, the length limit, and which word each token belongs to.
+//! Tokenization: token ids, the length limit, and the word each token belongs to.
 
 mod class;
 mod load;
@@ -22,46 +22,46 @@ use crate::windows::Windowing;
 
 /// A model's tokenizer with the model's limits.
 pub struct Tokenizer {
-    /// Without a post-processor: a text is encoded and cut before special tokens join it.
+    /// The tokenizer without its post-processor: texts are cut before special tokens are added.
     inner: tokenizers::Tokenizer,
     post_processor: Option<PostProcessorWrapper>,
     vocab_size: usize,
     type_vocab_size: usize,
     max_length: usize,
-    /// Which end of a text stays when it is cut.
+    /// The end at which texts are cut.
     truncation: TruncationDirection,
-    /// Whether tokens have types; all are 0 otherwise.
+    /// Whether the second text of a pair has token type 1; all token types are 0 otherwise.
     token_type_ids: bool,
-    /// The longest text that the tokenizer's own settings name, in tokens.
+    /// The limit in tokens that the tokenizer's own settings name.
     model_max_length: Option<usize>,
-    /// The token for what the vocabulary does not have, and its id if it is in the vocabulary itself.
+    /// The unknown token (`[UNK]`), and its id if it is in the vocabulary itself.
     unk_token: Option<(String, Option<u32>)>,
     /// The ids of the special tokens that the settings name (`all_special_ids`).
     special_ids: Vec<u32>,
-    /// What is put before each text.
+    /// Text that is put before each text.
     prompt: String,
     notes: Vec<String>,
-    /// Whether longer texts are cut at the limit. If not, they are left whole, for windows.
+    /// Whether texts are cut at the limit. If not, they stay whole and are cut into windows later.
     truncates: bool,
     path: PathBuf,
 }
 
-/// A tokenized text, with what `texts.jsonl` says of it.
+/// A tokenized text, with the details that `texts.jsonl` has of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Encoded {
-    /// For the encoder and the poolings.
+    /// What the encoder and the poolings need.
     pub tokens: Tokens,
-    /// The tokens' texts.
+    /// The tokens as strings, such as `##ing`.
     pub strings: Vec<String>,
-    /// \[start, end) in Unicode characters of the text, `None` for special tokens.
+    /// The \[start, end) of each token in Unicode characters of the text; `None` for special tokens.
     pub offsets: Vec<Option<(usize, usize)>>,
     /// Tokens before truncation, special tokens included.
     pub length_before_truncation: usize,
-    /// Words whose tokens were all cut off, or in part.
+    /// Words that lost all or some of their tokens to the cut.
     pub words_truncated: u32,
     /// Words of pre-tokenized input for which the tokenizer has no token at all.
     pub words_deleted: u32,
-    /// Tokens that stand for what the vocabulary does not have.
+    /// Unknown tokens (`[UNK]`).
     pub unknown: u32,
 }
 
@@ -69,16 +69,16 @@ impl Tokenizer {
     /// Loads a model's tokenizer for an embedding table of `vocab_size` rows and texts of up to `max_length` tokens.
     ///
     /// # Errors
-    /// [`Error::Model`] when the model has no tokenizer or it is damaged, [`Error::Config`] when it asks for something that
-    /// is not done here, [`Error::Usage`] when the limit leaves no room for text.
+    /// [`Error::Model`] when the model has no tokenizer or a damaged one, [`Error::Config`] for a setting that is not
+    /// supported, [`Error::Usage`] when the limit leaves no room for text.
     pub fn load(checkpoint: &Checkpoint, vocab_size: usize, max_length: usize) -> Result<Self> {
         Self::load_with(checkpoint, vocab_size, max_length, &TokenizerArguments::default())
     }
 
-    /// The same with what sentence-transformers does beside loading it.
+    /// Like [`Tokenizer::load`], with the arguments that sentence-transformers adds.
     ///
     /// # Errors
-    /// As [`Tokenizer::load`].
+    /// Those of [`Tokenizer::load`].
     pub fn load_with(
         checkpoint: &Checkpoint,
         vocab_size: usize,
@@ -86,7 +86,7 @@ impl Tokenizer {
         arguments: &TokenizerArguments,
     ) -> Result<Self> {
         let mut loaded = load::load(checkpoint, arguments)?;
-        // A vocabulary that has none of them is none of BERT's, however many embeddings there are.
+        // A vocabulary without any of BERT's special tokens does not belong to BERT, however many embeddings there are.
         let has_none = loaded.lacking.len() == 3;
         if let Some((token, _)) = loaded.lacking.iter().find(|(_, id)| has_none || *id as usize >= vocab_size) {
             return Err(Error::model(
@@ -117,7 +117,7 @@ impl Tokenizer {
             truncates: true,
             path,
         };
-        // A text of several kinds of characters, so that a tokenizer that cannot be used is found before the input is read.
+        // Encodes a text of several kinds of characters, to find an unusable tokenizer before the input is read.
         let sample = Text { text: "Aé 中1.\u{1f642} [MASK]".to_owned(), words: None };
         without_panic(|| Ok::<_, String>(tokenizer.encode(0, &sample, None).is_ok()))
             .map_err(|problem| Error::model(&tokenizer.path, format!("cannot be used: {problem}")))?;
@@ -130,29 +130,30 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// Puts `prompt` before each text. Its tokens take part in everything, and belong to no word of the text.
+    /// Puts `prompt` before each text. Its tokens are encoded with the text and belong to none of its words.
     #[must_use]
     pub fn with_prompt(self, prompt: &str) -> Self {
         Self { prompt: prompt.to_owned(), ..self }
     }
 
-    /// Refuses token types that the model has no embedding for.
+    /// Sets the number of token types that the model has embeddings for; pairs of texts are refused if it is less than
+    /// 2.
     #[must_use]
     pub fn with_type_vocab_size(self, type_vocab_size: usize) -> Self {
         Self { type_vocab_size, ..self }
     }
 
-    /// Whether the texts of a pair have token types of their own.
+    /// Whether the texts of a pair have different token types.
     pub fn has_token_types(&self) -> bool {
         self.token_type_ids
     }
 
-    /// The longest text that the tokenizer's own settings name (`model_max_length`), in tokens.
+    /// The limit in tokens that the tokenizer's own settings name (`model_max_length`).
     pub fn model_max_length(&self) -> Option<usize> {
         self.model_max_length
     }
 
-    /// What the user should know of how it was loaded.
+    /// Notes for the user on how the tokenizer was loaded.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
@@ -162,11 +163,12 @@ impl Tokenizer {
         self.truncation == TruncationDirection::Left
     }
 
-    /// How many tokens the prompt takes at the beginning of a text, the special token before it included, as
-    /// sentence-transformers counts them: those of the prompt as a text of its own, less the special token after it.
+    /// Number of tokens that the prompt takes at the beginning of a text, including the special token before it. It is
+    /// counted as sentence-transformers does: the tokens of the prompt as a text of its own, without the special token
+    /// after it.
     ///
     /// # Errors
-    /// As [`Tokenizer::encode`].
+    /// Those of [`Tokenizer::encode`].
     pub fn prompt_length(&self) -> Result<usize> {
         if self.prompt.is_empty() {
             return Ok(0);
@@ -179,7 +181,7 @@ impl Tokenizer {
     /// Leaves texts beyond the limit whole, to be cut into windows.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the windows would not come forward.
+    /// [`Error::Usage`] when the stride leaves windows no step forward.
     pub fn with_windows(self, windowing: Windowing) -> Result<Self> {
         let room = windowing.room(self.special_tokens(false));
         match (windowing.step(room), windowing.stride) {
@@ -191,7 +193,7 @@ impl Tokenizer {
         }
     }
 
-    /// The token for what the vocabulary does not have.
+    /// The unknown token (`[UNK]`).
     pub fn unk_token(&self) -> Option<&str> {
         self.unk_token.as_ref().map(|(token, _)| token.as_str())
     }
@@ -205,19 +207,19 @@ impl Tokenizer {
             .map(|(start, end)| text.chars().skip(start).take(end - start).collect())
     }
 
-    /// Whether the vocabulary has all of a text.
+    /// Whether the text has no unknown tokens.
     fn knows(&self, text: &str) -> bool {
         let unk = self.unk_token.as_ref().and_then(|(_, id)| *id);
         let encoded = self.inner.encode_fast(text, false);
         encoded.is_ok_and(|encoded| !encoded.is_empty() && encoded.get_ids().iter().all(|id| Some(*id) != unk))
     }
 
-    /// A token's text.
+    /// The string of a token id.
     pub fn token(&self, id: u32) -> String {
         self.inner.id_to_token(id).unwrap_or_else(|| format!("<{id}>"))
     }
 
-    /// Special tokens added to a text, or to a pair.
+    /// Number of special tokens that are added to a text, or to a pair.
     pub(crate) fn special_tokens(&self, pair: bool) -> usize {
         self.post_processor.as_ref().map_or(0, |processor| processor.added_tokens(pair))
     }
@@ -225,7 +227,7 @@ impl Tokenizer {
     /// Refuses pairs of texts where the model has no embedding for the second one's tokens.
     ///
     /// # Errors
-    /// [`Error::Usage`].
+    /// [`Error::Usage`] when the model has no embedding for the second text's token type.
     pub fn check_pairs(&self) -> Result<()> {
         if self.type_vocab_size < 2 && self.token_type_ids {
             return Err(Error::Usage(
@@ -239,7 +241,7 @@ impl Tokenizer {
     /// Encodes the text of a record, or its pair of texts.
     ///
     /// # Errors
-    /// As [`Tokenizer::encode`] and [`Tokenizer::check_pairs`].
+    /// Those of [`Tokenizer::encode`] and [`Tokenizer::check_pairs`].
     pub fn encode_record(&self, row: u64, record: &Record) -> Result<Encoded> {
         if record.pair.is_some() {
             self.check_pairs()?;
@@ -247,11 +249,13 @@ impl Tokenizer {
         self.encode(row, &record.text, record.pair.as_ref())
     }
 
-    /// Encodes one text, or a pair of texts, cutting what is beyond the limit: off the end (or the beginning, where the
-    /// model says so), of a pair off the longer text first; unless it is left for windows. `row` is for messages.
+    /// Encodes one text, or a pair of texts, and cuts what is beyond the limit unless it is left for windows. A text
+    /// loses its end, or its beginning if the model says so; of a pair, the longer text is cut first. `row` is for
+    /// messages.
     ///
     /// # Errors
-    /// [`Error::Tokenize`] when the library fails, [`Error::TokenOutOfRange`] for an id without an embedding.
+    /// [`Error::Tokenize`] when the tokenizers library fails, [`Error::TokenOutOfRange`] for an id without an
+    /// embedding.
     pub fn encode(&self, row: u64, text: &Text, pair: Option<&Text>) -> Result<Encoded> {
         let failed = |error: tokenizers::Error| self.failed(row, &error);
         let prompted = self.prompted(text);
@@ -277,7 +281,7 @@ impl Tokenizer {
                 direction: self.truncation,
             };
             let (mut first, mut second) = truncate_encodings(first, second, &params).map_err(failed)?;
-            // The parts cut off would be carried along.
+            // Frees the parts that were cut off, which the encoding would otherwise carry along.
             first.take_overflowing();
             if let Some(second) = &mut second {
                 second.take_overflowing();
@@ -291,7 +295,7 @@ impl Tokenizer {
             encoding
         });
 
-        // Raw text has the words its kept tokens belong to; pre-tokenized text keeps all of its words.
+        // Raw text has only the words of its remaining tokens; pre-tokenized text keeps all of its words.
         let word_counts = [
             if text.words.is_some() { words_before[0] } else { words_of(text, &first) },
             match (pair, &second) {
@@ -345,7 +349,7 @@ impl Tokenizer {
         }
     }
 
-    /// What the library says of a text that it cannot tokenize, with the cause where it is known.
+    /// The error for a text that the tokenizers library cannot encode, with the cause if it is known.
     fn failed(&self, row: u64, error: &tokenizers::Error) -> Error {
         let message = match &self.unk_token {
             Some((token, None)) => format!(
@@ -356,7 +360,7 @@ impl Tokenizer {
         Error::Tokenize { row, message }
     }
 
-    /// The prompt and the text as one; the prompt's words as further words, where words are given.
+    /// The prompt and the text joined. For pre-tokenized text, the prompt's words are put before the given ones.
     fn prompted<'a>(&self, text: &'a Text) -> Cow<'a, Text> {
         if self.prompt.is_empty() {
             return Cow::Borrowed(text);
@@ -369,7 +373,7 @@ impl Tokenizer {
         Cow::Owned(Text { text: format!("{}{}", self.prompt, text.text), words })
     }
 
-    /// How many words of a text belong to the prompt alone; `first` is the text with its prompt, not yet cut.
+    /// Number of words that belong to the prompt alone; `first` is the prompted text, not yet cut.
     fn prompt_words(&self, prompted: &Text, given: &Text, first: &Encoding) -> u32 {
         if let (Some(prompted), Some(given)) = (&prompted.words, &given.words) {
             return (prompted.len() - given.len()) as u32;
@@ -380,7 +384,8 @@ impl Tokenizer {
         first_of_text.unwrap_or_else(|| first.get_word_ids().iter().flatten().max().map_or(0, |&last| last + 1))
     }
 
-    /// Counts offsets and words from where the text itself begins. The tokens of the prompt have neither.
+    /// Removes the prompt from offsets and words, which then count from the beginning of the text itself. The prompt's
+    /// own tokens get neither.
     fn set_prompt_apart(&self, encoded: &mut Encoded, sequences: Vec<Option<usize>>, prompt_words: u32) {
         let characters = self.prompt.chars().count();
         let words = encoded.tokens.words.iter_mut();
@@ -401,7 +406,7 @@ impl Tokenizer {
         encoded.tokens.word_count -= prompt_words.min(encoded.tokens.word_count);
     }
 
-    /// One text without special tokens and without a limit.
+    /// Encodes one text without special tokens and without a limit.
     fn encode_alone(&self, text: &Text) -> tokenizers::Result<Encoding> {
         let input: InputSequence<'_> = match &text.words {
             None => text.text.as_str().into(),
@@ -410,7 +415,7 @@ impl Tokenizer {
         self.inner.encode_char_offsets(input, false)
     }
 
-    /// Takes over what the library says of the tokens, special tokens added.
+    /// Copies ids, strings, offsets and words of `joined`, which has its special tokens, into `encoded`.
     fn fill(&self, encoded: &mut Encoded, joined: &Encoding, texts: [Option<&Text>; 2], first_words: u32) {
         let sequences = joined.get_sequence_ids();
         let starts = texts.map(|text| text.map_or_else(Vec::new, word_starts));
@@ -423,7 +428,7 @@ impl Tokenizer {
             }
             let second = sequences[index] == Some(1);
             encoded.tokens.words.push(word.unwrap_or(0) + if second { first_words } else { 0 });
-            // Offsets of pre-tokenized input count from the start of the word.
+            // Offsets of pre-tokenized input are relative to the start of the word.
             let starts = &starts[usize::from(second)];
             let start = word.and_then(|word| starts.get(word as usize)).copied().unwrap_or(0);
             let (from, to) = joined.get_offsets()[index];
@@ -458,7 +463,7 @@ fn present_words(encoding: &Encoding) -> Vec<(u32, usize)> {
     words
 }
 
-/// Words that lost tokens between `before` and `kept`, which is its beginning, or its end where the beginning is cut.
+/// Number of words that lost tokens between `before` and `kept`, the part of it that remains after truncation.
 fn words_cut(before: &[(u32, usize)], kept: &[(u32, usize)], truncation: TruncationDirection) -> u32 {
     let whole = match truncation {
         TruncationDirection::Right => before.iter().zip(kept).filter(|(before, kept)| before == kept).count(),
@@ -469,7 +474,7 @@ fn words_cut(before: &[(u32, usize)], kept: &[(u32, usize)], truncation: Truncat
     (before.len() - whole) as u32
 }
 
-/// Where each word of pre-tokenized input starts, in characters.
+/// The start of each word of pre-tokenized input, in characters.
 fn word_starts(text: &Text) -> Vec<usize> {
     let Some(words) = &text.words else { return Vec::new() };
     let (mut at_byte, mut at_char) = (0, 0);

@@ -1,31 +1,31 @@
-//! Why so much of a text is not in a model's vocabulary: a guess, for a warning.
+//! A warning for texts that a model's vocabulary hardly covers, with a guess at the cause.
 
 use super::Tokenizer;
 
-/// Pieces of texts that are looked at.
+/// Number of pieces of text that are examined.
 pub const LOOKED_AT: usize = 50;
-/// Pieces that the warning names.
+/// Number of pieces that the warning names.
 const NAMED: usize = 3;
-/// Characters of a piece that it shows.
+/// Number of characters that it shows of a piece.
 const SHOWN: usize = 24;
 
-/// Pieces of texts for which a vocabulary has no token, the first few of them.
+/// The first few pieces of text that became unknown tokens.
 #[derive(Debug, Default)]
 pub struct UnknownPieces(Vec<String>);
 
 impl UnknownPieces {
-    /// Takes up pieces until there are enough.
+    /// Adds pieces until there are [`LOOKED_AT`].
     pub fn extend(&mut self, pieces: impl Iterator<Item = String>) {
         let room = LOOKED_AT.saturating_sub(self.0.len());
         self.0.extend(pieces.take(room));
     }
 
-    /// Whether there are enough.
+    /// Whether there are [`LOOKED_AT`] pieces.
     pub fn is_full(&self) -> bool {
         self.0.len() >= LOOKED_AT
     }
 
-    /// The warning, where more than a tenth of `tokens` tokens are unknown.
+    /// The warning, if more than a tenth of `tokens` tokens are unknown.
     pub fn warning(&self, unknown: u64, tokens: u64, tokenizer: &Tokenizer) -> Option<String> {
         if unknown.saturating_mul(10) <= tokens {
             return None;
@@ -47,7 +47,7 @@ impl UnknownPieces {
         ))
     }
 
-    /// What would make most of the pieces known.
+    /// The likely cause: what would make most of the pieces known.
     fn cause(&self, tokenizer: &Tokenizer) -> &'static str {
         let most_are = |holds: &dyn Fn(&String) -> bool| {
             !self.0.is_empty() && self.0.iter().filter(|piece| holds(piece)).count() * 2 > self.0.len()

@@ -1,4 +1,4 @@
-//! Vectors that were made again beside those of a directory, bit by bit.
+//! Compares recomputed vectors with those of a directory, bit by bit.
 
 use std::fs;
 use std::io::{self, Seek, SeekFrom};
@@ -19,10 +19,10 @@ use crate::plan::Plan;
 use crate::sink::Sink;
 use crate::spec::{Dtype, RowKind, SpecialTokens, VectorKind};
 
-/// A text that is made again.
+/// A text that is recomputed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Chosen {
-    /// Its number among the texts of the directory.
+    /// Its index among the directory's texts.
     pub(super) text: u64,
     tokens: u32,
     words: u32,
@@ -43,41 +43,41 @@ impl Chosen {
     }
 }
 
-/// Takes the vectors of the chosen texts, one after the other, and finds those that the directory has otherwise.
+/// A sink that compares the vectors of the chosen texts with those of the directory.
 pub(super) struct Comparison<'a> {
     texts: &'a [Chosen],
-    /// `None` where one cannot be opened, which is found where all of it is looked at.
+    /// The files; `None` for one that cannot be opened, which is reported where the whole file is checked.
     files: Vec<Option<fs::File>>,
     arrays: Vec<ComparedArray<'a>>,
     offsets: Vec<ChosenOffsets>,
     dtype: Dtype,
-    /// What is read of a file.
+    /// A buffer for what is read from a file.
     buffer: Vec<u8>,
 }
 
-/// An array and how far it is compared.
+/// An array, and how far it has been compared.
 struct ComparedArray<'a> {
     region: &'a Region,
     file: usize,
     columns: usize,
     kind: RowKind,
-    /// The text whose rows come next, among the chosen ones.
+    /// The index, among the chosen texts, of the text whose rows come next.
     next: usize,
-    /// Rows of it that came.
+    /// Number of its rows that were compared.
     rows: u64,
     findings: Findings,
 }
 
-/// Where the rows of the chosen texts start.
+/// The rows at which the chosen texts start.
 struct ChosenOffsets {
     kind: RowKind,
-    /// `None` where the directory does not tell, or has another number of rows.
+    /// The start of each text; `None` if the directory does not tell it, or has another number of rows.
     starts: Vec<Option<u64>>,
     findings: Findings,
 }
 
 impl<'a> Comparison<'a> {
-    /// With the arrays of a directory. The plan's arrays are those of its contents.
+    /// Compares with the arrays of a directory, which are those of the plan.
     pub(super) fn new(directory: &Path, contents: &'a Contents, plan: &Plan, texts: &'a [Chosen]) -> Self {
         let mut emits = plan.arrays().into_iter().map(|array| array.kind);
         let (mut files, mut arrays, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
@@ -100,7 +100,7 @@ impl<'a> Comparison<'a> {
         Self { texts, files, arrays, offsets, dtype: plan.dtype, buffer: Vec::new() }
     }
 
-    /// Compares the next rows of an array, as they would be stored.
+    /// Compares the next rows of an array in their stored form.
     fn take(&mut self, index: usize, mut bytes: &[u8]) -> Result<()> {
         let array = &mut self.arrays[index];
         let starts = self.offsets.iter().find(|offsets| offsets.kind == array.kind);
@@ -133,10 +133,10 @@ impl<'a> Comparison<'a> {
         Ok(())
     }
 
-    /// What was found.
+    /// The damages that were found.
     ///
     /// # Errors
-    /// [`Error::Output`] when not every row of the chosen texts came.
+    /// [`Error::Output`] when some rows of the chosen texts were not computed.
     pub(super) fn finish(self) -> Result<Vec<Damage>> {
         for array in &self.arrays {
             let more = self.texts.iter().skip(array.next).map(|text| text.rows(array.kind)).sum::<u64>();
@@ -162,7 +162,7 @@ impl Sink for Comparison<'_> {
 }
 
 impl ComparedArray<'_> {
-    /// Compares rows of a text; `first` is the first one's number in the array.
+    /// Compares rows of a text; `first` is the index of the first one in the array.
     fn compare(&mut self, text: u64, first: u64, found: &[u8], made: &[u8], dtype: Dtype) {
         if found == made {
             return;
@@ -196,7 +196,7 @@ impl ComparedArray<'_> {
 }
 
 impl ChosenOffsets {
-    /// Looks the chosen texts up in a file of offsets.
+    /// Reads the rows at which the chosen texts start from a file of offsets.
     fn read(file: &mut fs::File, region: &Region, kind: RowKind, texts: &[Chosen], mut findings: Findings) -> Self {
         let mut look_up = |chosen: &Chosen| {
             let mut bytes = [0; 16];
@@ -224,13 +224,13 @@ impl ChosenOffsets {
     }
 }
 
-/// Reads from a place in a file. False when the file ends before the buffer is full.
+/// Reads from offset `at` of a file. False when the file ends before the buffer is full.
 fn read_at(file: &mut fs::File, at: u64, buffer: &mut [u8]) -> io::Result<bool> {
     file.seek(SeekFrom::Start(at))?;
     Ok(read_full(file, buffer)? == buffer.len())
 }
 
-/// A stored number, for messages; none of another width is asked for.
+/// A stored number, for messages.
 fn number(bytes: &[u8], dtype: Dtype) -> f32 {
     let pair = || bytes.first_chunk().copied().unwrap_or_default();
     match dtype {

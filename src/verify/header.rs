@@ -1,4 +1,4 @@
-//! What a file's header says otherwise than its manifest.
+//! Compares a file's header with its manifest.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::directory::damage::Findings;
 use crate::directory::layout::File;
 use crate::spec::Format;
 
-/// Compares the beginning of a file with the header that it should have. Nothing longer than that is ever parsed.
+/// Compares the beginning of a file with the expected header. Nothing longer than that is parsed.
 pub(super) fn check(found: &[u8], file: &File, findings: &mut Findings) {
     let expected = file.header.as_slice();
     if found == expected {
@@ -30,7 +30,7 @@ pub(super) fn check(found: &[u8], file: &File, findings: &mut Findings) {
     }
 }
 
-/// Magic bytes, version and length of the header come before the dictionary.
+/// Length of the magic bytes, version and header length that precede the dictionary.
 const NPY_PREFIX: usize = 10;
 
 fn npy(found: &[u8], expected: &[u8], findings: &mut Findings) {

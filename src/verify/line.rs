@@ -1,4 +1,4 @@
-//! A line of `texts.jsonl`, as far as it is checked. Lists are counted, not kept.
+//! Parses a line of `texts.jsonl` as far as it is checked. Lists are counted, not kept.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 
-/// A line; further keys are columns that were carried.
+/// A line. Other keys are carried columns.
 #[derive(Debug, Deserialize)]
 pub(super) struct ParsedLine {
     pub(super) row: u64,
@@ -25,17 +25,17 @@ pub(super) struct ParsedLine {
     words: Option<Count<Str>>,
 }
 
-/// What the lists of a line say.
+/// The numbers of rows that the lists of a line imply.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lists {
-    /// Rows of token vectors.
+    /// Number of rows of token vectors.
     pub(super) tokens: u64,
-    /// Rows of word vectors.
+    /// Number of rows of word vectors.
     pub(super) words: u64,
 }
 
 impl ParsedLine {
-    /// What the lists say; the problem, where one is missing or they are not equally long.
+    /// The numbers of rows; an error if a list is missing or the lists differ in length.
     pub(super) fn lists(&self) -> Result<Lists, String> {
         let missing = |key: &str| format!("{key} is missing");
         let tokens = self.tokens.as_ref().ok_or_else(|| missing("tokens"))?.0;
@@ -54,7 +54,7 @@ impl ParsedLine {
                 Some(_) => {}
             }
         }
-        // Words that were given may have no token; others end with the last that has one.
+        // Given words may have no token; otherwise the last word is the last one with a token.
         let words = self.words.as_ref().map_or(word_ids.words, |words| words.0);
         if word_ids.words > words {
             return Err(format!("word_ids has word {}; there are {words} words", word_ids.words - 1));
@@ -63,7 +63,7 @@ impl ParsedLine {
     }
 }
 
-/// A key that may be null but not missing.
+/// Deserializes a key that may be null but not missing.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     Option::deserialize(deserializer)
 }
@@ -90,7 +90,7 @@ impl<'de> Deserialize<'de> for Str {
     }
 }
 
-/// Where a token is in its text.
+/// The offsets of a token, \[start, end).
 #[derive(Debug)]
 struct OffsetPair;
 
@@ -113,11 +113,11 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Count<T> {
     }
 }
 
-/// The words that tokens belong to.
+/// The word ids of a line's tokens.
 #[derive(Debug)]
 struct WordIds {
     length: u64,
-    /// One more than the largest.
+    /// One more than the largest word id.
     words: u64,
 }
 
@@ -132,7 +132,7 @@ impl<'de> Deserialize<'de> for WordIds {
     }
 }
 
-/// Takes the entries of a list one by one.
+/// Calls `take` with each entry of a list.
 fn each<'de, D, T, F>(deserializer: D, take: F) -> Result<(), D::Error>
 where
     D: Deserializer<'de>,

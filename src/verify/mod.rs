@@ -1,7 +1,7 @@
-//! `verify`: whether a directory still holds, byte for byte, what its manifest says.
+//! `verify`: checks that a directory still holds, byte for byte, what its manifest describes.
 //!
-//! The manifest alone says what there should be ([`Contents`]), so no size or name that is found in a file is trusted. Every
-//! file is read once, from its beginning to its end. With `--recompute` some texts are then encoded again.
+//! What there should be follows from the manifest alone ([`Contents`]), so no size or name found in another file is
+//! trusted. Every file is read once, from beginning to end. With `--recompute`, some texts are then encoded again.
 
 mod comparison;
 mod file;
@@ -31,25 +31,25 @@ use crate::directory::manifest::{MANIFEST, RUN, TEMPORARY};
 use crate::error::{Error, Result};
 use crate::observer::{Observer, Work};
 
-/// What was found in a directory.
+/// The result of verifying a directory.
 #[derive(Debug)]
 pub struct Verification {
-    /// All that is wrong with it.
+    /// Everything that is wrong with the directory.
     pub damages: Vec<Damage>,
-    /// Arrays that were read; none where the manifest does not say what there is.
+    /// Number of arrays that were read; 0 if the manifest does not tell them.
     pub arrays: usize,
-    /// Bytes of their files.
+    /// Size of their files in bytes.
     pub bytes: u64,
-    /// How long reading took.
+    /// Time that reading took.
     pub time: Duration,
-    /// What else was done, or could not be: the continuation of a sentence.
+    /// What else was done or could not be done, as the continuation of a sentence.
     pub remark: String,
 }
 
-/// Checks a directory: the manifest, every file that it names, and, where it is asked for, the vectors of some texts.
+/// Verifies a directory: the manifest, every file that it names and, on request, the vectors of some texts.
 ///
 /// # Errors
-/// [`Error::Output`] when it holds no complete output; those of recomputing.
+/// [`Error::Output`] when the directory holds no complete output; those of recomputing.
 pub fn verify(
     directory: &Path,
     recompute: Option<&RecomputeRequest>,
@@ -60,8 +60,8 @@ pub fn verify(
         path: directory.join(MANIFEST),
         problem: "is not a manifest of layerwise; expected a directory that `layerwise extract` wrote".to_owned(),
     })?;
-    // What a damaged manifest says of the model and the input cannot be relied on. What is refused is refused before the
-    // files are read.
+    // Texts are recomputed only under a sound manifest, as a damaged one may be wrong about the model and the input.
+    // Refusals come before the files are read.
     let recomputation = match (&contents, recompute) {
         (Some(contents), Some(request)) if damages.is_empty() => {
             Some(Recomputation::prepare(directory, request, contents, observer)?)
@@ -87,7 +87,7 @@ pub fn verify(
     Ok(Verification { damages, arrays, bytes, time, remark })
 }
 
-/// Files of ours that a complete directory does not have.
+/// Files of layerwise that a complete directory does not have.
 fn leftovers(directory: &Path, contents: Option<&Contents>) -> Result<Vec<Damage>> {
     let mut damages = Vec::new();
     let mut add = |place: String, problem: &str| {
@@ -119,7 +119,7 @@ fn leftovers(directory: &Path, contents: Option<&Contents>) -> Result<Vec<Damage
     Ok(damages)
 }
 
-/// Everything that is wrong with the files that a manifest names.
+/// The damages of all files that a manifest names.
 fn check_files(directory: &Path, contents: &Contents, observer: &dyn Observer) -> Vec<Damage> {
     let of_texts = fs::metadata(directory.join(TEXTS)).map_or(0, |metadata| metadata.len());
     let progress = observer.begin(Work::Reading(contents.bytes() + of_texts));

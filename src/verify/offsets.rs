@@ -1,4 +1,4 @@
-//! Where each text's rows start, read text by text.
+//! Reads the offsets of an array, where each text's rows start, text by text.
 
 use std::fs::File;
 use std::io;
@@ -12,14 +12,14 @@ use crate::spec::VectorKind;
 /// Bytes read at once.
 const BUFFER: usize = 1 << 16;
 
-/// The offsets of an array, being read.
+/// The offsets of an array while they are read.
 pub(super) struct OffsetsCheck<'a> {
-    /// What the rows are.
+    /// The kind of vector.
     pub(super) emit: VectorKind,
-    /// Texts whose rows were told.
+    /// Number of texts whose offsets were read.
     pub(super) texts: u64,
     rows: u64,
-    /// `None` where there is nothing more to read.
+    /// `None` once nothing more can be read.
     pieces: Option<RegionPieces<'a, File>>,
     buffer: Vec<u8>,
     unread: std::ops::Range<usize>,
@@ -28,7 +28,7 @@ pub(super) struct OffsetsCheck<'a> {
 }
 
 impl<'a> OffsetsCheck<'a> {
-    /// Of an open file; without one they say nothing.
+    /// Reads the offsets of an open file; without a file there are none.
     pub(super) fn new(file: Option<File>, region: &'a Region) -> Option<Self> {
         let Holds::Offsets { emit, rows } = region.holds else { return None };
         let mut findings = Findings::new(&region.place);
@@ -43,7 +43,7 @@ impl<'a> OffsetsCheck<'a> {
         Some(offsets)
     }
 
-    /// Rows of the next text; `None` where they are not told.
+    /// Number of rows of the next text; `None` if the offsets do not tell.
     pub(super) fn next_text(&mut self) -> Option<u64> {
         let (start, end) = (self.last?, self.read()?);
         self.last = Some(end);
@@ -56,13 +56,13 @@ impl<'a> OffsetsCheck<'a> {
         Some(end.abs_diff(start))
     }
 
-    /// Says that the text read last has other rows in `texts.jsonl`.
+    /// Adds the finding that the last text has another number of rows in `texts.jsonl`.
     pub(super) fn disagree(&mut self, rows: u64, expected: u64) {
         let (text, name) = (self.texts - 1, self.emit.name());
         self.findings.add(format!("text {text} has {rows} rows; by texts.jsonl it has {expected} {name}s"));
     }
 
-    /// Reads the rest and tells what was wrong.
+    /// Reads the rest and returns the findings.
     pub(super) fn finish(mut self) -> Vec<Damage> {
         while self.pieces.is_some() && self.last.is_some() {
             let texts = self.texts;

@@ -1,7 +1,7 @@
-//! `--recompute`: some texts encoded again, and every bit of their vectors compared.
+//! `--recompute`: encodes some texts again and compares every bit of their vectors.
 //!
-//! Everything that could make other bits of the same texts is refused before: another input, model, version or instruction
-//! set. So a difference is a damage of the directory.
+//! Anything that could change bits is refused first: another input, model, version or instruction set. A difference is
+//! therefore a damage of the directory.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,38 +31,39 @@ use crate::spool::{SpoolReader, SpoolWriter};
 use crate::tokens::Tokenizer;
 use crate::windows::Windowing;
 
-/// Texts that are to be encoded again, and what that takes.
+/// The texts to encode again, and where input and model are.
 #[derive(Debug, Clone)]
 pub struct RecomputeRequest {
-    /// How many texts.
+    /// Number of texts.
     pub texts: u64,
-    /// The input as the job had it; standard input where nothing is said.
+    /// The input as the job had it; standard input if there is none.
     pub input: Vec<Source>,
-    /// Where the model is now; where it was, where nothing is said.
+    /// The model's present location; by default the one in the manifest.
     pub model: Option<String>,
-    /// Which texts: one seed always chooses the same ones.
+    /// The seed that chooses the texts.
     pub seed: u64,
-    /// Whether the network is never to be touched.
+    /// Whether to work without the network.
     pub offline: bool,
-    /// Whether something is to be read from standard input.
+    /// Whether standard input is available to read from.
     pub has_stdin: bool,
 }
 
-/// Texts that are ready to be encoded again.
+/// The chosen texts, tokenized and ready to be encoded.
 pub(super) struct Recomputation {
     model: Model,
     plan: Plan,
     texts: Vec<Chosen>,
     spool: SpoolReader,
-    /// Tokens of all of them.
+    /// Number of tokens of all of them.
     tokens: u64,
 }
 
 impl Recomputation {
-    /// Chooses texts of a directory, with a manifest in which nothing is wrong, and reads them.
+    /// Chooses texts of a directory, whose manifest is sound, and reads them.
     ///
     /// # Errors
-    /// What is not the program, the model or the input that the directory was made with, and those of reading these.
+    /// [`Error::Output`] for another program, model or input than the directory was made with; those of reading model
+    /// and input.
     pub(super) fn prepare(
         directory: &Path,
         request: &RecomputeRequest,
@@ -89,7 +90,7 @@ impl Recomputation {
             .map(|(plan, texts, tokens, spool)| Self { model, plan, texts, spool, tokens })
     }
 
-    /// How many texts there are.
+    /// Number of texts.
     pub(super) fn texts(&self) -> usize {
         self.texts.len()
     }
@@ -97,7 +98,7 @@ impl Recomputation {
     /// Encodes the texts and compares their vectors with those of the directory.
     ///
     /// # Errors
-    /// Those of the encoder and of reading back what was tokenized.
+    /// Those of the encoder, and the error of reading the tokens back.
     pub(super) fn compare(self, directory: &Path, contents: &Contents) -> Result<Vec<Damage>> {
         let Self { model, plan, texts, spool, tokens } = self;
         let mut comparison = Comparison::new(directory, contents, &plan, &texts);
@@ -129,7 +130,7 @@ impl Recomputation {
     }
 }
 
-/// Refuses what another program made: its bits may be right and differ from ours.
+/// Refuses a directory of another version, whose correct bits may differ.
 fn check_program(directory: &Path, contents: &Contents) -> Result<()> {
     let refuse = |problem: String| Err(Error::Output { path: directory.to_owned(), problem });
     let Origin { layerwise, .. } = &contents.origin;
@@ -148,7 +149,7 @@ fn check_program(directory: &Path, contents: &Contents) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a machine on which other instructions would compute.
+/// Refuses a machine that would compute with another instruction set.
 fn check_instruction_set(directory: &Path, contents: &Contents, model: &Model) -> Result<()> {
     let (theirs, ours) = (&contents.origin.instruction_set, model.instruction_set());
     if theirs == ours {
@@ -162,7 +163,7 @@ fn check_instruction_set(directory: &Path, contents: &Contents, model: &Model) -
     })
 }
 
-/// The input, taken as the plan says.
+/// Opens the input with the formats and columns of the plan.
 fn open_input(request: &RecomputeRequest, plan: &DirectoryPlan) -> Result<Input> {
     let sources = match &request.input[..] {
         [] if !request.has_stdin => {
@@ -179,7 +180,7 @@ fn open_input(request: &RecomputeRequest, plan: &DirectoryPlan) -> Result<Input>
     Input::new(sources, format, plan.columns.clone())
 }
 
-/// The model that the directory was made with, to the byte.
+/// Opens the model and checks that its files are those that the directory was made with.
 fn find_model(
     directory: &Path,
     request: &RecomputeRequest,
@@ -188,7 +189,7 @@ fn find_model(
 ) -> Result<Model> {
     let identity = &contents.origin.model;
     let name = request.model.as_deref().unwrap_or(&identity.id);
-    // A commit is one of the hub's, under the id that it was found with.
+    // A commit belongs to the hub, and to the id that the model was opened by.
     let is_of_hub = name == identity.id && name != BUNDLED && !Path::new(name).exists();
     let builder = Model::builder(name).compute(contents.plan.compute).offline(request.offline);
     let builder = match identity.revision.as_deref().filter(|_| is_of_hub) {
@@ -220,7 +221,7 @@ fn find_model(
     ))
 }
 
-/// Refuses a manifest that says of the model what it is not.
+/// Refuses a manifest that contradicts the model.
 fn check_plan(directory: &Path, contents: &Contents, plan: &Plan, config: &Config) -> Result<()> {
     let refuse = |problem: String| Err(Error::Output { path: directory.join(MANIFEST), problem });
     for (key, found, expected) in [
@@ -245,8 +246,8 @@ fn check_plan(directory: &Path, contents: &Contents, plan: &Plan, config: &Confi
     Ok(())
 }
 
-/// Reads the input to its end, which must be that of the directory, and tokenizes the chosen texts. Also says how many tokens
-/// they are.
+/// Reads the input to its end, checks that it is that of the directory, and tokenizes the chosen texts. Also returns
+/// their number of tokens.
 fn read(
     directory: &Path,
     input: &Input,
@@ -292,7 +293,7 @@ fn read(
     Err(Error::Input { source_name: input.names(), problem })
 }
 
-/// A text that cannot be cut into windows was refused by the job, and so is none of it.
+/// Refuses a text that cannot be cut into windows, as the job would have refused it too.
 fn check_room(plan: &Plan, row: u64, contents: &Contents, counts: TextCounts) -> Result<()> {
     let lacks_room = |windowing: Windowing| {
         windowing.lacks_room(counts.tokens as usize + counts.tokens_cut as usize, &counts.longer())

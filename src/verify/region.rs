@@ -1,4 +1,4 @@
-//! One array read from its first byte to its last, in pieces.
+//! Reads one array from its first byte to its last, in pieces.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -7,10 +7,10 @@ use crate::directory::damage::Findings;
 use crate::directory::layout::{Holds, Region};
 use crate::spec::Dtype;
 
-/// Bytes read at once: whole numbers of any type.
+/// Bytes read at once, a multiple of every type's size.
 pub(super) const PIECE: usize = 1 << 20;
 
-/// Reads on until the buffer is full or the file ends.
+/// Reads until the buffer is full or the file ends.
 pub(super) fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -24,7 +24,7 @@ pub(super) fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result
     Ok(filled)
 }
 
-/// Pieces of an array, with the checksum of what was read.
+/// The pieces of an array, with the checksum of what was read.
 pub(super) struct RegionPieces<'a, R> {
     region: &'a Region,
     file: R,
@@ -47,12 +47,12 @@ impl<'a, R: Read + Seek> RegionPieces<'a, R> {
         Ok(&buffer[..read])
     }
 
-    /// Whether the array was read to its end.
+    /// Whether the whole array was read.
     pub(super) fn is_at_end(&self) -> bool {
         self.remaining == 0
     }
 
-    /// Compares the checksum, where the array was all there.
+    /// Compares the checksum, if the whole array was there.
     pub(super) fn finish(self, findings: &mut Findings) {
         if self.is_at_end() {
             check_crc32(self.checksum, self.region.crc32, &self.region.place, findings);
@@ -60,7 +60,7 @@ impl<'a, R: Read + Seek> RegionPieces<'a, R> {
     }
 }
 
-/// Compares a checksum with the manifest's.
+/// Compares a checksum with the one in the manifest.
 pub(super) fn check_crc32(found: crc32fast::Hasher, expected: Option<u32>, place: &str, findings: &mut Findings) {
     let found = found.finalize();
     if let Some(expected) = expected.filter(|&expected| expected != found) {
@@ -68,7 +68,8 @@ pub(super) fn check_crc32(found: crc32fast::Hasher, expected: Option<u32>, place
     }
 }
 
-/// Checks an array of vectors: finite numbers and the checksum. `told` hears of the bytes read.
+/// Checks that an array of vectors holds finite numbers and has the right checksum. `told` is called with the number of
+/// bytes read.
 pub(super) fn check_vectors(
     file: &mut File,
     region: &Region,
@@ -96,10 +97,10 @@ pub(super) fn check_vectors(
     Ok(())
 }
 
-/// The index of the first number that is infinite or none at all.
+/// The index of the first number that is infinite or NaN.
 fn first_not_finite(bytes: &[u8], dtype: Dtype) -> Option<usize> {
-    // An exponent of ones alone. All numbers are looked at without a branch, which compiles to vector code; where one is
-    // found, again for its place.
+    // Such numbers have an exponent of ones alone. A block is tested without a branch, which the compiler vectorizes;
+    // only a block with a hit is searched again for its place.
     const BLOCK: usize = 4096;
     let blocks = bytes.chunks(BLOCK).enumerate();
     let within = |block: usize, index: usize, size: usize| block * (BLOCK / size) + index;

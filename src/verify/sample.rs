@@ -1,6 +1,6 @@
-//! Which texts are recomputed: spread over all of them, and the same ones for one seed.
+//! Chooses the texts to recompute: spread over all texts, and the same ones for the same seed.
 
-/// The numbers of some texts, ascending, each once: one out of each of equally long stretches.
+/// The indices of the chosen texts, ascending: one out of each of equally long stretches.
 #[derive(Debug, Clone)]
 pub(super) struct Sample {
     count: u64,
@@ -10,7 +10,7 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// `count` of `of` texts; all of them where there are no more.
+    /// Chooses `count` of `of` texts, or all of them if there are no more.
     pub(super) fn new(count: u64, of: u64, seed: u64) -> Self {
         Self { count: count.min(of), of, seed, next: 0 }
     }
@@ -31,7 +31,7 @@ impl Iterator for Sample {
     }
 }
 
-/// Bits that look random: the finalizer of SplitMix64 (Steele et al. 2014), on the seed's own sequence.
+/// Pseudo-random bits: the finalizer of SplitMix64 (Steele et al. 2014), on a sequence that the seed selects.
 fn hash(seed: u64, number: u64) -> u64 {
     let mix = |mut bits: u64| {
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,4 @@
-//! `texts.jsonl`, line by line, beside the offsets of token and word vectors.
+//! Checks `texts.jsonl` line by line, together with the offsets of token and word vectors.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
@@ -15,14 +15,14 @@ use crate::directory::manifest::MANIFEST;
 use crate::input::LONGEST_RECORD;
 use crate::spec::{SpecialTokens, VectorKind};
 
-/// The longest line that is read: more than any record makes, even of characters of which JSON makes six.
+/// Longest line that is read, in bytes. No record makes a longer one, even if JSON escapes each character with six.
 const LONGEST_LINE: u64 = 8 * LONGEST_RECORD as u64;
 
-/// Checks the texts, and all offsets with them. `told` hears of the bytes read.
+/// Checks the texts and all offsets. `told` is called with the number of bytes read.
 pub(super) fn check(directory: &Path, contents: &Contents, told: &dyn Fn(u64)) -> Vec<Damage> {
     let with_regions = contents.files.iter().flat_map(|file| file.regions.iter().map(move |region| (file, region)));
     let offsets = with_regions.filter_map(|(file, region)| {
-        // Whether the file can be opened at all is found where all of it is looked at.
+        // A file that cannot be opened is reported where the whole file is checked.
         OffsetsCheck::new(open(&directory.join(&file.name)).ok().map(|(file, _)| file), region)
     });
     let mut texts = TextsCheck {
@@ -51,18 +51,18 @@ pub(super) fn check(directory: &Path, contents: &Contents, told: &dyn Fn(u64)) -
 struct TextsCheck<'a> {
     contents: &'a Contents,
     offsets: Vec<OffsetsCheck<'a>>,
-    /// Lines read.
+    /// Number of lines read.
     lines: u64,
     /// The row that the next line should have.
     next_row: u64,
-    /// The one it should have if lines are missing before the last one.
+    /// The row that it should have if lines are missing before the previous one.
     other_row: Option<u64>,
-    /// `None` when a line could not be read.
+    /// Sums over the lines; `None` once a line could not be read.
     sums: Option<LineSums>,
     findings: Findings,
 }
 
-/// What the lines add up to.
+/// Sums over the lines, which are compared with the manifest's counts.
 #[derive(Default)]
 struct LineSums {
     tokens: u64,
@@ -98,7 +98,7 @@ impl TextsCheck<'_> {
         let expected = self.next_row;
         self.next_row = expected.saturating_add(1);
         let line: ParsedLine = serde_json::from_slice(line)
-            // Which line it is is said already.
+            // The line number is already part of the finding.
             .map_err(|error| error.to_string().replace(" at line 1 column ", " at column "))?;
         let other = self.other_row.take();
         if line.row != expected {
@@ -130,7 +130,7 @@ impl TextsCheck<'_> {
         Ok(())
     }
 
-    /// Compares what a line says with the offsets.
+    /// Compares the rows that a line implies with the offsets.
     fn compare(&mut self, row: u64, lists: Lists) {
         let Some(text) = row.checked_sub(self.contents.first_row) else { return };
         if text >= self.contents.counts.texts {
@@ -162,7 +162,7 @@ impl TextsCheck<'_> {
             ("tokens", sums.tokens, counts.tokens),
             ("truncated_texts", sums.truncated_texts, counts.truncated_texts),
             ("truncated_tokens", sums.truncated_tokens, counts.truncated_tokens),
-            // Without special tokens a text may have none left.
+            // If special tokens are dropped, a text may have no token left.
             ("empty_texts", if keeps { sums.empty_texts } else { counts.empty_texts }, counts.empty_texts),
         ] {
             if sum != count {
@@ -173,8 +173,8 @@ impl TextsCheck<'_> {
     }
 }
 
-/// Reads a line, without its end, into `line`. False when it is longer than lines are, and was skipped; `None` at the end
-/// of the file.
+/// Reads a line, without its end, into `line`. False when the line is too long and was skipped; `None` at the end of
+/// the file.
 fn read_line(
     reader: &mut impl BufRead,
     line: &mut Vec<u8>,

@@ -1,4 +1,4 @@
-//! A model as the cache alone has it, for `--offline` and for a hub that is out of reach.
+//! Finds a model in the cache alone, for `--offline` and for a hub that is out of reach.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use super::choice::{self, ListedWeights};
 use super::error::HubError;
 use super::query::Snapshot;
 
-/// A model as the cache alone has it.
+/// A model in the cache.
 pub(super) struct CachedModel<'a> {
     pub(super) id: &'a str,
     pub(super) revision: &'a str,
@@ -55,7 +55,7 @@ impl CachedModel<'_> {
     }
 }
 
-/// The shards that the `index` in `dir` names.
+/// The shards that the index file `index` in `dir` names.
 pub(super) fn read_index(id: &str, dir: &Path, index: &str) -> Result<Vec<String>, HubError> {
     let path = dir.join(index);
     let content = fs::read(&path).map_err(HubError::cache("read", path))?;

@@ -13,14 +13,14 @@ use super::names::is_lower_hex;
 /// A digest as an etag gives it, in lower-case hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Digest {
-    /// Of the content: files in large-file storage.
+    /// sha256 of the content, for files in large-file storage (LFS).
     Sha256(String),
-    /// Of the content as git stores it, behind a header with its length: files in the git repository itself.
+    /// sha1 of the content as git stores it, behind a header with its length; for files in the git repository itself.
     GitSha1(String),
 }
 
 impl Digest {
-    /// The digest that `etag` is, if it is one.
+    /// The digest in `etag`, if it is one.
     pub(super) fn named_by(etag: &str) -> Option<Digest> {
         match etag.len() {
             64 if is_lower_hex(etag) => Some(Digest::Sha256(etag.to_owned())),

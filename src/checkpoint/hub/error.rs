@@ -1,9 +1,9 @@
-//! What can go wrong between a hub id and a folder of files.
+//! The errors of getting a model from the hub or its cache.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why a model could not be had from the hub or its cache.
+/// Why a model cannot be downloaded from the hub or found in its cache.
 ///
 /// Every message is fit to print as it is: it names the model or file, says what was expected and how to go on. None
 /// holds the token: what a server said is quoted with the token blotted out, and no foreign error is kept as a source

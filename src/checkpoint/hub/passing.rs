@@ -1,11 +1,11 @@
-//! Answers of a server that may do better in a moment, and how long it asks to wait.
+//! Recognizes temporary failures of a server, and how long it asks to wait.
 
 use std::time::{Duration, SystemTime};
 
 use ureq::http::header::RETRY_AFTER;
 use ureq::http::{HeaderMap, StatusCode};
 
-/// The pause that an answer asks for.
+/// The pause that an answer asks for (`Retry-After`).
 pub(super) fn wait_of(headers: &HeaderMap) -> Option<Duration> {
     let asked = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     match asked.parse() {
@@ -14,7 +14,7 @@ pub(super) fn wait_of(headers: &HeaderMap) -> Option<Duration> {
     }
 }
 
-/// Statuses of a server that may do better in a moment.
+/// Whether a status is a temporary failure of the server.
 pub(super) fn is_passing(status: StatusCode) -> bool {
     matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) || status.is_server_error()
 }

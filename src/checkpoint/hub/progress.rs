@@ -1,14 +1,14 @@
-//! How far the download of a model is, over all of its files.
+//! The progress of a model's download over all of its files.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::observer::{Observer, Progress, Work};
 
-/// The bytes of a model that are on their way, from the moment that there are any.
+/// The progress of a model's download. It begins with the first file that has to be downloaded.
 pub(super) struct DownloadProgress<'a> {
     observer: &'a dyn Observer,
-    /// Nothing is said of a model that is there already.
+    /// Not set for a model that is in the cache already, of which nothing is reported.
     begun: OnceLock<Box<dyn Progress>>,
 }
 
@@ -21,14 +21,14 @@ impl<'a> DownloadProgress<'a> {
         &**self.begun.get_or_init(|| self.observer.begin(Work::Downloading))
     }
 
-    /// Files of so many bytes are to come.
+    /// Announces files of `bytes` bytes in all.
     pub(super) fn expect(&self, bytes: u64) {
         if bytes > 0 {
             self.begun().expect(bytes);
         }
     }
 
-    /// Tells of a pause that the hub asks for.
+    /// Reports a pause that the hub asks for.
     pub(super) fn pause(&self, pause: Duration) {
         if pause >= Duration::from_secs(1) {
             self.begun().say(&format!("waiting {} s, as the hub is not ready", pause.as_secs()));
@@ -49,21 +49,21 @@ impl<'a> DownloadProgress<'a> {
     }
 }
 
-/// One file's part of it.
+/// The progress of one file.
 pub(super) struct FileProgress<'a> {
     progress: Option<&'a dyn Progress>,
     size: u64,
-    /// What was told of this file already.
+    /// Number of bytes of this file that were reported.
     done: Mutex<u64>,
 }
 
 impl FileProgress<'_> {
-    /// As if all of it had come: it was there, or the last report was short of it.
+    /// Reports all of the file as done: it was there already, or the last report was short of it.
     pub(super) fn finish(&self) {
         self.reach(self.size);
     }
 
-    /// So much of the file is there; less than before where it is begun anew.
+    /// Reports that `bytes` bytes of the file are there; fewer than before if its download starts over.
     pub(super) fn reach(&self, bytes: u64) {
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         let now = bytes.min(self.size);

@@ -1,4 +1,4 @@
-//! Which model is wanted, and what is found.
+//! A query for a model on the hub, and its result.
 
 use std::path::PathBuf;
 
@@ -11,11 +11,11 @@ pub struct Snapshot {
     pub dir: PathBuf,
     /// The commit, as 40 hexadecimal digits.
     pub commit: String,
-    /// What the user should know: a copy used because the hub is out of reach, a damaged file brought anew.
+    /// Notes for the user, such as that a cached copy is used because the hub is out of reach.
     pub notes: Vec<String>,
 }
 
-/// A snapshot, and whether the cache alone was looked at, which may lack files that the hub has.
+/// A snapshot, and whether only the cache was searched, which may lack files that the hub has.
 pub(in crate::checkpoint) struct Found {
     pub(in crate::checkpoint) snapshot: Snapshot,
     pub(in crate::checkpoint) from_cache: bool,
@@ -27,15 +27,15 @@ impl Found {
     }
 }
 
-/// Which model, and how to get it.
+/// A query for a model.
 #[derive(Clone, Copy, Debug)]
 pub struct HubQuery<'a> {
     /// `name` or `owner/name`.
     pub id: &'a str,
     /// A branch, tag or commit; `main` if there is none.
     pub revision: Option<&'a str>,
-    /// Never touch the network; `HF_HUB_OFFLINE` asks for the same.
+    /// Whether to work without the network, as `HF_HUB_OFFLINE` also asks.
     pub offline: bool,
-    /// Who is told how far downloads are.
+    /// The observer that is told of downloads.
     pub observer: &'a dyn Observer,
 }

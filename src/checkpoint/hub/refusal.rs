@@ -1,4 +1,4 @@
-//! What a hub answers instead of what was asked for.
+//! Failed requests to the hub.
 
 use std::error::Error;
 use std::fmt;
@@ -9,33 +9,33 @@ use ureq::http::{Response, StatusCode};
 
 use super::passing::{is_passing, wait_of};
 
-/// What came instead. Its texts are the server's own, and not yet fit to be shown.
+/// A failed request. Its texts are the server's own, and have to be cleaned before they are shown.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// No answer.
+    /// The hub did not answer.
     Silence(String),
-    /// An answer that says no.
+    /// The hub answered with an error status.
     Status {
         status: StatusCode,
-        /// The hub's own word for the reason, or nothing.
+        /// The hub's code for the reason, or empty.
         code: String,
-        /// The hub's sentence about it, or nothing.
+        /// The hub's message, or empty.
         message: String,
         /// The pause that the hub asks for.
         wait: Option<Duration>,
     },
-    /// A yes that makes no sense.
+    /// The hub's answer does not follow the protocol.
     Protocol(String),
 }
 
 impl Refusal {
-    /// Whether the hub is not well or not there, rather than unwilling, so that a copy may stand in for it.
+    /// Whether the hub is unavailable rather than unwilling, so that a cached copy may be used.
     pub(super) fn is_absence(&self) -> bool {
         let unwilling = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND];
         !matches!(self, Refusal::Status { status, .. } if unwilling.contains(status))
     }
 
-    /// Whether the same request may succeed in a moment.
+    /// Whether the same request may succeed after a pause.
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Refusal::Silence(_) => true,
@@ -53,7 +53,7 @@ impl Refusal {
         if let Refusal::Status { wait, .. } = self { *wait } else { None }
     }
 
-    /// Adds a clause to what is told.
+    /// Adds a clause to the message.
     pub(super) fn add(&mut self, clause: &str) {
         let text = match self {
             Refusal::Silence(text) | Refusal::Protocol(text) | Refusal::Status { message: text, .. } => text,

@@ -1,15 +1,15 @@
-//! Why a file cannot be read.
+//! The error type of reading a file by `torch.save`.
 
 use std::io;
 
 /// Why a file cannot be read at all.
 #[derive(Debug)]
 pub(in crate::checkpoint) enum PickleProblem {
-    /// It is not as PyTorch wrote it.
+    /// The file is not as PyTorch writes it.
     Damaged(String),
-    /// It is something that is not read; the text says what helps.
+    /// The file has a form that is not supported; the text says what helps.
     Refused(String),
-    /// The system failed.
+    /// The system's error.
     Io(io::Error),
 }
 
@@ -17,7 +17,7 @@ impl From<io::Error> for PickleProblem {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::UnexpectedEof => PickleProblem::Damaged("it ends too early".to_owned()),
-            // What an inflater says of bytes that were never deflated.
+            // The inflater reports damaged data as these kinds.
             io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => PickleProblem::Damaged(error.to_string()),
             _ => PickleProblem::Io(error),
         }

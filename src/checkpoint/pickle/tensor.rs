@@ -1,4 +1,4 @@
-//! A tensor that was found in a file, and how its numbers are read.
+//! A tensor in a file, and how its numbers are read.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -7,10 +7,10 @@ use std::ops::Range;
 use super::storage::{ByteRange, Element};
 use super::view::View;
 
-/// Tensors by the path of keys that leads to them. What is wrong with one matters only to who needs it.
+/// Tensors by the path of keys that leads to them. The problem of a tensor matters only if the tensor is needed.
 pub(in crate::checkpoint) type Tensors = BTreeMap<String, Result<Tensor, String>>;
 
-/// One tensor: which numbers of which part of the file.
+/// A tensor: a view of a part of the file.
 #[derive(Debug)]
 pub(in crate::checkpoint) struct Tensor {
     pub(super) element: Element,
@@ -27,8 +27,8 @@ impl Tensor {
         self.element
     }
 
-    /// Where the first row begins in the file, and how many bytes on each next one does; `None` where the
-    /// numbers of a row do not lie one after the other in the file.
+    /// Where the first row begins in the file, and the distance between rows in bytes. `None` if the numbers of a row
+    /// are not contiguous in the file.
     pub(in crate::checkpoint) fn rows_in_file(&self) -> Option<(u64, u64)> {
         let size = self.element.size as u64;
         let stride = self.view.stride_of_rows()?;
@@ -36,13 +36,13 @@ impl Tensor {
         Some((start, stride * size))
     }
 
-    /// The bytes from its first number to its last, whatever lies between them.
+    /// The bytes from the tensor's first number to its last, including any in between that are not part of it.
     pub(in crate::checkpoint) fn read_span(&self, file: &File) -> Result<Vec<u8>, String> {
         let (span, size) = (self.view.span(), self.element.size as u64);
         self.region.read(file, span.start * size..span.end * size)
     }
 
-    /// Places of its numbers in the span, in order, as ranges of bytes.
+    /// The tensor's numbers in order, as byte ranges of the span.
     pub(in crate::checkpoint) fn runs(&self) -> impl Iterator<Item = Range<usize>> {
         let size = self.element.size;
         self.view.runs().map(move |run| run.start * size..run.end * size)
