@@ -1,4 +1,7 @@
 //! The crate's error type. Each message names the object, what was expected and what helps; `main` prints it and exits.
+//!
+//! Messages are written with the options of the command line in them, as most readers type; for those who call the library
+//! [`Display`](std::fmt::Display) makes fields of them.
 
 mod bad_lines;
 
