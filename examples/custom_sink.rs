@@ -3,6 +3,8 @@
 //!
 //! `cargo run --release --example custom_sink < texts.txt`
 
+#![allow(clippy::print_stdout, reason = "an example shows what it found")]
+
 use std::io::{self, BufRead};
 
 use layerwise::{Batch, Encoded, Model, Plan, Request, Result, Sink};

@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release --example features`
 
+#![allow(clippy::print_stdout, reason = "an example shows what it found")]
+
 use layerwise::ndarray::{ArrayView1, Axis};
 use layerwise::{Model, Request, VectorKind};
 

@@ -3,6 +3,8 @@
 //!
 //! `cargo run --release --example file_to_directory -- texts.txt out`
 
+#![allow(clippy::print_stdout, reason = "an example shows what it found")]
+
 use std::path::Path;
 
 use layerwise::{DirectoryOptions, Error, Input, Model, Request, VectorKind};

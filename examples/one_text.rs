@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release --example one_text -- "The bank of the river."`
 
+#![allow(clippy::print_stdout, reason = "an example shows what it found")]
+
 use layerwise::{Model, Request, VectorKind};
 
 fn main() -> layerwise::Result<()> {
