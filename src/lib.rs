@@ -20,7 +20,10 @@
 //! The hidden modules hold what the `layerwise` command does beyond this interface, such as output directories, probes
 //! and their verification. They serve the command and the tests, and change without notice.
 
-#![cfg_attr(not(feature = "cli"), allow(dead_code, reason = "some of it serves the command alone"))]
+#![cfg_attr(
+    not(feature = "cli"),
+    allow(dead_code, unused_imports, unreachable_pub, reason = "some of it serves the command alone")
+)]
 
 // Modules import downward in this list, and never upward: a test (tests/structure.rs) holds them to it.
 #[cfg(feature = "cli")]
