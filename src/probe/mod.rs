@@ -1,7 +1,7 @@
 //! `probe`: fits linear models on the vectors of labelled directories, layer by layer, to find the layer that
 //! represents the labels best.
 //!
-//! Data flows one way: [`directory`] and [`labels`] → [`task`] → [`folds`] → [`features`] → [`fit`] → [`scores`] →
+//! Data flows one way: [`directory`] and [`labels`] → [`task`] → [`mod@folds`] → [`features`] → [`fit`] → [`scores`] →
 //! [`report`]. Nothing here touches the encoder.
 
 pub mod basis;
