@@ -24,7 +24,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 /// Languages of blocks that are no commands.
-const OTHER_LANGUAGES: [&str; 2] = ["python", "yaml"];
+const OTHER_LANGUAGES: [&str; 3] = ["python", "rust", "yaml"];
 
 /// The note on the model that answers where none is named. It comes with most commands; README.md says so once.
 const BUNDLED_NOTE: &str = "note: encoded by the bundled model";
