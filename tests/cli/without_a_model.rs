@@ -1,4 +1,4 @@
-//! A build without the feature `bundled`: `cargo test --no-default-features --test cli without_a_model`.
+//! A build without the feature `bundled`: `cargo test --no-default-features --features cli --test cli without_a_model`.
 
 use crate::desk::Desk;
 
