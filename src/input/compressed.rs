@@ -140,7 +140,7 @@ impl<D: Read> Read for Decompressed<D> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "compressed"))]
 mod tests {
     use super::*;
     use proptest::prelude::*;
