@@ -266,6 +266,7 @@ fn pages() -> Vec<PathBuf> {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "how much was run, for those who ask with --nocapture")]
 fn what_the_pages_show_is_what_comes_out() {
     let update = std::env::var_os("LAYERWISE_UPDATE_DOCS").is_some_and(|value| !value.is_empty());
     let pages = pages();
