@@ -13,7 +13,7 @@
 //! compared: [`comparable`] has the list. `LAYERWISE_UPDATE_DOCS=1 cargo test --test docs` puts into the pages what comes out.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on should stop")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use std::fmt::Write as _;
 use std::fs;
