@@ -140,7 +140,8 @@ impl<D: Read> Read for Decompressed<D> {
     }
 }
 
-#[cfg(all(test, feature = "compressed"))]
+#[cfg(test)]
+#[cfg(feature = "compressed")]
 mod tests {
     use super::*;
     use proptest::prelude::*;
