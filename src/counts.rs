@@ -143,19 +143,35 @@ impl Sum for Counts {
     fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
         let mut all = Self::default();
         for part in parts {
-            all.texts += part.texts;
-            all.tokens += part.tokens;
-            all.token_rows += part.token_rows;
-            all.words += part.words;
-            all.truncated_texts += part.truncated_texts;
-            all.truncated_tokens += part.truncated_tokens;
-            all.truncated_words += part.truncated_words;
-            all.windowed_texts += part.windowed_texts;
-            all.windows += part.windows;
-            all.overlap_tokens += part.overlap_tokens;
-            all.deleted_words += part.deleted_words;
-            all.empty_texts += part.empty_texts;
-            all.unknown_tokens += part.unknown_tokens;
+            // Every field by its name, so that none is forgotten.
+            let Self {
+                texts,
+                tokens,
+                token_rows,
+                words,
+                truncated_texts,
+                truncated_tokens,
+                truncated_words,
+                windowed_texts,
+                windows,
+                overlap_tokens,
+                deleted_words,
+                empty_texts,
+                unknown_tokens,
+            } = part;
+            all.texts += texts;
+            all.tokens += tokens;
+            all.token_rows += token_rows;
+            all.words += words;
+            all.truncated_texts += truncated_texts;
+            all.truncated_tokens += truncated_tokens;
+            all.truncated_words += truncated_words;
+            all.windowed_texts += windowed_texts;
+            all.windows += windows;
+            all.overlap_tokens += overlap_tokens;
+            all.deleted_words += deleted_words;
+            all.empty_texts += empty_texts;
+            all.unknown_tokens += unknown_tokens;
         }
         all
     }
