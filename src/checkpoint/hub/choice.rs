@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::names::is_file_name;
+use crate::checkpoint::modules::{DEFAULTS, TRANSFORMER_SETTINGS};
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
@@ -12,22 +13,11 @@ const INDEX: &str = "model.safetensors.index.json";
 const PICKLE: &str = "pytorch_model.bin";
 /// Either of them makes a tokenizer.
 const TOKENIZERS: [&str; 2] = ["tokenizer.json", "vocab.txt"];
-/// What else changes a model's meaning, beside the weights: the tokenizer's settings, the limits of sentence models.
-const EXTRAS: [&str; 11] = [
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "adapter_config.json",
-    "sentence_bert_config.json",
-    "sentence_roberta_config.json",
-    "sentence_distilbert_config.json",
-    "sentence_camembert_config.json",
-    "sentence_albert_config.json",
-    "sentence_xlm-roberta_config.json",
-    "sentence_xlnet_config.json",
-];
+/// What else changes a model's meaning, beside the weights and the settings of sentence models: the tokenizer's settings.
+const EXTRAS: [&str; 4] =
+    ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "adapter_config.json"];
 /// What sentence models have in the folder of the model as a whole.
-const OF_SENTENCES: [&str; 2] = ["modules.json", "config_sentence_transformers.json"];
+const OF_SENTENCES: [&str; 2] = ["modules.json", DEFAULTS];
 /// What the folder of a module of a sentence model has.
 const OF_MODULES: [&str; 3] = [CONFIG, WEIGHTS, PICKLE];
 /// Files of weights in the formats of other programs, to tell the user what a repository has instead.
@@ -93,7 +83,7 @@ pub(super) fn choose(files: &[String]) -> Result<FileChoice, Lack> {
     if !TOKENIZERS.iter().any(|name| has_of_encoder(name)) {
         return Err(Lack::Tokenizer);
     }
-    let of_encoder = [CONFIG].into_iter().chain(TOKENIZERS).chain(EXTRAS).map(of_encoder);
+    let of_encoder = [CONFIG].into_iter().chain(TOKENIZERS).chain(EXTRAS).chain(TRANSFORMER_SETTINGS).map(of_encoder);
     let fixed = [CONFIG].into_iter().chain(OF_SENTENCES).map(str::to_owned).chain(of_encoder);
     let mut small: Vec<String> = Vec::new();
     for name in fixed.filter(|name| has(name)) {
