@@ -28,7 +28,6 @@ pub struct Directory {
     /// The counts of its texts.
     pub counts: Counts,
     contents: Contents,
-    manifest: Value,
 }
 
 impl Directory {
@@ -48,10 +47,8 @@ impl Directory {
             (_, Some(damage)) => return Err(problem(format!("is damaged: {}; do its job anew", damage.problem))),
             (None, None) => return Err(not_ours()),
         };
-        let manifest: Value = serde_json::from_slice(&bytes).map_err(|error| problem(error.to_string()))?;
-        let model = serde_json::from_value(manifest["model"].clone()).map_err(|error| problem(error.to_string()))?;
-        let (plan, counts) = (contents.plan.clone(), contents.counts);
-        Ok(Self { path: path.to_owned(), model, plan, counts, contents, manifest })
+        let (model, plan, counts) = (contents.origin.model.clone(), contents.plan.clone(), contents.counts);
+        Ok(Self { path: path.to_owned(), model, plan, counts, contents })
     }
 
     /// Opens an array of the directory.
@@ -98,11 +95,11 @@ impl Directory {
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let keys =
             ["word_pooling", "special_tokens", "combine", "normalize", "max_length", "overflow", "stride", "compute"];
-        let ours = |directory: &Self, key: &str| directory.manifest["plan"][key].clone();
+        let (ours, theirs) = (self.recipe(), other.recipe());
         let options = keys
             .into_iter()
-            .filter(|key| ours(self, key) != ours(other, key))
-            .map(|key| format!("--{} ({} and {})", key.replace('_', "-"), ours(self, key), ours(other, key)));
+            .filter(|key| ours[key] != theirs[key])
+            .map(|key| format!("--{} ({} and {})", key.replace('_', "-"), ours[key], theirs[key]));
         let pairs = |directory: &Self| directory.plan.columns.pair_column.is_some();
         let paired =
             (pairs(self) != pairs(other)).then(|| "--pair-column (pairs of texts, and single texts)".to_owned());
