@@ -415,28 +415,16 @@ pub struct DeviceSelection {
     pub index: usize,
 }
 
-/// A kind of device.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DeviceKind {
-    /// The CPU, with our own kernels
-    #[default]
-    Cpu,
-    /// An NVIDIA GPU, in builds with the feature `cuda`
-    Cuda,
-    /// Apple's GPU, in builds with the feature `metal`
-    Metal,
-}
-
-impl DeviceKind {
-    /// The name in options and manifests.
-    pub fn name(self) -> &'static str {
-        match self {
-            DeviceKind::Cpu => "cpu",
-            DeviceKind::Cuda => "cuda",
-            DeviceKind::Metal => "metal",
-        }
-    }
+choices! {
+    /// A kind of device.
+    pub enum DeviceKind {
+        /// The CPU, with our own kernels
+        Cpu = "cpu",
+        /// An NVIDIA GPU, in builds with the feature `cuda`
+        Cuda = "cuda",
+        /// Apple's GPU, in builds with the feature `metal`
+        Metal = "metal",
+    } default Cpu
 }
 
 impl FromStr for DeviceSelection {
@@ -447,8 +435,7 @@ impl FromStr for DeviceSelection {
             Some(("cuda", index)) => ("cuda", index.parse().map_err(|_| format!("`{index}` is not a number"))?),
             _ => (text, 0),
         };
-        let kinds = [DeviceKind::Cpu, DeviceKind::Cuda, DeviceKind::Metal];
-        match kinds.into_iter().find(|kind| kind.name() == name) {
+        match DeviceKind::from_name(name) {
             Some(kind) => Ok(Self { kind, index }),
             None => Err("expected cpu, cuda, cuda:N or metal".to_owned()),
         }
