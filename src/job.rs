@@ -24,7 +24,7 @@ use crate::observer::{Observer, Work};
 use crate::request::Request;
 use crate::shard::{Shard, ShardRows};
 use crate::sink::Sink;
-use crate::spec::{Format, VectorKind};
+use crate::spec::Format;
 use crate::spool::{SpoolReader, SpoolWriter};
 use crate::tokenize::{CountOnly, TokenizePass, digest};
 use crate::tokens::Tokenizer;
@@ -91,10 +91,8 @@ impl<'a> Job<'a> {
         let part = self.part(&mut spool, counts).map_err(unreadable)?;
         let mut sink = JsonLines::new(out, self.plan, self.tokenizer, columns.finish()?, part.first_row)?;
         let limits = limits(self.plan, self.batch_tokens, true);
-        let encoder = self.model.encoder(self.plan)?;
-        if part.counts.encoded_tokens().max(part.counts.sequences()) > limits.tokens as u64 {
-            self.load(&encoder)?;
-        }
+        let is_one_batch = part.counts.encoded_tokens().max(part.counts.sequences()) <= limits.tokens as u64;
+        let encoder = if is_one_batch { self.model.encoder(self.plan)? } else { self.model.load(self.plan)? };
         let stats = self.encode(self.pass(&encoder, &part, limits), spool, &part, &mut sink)?;
         sink.finish()?;
         Ok(JobOutcome::Done(part.counts, stats))
@@ -169,8 +167,7 @@ impl<'a> Job<'a> {
             return Err(Error::OtherInput(Box::new(Error::another_job(path, &differences))));
         }
         // Checks the weights before the arrays are created, so that damaged weights leave none behind.
-        let encoder = self.model.encoder(self.plan)?;
-        self.load(&encoder)?;
+        let encoder = self.model.load(self.plan)?;
         Ok(Some(Begun { encoder, texts, part, manifest, done }))
     }
 
@@ -227,11 +224,6 @@ impl<'a> Job<'a> {
             None => Ok(ShardRows { first_row: 0, counts: all }),
             Some(shard) => shard.cut(spool, &all, self.plan.counting()),
         }
-    }
-
-    /// Loads the layers that the plan needs.
-    fn load(&self, encoder: &Encoder) -> Result<()> {
-        encoder.load(self.plan.deepest(), self.plan.has(VectorKind::Pooler))
     }
 
     fn pass<'b>(&'b self, encoder: &'b Encoder, part: &ShardRows, limits: Limits) -> EncodePass<'b> {

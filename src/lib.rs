@@ -89,6 +89,7 @@ mod positional;
 mod sha256;
 #[doc(hidden)]
 pub mod spec;
+mod threads;
 
 pub use ndarray;
 

@@ -1,13 +1,13 @@
 //! [`Model`], the entry point of the library: it finds a model's files, loads weights and tokenizer on first use, and
 //! owns the threads that compute.
 
+use std::borrow::{Borrow, Cow};
 use std::ffi::OsStr;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rayon::ThreadPool;
-use rayon::prelude::*;
 
 use crate::checkpoint::config::Config;
 use crate::checkpoint::sentence::{SentenceDefaults, SentenceRecipe, TokenizerArguments};
@@ -24,6 +24,7 @@ use crate::plan::{Plan, PlannedModel};
 use crate::request::Request;
 use crate::sink::Sink;
 use crate::spec::{Compute, DeviceKind, DeviceSelection, Overflow, VectorKind};
+use crate::threads::start_threads;
 use crate::tokens::{Encoded, Tokenizer};
 use crate::windows::Windowing;
 
@@ -62,6 +63,8 @@ pub struct Model {
     deepest: usize,
     pool: ThreadPool,
     observer: Arc<dyn Observer>,
+    /// The definition of the model's own sentence embedding, read when it is first asked for.
+    sentence: OnceLock<SentenceRecipe>,
     /// One encoder for each configuration in use: the settings of sentence embeddings can change that of `config.json`.
     encoders: Mutex<Vec<Arc<Encoder>>>,
     tokenizers: Mutex<Vec<(TokenizerKey, Arc<Tokenizer>)>>,
@@ -160,10 +163,7 @@ impl ModelBuilder {
             Some(name) => InstructionSet::choose(compute, Some(OsStr::new(name)))?,
             None => InstructionSet::from_env(compute)?,
         };
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads.unwrap_or(0))
-            .build()
-            .map_err(|error| Error::Usage(format!("cannot start the threads: {error}; choose fewer with --threads")))?;
+        let pool = start_threads(threads)?;
         let location = ModelLocation { model: &model, revision: revision.as_deref(), offline, observer: &*observer };
         let checkpoint = Checkpoint::find(&location)?;
         checkpoint.notes.iter().for_each(|note| observer.note(note));
@@ -185,6 +185,7 @@ impl ModelBuilder {
             deepest,
             pool,
             observer,
+            sentence: OnceLock::new(),
             encoders: Mutex::default(),
             tokenizers: Mutex::default(),
         })
@@ -262,13 +263,9 @@ impl Model {
         let sentence = self.sentence_recipe(of_sentences)?;
         let wants_defaults = of_sentences || request.prompt_name.is_some();
         let defaults = if wants_defaults { self.checkpoint.sentence_defaults()? } else { SentenceDefaults::default() };
-        let config = match &sentence {
-            Some(recipe) => &self.checkpoint.config_with(&recipe.config)?,
-            None => &self.config,
-        };
+        let config = &*self.config_of(sentence.as_ref())?;
         let (compute, device) = (self.settings.compute, self.device);
-        let has_pooler = encoder::has_pooler(&self.weights);
-        let plan = Plan::resolve(request, PlannedModel { config, compute, device, has_pooler, sentence, defaults })?;
+        let plan = Plan::resolve(request, PlannedModel { config, compute, device, sentence, defaults })?;
         self.check(&plan)?;
         Ok(plan)
     }
@@ -278,7 +275,14 @@ impl Model {
     /// # Errors
     /// [`Error::Config`] and [`Error::Model`] when the definition is damaged or not supported.
     pub(crate) fn sentence_recipe(&self, is_wanted: bool) -> Result<Option<SentenceRecipe>> {
-        is_wanted.then(|| self.checkpoint.sentence_recipe()).transpose()
+        if !is_wanted {
+            return Ok(None);
+        }
+        if self.sentence.get().is_none() {
+            // Should two threads read it at once, the two are equal.
+            let _ = self.sentence.set(self.checkpoint.sentence_recipe()?);
+        }
+        Ok(self.sentence.get().cloned())
     }
 
     /// Refuses a plan that this model cannot carry out, such as a plan that was made for another model.
@@ -286,7 +290,7 @@ impl Model {
     /// # Errors
     /// Those of [`Model::plan`].
     pub(crate) fn check(&self, plan: &Plan) -> Result<()> {
-        let config = self.config_of(plan)?;
+        let config = self.config_of(plan.sentence.as_ref())?;
         plan.check_model(&config, encoder::has_pooler(&self.weights))?;
         if plan.deepest() > self.deepest {
             return Err(Error::Usage(format!(
@@ -327,7 +331,7 @@ impl Model {
         let mut texts = texts.into_iter();
         self.install(move || {
             let (tokenizer, plan) = self.tokenizer(plan)?;
-            self.encoder(&plan)?.load(plan.deepest(), plan.has(VectorKind::Pooler))?;
+            self.load(&plan)?;
             self.encode_planned(&plan, &tokenizer, (request.batch_tokens, 0), || texts.next().map(Into::into), sink)
         })
     }
@@ -357,34 +361,27 @@ impl Model {
     ///
     /// # Errors
     /// Those of [`Model::encode_into`].
-    pub(crate) fn encode_planned(
+    pub(crate) fn encode_planned<R: Borrow<Record> + Sync>(
         &self,
         plan: &Plan,
         tokenizer: &Tokenizer,
         (batch_tokens, first_row): (u32, u64),
-        mut next: impl FnMut() -> Option<Record>,
+        mut next: impl FnMut() -> Option<R>,
         sink: &mut dyn Sink,
     ) -> Result<()> {
         let encoder = self.encoder(plan)?;
         sink.begin(plan)?;
         let mut row = first_row;
         loop {
-            let piece: Vec<Record> = std::iter::from_fn(&mut next).take(TEXTS_PER_PIECE).collect();
+            let piece: Vec<R> = std::iter::from_fn(&mut next).take(TEXTS_PER_PIECE).collect();
             if piece.is_empty() {
                 return Ok(());
             }
-            let encoded: Vec<Result<Encoded>> = piece
-                .par_iter()
-                .enumerate()
-                .map(|(index, record)| {
-                    let row = row + index as u64;
-                    let encoded = tokenizer.encode_record(row, record)?;
-                    refuse_too_long(&encoded, row, plan)?;
-                    Ok(encoded)
-                })
-                .collect();
-            let encoded = encoded.into_iter().collect::<Result<Vec<_>>>()?;
-            encoded.iter().try_for_each(|encoded| sink.take_text(encoded))?;
+            let encoded = tokenizer.encode_records(row, &piece).into_iter().collect::<Result<Vec<_>>>()?;
+            for (encoded, row) in encoded.iter().zip(row..) {
+                refuse_too_long(encoded, row, plan)?;
+                sink.take_text(encoded)?;
+            }
             let texts = encoded.len() as u64;
             let pass = EncodePass {
                 encoder: &encoder,
@@ -426,11 +423,11 @@ impl Model {
         &*self.observer
     }
 
-    /// The configuration for a plan, in which the settings of sentence embeddings override those of `config.json`.
-    fn config_of(&self, plan: &Plan) -> Result<Config> {
-        match &plan.sentence {
-            Some(recipe) => self.checkpoint.config_with(&recipe.config),
-            None => Ok(self.config.clone()),
+    /// The configuration, in which the settings of sentence embeddings override those of `config.json`.
+    fn config_of(&self, sentence: Option<&SentenceRecipe>) -> Result<Cow<'_, Config>> {
+        match sentence {
+            Some(recipe) if !recipe.config.is_empty() => self.checkpoint.config_with(&recipe.config).map(Cow::Owned),
+            _ => Ok(Cow::Borrowed(&self.config)),
         }
     }
 
@@ -439,13 +436,23 @@ impl Model {
     /// # Errors
     /// Those of [`Model::plan`].
     pub(crate) fn encoder(&self, plan: &Plan) -> Result<Arc<Encoder>> {
-        let config = self.config_of(plan)?;
+        let config = self.config_of(plan.sentence.as_ref())?;
         let mut encoders = self.encoders.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(encoder) = encoders.iter().find(|encoder| *encoder.config() == config) {
+        if let Some(encoder) = encoders.iter().find(|encoder| *encoder.config() == *config) {
             return Ok(Arc::clone(encoder));
         }
-        let encoder = Arc::new(Encoder::new(Arc::clone(&self.weights), config, self.settings.clone()));
+        let encoder = Arc::new(Encoder::new(Arc::clone(&self.weights), config.into_owned(), self.settings.clone()));
         encoders.push(Arc::clone(&encoder));
+        Ok(encoder)
+    }
+
+    /// The encoder for a plan, with all that the plan needs loaded, for many batches.
+    ///
+    /// # Errors
+    /// Those of [`Model::plan`].
+    pub(crate) fn load(&self, plan: &Plan) -> Result<Arc<Encoder>> {
+        let encoder = self.encoder(plan)?;
+        encoder.load(plan.deepest(), plan.has(VectorKind::Pooler))?;
         Ok(encoder)
     }
 
@@ -523,8 +530,7 @@ fn refuse_too_long(encoded: &Encoded, row: u64, plan: &Plan) -> Result<()> {
             examples: format!("row {row} ({length} tokens)"),
         });
     }
-    let lacks_room = |windowing: Windowing| windowing.lacks_room(length, &encoded.tokens.longer);
-    match plan.windowing().and_then(lacks_room) {
+    match plan.lacks_room(length, &encoded.tokens.longer) {
         None => Ok(()),
         Some(room) => {
             Err(Error::NoRoom { count: 1, texts: 1, max_length, examples: format!("row {row} ({room} tokens)") })

@@ -1,5 +1,7 @@
 //! A request resolved against a model: every default is filled in, and everything that depends on the model is checked.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::checkpoint::DEFAULTS;
@@ -112,8 +114,6 @@ pub struct PlannedModel<'a> {
     pub compute: Compute,
     /// The device that the model was opened on.
     pub device: DeviceKind,
-    /// Whether the weights have a pooler.
-    pub has_pooler: bool,
     /// The definition of the sentence embedding, where it is asked for.
     pub sentence: Option<SentenceRecipe>,
     /// The model's prompts and default dimensions, where they are asked for.
@@ -159,7 +159,7 @@ impl Plan {
     /// [`Error::Usage`] for a layer, a length or a kind of vector that the model does not have, and for options that
     /// exclude each other.
     pub fn resolve(request: &Request, model: PlannedModel<'_>) -> Result<Self> {
-        let PlannedModel { config, compute, device, has_pooler, sentence, defaults } = model;
+        let PlannedModel { config, compute, device, sentence, defaults } = model;
         let mut kinds = request.kinds.clone();
         kinds.sort_unstable();
         kinds.dedup();
@@ -209,7 +209,6 @@ impl Plan {
             sentence,
             prompt_tokens: 0,
         };
-        plan.check_model(config, has_pooler)?;
         Ok(plan)
     }
 
@@ -258,6 +257,12 @@ impl Plan {
     pub fn windowing(&self) -> Option<Windowing> {
         let Self { max_length, stride, .. } = *self;
         (self.overflow == Overflow::Window).then_some(Windowing { max_length, stride })
+    }
+
+    /// How many tokens of `longer` a window would have room for, where a text of `length` tokens has to be cut into windows
+    /// and cannot be. `longer` is the range of those tokens that can be cut.
+    pub fn lacks_room(&self, length: usize, longer: &Range<usize>) -> Option<usize> {
+        self.windowing().and_then(|windowing| windowing.lacks_room(length, longer))
     }
 
     /// Whether vectors of this kind are asked for.

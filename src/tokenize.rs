@@ -3,7 +3,6 @@
 //! Bad input is thus found before any costly work, all sizes are known, and `texts.jsonl` can be written. A job that
 //! resumes reads its input again, to check that it is the same, and tokenizes the texts that are new.
 
-use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::counts::{Counts, TextCounts};
@@ -15,7 +14,6 @@ use crate::sha256::hex;
 use crate::spec::{Overflow, VectorKind};
 use crate::tokens::unknown::UnknownPieces;
 use crate::tokens::{Encoded, Tokenizer};
-use crate::windows::Windowing;
 
 /// Number of rows that an error message names; further ones are only counted.
 const NAMED_ROWS: usize = 5;
@@ -122,12 +120,7 @@ impl TokenizePass<'_> {
                 sink.check_earlier_input(&hex(&digest.clone().finalize()))?;
             }
             let new = &piece[known..];
-            let encoded: Vec<Result<Encoded>> = new
-                .par_iter()
-                .enumerate()
-                .map(|(index, record)| tokenizer.encode_record(row + index as u64, record))
-                .collect();
-            for (record, encoded) in new.iter().zip(encoded) {
+            for (record, encoded) in new.iter().zip(tokenizer.encode_records(row, new)) {
                 let encoded = encoded?;
                 record.digest_into(&mut digest);
                 let counts = TextCounts::of(&encoded);
@@ -215,8 +208,7 @@ impl<'a> Tally<'a> {
         if length > self.plan.max_length && self.too_long.len() < NAMED_ROWS {
             self.too_long.push(format!("row {} ({length} tokens)", self.counts.texts));
         }
-        let lacks_room = |windowing: Windowing| windowing.lacks_room(length, &text.longer());
-        if let Some(room) = self.plan.windowing().and_then(lacks_room) {
+        if let Some(room) = self.plan.lacks_room(length, &text.longer()) {
             self.without_room += 1;
             if self.rooms.len() < NAMED_ROWS {
                 self.rooms.push(format!("row {} ({room} tokens)", self.counts.texts));

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::kernels::InstructionSet;
 use crate::probe::{ProbeRequest, probe, table};
 use crate::spec::Compute;
+use crate::threads::start_threads;
 
 /// Fits probes, evaluates them and prints the report.
 ///
@@ -16,10 +17,7 @@ use crate::spec::Compute;
 pub(super) fn run(args: &ProbeArgs, console: &Console) -> Result<()> {
     // A probe uses no kernel, but an unknown instruction set in the variable is reported all the same.
     InstructionSet::from_env(Compute::F32)?;
-    let threads = args.threads.map_or(0, usize::from);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    let pool =
-        pool.map_err(|error| Error::Usage(format!("cannot start the threads: {error}; choose fewer with --threads")))?;
+    let pool = start_threads(args.threads.map(usize::from))?;
     let report = pool.install(|| probe(&request(args), console))?;
     let printed = if args.json { report.to_json()? } else { table::render(&report) };
     io::stdout().write_all(printed.as_bytes()).map_err(Error::stdout)?;

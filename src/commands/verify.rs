@@ -19,13 +19,17 @@ use crate::verify::{RecomputeRequest, Verification, verify};
 pub(super) fn run(args: &VerifyArgs, console: &Console) -> Result<()> {
     let directory = args.directory.as_path();
     let observer: Arc<dyn Observer> = Arc::new(console.clone());
+    let input = match &args.input[..] {
+        [] if io::stdin().is_terminal() => Vec::new(),
+        [] => vec![Source::Stdin],
+        paths => paths.iter().map(|path| Source::of_path(path)).collect(),
+    };
     let request = args.recompute.map(|texts| RecomputeRequest {
         texts,
-        input: args.input.iter().map(|path| Source::of_path(path)).collect(),
+        input,
         model: args.model.clone(),
         seed: args.seed,
         offline: args.offline,
-        has_stdin: !io::stdin().is_terminal(),
     });
     let Verification { damages, arrays, bytes: size, time, remark } = verify(directory, request.as_ref(), &observer)?;
     print(&damages, args.json)?;

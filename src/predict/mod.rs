@@ -98,7 +98,7 @@ impl Predictor {
             tokenizer.check_pairs()?;
         }
         if !request.once {
-            model.install(|| model.encoder(&plan)?.load(plan.deepest(), plan.has(VectorKind::Pooler)))?;
+            model.install(|| model.load(&plan))?;
         }
         Ok(Self { report, head, model, plan, tokenizer, seen: Seen::default() })
     }
@@ -120,7 +120,7 @@ impl Predictor {
     pub fn predict<'t>(&'t mut self, texts: &'t [Record]) -> Result<Vec<PredictedText<'t>>> {
         let Self { report, head, model, plan, tokenizer, seen, .. } = self;
         let mut embeddings = Embeddings::new();
-        let mut next = texts.iter().cloned();
+        let mut next = texts.iter();
         let (first_row, batch_tokens) = (seen.texts, Request::BATCH_TOKENS);
         model.install(|| {
             model.encode_planned(plan, tokenizer, (batch_tokens, first_row), || next.next(), &mut embeddings)

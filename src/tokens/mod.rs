@@ -5,10 +5,11 @@ mod load;
 mod settings;
 pub mod unknown;
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::ops::Range;
 use std::path::PathBuf;
 
+use rayon::prelude::*;
 use tokenizers::utils::truncation::{TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings};
 use tokenizers::{Encoding, InputSequence, Model, PostProcessor, PostProcessorWrapper};
 
@@ -247,6 +248,16 @@ impl Tokenizer {
             self.check_pairs()?;
         }
         self.encode(row, &record.text, record.pair.as_ref())
+    }
+
+    /// Encodes the texts of several records on all threads of the current pool. `first_row` is the row of the first one, for
+    /// messages.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::encode_record`], for each text by itself.
+    pub fn encode_records<R: Borrow<Record> + Sync>(&self, first_row: u64, records: &[R]) -> Vec<Result<Encoded>> {
+        let records = records.par_iter().enumerate();
+        records.map(|(index, record)| self.encode_record(first_row + index as u64, record.borrow())).collect()
     }
 
     /// Encodes one text, or a pair of texts, and cuts what is beyond the limit unless it is left for windows. A text

@@ -29,14 +29,13 @@ use crate::sha256::hex;
 use crate::spec::{DeviceKind, VectorKind};
 use crate::spool::{SpoolReader, SpoolWriter};
 use crate::tokens::Tokenizer;
-use crate::windows::Windowing;
 
 /// The texts to encode again, and where input and model are.
 #[derive(Debug, Clone)]
 pub struct RecomputeRequest {
     /// Number of texts.
     pub texts: u64,
-    /// The input as the job had it; standard input if there is none.
+    /// The input as the job had it; without any the request is refused.
     pub input: Vec<Source>,
     /// The model's present location; by default the one in the manifest.
     pub model: Option<String>,
@@ -44,8 +43,6 @@ pub struct RecomputeRequest {
     pub seed: u64,
     /// Whether to work without the network.
     pub offline: bool,
-    /// Whether standard input is available to read from.
-    pub has_stdin: bool,
 }
 
 /// The chosen texts, tokenized and ready to be encoded.
@@ -105,8 +102,7 @@ impl Recomputation {
         let progress = model.observer().begin(Work::Encoding(tokens));
         let unreadable = |error| Error::io("read", "back the temporary file of tokenized texts")(error);
         let encoded = model.install(|| {
-            let encoder = model.encoder(&plan)?;
-            encoder.load(plan.deepest(), plan.has(VectorKind::Pooler))?;
+            let encoder = model.load(&plan)?;
             let pass = EncodePass {
                 encoder: &encoder,
                 plan: &plan,
@@ -165,19 +161,15 @@ fn check_instruction_set(directory: &Path, contents: &Contents, model: &Model) -
 
 /// Opens the input with the formats and columns of the plan.
 fn open_input(request: &RecomputeRequest, plan: &DirectoryPlan) -> Result<Input> {
-    let sources = match &request.input[..] {
-        [] if !request.has_stdin => {
-            return Err(Error::Usage(
-                "--recompute needs the input that extract had: name it with -i, or pipe it in (-i - reads the terminal)"
-                    .to_owned(),
-            ));
-        }
-        [] => vec![Source::Stdin],
-        sources => sources.to_owned(),
-    };
+    if request.input.is_empty() {
+        return Err(Error::Usage(
+            "--recompute needs the input that extract had: name it with -i, or pipe it in (-i - reads the terminal)"
+                .to_owned(),
+        ));
+    }
     // Several formats were told by the names of the files; one may have been an option.
     let format = if let [format] = plan.input_format[..] { Some(format) } else { None };
-    Input::new(sources, format, plan.columns.clone())
+    Input::new(request.input.clone(), format, plan.columns.clone())
 }
 
 /// Opens the model and checks that its files are those that the directory was made with.
@@ -295,10 +287,7 @@ fn read(
 
 /// Refuses a text that cannot be cut into windows, as the job would have refused it too.
 fn check_room(plan: &Plan, row: u64, contents: &Contents, counts: TextCounts) -> Result<()> {
-    let lacks_room = |windowing: Windowing| {
-        windowing.lacks_room(counts.tokens as usize + counts.tokens_cut as usize, &counts.longer())
-    };
-    match plan.windowing().and_then(lacks_room) {
+    match plan.lacks_room(counts.tokens as usize + counts.tokens_cut as usize, &counts.longer()) {
         None => Ok(()),
         Some(room) => Err(Error::NoRoom {
             count: 1,
