@@ -8,7 +8,6 @@ use std::convert::Infallible;
 use std::hint::black_box;
 use std::ops::Range;
 
-use candle_core::{Device, Tensor};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use layerwise::kernels::single::{self, Attention};
 use layerwise::kernels::{self, EncoderLayer, InstructionSet, LayerNorm, LayerParameters, PackedLinear, Parameters};
@@ -28,10 +27,6 @@ fn numbers(count: usize) -> Vec<f32> {
         state as f32 / 2f32.powi(31) - 1.0
     };
     (0..count).map(next).collect()
-}
-
-fn tensor(rows: usize, columns: usize) -> Tensor {
-    Tensor::from_vec(numbers(rows * columns), (rows, columns), &Device::Cpu).expect("a tensor")
 }
 
 fn parameters(inputs: usize, outputs: usize) -> Parameters<'static, Infallible> {
@@ -59,7 +54,7 @@ fn benchmarks(criterion: &mut Criterion) {
         for (model, hidden, heads, inner) in SHAPES {
             let mut group = criterion.benchmark_group(format!("{model}/{compute:?}"));
             for (name, inputs, outputs) in [("up", hidden, inner), ("down", inner, hidden)] {
-                let x = tensor(TOKENS, inputs);
+                let x = numbers(TOKENS * inputs);
                 let Ok(linear) = PackedLinear::load(parameters(inputs, outputs), None, compute, instruction_set);
                 group.throughput(Throughput::Elements((2 * TOKENS * inputs * outputs) as u64));
                 group.bench_function(name, |b| b.iter(|| linear.forward(black_box(&x))));
@@ -75,7 +70,7 @@ fn benchmarks(criterion: &mut Criterion) {
                 activation: Activation::Gelu,
             };
             let Ok(layer) = EncoderLayer::load(layer, compute, instruction_set);
-            let hidden_state = tensor(TOKENS, hidden);
+            let hidden_state = numbers(TOKENS * hidden);
             for length in [16, 64, 512] {
                 let cu_seqlens: Vec<usize> = (0..=TOKENS).step_by(length).collect();
                 let linear = 2 * TOKENS * (4 * hidden + 2 * inner) * hidden;
@@ -112,7 +107,7 @@ fn benchmarks(criterion: &mut Criterion) {
                     b.iter(|| single::layer_norm(instruction_set, &norm, black_box(&x), &residual, &mut out));
                 });
                 group.bench_function("embed", |b| {
-                    b.iter(|| kernels::embed([&hidden_state; 3], [&rows; 3], &norm, instruction_set));
+                    b.iter(|| kernels::embed([&hidden_state[..]; 3], [&rows; 3], &norm, instruction_set));
                 });
             }
             group.finish();

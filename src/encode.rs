@@ -6,12 +6,9 @@
 
 use std::time::{Duration, Instant};
 
-use candle_core::{Device, Tensor};
-
 use crate::batch::{Batch, Batches, Limits, Tokens};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
-use crate::kernels;
 use crate::observer::{Observer, Progress};
 use crate::plan::Plan;
 use crate::sink::Sink;
@@ -86,28 +83,24 @@ impl EncodePass<'_> {
         observer: &dyn Observer,
     ) -> Result<()> {
         let Self { encoder, plan, first_row, texts, done, way_on, .. } = *self;
-        let (width, last) = (plan.hidden_size, plan.num_hidden_layers);
+        let last = plan.num_hidden_layers;
         encoder.visit_hidden_states(batch, plan.deepest(), |layer, hidden_state| {
             if let Some(signal) = observer.interruption() {
                 return Err(Error::Interrupted { signal, done, texts, way_on });
             }
-            kernels::with_numbers(hidden_state, |numbers| {
-                vectors.take_layer(layer, numbers, batch, first_row + done, sink)?;
-                if layer < last {
-                    return Ok(());
-                }
-                vectors.take_sentence(numbers, batch, sink)?;
-                if !plan.has(VectorKind::Pooler) {
-                    return Ok(());
-                }
-                let first_tokens = vectors.first_tokens(numbers, batch);
-                if first_tokens.is_empty() {
-                    return Ok(());
-                }
-                let first_tokens = Tensor::from_vec(first_tokens, ((), width), &Device::Cpu)?;
-                let pooled = encoder.pooler_output(&first_tokens)?;
-                vectors.take_pooler(pooled.flatten_all()?.to_vec1()?, batch, sink)
-            })?
+            vectors.take_layer(layer, hidden_state, batch, first_row + done, sink)?;
+            if layer < last {
+                return Ok(());
+            }
+            vectors.take_sentence(hidden_state, batch, sink)?;
+            if !plan.has(VectorKind::Pooler) {
+                return Ok(());
+            }
+            let first_tokens = vectors.first_tokens(hidden_state, batch);
+            if first_tokens.is_empty() {
+                return Ok(());
+            }
+            vectors.take_pooler(encoder.pooler_output(&first_tokens)?, batch, sink)
         })?;
         sink.end_batch(batch)
     }

@@ -124,13 +124,13 @@ impl Layout<'_> {
             File { name, bytes: region.start + bytes, format: Format::Npy, header, regions: vec![region] }
         };
         for array in arrays {
-            let header = npy::header(descriptor, &[rows, array.columns])?;
+            let header = npy::header(descriptor, &[rows, array.columns]);
             let bytes = self.plan.array_bytes(array, self.counts);
             files.push(file(array.file(Format::Npy), header, bytes, self.vectors(array)));
         }
         if emit.rows() != RowKind::Text {
             let length = self.counts.texts + 1;
-            let header = npy::header(npy::OFFSETS_DESCRIPTOR, &[length as usize])?;
+            let header = npy::header(npy::OFFSETS_DESCRIPTOR, &[length as usize]);
             files.push(file(offsets_place(emit, Format::Npy), header, length * 8, self.offsets(emit)));
         }
         Ok(())

@@ -3,19 +3,19 @@
 
 use std::borrow::Cow;
 
-use candle_core::Tensor;
-
-use super::settings::{EncoderSettings, Ops};
-use super::tensors;
+use super::backend::Backend;
 use crate::batch::Batch;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::weights::Weights;
 use crate::error::{Error, Result};
-use crate::kernels::{self, EncoderLayer, InstructionSet, LayerNorm, LayerParameters, PackedLinear, Parameters};
-use crate::spec::{Activation, Compute};
+use crate::kernels::{LayerNorm, LayerParameters, Parameters};
+use crate::spec::Activation;
 
 /// The pooler's weight; a checkpoint without it has no pooler.
 pub(super) const POOLER_WEIGHT: &str = "pooler.dense.weight";
+
+/// What the pooler does with the output of its linear layer.
+pub(super) const POOLER_ACTIVATION: Activation = Activation::Tanh;
 
 const LAYER_MODULES: [&str; 8] = [
     "attention.self.query",
@@ -63,48 +63,24 @@ pub(super) fn parameters(config: &Config, deepest: usize, pooler: bool) -> Vec<(
 }
 
 /// The embeddings, layer 0: word, position and token type embeddings, summed and normalized by LayerNorm.
-pub(super) struct EmbeddingTables {
-    word: Table,
-    position: Table,
-    token_type: Table,
-    norm: EmbeddingNorm,
-}
-
-enum EmbeddingNorm {
-    Kernels(LayerNorm, InstructionSet),
-    Tensors(tensors::TensorNorm),
-}
-
-/// An encoder layer.
-pub(super) enum Layer {
-    Kernels(Box<EncoderLayer>),
-    Tensors(tensors::TensorLayer),
-}
-
-/// The pooler's linear layer.
-pub(super) enum Pooler {
-    Kernels(PackedLinear),
-    Tensors(tensors::TensorLinear),
+pub(super) struct EmbeddingTables<B: Backend> {
+    word: Table<B>,
+    position: Table<B>,
+    token_type: Table<B>,
+    norm: B::Norm,
 }
 
 /// An embedding table, whole or with only the rows that a batch needs.
-struct Table {
-    /// (rows, H)
-    weight: Tensor,
+struct Table<B: Backend> {
+    weight: B::Table,
     /// The ids of the rows, ascending; `None` for all rows.
     ids: Option<Vec<u32>>,
 }
 
-impl EmbeddingTables {
+impl<B: Backend> EmbeddingTables<B> {
     /// Loads the tables. If a batch is given, only its rows of the word embeddings are read.
-    pub(super) fn load(
-        weights: &Weights,
-        config: &Config,
-        settings: &EncoderSettings,
-        batch: Option<&Batch>,
-    ) -> Result<Self> {
-        let device = settings.ops.device();
-        let table = |name: &str, rows: usize, ids: Option<&[u32]>| -> Result<Table> {
+    pub(super) fn load(backend: &B, weights: &Weights, config: &Config, batch: Option<&Batch>) -> Result<Self> {
+        let table = |name: &str, rows: usize, ids: Option<&[u32]>| -> Result<Table<B>> {
             let shape = [rows, config.hidden_size];
             let name = format!("embeddings.{name}_embeddings.weight");
             let (ids, values) = match ids {
@@ -119,39 +95,30 @@ impl EmbeddingTables {
                     (Some(ids), values)
                 }
             };
-            let rows = ids.as_ref().map_or(rows, Vec::len);
-            Ok(Table { weight: Tensor::from_vec(values, (rows, config.hidden_size), device)?, ids })
+            Ok(Table { weight: backend.table(values, config.hidden_size)?, ids })
         };
-        let norm = layer_norm(weights, config, "embeddings.LayerNorm")?;
         let word_ids = batch.map(|batch| &batch.input_ids[..]);
         Ok(Self {
             word: table("word", config.vocab_size, word_ids)?,
             position: table("position", config.max_position_embeddings, None)?,
             token_type: table("token_type", config.type_vocab_size, None)?,
-            norm: match &settings.ops {
-                Ops::Kernels => EmbeddingNorm::Kernels(norm, settings.instruction_set),
-                Ops::Tensors(device) => EmbeddingNorm::Tensors(tensors::TensorNorm::load(&norm, device)?),
-            },
+            norm: backend.norm(layer_norm(weights, config, "embeddings.LayerNorm")?)?,
         })
     }
 
     /// The embedding output, (tokens, H).
-    pub(super) fn forward(&self, batch: &Batch) -> Result<Tensor> {
+    pub(super) fn forward(&self, backend: &B, batch: &Batch) -> Result<B::HiddenState> {
         let rows = [
             self.word.rows(&batch.input_ids),
             self.position.rows(&batch.position_ids),
             self.token_type.rows(&batch.token_type_ids),
         ];
         let tables = [&self.word.weight, &self.position.weight, &self.token_type.weight];
-        let rows = rows.each_ref().map(|rows| &rows[..]);
-        Ok(match &self.norm {
-            EmbeddingNorm::Kernels(norm, instruction_set) => kernels::embed(tables, rows, norm, *instruction_set)?,
-            EmbeddingNorm::Tensors(norm) => tensors::embed(tables, rows, norm)?,
-        })
+        backend.embed(tables, rows.each_ref().map(|rows| &rows[..]), &self.norm)
     }
 }
 
-impl Table {
+impl<B: Backend> Table<B> {
     /// The rows of this table that hold `ids`.
     fn rows<'a>(&self, ids: &'a [u32]) -> Cow<'a, [u32]> {
         match &self.ids {
@@ -162,21 +129,17 @@ impl Table {
     }
 }
 
-/// Loads encoder layer `index` + 1: attention and feed-forward, each followed by residual and LayerNorm.
-///
-/// The first layer always computes in float32, because its rounding errors pass through all others. On all-MiniLM-L6-v2
-/// that takes a sixth off the largest errors, for a sixth of the time at most; nothing else tried came near that.
-pub(super) fn load_layer(
-    weights: &Weights,
+/// The parameters of encoder layer `index` + 1: attention and feed-forward, each followed by residual and LayerNorm.
+pub(super) fn layer_parameters<'a>(
+    weights: &'a Weights,
     config: &Config,
-    settings: &EncoderSettings,
     index: usize,
-) -> Result<Layer> {
+) -> Result<LayerParameters<'a, Error>> {
     let (hidden, inner) = (config.hidden_size, config.intermediate_size);
     let name = |module: &str| format!("encoder.layer.{index}.{module}");
     let linear = |module: &str, shape: [usize; 2]| linear(weights, &name(module), shape);
     let [query, key, value, ..] = LAYER_MODULES;
-    let parameters = LayerParameters {
+    Ok(LayerParameters {
         query_key_value: [
             linear(query, [hidden, hidden])?,
             linear(key, [hidden, hidden])?,
@@ -189,48 +152,12 @@ pub(super) fn load_layer(
         output_norm: layer_norm(weights, config, &name("output.LayerNorm"))?,
         heads: config.num_attention_heads,
         activation: config.hidden_act,
-    };
-    Ok(match &settings.ops {
-        Ops::Kernels => {
-            let compute = if index == 0 { Compute::F32 } else { settings.compute };
-            Layer::Kernels(Box::new(EncoderLayer::load(parameters, compute, settings.instruction_set)?))
-        }
-        Ops::Tensors(device) => Layer::Tensors(tensors::TensorLayer::load(parameters, device)?),
     })
 }
 
-impl Layer {
-    /// `hidden_state` (tokens, H) → the layer's output (tokens, H); text `i` is tokens `bounds[i]..bounds[i + 1]`.
-    pub(super) fn forward(&self, hidden_state: &Tensor, bounds: &[usize]) -> Result<Tensor> {
-        Ok(match self {
-            Layer::Kernels(layer) => layer.forward(hidden_state, bounds)?,
-            Layer::Tensors(layer) => layer.forward(hidden_state, bounds)?,
-        })
-    }
-}
-
-impl Pooler {
-    /// (texts, H) → (texts, H)
-    pub(super) fn forward(&self, first_tokens: &Tensor) -> Result<Tensor> {
-        Ok(match self {
-            Pooler::Kernels(linear) => linear.forward(first_tokens)?,
-            Pooler::Tensors(linear) => linear.forward(first_tokens)?,
-        })
-    }
-}
-
-/// Loads `tanh(dense(first token))`, (texts, H) → (texts, H).
-pub(super) fn load_pooler(weights: &Weights, config: &Config, settings: &EncoderSettings) -> Result<Pooler> {
-    let dense = linear(weights, "pooler.dense", [config.hidden_size, config.hidden_size])?;
-    Ok(match &settings.ops {
-        Ops::Kernels => Pooler::Kernels(PackedLinear::load(
-            dense,
-            Some(Activation::Tanh),
-            settings.compute,
-            settings.instruction_set,
-        )?),
-        Ops::Tensors(device) => Pooler::Tensors(tensors::TensorLinear::load(dense, Some(Activation::Tanh), device)?),
-    })
+/// The parameters of the pooler's linear layer, (texts, H) → (texts, H), to which [`POOLER_ACTIVATION`] belongs.
+pub(super) fn pooler_parameters<'a>(weights: &'a Weights, config: &Config) -> Result<Parameters<'a, Error>> {
+    linear(weights, "pooler.dense", [config.hidden_size, config.hidden_size])
 }
 
 /// The parameters of a linear layer; the weight, (outputs, inputs), is read when it is packed.

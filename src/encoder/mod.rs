@@ -1,14 +1,17 @@
 //! The forward pass: one loop over the layers, each hidden state handed to a visitor and then dropped.
 
+mod backend;
 mod bert;
+mod cpu;
+mod forward_pass;
 mod settings;
+#[cfg(feature = "tensors")]
 mod tensors;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
-
-use self::bert::{EmbeddingTables, Layer, Pooler, load_layer, load_pooler};
+use self::cpu::CpuKernels;
+use self::forward_pass::{ForwardPass, Layers};
 pub use self::settings::{EncoderSettings, Ops};
 use crate::batch::Batch;
 use crate::checkpoint::config::Config;
@@ -20,19 +23,24 @@ use crate::error::Result;
 ///
 /// Source: Devlin et al. 2019, as transformers' `BertModel` computes it in evaluation mode.
 pub struct Encoder {
-    weights: Arc<Weights>,
     config: Config,
-    settings: EncoderSettings,
-    embeddings: OnceLock<EmbeddingTables>,
-    layers: Vec<OnceLock<Layer>>,
-    pooler: OnceLock<Pooler>,
+    layers: Box<dyn Layers>,
 }
 
 impl Encoder {
     /// An encoder of which nothing is loaded yet.
     pub fn new(weights: Arc<Weights>, config: Config, settings: EncoderSettings) -> Self {
-        let layers = (0..config.num_hidden_layers).map(|_| OnceLock::new()).collect();
-        Self { weights, config, settings, embeddings: OnceLock::new(), layers, pooler: OnceLock::new() }
+        let EncoderSettings { compute, ops, instruction_set } = settings;
+        let layers: Box<dyn Layers> = match ops {
+            Ops::Kernels => {
+                Box::new(ForwardPass::new(CpuKernels { compute, instruction_set }, weights, config.clone()))
+            }
+            #[cfg(feature = "tensors")]
+            Ops::Tensors(device) => {
+                Box::new(ForwardPass::new(tensors::DeviceTensors(device), weights, config.clone()))
+            }
+        };
+        Self { config, layers }
     }
 
     /// The model's configuration.
@@ -45,13 +53,7 @@ impl Encoder {
     /// # Errors
     /// Those of [`Encoder::load`].
     pub fn preload(&self, deepest: usize, should_stop: impl Fn() -> bool) -> Result<()> {
-        for index in 0..deepest {
-            if should_stop() {
-                break;
-            }
-            self.load_layer(index)?;
-        }
-        Ok(())
+        self.layers.preload(deepest, &should_stop)
     }
 
     /// Loads layers 0 to `deepest`, and the pooler if it is wanted, for many batches. Embeddings that are part of the
@@ -61,78 +63,33 @@ impl Encoder {
     /// [`Error::Tensor`](crate::error::Error::Tensor) for a parameter that is missing, damaged, or of another shape
     /// than the configuration says.
     pub fn load(&self, deepest: usize, pooler: bool) -> Result<()> {
-        let Self { weights, config, settings, .. } = self;
-        self.preload(deepest, || false)?;
-        if pooler && self.pooler.get().is_none() {
-            let _ = self.pooler.set(load_pooler(weights, config, settings)?);
-        }
-        if !weights.are_embedded() && self.embeddings.get().is_none() {
-            let _ = self.embeddings.set(EmbeddingTables::load(weights, config, settings, None)?);
-        }
-        Ok(())
-    }
-
-    /// Loads a layer without a lock. Should two threads load it at once, one of the two equal copies stays.
-    fn load_layer(&self, index: usize) -> Result<()> {
-        if self.layers[index].get().is_none() {
-            let _ = self.layers[index].set(load_layer(&self.weights, &self.config, &self.settings, index)?);
-        }
-        Ok(())
+        self.layers.load(deepest, pooler)
     }
 
     /// Runs a batch and calls `visit(k, hidden_state)` for k = 0, 1, … `deepest`.
     ///
-    /// `hidden_state` is float32, (tokens of the batch, hidden_size), contiguous and in the CPU's memory. The next
-    /// layer is computed while a layer is visited, so that all threads have work while one of them writes.
+    /// `hidden_state` is (tokens of the batch, hidden_size), row by row. The next layer is computed while a layer is
+    /// visited, so that all threads have work while one of them writes.
     ///
     /// # Errors
-    /// Those of `visit`, of the tensor library, and of [`Encoder::load`].
+    /// Those of `visit`, of the device, and of [`Encoder::load`].
     pub fn visit_hidden_states(
         &self,
         batch: &Batch,
         deepest: usize,
-        mut visit: impl FnMut(usize, &Tensor) -> Result<()> + Send,
+        mut visit: impl FnMut(usize, &[f32]) -> Result<()> + Send,
     ) -> Result<()> {
-        let Self { weights, config, settings, .. } = self;
-        let mut hidden_state = match self.embeddings.get() {
-            Some(embeddings) => embeddings.forward(batch)?,
-            None => EmbeddingTables::load(weights, config, settings, Some(batch))?.forward(batch)?,
-        };
-        for index in 0..deepest {
-            let next = || match self.layers[index].get() {
-                Some(layer) => layer.forward(&hidden_state, &batch.bounds),
-                None => load_layer(weights, config, settings, index)?.forward(&hidden_state, &batch.bounds),
-            };
-            // Copied before the next layer is queued on the device, as the copy would wait for it.
-            let copy = on_cpu(&hidden_state)?;
-            let (next, visited) = rayon::join(next, || visit(index, &copy));
-            visited?;
-            hidden_state = next?;
-        }
-        visit(deepest, &on_cpu(&hidden_state)?)
+        self.layers.visit_hidden_states(batch, deepest, &mut visit)
     }
 
     /// `pooler_output` (texts, hidden_size) from `first_tokens` (texts, hidden_size), the first token of each text in
     /// the last layer.
     ///
     /// # Errors
-    /// Those of the tensor library, and of [`Encoder::load`].
-    pub fn pooler_output(&self, first_tokens: &Tensor) -> Result<Tensor> {
-        let first_tokens = first_tokens.to_device(self.settings.ops.device())?;
-        let pooled = match self.pooler.get() {
-            Some(pooler) => pooler.forward(&first_tokens)?,
-            None => load_pooler(&self.weights, &self.config, &self.settings)?.forward(&first_tokens)?,
-        };
-        on_cpu(&pooled)
+    /// Those of the device, and of [`Encoder::load`].
+    pub fn pooler_output(&self, first_tokens: &[f32]) -> Result<Vec<f32>> {
+        self.layers.pooler_output(first_tokens)
     }
-}
-
-/// The tensor in the CPU's memory; no copy is made if it is there already.
-fn on_cpu(tensor: &Tensor) -> Result<Tensor> {
-    let copy = tensor.to_device(&Device::Cpu)?;
-    // A device may still be computing it.
-    tensor.device().synchronize()?;
-    Ok(copy)
 }
 
 /// Whether a checkpoint has the parameters of a pooler.

@@ -1,5 +1,6 @@
 //! The settings of the forward pass: arithmetic, device and instruction set.
 
+#[cfg(feature = "tensors")]
 use candle_core::Device;
 
 use crate::error::{Error, Result};
@@ -23,6 +24,7 @@ pub enum Ops {
     /// The CPU kernels: exact, and the same bits in any batch.
     Kernels,
     /// The tensor library's own ops, on any of its devices.
+    #[cfg(feature = "tensors")]
     Tensors(Device),
 }
 
@@ -32,28 +34,35 @@ impl Ops {
     /// # Errors
     /// [`Error::Usage`] when this build or this machine does not have it.
     pub fn open(selection: DeviceSelection) -> Result<Self> {
-        let (device, feature) = match selection.kind {
+        let feature = match selection.kind {
             DeviceKind::Cpu => return Ok(Ops::Kernels),
-            // With a stream of its own: `new_cuda` takes each thread's default stream, and then the work that one
-            // thread has queued is not ordered with what another copies.
-            DeviceKind::Cuda => (Device::new_cuda_with_stream(selection.index), cfg!(feature = "cuda")),
-            DeviceKind::Metal => (Device::new_metal(selection.index), cfg!(feature = "metal")),
+            DeviceKind::Cuda => cfg!(feature = "cuda"),
+            DeviceKind::Metal => cfg!(feature = "metal"),
         };
-        let name = selection.kind.name();
-        match device {
-            Ok(device) => Ok(Ops::Tensors(device)),
-            Err(_) if !feature => Err(Error::Usage(format!(
-                "--device {selection}: this build cannot use it; build one that can with `cargo install --path . --features {name}`, or leave the option out"
-            ))),
-            Err(error) => Err(Error::Usage(format!("--device {selection} cannot be opened: {error}"))),
+        if !feature {
+            return Err(Error::Usage(format!(
+                "--device {selection}: this build cannot use it; build one that can with `cargo install --path . --features {}`, or leave the option out",
+                selection.kind.name()
+            )));
         }
+        Self::open_tensors(selection)
     }
 
-    /// The device that holds the tensors.
-    pub(super) fn device(&self) -> &Device {
-        match self {
-            Ops::Kernels => &Device::Cpu,
-            Ops::Tensors(device) => device,
-        }
+    #[cfg(feature = "tensors")]
+    fn open_tensors(selection: DeviceSelection) -> Result<Self> {
+        let device = match selection.kind {
+            DeviceKind::Cpu => Ok(Device::Cpu),
+            // With a stream of its own: `new_cuda` takes each thread's default stream, and then the work that one
+            // thread has queued is not ordered with what another copies.
+            DeviceKind::Cuda => Device::new_cuda_with_stream(selection.index),
+            DeviceKind::Metal => Device::new_metal(selection.index),
+        };
+        let device = device.map_err(|error| Error::Usage(format!("--device {selection} cannot be opened: {error}")))?;
+        Ok(Ops::Tensors(device))
+    }
+
+    #[cfg(not(feature = "tensors"))]
+    fn open_tensors(selection: DeviceSelection) -> Result<Self> {
+        Err(Error::Usage(format!("--device {selection}: this build computes on the CPU alone")))
     }
 }

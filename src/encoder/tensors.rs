@@ -4,8 +4,11 @@
 //! order that the device's libraries choose, which may depend on the batch; and attention works on padded blocks of
 //! texts of similar length, whose padding is masked. H is the width of a hidden state.
 
+use std::borrow::Cow;
+
 use candle_core::{D, Device, Result, Tensor};
 
+use super::backend::Backend;
 use crate::error::Error;
 use crate::kernels::{LayerNorm, LayerParameters, Parameters};
 use crate::spec::Activation;
@@ -16,6 +19,67 @@ const SHORTEST_PART: usize = 2;
 
 /// Most attention scores that a block may hold, unless one text alone has more.
 const MOST_SCORES: usize = 1 << 26;
+
+/// A device of the tensor library.
+pub(super) struct DeviceTensors(pub(super) Device);
+
+impl Backend for DeviceTensors {
+    /// (tokens, H)
+    type HiddenState = Tensor;
+    /// (rows, H)
+    type Table = Tensor;
+    type Norm = TensorNorm;
+    type Layer = TensorLayer;
+    type Linear = TensorLinear;
+
+    fn table(&self, rows: Vec<f32>, hidden_size: usize) -> crate::error::Result<Tensor> {
+        Ok(Tensor::from_vec(rows, ((), hidden_size), &self.0)?)
+    }
+
+    fn norm(&self, norm: LayerNorm) -> crate::error::Result<TensorNorm> {
+        Ok(TensorNorm::load(&norm, &self.0)?)
+    }
+
+    fn layer(&self, _: usize, parameters: LayerParameters<'_, Error>) -> crate::error::Result<TensorLayer> {
+        TensorLayer::load(parameters, &self.0)
+    }
+
+    fn linear(
+        &self,
+        parameters: Parameters<'_, Error>,
+        activation: Activation,
+    ) -> crate::error::Result<TensorLinear> {
+        TensorLinear::load(parameters, Some(activation), &self.0)
+    }
+
+    fn embed(&self, tables: [&Tensor; 3], rows: [&[u32]; 3], norm: &TensorNorm) -> crate::error::Result<Tensor> {
+        let row = |table: &Tensor, rows: &[u32]| table.index_select(&Tensor::new(rows, &self.0)?, 0);
+        let [words, positions, types] = tables;
+        let sum = ((row(words, rows[0])? + row(positions, rows[1])?)? + row(types, rows[2])?)?;
+        Ok(norm.forward(&sum)?)
+    }
+
+    fn encode(
+        &self,
+        layer: &TensorLayer,
+        hidden_state: &Tensor,
+        cu_seqlens: &[usize],
+    ) -> crate::error::Result<Tensor> {
+        Ok(layer.forward(hidden_state, cu_seqlens)?)
+    }
+
+    fn apply(&self, linear: &TensorLinear, x: &[f32]) -> crate::error::Result<Vec<f32>> {
+        let x = Tensor::from_slice(x, ((), linear.weight.dim(1)?), &self.0)?;
+        Ok(linear.forward(&x)?.flatten_all()?.to_vec1()?)
+    }
+
+    fn numbers<'a>(&self, hidden_state: &'a Tensor) -> crate::error::Result<Cow<'a, [f32]>> {
+        let copy = hidden_state.to_device(&Device::Cpu)?;
+        // A device may still be computing it.
+        self.0.synchronize()?;
+        Ok(Cow::Owned(copy.flatten_all()?.to_vec1()?))
+    }
+}
 
 /// `activation(x · weightᵀ + bias)`.
 pub(super) struct TensorLinear {
@@ -28,7 +92,7 @@ pub(super) struct TensorLinear {
 
 impl TensorLinear {
     /// Reads the parameters onto a device.
-    pub(super) fn load(
+    fn load(
         parameters: Parameters<'_, Error>,
         activation: Option<Activation>,
         device: &Device,
@@ -44,7 +108,7 @@ impl TensorLinear {
     }
 
     /// (tokens, inputs) → (tokens, outputs)
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = x.matmul(&self.weight.t()?)?.broadcast_add(&self.bias)?;
         match self.activation {
             None => Ok(x),
@@ -67,13 +131,13 @@ pub(super) struct TensorNorm {
 
 impl TensorNorm {
     /// Copies the parameters to a device.
-    pub(super) fn load(norm: &LayerNorm, device: &Device) -> Result<Self> {
+    fn load(norm: &LayerNorm, device: &Device) -> Result<Self> {
         let (weight, bias, eps) = norm.parameters();
         Ok(Self { weight: Tensor::new(weight, device)?, bias: Tensor::new(bias, device)?, eps })
     }
 
     /// (tokens, H) → (tokens, H)
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
         let variance = x.sqr()?.mean_keepdim(D::Minus1)?;
         let x = x.broadcast_div(&(variance + self.eps)?.sqrt()?)?;
@@ -94,7 +158,7 @@ pub(super) struct TensorLayer {
 
 impl TensorLayer {
     /// Reads the parameters onto a device.
-    pub(super) fn load(parameters: LayerParameters<'_, Error>, device: &Device) -> crate::error::Result<Self> {
+    fn load(parameters: LayerParameters<'_, Error>, device: &Device) -> crate::error::Result<Self> {
         let linear = |parameters| TensorLinear::load(parameters, None, device);
         let [query, key, value] = parameters.query_key_value;
         Ok(Self {
@@ -109,7 +173,7 @@ impl TensorLayer {
     }
 
     /// (tokens, H) → (tokens, H); text i is tokens `bounds[i]..bounds[i + 1]`.
-    pub(super) fn forward(&self, hidden_state: &Tensor, bounds: &[usize]) -> Result<Tensor> {
+    fn forward(&self, hidden_state: &Tensor, bounds: &[usize]) -> Result<Tensor> {
         let context = self.attention(hidden_state, bounds)?;
         let attended = self.attention_norm.forward(&(self.attention_output.forward(&context)? + hidden_state)?)?;
         let output = self.output.forward(&self.intermediate.forward(&attended)?)?;
@@ -182,14 +246,6 @@ fn blocks(bounds: &[usize], heads: usize) -> Vec<Vec<std::ops::Range<usize>>> {
         }
     }
     blocks
-}
-
-/// LayerNorm of the sum of one row of each table, per token: (tokens, H). `tables` are (rows, H).
-pub(super) fn embed(tables: [&Tensor; 3], rows: [&[u32]; 3], norm: &TensorNorm) -> Result<Tensor> {
-    let row = |table: &Tensor, rows: &[u32]| table.index_select(&Tensor::new(rows, table.device())?, 0);
-    let [words, positions, types] = tables;
-    let sum = ((row(words, rows[0])? + row(positions, rows[1])?)? + row(types, rows[2])?)?;
-    norm.forward(&sum)
 }
 
 #[cfg(test)]

@@ -221,6 +221,7 @@ impl std::error::Error for Error {
     }
 }
 
+#[cfg(feature = "tensors")]
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
         Error::Encoder(Box::new(error))

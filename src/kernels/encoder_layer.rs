@@ -67,9 +67,20 @@ impl EncoderLayer {
         self.attention_output.outputs()
     }
 
-    /// `hidden_state` (tokens, hidden) of texts to the layer's output, on all threads. Text i is tokens
-    /// `cu_seqlens[i]..cu_seqlens[i + 1]`.
-    pub(super) fn compute(&self, hidden_state: &[f32], cu_seqlens: &[usize]) -> Vec<f32> {
+    /// `hidden_state` (tokens, hidden) of texts to the layer's output, (tokens, hidden), on all threads. Text i is tokens
+    /// `cu_seqlens[i]..cu_seqlens[i + 1]`, as FlashAttention names the cumulative lengths of a ragged batch.
+    ///
+    /// # Panics
+    /// When `cu_seqlens` are not those of `hidden_state`.
+    pub fn forward(&self, hidden_state: &[f32], cu_seqlens: &[usize]) -> Vec<f32> {
+        assert!(
+            cu_seqlens.is_sorted()
+                && cu_seqlens.first() == Some(&0)
+                && cu_seqlens.last().map(|tokens| tokens * self.hidden()) == Some(hidden_state.len()),
+            "texts of {:?} tokens do not make up {} numbers",
+            cu_seqlens.last(),
+            hidden_state.len()
+        );
         let mut out = vec![0.0; hidden_state.len()];
         let threads = rayon::current_num_threads();
         let groups = groups(cu_seqlens, threads);
@@ -157,9 +168,9 @@ impl EncoderLayer {
 
         // The rest, by rows or by columns.
         let mut attended = vec![0.0; out.len()];
-        let projected = self.attention_output.compute(&context);
+        let projected = self.attention_output.forward(&context);
         self.attention_norm.rows(self.instruction_set, &projected, hidden_state, &mut attended);
-        let projected = self.output.compute(&self.intermediate.compute(&attended));
+        let projected = self.output.forward(&self.intermediate.forward(&attended));
         self.output_norm.rows(self.instruction_set, &projected, &attended, out);
     }
 }
@@ -278,8 +289,6 @@ mod tests {
     use std::convert::Infallible;
     use std::ops::Range;
 
-    use candle_core::{Device, Tensor};
-
     use super::*;
     use crate::kernels::parameters::Parameters;
     use crate::spec::Activation;
@@ -355,10 +364,9 @@ mod tests {
     fn layers_on_different_instruction_sets_in_one_process() {
         let (hidden, heads, intermediate) = (48, 3, 192);
         let cu_seqlens = [0, 5, 5, 40, 200];
-        let x = Tensor::from_vec(numbers(200 * hidden, 17), (200, hidden), &Device::Cpu).expect("a tensor");
+        let x = numbers(200 * hidden, 17);
         let bits = |layer: &EncoderLayer| {
-            let out = layer.forward(&x, &cu_seqlens).expect("a tensor").flatten_all().expect("a tensor");
-            out.to_vec1::<f32>().expect("float32").into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            layer.forward(&x, &cu_seqlens).into_iter().map(f32::to_bits).collect::<Vec<_>>()
         };
         for compute in [Compute::F32, Compute::Bf16] {
             let tiles = |instruction_set: InstructionSet| compute == Compute::Bf16 && instruction_set.has_tiles();

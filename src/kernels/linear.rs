@@ -111,10 +111,6 @@ impl PackedLinear {
         Ok(Self { weight, inputs: parameters.inputs, bias: parameters.bias, activation, instruction_set })
     }
 
-    pub(super) fn inputs(&self) -> usize {
-        self.inputs
-    }
-
     pub(super) fn outputs(&self) -> usize {
         self.bias.len()
     }
@@ -231,7 +227,7 @@ impl PackedLinear {
     }
 
     /// `x` (rows, inputs) to (rows, outputs), on all threads.
-    pub(super) fn compute(&self, x: &[f32]) -> Vec<f32> {
+    pub fn forward(&self, x: &[f32]) -> Vec<f32> {
         let rows = x.len() / self.inputs;
         let mut out = vec![0.0; rows * self.outputs()];
         match rows_per_task(rows) {

@@ -1,11 +1,11 @@
-//! The CPU's share of the forward pass, as candle custom ops: embeddings, encoder layers, the pooler's linear layer.
+//! The CPU's share of the forward pass: embeddings, encoder layers, the pooler's linear layer.
 //!
 //! Everything here is (tokens, hidden), tokens of all texts one after the other. No step lets a token see the tokens
 //! of another text, and every number is computed by a fixed sequence of operations: see the module `product`.
 
 // Models, layers, steps.
+mod embedding;
 mod encoder_layer;
-mod ops;
 mod parameters;
 #[doc(hidden)]
 pub mod single;
@@ -42,9 +42,9 @@ mod tile_registers;
 #[cfg(test)]
 mod testing;
 
+pub use self::embedding::{NoSuchRow, embed};
 pub use self::encoder_layer::EncoderLayer;
 pub use self::instruction_set::{InstructionSet, VARIABLE};
 pub use self::layer_norm::LayerNorm;
 pub use self::linear::PackedLinear;
-pub use self::ops::{embed, with_numbers};
 pub use self::parameters::{LayerParameters, Parameters, ReadRows};

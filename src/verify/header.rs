@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use ndarray_npy::npy::header::Header;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::directory::damage::Findings;
 use crate::directory::layout::File;
+use crate::directory::npy::{Dictionary, PREFIX_LENGTH};
 use crate::spec::Format;
 
 /// Compares the beginning of a file with the expected header. Nothing longer than that is parsed.
@@ -30,9 +30,6 @@ pub(super) fn check(found: &[u8], file: &File, findings: &mut Findings) {
     }
 }
 
-/// Length of the magic bytes, version and header length that precede the dictionary.
-const NPY_PREFIX: usize = 10;
-
 fn npy(found: &[u8], expected: &[u8], findings: &mut Findings) {
     if found[..6] != expected[..6] {
         findings.add("is not a .npy file, as it does not begin with \\x93NUMPY");
@@ -48,17 +45,17 @@ fn npy(found: &[u8], expected: &[u8], findings: &mut Findings) {
         findings.add(format!("the header has {} bytes; expected {}", length(found), length(expected)));
         return;
     }
-    debug_assert_eq!(usize::from(length(found)) + NPY_PREFIX, found.len());
-    let (mut found, mut expected) = (found, expected);
-    let (found, expected) = match (Header::from_reader(&mut found), Header::from_reader(&mut expected)) {
+    debug_assert_eq!(usize::from(length(found)) + PREFIX_LENGTH, found.len());
+    let parse = |header: &[u8]| Dictionary::parse(&header[PREFIX_LENGTH..]);
+    let (found, expected) = match (parse(found), parse(expected)) {
         (Ok(found), Ok(expected)) => (found, expected),
         (Err(error), _) => return findings.add(format!("the header cannot be read: {error}")),
         (_, Err(error)) => return findings.add(format!("the header it should have cannot be read: {error}")),
     };
-    if found.type_descriptor != expected.type_descriptor {
-        findings.add(format!("holds numbers of type {}; expected {}", found.type_descriptor, expected.type_descriptor));
+    if found.descr != expected.descr {
+        findings.add(format!("holds numbers of type {}; expected {}", found.descr, expected.descr));
     }
-    if found.layout != expected.layout {
+    if found.fortran_order != expected.fortran_order {
         findings.add("is in Fortran order; expected C order");
     }
     if found.shape != expected.shape {

@@ -81,16 +81,6 @@ fn every_kind_of_vector_as_safetensors() {
 }
 
 #[test]
-fn npy_files_are_what_another_reader_takes_them_for() {
-    let desk = Desk::new();
-    desk.types("extract 'hello world' 'one more' -e token -o out").succeeds();
-    let read: ndarray::Array2<f32> = ndarray_npy::read_npy(desk.path("out/token/layer_02.npy")).expect("an array");
-    assert_eq!(read.iter().copied().collect::<Vec<f32>>(), desk.npy("out/token/layer_02.npy").numbers());
-    let offsets: ndarray::Array1<i64> = ndarray_npy::read_npy(desk.path("out/token/offsets.npy")).expect("an array");
-    assert_eq!(offsets.to_vec(), desk.npy("out/token/offsets.npy").integers());
-}
-
-#[test]
 fn the_default_is_the_mean_of_every_layer() {
     for model in MODELS {
         let desk = Desk::with(model);

@@ -49,11 +49,10 @@ fn ours(name: &str) -> (Activation, Vec<Tokens>, Vec<Vec<f32>>) {
     let mut batch = Batch::new();
     texts.iter().for_each(|text| batch.push(text));
     let mut last = Vec::new();
-    let take = |layer: usize, hidden: &Tensor| {
+    let take = |layer: usize, hidden: &[f32]| {
         if layer == deepest {
-            let numbers: Vec<f32> = hidden.flatten_all()?.to_vec1()?;
             let bounds = batch.bounds.windows(2).map(|pair| pair[0] * config.hidden_size..pair[1] * config.hidden_size);
-            last = bounds.map(|bounds| numbers[bounds].to_vec()).collect();
+            last = bounds.map(|bounds| hidden[bounds].to_vec()).collect();
         }
         Ok(())
     };
