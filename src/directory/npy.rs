@@ -100,7 +100,8 @@ impl Dictionary {
                     let lengths = value.strip_prefix('(').and_then(|value| value.strip_suffix(')'));
                     let lengths = lengths.map(|lengths| lengths.split(',').map(str::trim));
                     let parse = |length: &str| length.parse().ok();
-                    let numbers = lengths.and_then(|lengths| lengths.filter(|length| !length.is_empty()).map(parse).collect());
+                    let numbers =
+                        lengths.and_then(|lengths| lengths.filter(|length| !length.is_empty()).map(parse).collect());
                     shape = Some(numbers.ok_or_else(|| format!("shape is {value}"))?);
                 }
                 key => return Err(format!("it has a key {key}")),

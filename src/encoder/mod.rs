@@ -36,9 +36,7 @@ impl Encoder {
                 Box::new(ForwardPass::new(CpuKernels { compute, instruction_set }, weights, config.clone()))
             }
             #[cfg(feature = "tensors")]
-            Ops::Tensors(device) => {
-                Box::new(ForwardPass::new(tensors::DeviceTensors(device), weights, config.clone()))
-            }
+            Ops::Tensors(device) => Box::new(ForwardPass::new(tensors::DeviceTensors(device), weights, config.clone())),
         };
         Self { config, layers }
     }

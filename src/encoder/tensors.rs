@@ -44,11 +44,7 @@ impl Backend for DeviceTensors {
         TensorLayer::load(parameters, &self.0)
     }
 
-    fn linear(
-        &self,
-        parameters: Parameters<'_, Error>,
-        activation: Activation,
-    ) -> crate::error::Result<TensorLinear> {
+    fn linear(&self, parameters: Parameters<'_, Error>, activation: Activation) -> crate::error::Result<TensorLinear> {
         TensorLinear::load(parameters, Some(activation), &self.0)
     }
 
@@ -59,12 +55,7 @@ impl Backend for DeviceTensors {
         Ok(norm.forward(&sum)?)
     }
 
-    fn encode(
-        &self,
-        layer: &TensorLayer,
-        hidden_state: &Tensor,
-        cu_seqlens: &[usize],
-    ) -> crate::error::Result<Tensor> {
+    fn encode(&self, layer: &TensorLayer, hidden_state: &Tensor, cu_seqlens: &[usize]) -> crate::error::Result<Tensor> {
         Ok(layer.forward(hidden_state, cu_seqlens)?)
     }
 

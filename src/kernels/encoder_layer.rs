@@ -365,9 +365,8 @@ mod tests {
         let (hidden, heads, intermediate) = (48, 3, 192);
         let cu_seqlens = [0, 5, 5, 40, 200];
         let x = numbers(200 * hidden, 17);
-        let bits = |layer: &EncoderLayer| {
-            layer.forward(&x, &cu_seqlens).into_iter().map(f32::to_bits).collect::<Vec<_>>()
-        };
+        let bits =
+            |layer: &EncoderLayer| layer.forward(&x, &cu_seqlens).into_iter().map(f32::to_bits).collect::<Vec<_>>();
         for compute in [Compute::F32, Compute::Bf16] {
             let tiles = |instruction_set: InstructionSet| compute == Compute::Bf16 && instruction_set.has_tiles();
             let sets: Vec<_> = InstructionSet::available().into_iter().filter(|&set| !tiles(set)).collect();
