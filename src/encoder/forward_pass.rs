@@ -10,7 +10,7 @@ use crate::checkpoint::weights::Weights;
 use crate::error::Result;
 
 /// What [`Encoder`](super::Encoder) does, whatever computes; its methods say what these do.
-pub(super) trait Layers: Send + Sync {
+pub(super) trait Forward: Send + Sync {
     fn preload(&self, deepest: usize, should_stop: &dyn Fn() -> bool) -> Result<()>;
 
     fn load(&self, deepest: usize, pooler: bool) -> Result<()>;
@@ -55,7 +55,7 @@ impl<B: Backend> ForwardPass<B> {
     }
 }
 
-impl<B: Backend> Layers for ForwardPass<B> {
+impl<B: Backend> Forward for ForwardPass<B> {
     fn preload(&self, deepest: usize, should_stop: &dyn Fn() -> bool) -> Result<()> {
         for (index, layer) in self.layers[..deepest].iter().enumerate() {
             if should_stop() {

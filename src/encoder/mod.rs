@@ -11,7 +11,7 @@ mod tensors;
 use std::sync::Arc;
 
 use self::cpu::CpuKernels;
-use self::forward_pass::{ForwardPass, Layers};
+use self::forward_pass::{Forward, ForwardPass};
 pub use self::settings::{EncoderSettings, Ops};
 use crate::batch::Batch;
 use crate::checkpoint::config::Config;
@@ -24,21 +24,21 @@ use crate::error::Result;
 /// Source: Devlin et al. 2019, as transformers' `BertModel` computes it in evaluation mode.
 pub struct Encoder {
     config: Config,
-    layers: Box<dyn Layers>,
+    pass: Box<dyn Forward>,
 }
 
 impl Encoder {
     /// An encoder of which nothing is loaded yet.
     pub fn new(weights: Arc<Weights>, config: Config, settings: EncoderSettings) -> Self {
         let EncoderSettings { compute, ops, instruction_set } = settings;
-        let layers: Box<dyn Layers> = match ops {
+        let pass: Box<dyn Forward> = match ops {
             Ops::Kernels => {
                 Box::new(ForwardPass::new(CpuKernels { compute, instruction_set }, weights, config.clone()))
             }
             #[cfg(feature = "tensors")]
             Ops::Tensors(device) => Box::new(ForwardPass::new(tensors::DeviceTensors(device), weights, config.clone())),
         };
-        Self { config, layers }
+        Self { config, pass }
     }
 
     /// The model's configuration.
@@ -51,7 +51,7 @@ impl Encoder {
     /// # Errors
     /// Those of [`Encoder::load`].
     pub fn preload(&self, deepest: usize, should_stop: impl Fn() -> bool) -> Result<()> {
-        self.layers.preload(deepest, &should_stop)
+        self.pass.preload(deepest, &should_stop)
     }
 
     /// Loads layers 0 to `deepest`, and the pooler if it is wanted, for many batches. Embeddings that are part of the
@@ -61,7 +61,7 @@ impl Encoder {
     /// [`Error::Tensor`](crate::error::Error::Tensor) for a parameter that is missing, damaged, or of another shape
     /// than the configuration says.
     pub fn load(&self, deepest: usize, pooler: bool) -> Result<()> {
-        self.layers.load(deepest, pooler)
+        self.pass.load(deepest, pooler)
     }
 
     /// Runs a batch and calls `visit(k, hidden_state)` for k = 0, 1, … `deepest`.
@@ -77,7 +77,7 @@ impl Encoder {
         deepest: usize,
         mut visit: impl FnMut(usize, &[f32]) -> Result<()> + Send,
     ) -> Result<()> {
-        self.layers.visit_hidden_states(batch, deepest, &mut visit)
+        self.pass.visit_hidden_states(batch, deepest, &mut visit)
     }
 
     /// `pooler_output` (texts, hidden_size) from `first_tokens` (texts, hidden_size), the first token of each text in
@@ -86,7 +86,7 @@ impl Encoder {
     /// # Errors
     /// Those of the device, and of [`Encoder::load`].
     pub fn pooler_output(&self, first_tokens: &[f32]) -> Result<Vec<f32>> {
-        self.layers.pooler_output(first_tokens)
+        self.pass.pooler_output(first_tokens)
     }
 }
 
