@@ -11,7 +11,7 @@ use layerwise::directory::contents::Contents;
 use layerwise::directory::manifest::JobRecord;
 use layerwise::directory::merge::merge;
 use layerwise::directory::output_directory::OutputDirectory;
-use layerwise::directory::{existing, journal};
+use layerwise::directory::{existing, names};
 use layerwise::encoder::{self, Encoder, EncoderSettings, Ops};
 use layerwise::error::Result;
 use layerwise::input::{self, Columns, Text};
@@ -149,7 +149,7 @@ pub(crate) fn index(data: &[u8]) {
 pub(crate) fn journal(data: &[u8]) {
     let tokens = (".layerwise-tokens", &[0u8; 24][..]);
     for journal in [data, &sealed(data)] {
-        let directory = directory(&[(journal::UNFINISHED, journal), tokens, (".layerwise-texts.jsonl", b"{}\n")]);
+        let directory = directory(&[(names::UNFINISHED, journal), tokens, (".layerwise-texts.jsonl", b"{}\n")]);
         let _ = existing::examine(directory.path(), false);
         if let Ok(prepared) = OutputDirectory::new(directory.path(), false) {
             let _ = prepared.start(&JobRecord::default());

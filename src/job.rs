@@ -10,6 +10,7 @@ use crate::counts::Counts;
 use crate::directory::existing;
 use crate::directory::journal::ArraysDone;
 use crate::directory::manifest::{self, JobRecord, Manifest, ModelIdentity};
+use crate::directory::names::MANIFEST;
 use crate::directory::output_directory::{OutputDirectory, Start};
 use crate::directory::plan_record::DirectoryPlan;
 use crate::directory::text_files::TokenizedTexts;
@@ -103,6 +104,7 @@ impl<'a> Job<'a> {
     /// # Errors
     /// Any of [`Error`].
     pub(crate) fn to_directory(&self, path: &Path, overwrite: bool, model: ModelIdentity) -> Result<JobOutcome> {
+        self.refuse_to_write_over(path)?;
         let record = JobRecord::new(model, self.plan, self.shard, self.model.instruction_set());
         let mut directory = OutputDirectory::new(path, overwrite)?;
         let mut begun = self.begin(&directory, &record);
@@ -130,6 +132,25 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// Refuses an output directory that what is read lies in: it would be in the way of the output, or be taken for it.
+    fn refuse_to_write_over(&self, directory: &Path) -> Result<()> {
+        let Ok(directory) = directory.canonicalize() else { return Ok(()) };
+        let model = self.model.checkpoint().directory();
+        let read = self.input.files().map(|path| ("the input", path)).chain(model.map(|path| ("the model", path)));
+        for (what, path) in read {
+            if path.canonicalize().is_ok_and(|path| path.starts_with(&directory)) {
+                return Err(Error::Output {
+                    path: directory,
+                    problem: format!(
+                        "is where {what} is ({}); choose another directory for the output",
+                        path.display()
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Runs the first pass, or what is left of it, and loads the model. `None` when the directory already holds the
     /// whole job.
     fn begin(&self, directory: &OutputDirectory, record: &JobRecord) -> Result<Option<Begun>> {
@@ -137,7 +158,7 @@ impl<'a> Job<'a> {
         let (mut files, done, earlier) = match directory.start(record)? {
             Start::Complete(manifest) => {
                 self.check_complete(path, &manifest)?;
-                directory.tidy()?;
+                directory.tidy();
                 return Ok(None);
             }
             Start::Texts(files) => (files, None, None),
@@ -175,7 +196,7 @@ impl<'a> Job<'a> {
     fn finish(&self, directory: OutputDirectory, begun: Begun) -> Result<JobOutcome> {
         let Begun { encoder, texts, part, manifest, done } = begun;
         let (path, counts) = (directory.path().to_owned(), &part.counts);
-        let (mut sink, spool) = directory.arrays(self.plan, &part, manifest, texts, done)?;
+        let (mut sink, spool) = directory.arrays(self.plan, &part, manifest, texts, done, self.observer)?;
         let done = sink.texts_done();
         if done > 0 {
             let message = format!("{} holds the first {done} of {} texts; going on", path.display(), counts.texts);
@@ -202,14 +223,14 @@ impl<'a> Job<'a> {
             return Err(Error::another_job(path, &["the input".to_owned()]));
         }
         let damaged = |problem: String| Error::Output {
-            path: path.join(manifest::MANIFEST),
+            path: path.join(MANIFEST),
             problem: format!("is damaged: {problem}; do the job anew with --overwrite"),
         };
         let counts = manifest.sound_counts().map_err(damaged)?;
         if manifest.job.shard.is_none() && counts.texts != texts {
             return Err(damaged(format!("counts: it has {} texts, the input {texts}", counts.texts)));
         }
-        if let Some(problem) = existing::lost(path, self.plan, &counts) {
+        if let Some(problem) = existing::changed(path, self.plan, &counts, manifest, self.observer)? {
             return Err(Error::Output {
                 path: path.to_owned(),
                 problem: format!("holds this job, but {problem}; do it anew with --overwrite"),

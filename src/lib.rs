@@ -86,6 +86,7 @@ pub mod input;
 pub mod error;
 mod observer;
 mod positional;
+mod regular_file;
 mod sha256;
 #[doc(hidden)]
 pub mod spec;

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -16,6 +15,7 @@ use super::weights::Weights;
 use super::{bundled, hub, other_kinds};
 use crate::error::{Error, Result};
 use crate::observer::{Observer, Unobserved};
+use crate::regular_file;
 use crate::sha256::{hex, sha256_of_file};
 
 /// The name of the model in the binary.
@@ -25,6 +25,9 @@ pub const BUNDLED: &str = "bundled";
 const SAFETENSORS: &str = "model.safetensors";
 /// The weights as `torch.save` writes them.
 const PICKLE: &str = "pytorch_model.bin";
+
+/// No file of a model but its weights has more bytes; the largest `tokenizer.json` have some tens of millions.
+const LARGEST_SMALL_FILE: u64 = 1 << 30;
 
 /// Files of the encoder, beside the weights, that decide what a text's vectors are.
 const DECIDING_FILES: [&str; 6] = [
@@ -140,6 +143,14 @@ impl Checkpoint {
         matches!(self.source, ModelSource::Bundled)
     }
 
+    /// The model's folder; `None` for the bundled model.
+    pub fn directory(&self) -> Option<&Path> {
+        match &self.source {
+            ModelSource::Bundled => None,
+            ModelSource::Directory(directory) => Some(directory),
+        }
+    }
+
     /// The path of a file of the encoder or its tokenizer, whether it exists or not; for messages.
     pub fn path_of(&self, name: &str) -> PathBuf {
         self.root_path_of(&self.of_encoder(name))
@@ -178,7 +189,7 @@ impl Checkpoint {
             ModelSource::Bundled => Ok(bundled::file(name).map(Cow::Borrowed)),
             ModelSource::Directory(directory) => {
                 let path = directory.join(name);
-                match fs::read(&path) {
+                match regular_file::read(&path, LARGEST_SMALL_FILE) {
                     Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                     Err(error) => Err(Error::io("read", path)(error)),

@@ -18,6 +18,7 @@ use super::numbers::{first_not_finite, supported, unsupported_type, widen};
 use super::pickle::{self, PickleProblem, Tensors};
 use crate::error::{Error, Result};
 use crate::positional::read_exact_at;
+use crate::regular_file;
 
 /// Largest size of a safetensors header in bytes, the format's own limit. A header takes a few hundred bytes for each
 /// tensor.
@@ -334,7 +335,7 @@ fn found<'a>(tensors: &'a Tensors, name: &str) -> std::result::Result<&'a pickle
 
 /// Opens a weights file. Refuses a Git LFS pointer in its place.
 fn open_weights(path: &Path) -> Result<File> {
-    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    let mut file = regular_file::open(path).map_err(Error::io("open", path))?;
     let mut start = Vec::new();
     (&mut file).take(64).read_to_end(&mut start).map_err(Error::io("read", path))?;
     if start.starts_with(b"version https://git-lfs.github.com/spec/") {

@@ -6,6 +6,7 @@ use super::args::ProbeArgs;
 use super::console::Console;
 use crate::error::{Error, Result};
 use crate::kernels::InstructionSet;
+use crate::probe::report::Report;
 use crate::probe::{ProbeRequest, probe, table};
 use crate::spec::Compute;
 use crate::threads::start_threads;
@@ -18,9 +19,12 @@ pub(super) fn run(args: &ProbeArgs, console: &Console) -> Result<()> {
     // A probe uses no kernel, but an unknown instruction set in the variable is reported all the same.
     InstructionSet::from_env(Compute::F32)?;
     let pool = start_threads(args.threads.map(usize::from))?;
-    let report = pool.install(|| probe(&request(args), console))?;
-    let printed = if args.json { report.to_json()? } else { table::render(&report) };
-    io::stdout().write_all(printed.as_bytes()).map_err(Error::stdout)?;
+    let show = |report: &Report| {
+        let printed = if args.json { report.to_json()? } else { table::render(report) };
+        let mut out = io::stdout();
+        out.write_all(printed.as_bytes()).and_then(|()| out.flush()).map_err(Error::stdout)
+    };
+    pool.install(|| probe(&request(args), console, show))?;
     if let Some(output) = &args.output {
         console.summary(&format!("report → {}", output.display()));
     }

@@ -1,13 +1,14 @@
 //! One array in a file: created at its final size, filled from the first row to the last.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
+use super::folder::Folder;
 use crate::error::{Error, Result};
 use crate::sink::check_fits;
 use crate::spec::Dtype;
@@ -61,13 +62,14 @@ pub(super) struct ArraySpan {
 
 impl ArrayFile {
     /// Opens an array in an existing file, to append what is missing.
-    pub(super) fn open(path: &Path, name: &str, dtype: Dtype, region: ArraySpan) -> Result<Self> {
+    pub(super) fn open(folder: &Folder, file_name: &str, name: &str, dtype: Dtype, region: ArraySpan) -> Result<Self> {
         let ArraySpan { start, bytes, done, crc32 } = region;
-        let mut file = OpenOptions::new().write(true).open(path).map_err(Error::io("open", path))?;
-        file.seek(SeekFrom::Start(start + done)).map_err(Error::io("write", path))?;
+        let path = folder.place(file_name);
+        let mut file = folder.open_file(file_name).map_err(Error::io("open", &path))?;
+        file.seek(SeekFrom::Start(start + done)).map_err(Error::io("write", &path))?;
         Ok(Self {
             file: BufWriter::with_capacity(BUFFER, Arc::new(file)),
-            path: path.to_owned(),
+            path,
             name: name.to_owned(),
             dtype,
             bytes,

@@ -1,20 +1,20 @@
 //! The arrays of a job in its directory. They have their final size from the beginning, and are filled from the first
 //! row to the last and journaled meanwhile. The directory is complete once its manifest is written.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::Value;
 
 use super::array::{ArrayFile, ArraySpan};
-use super::existing::TEXTS;
 use super::flush::{Flusher, INTERVAL};
-use super::journal::{ArraysDone, JournalEntry, UNFINISHED};
+use super::folder::Folder;
+use super::journal::{ArraysDone, JournalEntry};
 use super::lock::Lock;
-use super::manifest::{self, Checksums, Crc32, MANIFEST, Manifest, RUN};
+use super::manifest::{Checksums, Crc32, Manifest};
+use super::names::{MANIFEST, RUN, TEXTS, TEXTS_SO_FAR, TOKENS, UNFINISHED};
 use super::plan_record::DirectoryPlan;
-use super::text_files::{TEXTS_SO_FAR, TOKENS};
 use super::{npy, safetensors};
 use crate::batch::Batch;
 use crate::counts::Counts;
@@ -25,7 +25,7 @@ use crate::spec::{Format, RowKind, SpecialTokens, VectorKind};
 
 /// The sink that fills the arrays of a directory.
 pub struct Arrays {
-    path: PathBuf,
+    folder: Arc<Folder>,
     arrays: Vec<ArrayFile>,
     offsets: Vec<OffsetsFile>,
     special_tokens: SpecialTokens,
@@ -53,11 +53,11 @@ impl Arrays {
     /// still lacks the checksums of the arrays.
     #[allow(clippy::too_many_arguments, reason = "called from one place, where all of it comes together")]
     pub(super) fn open(
-        path: &Path,
+        folder: &Arc<Folder>,
         plan: &DirectoryPlan,
         counts: &Counts,
         mut manifest: Manifest,
-        (texts, texts_crc32, tokens_crc32): (&Path, u32, u32),
+        (texts, texts_crc32, tokens_crc32): (&str, u32, u32),
         done: Option<(ArraysDone, Counts)>,
         lock: Lock,
     ) -> Result<Self> {
@@ -66,7 +66,7 @@ impl Arrays {
         manifest.crc32 = Checksums::from_iter([(TEXTS.to_owned(), Crc32(texts_crc32))]);
         done.tokens_crc32 = tokens_crc32;
         let mut files =
-            OpenedFiles { path, plan, counts, before, done: &done, create: is_new, arrays: vec![], offsets: vec![] };
+            OpenedFiles { folder, plan, counts, before, done: &done, create: is_new, arrays: vec![], offsets: vec![] };
         for &emit in &plan.kinds {
             match plan.format {
                 Format::Npy => files.open_npy(emit)?,
@@ -80,12 +80,14 @@ impl Arrays {
             }
             done.crc32 = checksums(&arrays, &offsets);
         }
-        fs::rename(texts, path.join(TEXTS)).map_err(Error::io("rename", texts))?;
-        let _ = fs::remove_file(path.join(TEXTS_SO_FAR)); // is there if the job is a shard
+        if texts != TEXTS {
+            folder.rename(texts, TEXTS)?;
+        }
+        folder.remove_if_there(TEXTS_SO_FAR); // is there if the job is a shard
         let all = arrays.iter().chain(offsets.iter().map(|offsets| &offsets.file));
-        let flusher = Flusher::start(path, all.map(ArrayFile::file).collect())?;
+        let flusher = Flusher::start(folder, all.map(ArrayFile::file).collect())?;
         Ok(Self {
-            path: path.to_owned(),
+            folder: Arc::clone(folder),
             places: places(plan),
             arrays,
             offsets,
@@ -115,12 +117,10 @@ impl Arrays {
         for array in self.arrays.into_iter().chain(self.offsets.into_iter().map(|offsets| offsets.file)) {
             array.finish()?;
         }
-        manifest::write_json(&self.path, RUN, run)?;
-        manifest::write_json(&self.path, MANIFEST, &self.manifest)?;
-        for name in [UNFINISHED, TOKENS] {
-            let path = self.path.join(name);
-            fs::remove_file(&path).map_err(Error::io("remove", path))?;
-        }
+        self.folder.write_json(RUN, run)?;
+        self.folder.check_place()?;
+        self.folder.write_json(MANIFEST, &self.manifest)?;
+        [UNFINISHED, TOKENS].iter().try_for_each(|name| self.folder.remove(name))?;
         drop(self.lock);
         Ok(())
     }
@@ -145,7 +145,7 @@ impl Arrays {
             return Ok(());
         }
         Err(Error::Output {
-            path: self.path.join(UNFINISHED),
+            path: self.folder.place(UNFINISHED),
             problem: "cannot be written, or the files beside it cannot; is the disk full?".to_owned(),
         })
     }
@@ -168,6 +168,22 @@ fn places(plan: &DirectoryPlan) -> Vec<String> {
     arrays.chain(with_offsets.map(|emit| offsets_place(*emit, plan.format))).collect()
 }
 
+/// How much of each array is done once some texts are, and its crc32, by place.
+pub(super) fn spans(plan: &DirectoryPlan, done: &ArraysDone, before: &Counts) -> BTreeMap<String, RowsDone> {
+    let of_arrays = plan.arrays().into_iter().map(|array| plan.array_bytes(&array, before));
+    let with_offsets = plan.kinds.iter().filter(|emit| emit.rows() != RowKind::Text);
+    let sizes = of_arrays.chain(with_offsets.map(|_| (before.texts + 1) * 8));
+    let rows = sizes.zip(&done.crc32).map(|(done, &crc32)| RowsDone { done, crc32 });
+    places(plan).into_iter().zip(rows).collect()
+}
+
+/// The part of an array that is done.
+pub(super) struct RowsDone {
+    /// Its size in bytes.
+    pub(super) done: u64,
+    pub(super) crc32: u32,
+}
+
 /// The place of the offsets of a kind of vector.
 pub(crate) fn offsets_place(emit: VectorKind, format: Format) -> String {
     match format {
@@ -178,7 +194,7 @@ pub(crate) fn offsets_place(emit: VectorKind, format: Format) -> String {
 
 /// The files of the arrays, being created or opened.
 struct OpenedFiles<'a> {
-    path: &'a Path,
+    folder: &'a Folder,
     plan: &'a DirectoryPlan,
     counts: &'a Counts,
     /// The counts of the texts that are done.
@@ -193,38 +209,41 @@ impl OpenedFiles<'_> {
     fn open_npy(&mut self, emit: VectorKind) -> Result<()> {
         let (rows, texts) = (self.counts.rows(emit), self.counts.texts);
         if emit.per_layer() && self.create {
-            let folder = self.path.join(emit.name());
-            fs::create_dir_all(&folder).map_err(Error::io("create directory", &folder))?;
+            self.folder.create_directory(emit.name())?;
         }
         for array in self.plan.arrays().iter().filter(|array| array.kind == emit) {
-            let path = self.path.join(array.file(self.plan.format));
+            let name = array.file(self.plan.format);
             let bytes = self.plan.array_bytes(array, self.counts);
             let start = if self.create {
-                npy::create(&path, (rows, array.columns as u64), self.plan.dtype)?
+                npy::create(self.folder, &name, (rows, array.columns as u64), self.plan.dtype)?
             } else {
-                start_of_data(&path, bytes)?
+                start_of_data(self.folder, &name, bytes)?
             };
-            self.add_array(&path, array, start, bytes)?;
+            self.add_array(&name, array, start, bytes)?;
         }
         if emit.rows() != RowKind::Text {
-            let path = self.path.join(offsets_place(emit, Format::Npy));
+            let name = offsets_place(emit, Format::Npy);
             let bytes = (texts + 1) * 8;
-            let start = if self.create { npy::create_offsets(&path, texts + 1)? } else { start_of_data(&path, bytes)? };
-            self.add_offsets(&path, emit, start, bytes)?;
+            let start = if self.create {
+                npy::create_offsets(self.folder, &name, texts + 1)?
+            } else {
+                start_of_data(self.folder, &name, bytes)?
+            };
+            self.add_offsets(&name, emit, start, bytes)?;
         }
         Ok(())
     }
 
     fn open_safetensors(&mut self, emit: VectorKind) -> Result<()> {
-        let path = self.path.join(format!("{}.safetensors", emit.name()));
+        let name = format!("{}.safetensors", emit.name());
         let arrays: Vec<_> = self.plan.arrays().into_iter().filter(|array| array.kind == emit).collect();
         let has_offsets = emit.rows() != RowKind::Text;
         let entries = safetensors::entries(emit, &arrays, self.plan.dtype, self.counts);
         let bytes: Vec<u64> = entries.iter().map(|entry| entry.bytes() as u64).collect();
         let starts = if self.create {
-            safetensors::create(&path, &entries)?
+            safetensors::create(self.folder, &name, &entries)?
         } else {
-            let mut end = start_of_data(&path, bytes.iter().sum())?;
+            let mut end = start_of_data(self.folder, &name, bytes.iter().sum())?;
             let start = |bytes: &u64| {
                 end += bytes;
                 end - bytes
@@ -233,37 +252,40 @@ impl OpenedFiles<'_> {
         };
         let mut places = starts.into_iter().zip(bytes);
         if has_offsets && let Some((start, bytes)) = places.next() {
-            self.add_offsets(&path, emit, start, bytes)?;
+            self.add_offsets(&name, emit, start, bytes)?;
         }
         for (array, (start, bytes)) in arrays.iter().zip(places) {
-            self.add_array(&path, array, start, bytes)?;
+            self.add_array(&name, array, start, bytes)?;
         }
         Ok(())
     }
 
-    fn add_array(&mut self, path: &Path, array: &ArrayPlan, start: u64, bytes: u64) -> Result<()> {
+    fn add_array(&mut self, name: &str, array: &ArrayPlan, start: u64, bytes: u64) -> Result<()> {
         let done = self.plan.array_bytes(array, &self.before);
         let crc32 = self.done.crc32.get(self.arrays.len()).copied().unwrap_or_default();
         let region = ArraySpan { start, bytes, done, crc32 };
-        self.arrays.push(ArrayFile::open(path, &array.name(), self.plan.dtype, region)?);
+        self.arrays.push(ArrayFile::open(self.folder, name, &array.name(), self.plan.dtype, region)?);
         Ok(())
     }
 
-    fn add_offsets(&mut self, path: &Path, emit: VectorKind, start: u64, bytes: u64) -> Result<()> {
+    fn add_offsets(&mut self, name: &str, emit: VectorKind, start: u64, bytes: u64) -> Result<()> {
         let all_arrays = self.plan.arrays().len();
         let crc32 = self.done.crc32.get(all_arrays + self.offsets.len()).copied().unwrap_or_default();
         let done = if self.create { 0 } else { (self.before.texts + 1) * 8 };
-        let file = ArrayFile::open(path, "offsets", self.plan.dtype, ArraySpan { start, bytes, done, crc32 })?;
+        let file =
+            ArrayFile::open(self.folder, name, "offsets", self.plan.dtype, ArraySpan { start, bytes, done, crc32 })?;
         self.offsets.push(OffsetsFile { file, rows: emit.rows(), next: self.before.rows(emit) as i64 });
         Ok(())
     }
 }
 
 /// Where the data starts in a file that ends with `bytes` bytes of data.
-fn start_of_data(path: &Path, bytes: u64) -> Result<u64> {
-    let length = fs::metadata(path).map_err(Error::io("read", path))?.len();
+fn start_of_data(folder: &Folder, name: &str, bytes: u64) -> Result<u64> {
+    let length =
+        folder.read_file(name).and_then(|file| file.metadata()).map_err(Error::io("read", folder.place(name)))?;
+    let length = length.len();
     length.checked_sub(bytes).ok_or_else(|| Error::Output {
-        path: path.to_owned(),
+        path: folder.place(name),
         problem: format!(
             "has {length} bytes instead of {bytes} and more; start anew in its directory with --overwrite"
         ),

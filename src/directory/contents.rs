@@ -9,11 +9,10 @@ use serde_json::{Value, json};
 
 use super::arrays::offsets_place;
 use super::damage::{Damage, Findings};
-use super::existing::TEXTS;
-use super::journal::UNFINISHED;
 use super::keys;
-use super::layout::{File, files};
-use super::manifest::{ArrayRecord, FORMAT_VERSION, InputRecord, MANIFEST, ModelIdentity, ShardRecord, layer_names};
+use super::layout::{File, Region, files};
+use super::manifest::{ArrayRecord, FORMAT_VERSION, InputRecord, ModelIdentity, ShardRecord, layer_names};
+use super::names::{MANIFEST, TEXTS, UNFINISHED};
 use super::plan_record::{DirectoryPlan, PlanRecord};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
@@ -70,6 +69,11 @@ impl Contents {
         }
         let contents = read(&manifest, &mut findings);
         Some((contents, findings.into_damages()))
+    }
+
+    /// An array, or offsets, by its name in the manifest.
+    pub(crate) fn region(&self, place: &str) -> Option<&Region> {
+        self.files.iter().flat_map(|file| &file.regions).find(|region| region.place == place)
     }
 
     /// The file that holds an array, and the byte at which the array begins in it.

@@ -1,21 +1,21 @@
 //! Examines what an output directory already holds: nothing, a job, or other files; and which files may be removed.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::journal::{JournalEntry, UNFINISHED};
-use super::lock::LOCK;
-use super::manifest::{self, JobRecord, MANIFEST, Manifest, RUN};
+use super::folder::Folder;
+use super::journal::JournalEntry;
+use super::layout;
+use super::manifest::{self, JobRecord, Manifest};
+use super::names::{LOCK, MANIFEST, RUN, TEMPORARIES, TEMPORARY, TEXTS, UNFINISHED};
 use super::plan_record::DirectoryPlan;
+use super::text_files::checksum;
 use crate::counts::Counts;
 use crate::error::{Error, Result};
-use crate::spec::{Combine, Format, RowKind, VectorKind};
-
-/// The file that has a line for each text.
-pub const TEXTS: &str = "texts.jsonl";
+use crate::observer::{Observer, Work};
+use crate::spec::{Combine, RowKind, VectorKind};
 
 /// What a directory held before the job.
 #[derive(Debug, PartialEq)]
@@ -57,7 +57,7 @@ pub fn examine(path: &Path, overwrite: bool) -> Result<Existing> {
         }
         Err(error) => return Err(Error::io("read", path)(error)),
     };
-    let is_ours_in_passing = |name: &str| name == LOCK || name.starts_with(manifest::TEMPORARY);
+    let is_ours_in_passing = |name: &str| name == LOCK || name.starts_with(TEMPORARY);
     if entries.all(|entry| entry.is_ok_and(|entry| is_ours_in_passing(&entry.file_name().to_string_lossy()))) {
         return Ok(Existing::Nothing);
     }
@@ -82,16 +82,80 @@ pub fn examine(path: &Path, overwrite: bool) -> Result<Existing> {
 
 /// Removes temporary files that killed processes left behind, except those in `but`. Finished files never have such
 /// names.
-pub(super) fn remove_leftovers(path: &Path, but: &[&str]) -> Result<()> {
-    for entry in fs::read_dir(path).map_err(Error::io("read", path))? {
-        let entry = entry.map_err(Error::io("read", path))?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(manifest::TEMPORARY) && !but.contains(&&*name) {
-            let _ = fs::remove_file(entry.path());
+pub(super) fn remove_leftovers(folder: &Folder, but: &[&str]) {
+    let left = TEMPORARIES.into_iter().filter(|name| !but.contains(name) && folder.has_file(name));
+    left.for_each(|name| folder.remove_if_there(name));
+}
+
+/// The names of the files that layerwise made in a directory, the manifest first: those that its manifest and its journal
+/// name. Where one of them is ours and damaged, so that it names none, it is whatever has a name that layerwise gives.
+///
+/// # Errors
+/// [`Error::Output`] when a file has a name that every job gives, and nothing says that it is of layerwise.
+pub(super) fn made_here(folder: &Folder) -> Result<Vec<String>> {
+    let fixed = [MANIFEST, UNFINISHED, RUN, TEXTS];
+    let mut named = Vec::new();
+    let mut is_damaged = false;
+    for name in [MANIFEST, UNFINISHED] {
+        if !folder.has_file(name) {
+            continue;
+        }
+        match manifest_in(folder, name) {
+            Described::By(manifest) => named.extend(manifest.file_names()),
+            Described::Damaged => is_damaged = true,
+            Described::Foreign if name == UNFINISHED || !folder.has(UNFINISHED) => return Err(folder.foreign(name)),
+            Described::Foreign => {}
         }
     }
-    Ok(())
+    let is_ours = is_damaged || folder.has(MANIFEST) || folder.has(UNFINISHED);
+    if let Some(name) = [RUN, TEXTS].into_iter().find(|name| !is_ours && folder.has(name)) {
+        return Err(folder.foreign(name));
+    }
+    if is_damaged {
+        let found = outputs(folder.path()).into_iter().filter_map(|path| {
+            let name = path.strip_prefix(folder.path()).ok()?.to_str()?;
+            Some(name.replace('\\', "/"))
+        });
+        named.extend(found);
+    }
+    let mut names: Vec<String> = fixed.map(str::to_owned).to_vec();
+    named.sort();
+    named.dedup();
+    names.extend(named.into_iter().filter(|name| !fixed.contains(&name.as_str())));
+    names.retain(|name| folder.has_file(name));
+    Ok(names)
+}
+
+/// What a manifest or journal says of the directory.
+enum Described {
+    By(Box<Manifest>),
+    /// It is of layerwise, and does not say what there is.
+    Damaged,
+    Foreign,
+}
+
+fn manifest_in(folder: &Folder, name: &str) -> Described {
+    let value = match manifest::read_json(folder.path(), name) {
+        Ok(Some(value)) => value,
+        _ => {
+            let read = || {
+                serde_json::from_reader::<_, serde_json::Value>(io::BufReader::new(folder.read_file(name).ok()?)).ok()
+            };
+            // A file that is no JSON may be half of ours, where others of ours are beside it.
+            return match read() {
+                Some(value) if value.get("format_version").is_some() => Described::Damaged,
+                None if folder.has_file(TEXTS) || folder.has_file(RUN) => Described::Damaged,
+                _ => Described::Foreign,
+            };
+        }
+    };
+    if name == UNFINISHED && value["progress"]["phase"] == "texts" {
+        return Described::By(Box::default()); // no arrays yet
+    }
+    match serde_json::from_value::<Manifest>(value) {
+        Ok(manifest) => Described::By(Box::new(manifest)),
+        Err(_) => Described::Damaged,
+    }
 }
 
 /// The files in a directory that layerwise writes, the manifest first.
@@ -112,47 +176,64 @@ pub(crate) fn outputs(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// Removes files, the manifest first so that the rest counts as unfinished, and then the empty folders.
-pub(super) fn remove(directory: &Path, files: Vec<PathBuf>) -> Result<()> {
-    for file in files {
-        fs::remove_file(&file).map_err(Error::io("remove", file))?;
-    }
-    for emit in VectorKind::ALL {
-        let _ = fs::remove_dir(directory.join(emit.name())); // stays when somebody else's files are in it
-    }
+pub(super) fn remove(folder: &Folder, names: &[String]) -> Result<()> {
+    names.iter().try_for_each(|name| folder.remove(name))?;
+    VectorKind::ALL.iter().for_each(|kind| folder.remove_empty(kind.name()));
     Ok(())
 }
 
-/// The disk space that removing a file frees; an array that was not filled takes less than its length.
-pub(super) fn occupied(file: &Path) -> u64 {
-    #[cfg(unix)]
-    let size = |metadata: fs::Metadata| std::os::unix::fs::MetadataExt::blocks(&metadata) * 512;
-    #[cfg(not(unix))]
-    let size = |metadata: fs::Metadata| metadata.len();
-    fs::metadata(file).map(size).unwrap_or(0)
-}
-
-/// What is missing from a directory that held a complete job; `None` when all files have their sizes.
-pub fn lost(directory: &Path, plan: &DirectoryPlan, counts: &Counts) -> Option<String> {
-    let texts = (!directory.join(TEXTS).is_file()).then(|| format!("{TEXTS} is missing"));
-    texts.or_else(|| lost_arrays(directory, plan, counts))
-}
-
-/// As [`lost`], for arrays alone. Only sizes are checked; headers are checked by `verify`.
-fn lost_arrays(directory: &Path, plan: &DirectoryPlan, counts: &Counts) -> Option<String> {
-    let mut expected = BTreeMap::new();
-    for array in plan.arrays() {
-        *expected.entry(array.file(plan.format)).or_default() += plan.array_bytes(&array, counts);
-        if array.kind.rows() != RowKind::Text && plan.format == Format::Npy {
-            expected.insert(format!("{}/offsets.npy", array.kind.name()), 8 * (counts.texts + 1));
+/// What is wrong with a directory that held a complete job; `None` when all is as it was. Sizes and dates are looked at;
+/// checksums are compared of what was written after the manifest, which is a job's last file.
+///
+/// # Errors
+/// [`Error::Io`] when a file that is there cannot be read.
+pub fn changed(
+    directory: &Path,
+    plan: &DirectoryPlan,
+    counts: &Counts,
+    manifest: &Manifest,
+    observer: &dyn Observer,
+) -> Result<Option<String>> {
+    let checksums = manifest.crc32.iter().map(|(place, crc32)| (place.clone(), crc32.0)).collect();
+    let problem = |problem| Error::Output { path: directory.join(MANIFEST), problem };
+    let files = layout::files(plan, counts, &plan.arrays(), &checksums).map_err(problem)?;
+    let date = |name: &str| -> io::Result<_> {
+        let metadata = fs::metadata(directory.join(name))?;
+        Ok((metadata.len(), metadata.modified()?))
+    };
+    let completed = date(MANIFEST).map_err(Error::io("read", directory.join(MANIFEST)))?.1;
+    let mut later = Vec::new();
+    let of_texts = (TEXTS.to_owned(), None, vec![(TEXTS.to_owned(), 0, u64::MAX)]);
+    let of_arrays = files.iter().map(|file| {
+        let regions = file.regions.iter().map(|region| (region.place.clone(), region.start, region.bytes)).collect();
+        (file.name.clone(), Some(file.bytes), regions)
+    });
+    for (name, expected, regions) in std::iter::once(of_texts).chain(of_arrays) {
+        match date(&name) {
+            Err(_) => return Ok(Some(format!("{name} is missing"))),
+            Ok((length, _)) if expected.is_some_and(|expected| expected != length) => {
+                return Ok(Some(format!("{name} has {length} bytes instead of {}", expected.unwrap_or_default())));
+            }
+            Ok((length, modified)) if modified > completed => later.push((name, length, regions)),
+            Ok(_) => {}
         }
     }
-    expected.into_iter().find_map(|(name, bytes)| match fs::metadata(directory.join(&name)) {
-        Err(_) => Some(format!("{name} is missing")),
-        Ok(metadata) if metadata.len() < bytes => {
-            Some(format!("{name} has {} bytes instead of {bytes} and more", metadata.len()))
+    if later.is_empty() {
+        return Ok(None);
+    }
+    let progress = observer.begin(Work::Reading(later.iter().map(|(_, length, _)| length).sum()));
+    for (name, _, regions) in later {
+        let path = directory.join(&name);
+        for (place, start, bytes) in regions {
+            let found =
+                fs::File::open(&path).and_then(|file| checksum(file, start, bytes, |read| progress.advance(read)));
+            let found = found.map_err(Error::io("read", &path))?.finalize();
+            if checksums.get(&place) != Some(&found) {
+                return Ok(Some(format!("{name} has changed since: {place} does not have its checksum")));
+            }
         }
-        Ok(_) => None,
-    })
+    }
+    Ok(None)
 }
 
 /// Whether a file in the folder of a kind of vector has the name of an array.

@@ -2,14 +2,15 @@
 //! resumes from the last entry, and the end of a job need not wait for all data to be flushed.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::journal::{JournalEntry, UNFINISHED};
-use super::manifest;
+use super::folder::Folder;
+use super::journal::JournalEntry;
+use super::names::UNFINISHED;
 use crate::error::{Error, Result};
 
 /// Time between journal entries: how long written data may wait to be flushed, and how much work a killed job repeats.
@@ -23,12 +24,12 @@ pub(super) struct Flusher {
 }
 
 impl Flusher {
-    /// Starts the thread on files of `directory` that other threads write.
-    pub(super) fn start(directory: &Path, files: Vec<Arc<File>>) -> Result<Self> {
+    /// Starts the thread on files of a directory that other threads write.
+    pub(super) fn start(folder: &Arc<Folder>, files: Vec<Arc<File>>) -> Result<Self> {
         let (entries, orders) = channel();
-        let to = directory.to_owned();
+        let to = Arc::clone(folder);
         let thread = std::thread::Builder::new().name("flush".to_owned()).spawn(move || run(&to, &files, &orders));
-        let thread = thread.map_err(Error::io("start a thread that writes into", directory))?;
+        let thread = thread.map_err(Error::io("start a thread that writes into", folder.path()))?;
         Ok(Self { entries, thread })
     }
 
@@ -50,8 +51,8 @@ impl Flusher {
     }
 }
 
-fn run(directory: &Path, files: &[Arc<File>], orders: &Receiver<JournalEntry>) -> Result<()> {
-    let sync = || files.iter().try_for_each(|file| file.sync_data()).map_err(Error::io("write into", directory));
+fn run(folder: &Folder, files: &[Arc<File>], orders: &Receiver<JournalEntry>) -> Result<()> {
+    let sync = || files.iter().try_for_each(|file| file.sync_data()).map_err(Error::io("write into", folder.path()));
     loop {
         match orders.recv_timeout(INTERVAL) {
             Err(RecvTimeoutError::Timeout) => sync()?,
@@ -59,7 +60,7 @@ fn run(directory: &Path, files: &[Arc<File>], orders: &Receiver<JournalEntry>) -
             Ok(entry) => {
                 let newest = orders.try_iter().last().unwrap_or(entry);
                 sync()?;
-                manifest::write_json(directory, UNFINISHED, &newest.to_json())?;
+                folder.write_json(UNFINISHED, &newest.to_json())?;
             }
         }
     }

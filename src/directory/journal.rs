@@ -9,10 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::manifest::{self, JobRecord, Manifest};
+use super::names::UNFINISHED;
 use crate::error::{Error, Result};
-
-/// The journal's file name.
-pub const UNFINISHED: &str = "unfinished.json";
 
 /// An entry of the journal.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,11 +1,10 @@
 //! The byte layout of a directory's files, by which a directory is verified and an interrupted job resumes.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{self, Read};
-use std::path::Path;
 
 use super::arrays::offsets_place;
+use super::folder::Folder;
 use super::plan_record::DirectoryPlan;
 use super::{npy, safetensors};
 use crate::counts::Counts;
@@ -79,9 +78,9 @@ pub(crate) fn files(
 
 impl File {
     /// Whether a directory has this file with the expected size and header.
-    pub(crate) fn is_there(&self, directory: &Path) -> bool {
+    pub(crate) fn is_there(&self, folder: &Folder) -> bool {
         let read = || -> io::Result<bool> {
-            let mut file = fs::File::open(directory.join(&self.name))?;
+            let mut file = folder.read_file(&self.name)?;
             let mut header = vec![0; self.header.len()];
             file.read_exact(&mut header)?;
             Ok(header == self.header && file.metadata()?.len() == self.bytes)

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
-use std::path::Path;
+use std::io;
+use std::path::{Component, Path};
 use std::time::SystemTime;
 
 use indexmap::IndexMap;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
-use tempfile::NamedTempFile;
 
+use super::names::MANIFEST;
 use super::plan_record::{DirectoryPlan, PlanRecord};
 use crate::counts::Counts;
 use crate::encode::EncodingStats;
@@ -19,11 +19,6 @@ use crate::error::{Error, Result};
 use crate::plan::{ArrayPlan, Slot};
 use crate::shard::Shard;
 use crate::spec::{Dtype, Format, RowKind, VectorKind};
-
-/// The manifest's file name. A directory is complete once it has this file.
-pub const MANIFEST: &str = "manifest.json";
-/// The file for everything that may differ between two runs of a job.
-pub const RUN: &str = "run.json";
 
 /// The version of the directory's layout.
 pub const FORMAT_VERSION: u32 = 1;
@@ -219,6 +214,18 @@ impl Manifest {
         differences
     }
 
+    /// The names of the files of arrays and offsets, relative to the directory.
+    pub fn file_names(&self) -> Vec<String> {
+        let of_array = |array: &ArrayRecord| {
+            let offsets = array.offsets.clone().filter(|_| array.tensor.is_none());
+            std::iter::once(array.file.clone()).chain(offsets)
+        };
+        let names = self.arrays.iter().flat_map(of_array);
+        // A manifest that is made up cannot name what is elsewhere.
+        let is_inside = |name: &String| Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+        names.filter(is_inside).collect()
+    }
+
     /// The counts, if none is impossibly large.
     ///
     /// # Errors
@@ -302,13 +309,18 @@ pub(super) fn parse<T: DeserializeOwned>(directory: &Path, name: &str, value: Va
     })
 }
 
+/// A time as RFC 3339 has it, to the second. A clock that is before 1970, as of a board without a battery, is taken for 1970.
+pub(super) fn timestamp(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time.max(SystemTime::UNIX_EPOCH)).to_string()
+}
+
 /// The content of `run.json`: everything that may differ between two runs of a job.
 pub fn run(started: SystemTime, stats: &EncodingStats, threads: usize, batch_tokens: u32) -> Value {
     let finished = SystemTime::now();
     let seconds = finished.duration_since(started).unwrap_or_default().as_secs_f64();
     json!({
-        "started": humantime::format_rfc3339_seconds(started).to_string(),
-        "finished": humantime::format_rfc3339_seconds(finished).to_string(),
+        "started": timestamp(started),
+        "finished": timestamp(finished),
         "seconds": seconds,
         "seconds_encoding": stats.time.as_secs_f64(),
         "tokens_encoded": stats.tokens,
@@ -320,42 +332,4 @@ pub fn run(started: SystemTime, stats: &EncodingStats, threads: usize, batch_tok
         "os": std::env::consts::OS,
         "arch": std::env::consts::ARCH,
     })
-}
-
-/// Writes a JSON file under a temporary name and then renames it, so that nobody reads half of it.
-///
-/// # Errors
-/// [`Error::Io`] when the file cannot be written.
-pub fn write_json(directory: &Path, name: &str, value: &impl Serialize) -> Result<()> {
-    let path = directory.join(name);
-    let write = || -> io::Result<()> {
-        let mut file = temporary_file(directory)?;
-        serde_json::to_writer_pretty(&mut file, value)?;
-        file.write_all(b"\n")?;
-        file.as_file().sync_all()?;
-        file.persist(&path).map_err(|error| error.error)?;
-        sync_directory(directory)
-    };
-    write().map_err(Error::io("write", &path))
-}
-
-/// Flushes the names in a directory to the disk, on systems where that is a separate step.
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    fs::File::open(directory)?.sync_all()?;
-    #[cfg(not(unix))]
-    let _ = directory;
-    Ok(())
-}
-
-/// The prefix of temporary file names.
-pub(crate) const TEMPORARY: &str = ".layerwise-";
-
-/// Creates a temporary file in the directory of its final place.
-pub(crate) fn temporary_file(directory: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    // Temporary files are private by default; these become ordinary ones, as the user's umask has them.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.prefix(TEMPORARY).tempfile_in(directory)
 }

@@ -9,8 +9,9 @@ use std::time::SystemTime;
 
 use serde_json::json;
 
-use super::existing::TEXTS;
-use super::manifest::{self, ArrayRecord, Checksums, Crc32, JobRecord, MANIFEST, Manifest, ShardRecord};
+use super::folder::Folder;
+use super::manifest::{self, ArrayRecord, Checksums, Crc32, JobRecord, Manifest, ShardRecord, timestamp};
+use super::names::{MANIFEST, TEXTS};
 use super::output_directory::OutputDirectory;
 use super::{npy, safetensors};
 use crate::counts::Counts;
@@ -84,16 +85,16 @@ pub fn merge(shards: &[PathBuf], output: &Path, overwrite: bool) -> Result<Merge
             return Err(error);
         }
     }
-    let mut checksums = Checksums::from_iter([copy_texts(&shards, output)?]);
+    let mut checksums = Checksums::from_iter([copy_texts(&shards, directory.folder())?]);
     for file in &files {
-        checksums.extend(file.copy(&shards, output)?);
+        checksums.extend(file.copy(&shards, directory.folder())?);
     }
     // The order in which a job writes its files.
     let places = shards[0].manifest.crc32.keys();
     merged.crc32 = places.filter_map(|place| checksums.get(place).map(|crc32| (place.clone(), *crc32))).collect();
     let run = json!({
-        "started": humantime::format_rfc3339_seconds(started).to_string(),
-        "finished": humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        "started": timestamp(started),
+        "finished": timestamp(SystemTime::now()),
         "merged": shards.iter().map(|shard| shard.path.display().to_string()).collect::<Vec<_>>(),
     });
     directory.end_merge(&merged, &run)?;
@@ -260,13 +261,13 @@ impl MergedFile {
     }
 
     /// Writes the file. Returns the place and checksum of each stretch.
-    fn copy(&self, shards: &[ShardDirectory], output: &Path) -> Result<Vec<(String, Crc32)>> {
-        let path = output.join(&self.file);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(Error::io("create directory", folder))?;
+    fn copy(&self, shards: &[ShardDirectory], output: &Folder) -> Result<Vec<(String, Crc32)>> {
+        let path = output.place(&self.file);
+        if let Some((folder, _)) = self.file.rsplit_once('/') {
+            output.create_directory(folder)?;
         }
-        let starts = self.create(shards, &path)?;
-        let file = fs::OpenOptions::new().write(true).open(&path).map_err(Error::io("open", &path))?;
+        let starts = self.create(shards, output)?;
+        let file = output.open_file(&self.file).map_err(Error::io("open", &path))?;
         let mut to = BufWriter::with_capacity(PIECE, file);
         let mut checksums = Vec::new();
         for (&stretch, start) in self.stretches.iter().zip(starts) {
@@ -298,16 +299,17 @@ impl MergedFile {
     }
 
     /// Creates the file at its final size. Returns where each stretch starts.
-    fn create(&self, shards: &[ShardDirectory], path: &Path) -> Result<Vec<u64>> {
+    fn create(&self, shards: &[ShardDirectory], output: &Folder) -> Result<Vec<u64>> {
         let texts: u64 = shards.iter().map(|shard| shard.manifest.counts.texts).sum();
         let arrays = &shards[0].manifest.arrays;
         if let [stretch] = self.stretches[..]
-            && path.extension().is_some_and(|extension| extension == "npy")
+            && self.file.ends_with(".npy")
         {
             let start = match stretch {
-                Stretch::Offsets => npy::create_offsets(path, texts + 1)?,
+                Stretch::Offsets => npy::create_offsets(output, &self.file, texts + 1)?,
                 Stretch::Array(index) => {
-                    npy::create(path, (rows(shards, index), arrays[index].shape[1]), arrays[index].dtype)?
+                    let shape = (rows(shards, index), arrays[index].shape[1]);
+                    npy::create(output, &self.file, shape, arrays[index].dtype)?
                 }
             };
             return Ok(vec![start]);
@@ -328,7 +330,7 @@ impl MergedFile {
                 },
             })
             .collect();
-        safetensors::create(path, &entries)
+        safetensors::create(output, &self.file, &entries)
     }
 
     /// Where the data of a shard's file starts: the file's size less that of its data, as only the header precedes it.
@@ -399,9 +401,9 @@ fn damaged(path: &Path, what: &str) -> Error {
 }
 
 /// Writes `texts.jsonl`. Returns its name and checksum.
-fn copy_texts(shards: &[ShardDirectory], output: &Path) -> Result<(String, Crc32)> {
-    let path = output.join(TEXTS);
-    let file = File::create(&path).map_err(Error::io("create", &path))?;
+fn copy_texts(shards: &[ShardDirectory], output: &Folder) -> Result<(String, Crc32)> {
+    let path = output.place(TEXTS);
+    let file = output.create_new(TEXTS)?;
     let mut to = BufWriter::with_capacity(PIECE, file);
     let mut checksum = crc32fast::Hasher::new();
     for shard in shards {

@@ -1,9 +1,8 @@
 //! `.npy` files at their final size: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 
-use std::fs::File;
 use std::io::Write;
-use std::path::Path;
 
+use super::folder::Folder;
 use crate::error::{Error, Result};
 use crate::spec::Dtype;
 
@@ -14,25 +13,26 @@ pub(crate) const PREFIX_LENGTH: usize = 10;
 const ALIGNMENT: usize = 64;
 
 /// Creates a file of zeros with `shape`, sparse if the file system supports it. Returns where the data starts.
-pub(crate) fn create(path: &Path, shape: (u64, u64), dtype: Dtype) -> Result<u64> {
+pub(crate) fn create(folder: &Folder, name: &str, shape: (u64, u64), dtype: Dtype) -> Result<u64> {
     let Some(descriptor) = descriptor(dtype) else {
         // Plans refuse this.
-        return Err(Error::Usage(format!("{}: numpy has no {}", path.display(), dtype.name())));
+        return Err(Error::Usage(format!("{}: numpy has no {}", folder.place(name).display(), dtype.name())));
     };
-    create_zeros(path, descriptor, &[shape.0 as usize, shape.1 as usize], dtype.size())
+    create_zeros(folder, name, descriptor, &[shape.0 as usize, shape.1 as usize], dtype.size())
 }
 
 /// Creates a file of `length` int64 zeros. Returns where the data starts.
-pub(crate) fn create_offsets(path: &Path, length: u64) -> Result<u64> {
-    create_zeros(path, OFFSETS_DESCRIPTOR, &[length as usize], size_of::<i64>() as u64)
+pub(crate) fn create_offsets(folder: &Folder, name: &str, length: u64) -> Result<u64> {
+    create_zeros(folder, name, OFFSETS_DESCRIPTOR, &[length as usize], size_of::<i64>() as u64)
 }
 
-fn create_zeros(path: &Path, descriptor: &str, shape: &[usize], size: u64) -> Result<u64> {
+fn create_zeros(folder: &Folder, name: &str, descriptor: &str, shape: &[usize], size: u64) -> Result<u64> {
     let header = header(descriptor, shape);
     let data = shape.iter().map(|&length| length as u64).product::<u64>() * size;
     let start = header.len() as u64;
-    let mut file = File::create(path).map_err(Error::io("create", path))?;
-    file.write_all(&header).and_then(|()| file.set_len(start + data)).map_err(Error::io("write", path))?;
+    let mut file = folder.create_new(name)?;
+    let written = file.write_all(&header).and_then(|()| file.set_len(start + data));
+    written.map_err(Error::io("write", folder.place(name)))?;
     Ok(start)
 }
 

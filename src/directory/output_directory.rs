@@ -2,34 +2,40 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::arrays::{self, Arrays};
-use super::existing::{Existing, TEXTS, examine, occupied, outputs, remove, remove_leftovers};
-use super::journal::{ArraysDone, JournalEntry, TextsDone, UNFINISHED};
+use super::existing::{Existing, examine, made_here, remove, remove_leftovers};
+use super::folder::Folder;
+use super::journal::{ArraysDone, JournalEntry, TextsDone};
 use super::layout;
 use super::lock::Lock;
-use super::manifest::{self, Checksums, Crc32, JobRecord, MANIFEST, Manifest, RUN};
+use super::manifest::{Checksums, Crc32, JobRecord, Manifest};
+use super::names::{MANIFEST, RUN, TEXTS, TEXTS_OF_PART, TEXTS_SO_FAR, TOKENS, UNFINISHED};
+use super::open_files;
 use super::plan_record::DirectoryPlan;
-use super::text_files::{
-    FileNames, TEXTS_OF_PART, TEXTS_SO_FAR, TOKENS, TextFiles, TokenizedTexts, checksum_of, checksum_of_lines,
-    copy_lines,
-};
+use super::text_files::{FileNames, TextFiles, TokenizedTexts, checksum, checksum_of, checksum_of_lines, copy_lines};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
+use crate::observer::{Observer, Work};
 use crate::shard::ShardRows;
 use crate::spool;
 
 /// A directory for a job's output. It is checked before any work, so that a bad path fails early.
 pub struct OutputDirectory {
-    path: PathBuf,
+    folder: Arc<Folder>,
     overwrite: bool,
     /// The outermost directory that was created for it, which is removed again if the job leaves nothing behind.
     created: Option<PathBuf>,
     existing: Existing,
-    lock: Lock,
+    /// The files that jobs before this one made.
+    made: Vec<String>,
+    /// `None` for a complete job where nothing can be written, which needs none.
+    lock: Option<Lock>,
 }
 
 /// Where a job begins in a directory.
@@ -49,22 +55,32 @@ impl OutputDirectory {
     /// [`Error::Output`] when the path is a file, or the directory holds something else or is in use; [`Error::Io`]
     /// when it cannot be created or written.
     pub fn new(path: &Path, overwrite: bool) -> Result<Self> {
-        examine(path, overwrite)?; // before anything is created
+        let before = examine(path, overwrite)?; // before anything is created
         let created =
             path.ancestors().take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists()).last();
         let created = created.map(Path::to_owned);
         fs::create_dir_all(path).map_err(Error::io("create directory", path))?;
         let prepare = || -> Result<Self> {
-            let lock = Lock::take(path)?;
+            let folder = Arc::new(Folder::open(path)?);
+            folder.check()?;
+            let lock = match Lock::take(&folder) {
+                Ok(lock) => Some(lock),
+                // A job that is done can be found to be so on a disk that is only read.
+                Err(Error::Io { source, .. }) if is_read_only(&source) && matches!(before, Existing::Complete(_)) => {
+                    None
+                }
+                Err(error) => return Err(error),
+            };
             let existing = examine(path, overwrite)?; // again, now that nobody else can change it
-            Ok(Self { path: path.to_owned(), overwrite, created: created.clone(), existing, lock })
+            let made = if existing == Existing::Nothing { Vec::new() } else { made_here(&folder)? };
+            Ok(Self { folder, overwrite, created: created.clone(), existing, made, lock })
         };
         prepare().inspect_err(|_| remove_if_empty(path, created.as_deref()))
     }
 
     /// The path of the directory.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.folder.path()
     }
 
     /// Compares a job with the directory's content, and decides where the job begins.
@@ -74,7 +90,7 @@ impl OutputDirectory {
     pub fn start(&self, job: &JobRecord) -> Result<Start> {
         let differences = self.existing.job().map_or_else(Vec::new, |there| job.differences(there));
         if !differences.is_empty() && !self.overwrite {
-            return Err(Error::another_job(&self.path, &differences));
+            return Err(Error::another_job(self.path(), &differences));
         }
         match &self.existing {
             Existing::Complete(manifest) => return Ok(Start::Complete(Box::new(manifest.clone()))),
@@ -90,28 +106,28 @@ impl OutputDirectory {
                     JournalEntry::Merging(_) => false,
                 };
                 if is_begun {
-                    remove_leftovers(&self.path, &[TEXTS_SO_FAR, TOKENS])?;
-                    return TextFiles::begin(&self.path, job.clone(), FileNames::Beside).map(Start::Texts);
+                    remove_leftovers(&self.folder, &[TEXTS_SO_FAR, TOKENS]);
+                    return TextFiles::begin(&self.folder, job.clone(), FileNames::Beside).map(Start::Texts);
                 }
             }
             Existing::Nothing | Existing::Replaceable => {}
         }
         self.clear_work(job)?;
-        TextFiles::begin(&self.path, job.clone(), FileNames::Own).map(Start::Texts)
+        TextFiles::begin(&self.folder, job.clone(), FileNames::Own).map(Start::Texts)
     }
 
     /// Where an interrupted job resumes; `None` if nothing of it can be used.
     fn go_on(&self, job: &JobRecord, entry: &JournalEntry) -> Result<Option<Start>> {
         match entry {
             JournalEntry::Texts(_, done) if done.texts > 0 => {
-                remove_leftovers(&self.path, &[TEXTS_SO_FAR, TOKENS])?;
-                Ok(TextFiles::resume(&self.path, job.clone(), done)?.map(Start::Texts))
+                remove_leftovers(&self.folder, &[TEXTS_SO_FAR, TOKENS]);
+                Ok(TextFiles::resume(&self.folder, job.clone(), done)?.map(Start::Texts))
             }
             JournalEntry::Texts(..) | JournalEntry::Merging(_) => Ok(None),
             JournalEntry::Arrays(manifest, done) => {
                 let Some(earlier) = self.whole_first_pass(manifest, done)? else { return Ok(None) };
-                remove_leftovers(&self.path, &[TEXTS_SO_FAR, TOKENS])?;
-                let files = TextFiles::done(&self.path, earlier);
+                remove_leftovers(&self.folder, &[TEXTS_SO_FAR, TOKENS]);
+                let files = TextFiles::done(&self.folder, earlier);
                 Ok(Some(Start::Arrays(files, done.clone(), Box::new(manifest.clone()))))
             }
         }
@@ -120,11 +136,22 @@ impl OutputDirectory {
     /// Removes the unfinished work of another job, or of an earlier attempt at this one. The new job's journal replaces
     /// the old one, so that the directory is never without a journal.
     fn clear_work(&self, job: &JobRecord) -> Result<()> {
-        if self.path.join(UNFINISHED).exists() {
-            let entry = JournalEntry::Texts(job.clone(), TextsDone::default());
-            manifest::write_json(&self.path, UNFINISHED, &entry.to_json())?;
+        if let Existing::Unfinished(JournalEntry::Arrays(there, _) | JournalEntry::Merging(there))
+        | Existing::OfAnotherJob(JournalEntry::Arrays(there, _) | JournalEntry::Merging(there)) = &self.existing
+        {
+            // The new journal will not name them.
+            there
+                .file_names()
+                .iter()
+                .filter(|name| self.folder.has_file(name))
+                .try_for_each(|name| self.folder.remove(name))?;
         }
-        remove_leftovers(&self.path, &[])
+        if self.folder.has(UNFINISHED) {
+            let entry = JournalEntry::Texts(job.clone(), TextsDone::default());
+            self.folder.write_json(UNFINISHED, &entry.to_json())?;
+        }
+        remove_leftovers(&self.folder, &[]);
+        Ok(())
     }
 
     /// Marks the unfinished job in the directory as a different one. It stays until all texts of the new job are known.
@@ -146,13 +173,10 @@ impl OutputDirectory {
         Ok(())
     }
 
-    /// Removes files left by a process that ended just after it had completed this directory.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when the directory cannot be read.
-    pub fn tidy(&self) -> Result<()> {
-        let _ = fs::remove_file(self.path.join(UNFINISHED));
-        remove_leftovers(&self.path, &[])
+    /// Removes files left by a process that ended just after it had completed this directory, where that can be done.
+    pub fn tidy(&self) {
+        self.folder.remove_if_there(UNFINISHED);
+        remove_leftovers(&self.folder, &[]);
     }
 
     /// Prepares the directory for the files of a merged job, `bytes` bytes in all. Returns false when it already holds
@@ -170,18 +194,17 @@ impl OutputDirectory {
             existing => existing.job().map_or_else(Vec::new, |there| manifest.job.differences(there)),
         };
         if !differences.is_empty() && !self.overwrite {
-            return Err(Error::another_job(&self.path, &differences));
+            return Err(Error::another_job(self.path(), &differences));
         }
         if matches!(self.existing, Existing::Complete(_)) {
-            self.tidy()?;
+            self.tidy();
             return Ok(false);
         }
-        let old = outputs(&self.path);
-        let free = fs4::available_space(&self.path).map_err(Error::io("read", &self.path))?;
-        let free = free + old.iter().map(|file| occupied(file)).sum::<u64>();
+        let free = self.free()?;
         if bytes > free {
-            return Err(Error::DiskFull { path: self.path.clone(), needed: bytes, free });
+            return Err(Error::DiskFull { path: self.path().to_owned(), needed: bytes, free });
         }
+        self.check_names(manifest.file_names().iter().map(String::as_str))?;
         match &self.existing {
             Existing::Nothing => {}
             // A merge always copies everything anew.
@@ -189,11 +212,33 @@ impl OutputDirectory {
             _ => check()?,
         }
         let entry = JournalEntry::Merging(manifest.clone());
-        manifest::write_json(&self.path, UNFINISHED, &entry.to_json())?;
-        remove_leftovers(&self.path, &[])?;
-        let old = old.into_iter().filter(|file| !file.ends_with(UNFINISHED)).collect();
-        remove(&self.path, old)?;
+        self.folder.write_json(UNFINISHED, &entry.to_json())?;
+        remove_leftovers(&self.folder, &[]);
+        remove(&self.folder, &self.old(&[UNFINISHED]))?;
         Ok(true)
+    }
+
+    /// The folder, for the files of a merged job.
+    pub(super) fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// What was made before, but for `kept`, as far as it is there.
+    fn old(&self, kept: &[&str]) -> Vec<String> {
+        let is_old = |name: &&String| !kept.contains(&name.as_str()) && self.folder.has_file(name);
+        self.made.iter().filter(is_old).cloned().collect()
+    }
+
+    /// The room on the disk, with what removing the old files gives.
+    fn free(&self) -> Result<u64> {
+        let free = fs4::available_space(self.path()).map_err(Error::io("read", self.path()))?;
+        Ok(free + self.made.iter().map(|name| self.folder.occupied(name)).sum::<u64>())
+    }
+
+    /// Refuses names at which there is something that layerwise did not make.
+    fn check_names<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> Result<()> {
+        let is_foreign = |name: &&str| self.folder.has(name) && !self.made.iter().any(|made| made == name);
+        names.find(is_foreign).map_or(Ok(()), |name| Err(self.folder.foreign(name)))
     }
 
     /// Completes a merged job by writing its manifest.
@@ -201,43 +246,46 @@ impl OutputDirectory {
     /// # Errors
     /// [`Error::Io`] when the manifest cannot be written.
     pub fn end_merge(self, manifest: &Manifest, run: &Value) -> Result<()> {
-        manifest::write_json(&self.path, RUN, run)?;
-        manifest::write_json(&self.path, MANIFEST, manifest)?;
-        let unfinished = self.path.join(UNFINISHED);
-        fs::remove_file(&unfinished).map_err(Error::io("remove", unfinished))
+        self.folder.write_json(RUN, run)?;
+        self.folder.check_place()?;
+        self.folder.write_json(MANIFEST, manifest)?;
+        self.folder.remove(UNFINISHED)
     }
 
     /// Whether the files of all arrays exist with the size and header that they were created with.
     fn has_arrays(&self, plan: &DirectoryPlan, counts: &Counts) -> bool {
         let files = layout::files(plan, counts, &plan.arrays(), &BTreeMap::new());
-        files.is_ok_and(|files| files.iter().all(|file| file.is_there(&self.path)))
+        files.is_ok_and(|files| files.iter().all(|file| file.is_there(&self.folder)))
     }
 
     /// The result of the first pass of a job whose arrays were begun; `None` if its files are missing or changed.
     fn whole_first_pass(&self, manifest: &Manifest, done: &ArraysDone) -> Result<Option<TextsDone>> {
-        let (tokens, so_far) = (self.path.join(TOKENS), self.path.join(TEXTS_SO_FAR));
         let shard = manifest.job.shard;
         // The lines of a shard have to be cut out of all lines again.
-        let is_to_be_cut = shard.is_some() && so_far.is_file();
-        let texts = if so_far.is_file() { so_far } else { self.path.join(TEXTS) };
-        if !tokens.is_file() || !texts.is_file() || checksum_of(&tokens)?.finalize() != done.tokens_crc32 {
+        let is_to_be_cut = shard.is_some() && self.folder.has_file(TEXTS_SO_FAR);
+        let texts = if self.folder.has_file(TEXTS_SO_FAR) { TEXTS_SO_FAR } else { TEXTS };
+        if !self.folder.has_file(TOKENS)
+            || !self.folder.has_file(texts)
+            || checksum_of(&self.folder, TOKENS)?.finalize() != done.tokens_crc32
+        {
             return Ok(None);
         }
-        let texts_crc32 = checksum_of(&texts)?.finalize();
+        let texts_crc32 = checksum_of(&self.folder, texts)?.finalize();
         let of_job = if is_to_be_cut {
             let Some(first) = shard.and_then(|shard| shard.first_row) else { return Ok(None) };
-            checksum_of_lines(&texts, first, manifest.counts.texts)?.finalize()
+            checksum_of_lines(&self.folder, texts, first, manifest.counts.texts)?.finalize()
         } else {
             texts_crc32
         };
         if manifest.crc32.get(TEXTS) != Some(&Crc32(of_job)) {
             return Ok(None);
         }
+        let tokens = self.folder.read_file(TOKENS).and_then(|file| file.metadata());
         Ok(Some(TextsDone {
             texts: shard.and_then(|shard| shard.all_texts).unwrap_or(manifest.counts.texts),
             texts_bytes: 0,
             texts_crc32,
-            tokens_bytes: fs::metadata(&tokens).map_err(Error::io("read", &tokens))?.len(),
+            tokens_bytes: tokens.map_err(Error::io("read", self.folder.place(TOKENS)))?.len(),
             tokens_crc32: done.tokens_crc32,
             input_sha256: manifest.input.sha256.clone(),
         }))
@@ -245,16 +293,42 @@ impl OutputDirectory {
 
     /// Gives up the job. Journaled work stays for the next attempt; otherwise the file system is left as it was found.
     pub fn abandon(self) {
-        let Self { path, created, lock, .. } = self;
+        let Self { folder, created, lock, .. } = self;
         for name in [FileNames::Beside.texts(), FileNames::Beside.tokens()] {
-            let _ = fs::remove_file(path.join(name));
+            folder.remove_if_there(name);
         }
-        if !path.join(UNFINISHED).exists() {
-            let _ = fs::remove_file(path.join(TEXTS_SO_FAR));
-            let _ = fs::remove_file(path.join(TOKENS));
+        if !folder.has(UNFINISHED) {
+            folder.remove_if_there(TEXTS_SO_FAR);
+            folder.remove_if_there(TOKENS);
         }
         drop(lock);
-        remove_if_empty(&path, created.as_deref());
+        remove_if_empty(folder.path(), created.as_deref());
+    }
+
+    /// Whether the rows of the texts that are done are still those whose checksums are in the journal.
+    fn has_rows(
+        &self,
+        plan: &DirectoryPlan,
+        counts: &Counts,
+        (done, before): (&ArraysDone, &Counts),
+        observer: &dyn Observer,
+    ) -> Result<bool> {
+        let files = layout::files(plan, counts, &plan.arrays(), &BTreeMap::new());
+        let Ok(files) = files else { return Ok(false) };
+        let regions: Vec<_> =
+            files.iter().flat_map(|file| file.regions.iter().map(move |region| (file, region))).collect();
+        let spans = arrays::spans(plan, done, before);
+        let bytes = spans.values().map(|span| span.done).sum();
+        let progress = observer.begin(Work::Reading(bytes));
+        for (file, region) in regions {
+            let Some(span) = spans.get(&region.place) else { return Ok(false) };
+            let read = self.folder.read_file(&file.name);
+            let read = read.and_then(|open| checksum(open, region.start, span.done, |bytes| progress.advance(bytes)));
+            if read.map_err(Error::io("read", self.folder.place(&file.name)))?.finalize() != span.crc32 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Creates the arrays of a part at their final size, or opens those that were begun, where `done` says how far they
@@ -269,30 +343,63 @@ impl OutputDirectory {
         manifest: Manifest,
         texts: TokenizedTexts,
         done: Option<ArraysDone>,
+        observer: &dyn Observer,
     ) -> Result<(Arrays, spool::SpoolReader)> {
         let counts = &part.counts;
+        let mut spool = texts.spool;
         let done = done.filter(|done| {
             let is_ours = done.texts <= counts.texts && done.crc32.len() == arrays::count(plan);
             is_ours && self.has_arrays(plan, counts)
         });
-        let mut old = outputs(&self.path);
-        let free = fs4::available_space(&self.path).map_err(Error::io("read", &self.path))?;
-        let free = free + old.iter().map(|file| occupied(file)).sum::<u64>();
-        let needed = plan.bytes(counts);
+        let done = match done {
+            None => None,
+            Some(done) => {
+                let mut before = Counts::default();
+                for _ in 0..done.texts {
+                    let counts = spool.skip_text().map_err(Error::io("read", self.folder.place(TOKENS)))?;
+                    counts.into_iter().for_each(|counts| before.add(counts, plan.counting()));
+                }
+                if self.has_rows(plan, counts, (&done, &before), observer)? {
+                    Some((done, before))
+                } else {
+                    observer.warn(&format!(
+                        "{} holds other rows than were written there; all texts are encoded again",
+                        self.path().display()
+                    ));
+                    spool
+                        .rewind(part.first_row + counts.texts)
+                        .map_err(Error::io("read", self.folder.place(TOKENS)))?;
+                    for _ in 0..part.first_row {
+                        spool.skip_text().map_err(Error::io("read", self.folder.place(TOKENS)))?;
+                    }
+                    spool.limit(counts.texts);
+                    None
+                }
+            }
+        };
+        let (free, needed) = (self.free()?, plan.bytes(counts));
         if needed > free {
-            let path = self.path.clone();
+            let path = self.path().to_owned();
             self.abandon();
             return Err(Error::DiskFull { path, needed, free });
         }
-        let so_far = self.path.join(texts.names.texts());
-        let (mut lines, checksum) = if !so_far.exists() {
-            (self.path.join(TEXTS), texts.checksum) // of a process before this one
+        if done.is_none()
+            && let Err(error) = self.check_names(manifest.file_names().iter().map(String::as_str))
+        {
+            self.abandon();
+            return Err(error);
+        }
+        if let Err(error) = open_files::allow(arrays::count(plan), self.path()) {
+            self.abandon();
+            return Err(error);
+        }
+        let so_far = texts.names.texts();
+        let (mut lines, checksum) = if !self.folder.has_file(so_far) {
+            (TEXTS, texts.checksum) // of a process before this one
         } else if manifest.job.shard.is_none() {
-            (so_far.clone(), texts.checksum)
+            (so_far, texts.checksum)
         } else {
-            let part_of_it = self.path.join(TEXTS_OF_PART);
-            let checksum = copy_lines(&so_far, &part_of_it, part.first_row, counts.texts)?;
-            (part_of_it, checksum)
+            (TEXTS_OF_PART, copy_lines(&self.folder, so_far, TEXTS_OF_PART, part.first_row, counts.texts)?)
         };
         let checksum = checksum.finalize();
         if done.is_none() {
@@ -300,33 +407,27 @@ impl OutputDirectory {
             let crc32 = Checksums::from_iter([(TEXTS.to_owned(), Crc32(checksum))]);
             let begun = ArraysDone { tokens_crc32: texts.tokens_crc32, ..ArraysDone::default() };
             let entry = JournalEntry::Arrays(Manifest { crc32, ..manifest.clone() }, begun);
-            manifest::write_json(&self.path, UNFINISHED, &entry.to_json())?;
+            self.folder.write_json(UNFINISHED, &entry.to_json())?;
             if texts.names == FileNames::Beside {
-                let own = [FileNames::Own.texts(), FileNames::Own.tokens()].map(|name| self.path.join(name));
-                let beside = [so_far.clone(), self.path.join(FileNames::Beside.tokens())];
-                for (from, to) in beside.iter().zip(&own) {
-                    fs::rename(from, to).map_err(Error::io("rename", from))?;
-                }
+                let own = [FileNames::Own.texts(), FileNames::Own.tokens()];
+                let beside = [so_far, FileNames::Beside.tokens()];
+                beside.iter().zip(own).try_for_each(|(from, to)| self.folder.rename(from, to))?;
                 if lines == so_far {
                     [lines, _] = own;
                 }
             }
-            old.retain(|file| *file != lines && !file.ends_with(UNFINISHED));
-            remove(&self.path, old)?;
+            remove(&self.folder, &self.old(&[lines, UNFINISHED]))?;
         }
-        let mut spool = texts.spool;
-        let done = done.map(|done| -> Result<_> {
-            let mut before = Counts::default();
-            for _ in 0..done.texts {
-                let counts = spool.skip_text().map_err(Error::io("read", self.path.join(TOKENS)))?;
-                counts.into_iter().for_each(|counts| before.add(counts, plan.counting()));
-            }
-            Ok((done, before))
-        });
-        let texts = (lines.as_path(), checksum, texts.tokens_crc32);
-        let arrays = Arrays::open(&self.path, plan, counts, manifest, texts, done.transpose()?, self.lock)?;
+        let Some(lock) = self.lock else { return Err(self.folder.foreign(MANIFEST)) };
+        let texts = (lines, checksum, texts.tokens_crc32);
+        let arrays = Arrays::open(&self.folder, plan, counts, manifest, texts, done, lock)?;
         Ok((arrays, spool))
     }
+}
+
+/// Whether the system's error is that nothing can be written there.
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
 }
 
 /// Removes an empty directory that was created for a job, and the empty parents that were created with it.

@@ -1,12 +1,11 @@
 //! `.safetensors` files at their final size: <https://github.com/huggingface/safetensors#format>.
 
-use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
 
 use safetensors::Dtype as StDtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
+use super::folder::Folder;
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::plan::ArrayPlan;
@@ -74,10 +73,11 @@ pub(crate) fn header(entries: &[TensorEntry]) -> io::Result<(Vec<u8>, Vec<u64>)>
 }
 
 /// Creates a file of zeros with these tensors. Returns where each tensor's data starts.
-pub(crate) fn create(path: &Path, entries: &[TensorEntry]) -> Result<Vec<u64>> {
-    let (header, starts) = header(entries).map_err(Error::io("write", path))?;
+pub(crate) fn create(folder: &Folder, name: &str, entries: &[TensorEntry]) -> Result<Vec<u64>> {
+    let path = folder.place(name);
+    let (header, starts) = header(entries).map_err(Error::io("write", &path))?;
     let bytes = header.len() + entries.iter().map(TensorEntry::bytes).sum::<usize>();
-    let mut file = File::create(path).map_err(Error::io("create", path))?;
+    let mut file = folder.create_new(name)?;
     file.write_all(&header).and_then(|()| file.set_len(bytes as u64)).map_err(Error::io("write", path))?;
     Ok(starts)
 }

@@ -1,16 +1,16 @@
 //! The files of the first pass: the lines of `texts.jsonl`, and the tokens for the second pass. Both are flushed and
 //! journaled as they grow, so that an interrupted job need not tokenize again.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::existing::TEXTS;
 use super::flush::{Flusher, INTERVAL};
-use super::journal::{JournalEntry, TextsDone, UNFINISHED};
+use super::folder::Folder;
+use super::journal::{JournalEntry, TextsDone};
 use super::manifest::JobRecord;
+use super::names::{NEW_TEXTS, NEW_TOKENS, TEXTS, TEXTS_SO_FAR, TOKENS, UNFINISHED};
 use super::texts::TextLine;
 use crate::counts::TextCounts;
 use crate::error::{Error, Result};
@@ -19,13 +19,6 @@ use crate::plan::Plan;
 use crate::spool;
 use crate::tokenize::TokenSink;
 use crate::tokens::Encoded;
-
-/// `texts.jsonl` while it is written.
-pub(super) const TEXTS_SO_FAR: &str = ".layerwise-texts.jsonl";
-/// The lines of a shard.
-pub(super) const TEXTS_OF_PART: &str = ".layerwise-part.jsonl";
-/// The spool of tokens, removed at the end of the job.
-pub(super) const TOKENS: &str = ".layerwise-tokens";
 
 /// The names of a first pass's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +35,7 @@ impl FileNames {
     pub(super) fn texts(self) -> &'static str {
         match self {
             FileNames::Own => TEXTS_SO_FAR,
-            FileNames::Beside => ".layerwise-new-texts.jsonl",
+            FileNames::Beside => NEW_TEXTS,
         }
     }
 
@@ -50,14 +43,14 @@ impl FileNames {
     pub(super) fn tokens(self) -> &'static str {
         match self {
             FileNames::Own => TOKENS,
-            FileNames::Beside => ".layerwise-new-tokens",
+            FileNames::Beside => NEW_TOKENS,
         }
     }
 }
 
 /// The files of the first pass in a directory.
 pub struct TextFiles {
-    directory: PathBuf,
+    folder: Arc<Folder>,
     names: FileNames,
     earlier: TextsDone,
     /// `None` when an earlier process wrote all of it.
@@ -89,22 +82,18 @@ pub struct TokenizedTexts {
 
 impl TextFiles {
     /// Begins with the first text.
-    pub(super) fn begin(directory: &Path, job: JobRecord, names: FileNames) -> Result<Self> {
-        let create = |name: &str| {
-            let path = directory.join(name);
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
-            file.map(Arc::new).map_err(Error::io("create", path))
-        };
+    pub(super) fn begin(folder: &Arc<Folder>, job: JobRecord, names: FileNames) -> Result<Self> {
+        let create = |name: &str| folder.create_temporary(name).map(Arc::new);
         let files = (create(names.texts())?, create(names.tokens())?);
         let checksum = crc32fast::Hasher::new();
-        Self::with(directory, names, job, files, TextsDone::default(), checksum)
+        Self::with(folder, names, job, files, TextsDone::default(), checksum)
     }
 
     /// Resumes after the texts that an earlier process flushed to the disk. `None` when the files do not match its
     /// journal.
-    pub(super) fn resume(directory: &Path, job: JobRecord, earlier: &TextsDone) -> Result<Option<Self>> {
+    pub(super) fn resume(folder: &Arc<Folder>, job: JobRecord, earlier: &TextsDone) -> Result<Option<Self>> {
         let open = |name: &str, bytes: u64| -> io::Result<Arc<File>> {
-            let mut file = OpenOptions::new().read(true).write(true).open(directory.join(name))?;
+            let mut file = folder.open_file(name)?;
             if file.metadata()?.len() < bytes {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -114,28 +103,28 @@ impl TextFiles {
         };
         let (texts, tokens) = (open(TEXTS_SO_FAR, earlier.texts_bytes), open(TOKENS, earlier.tokens_bytes));
         let (Ok(texts), Ok(tokens)) = (texts, tokens) else { return Ok(None) };
-        let checksum = checksum_of(&directory.join(TEXTS_SO_FAR))?;
-        let of_tokens = checksum_of(&directory.join(TOKENS))?;
+        let checksum = checksum_of(folder, TEXTS_SO_FAR)?;
+        let of_tokens = checksum_of(folder, TOKENS)?;
         if checksum.clone().finalize() != earlier.texts_crc32 || of_tokens.finalize() != earlier.tokens_crc32 {
             return Ok(None);
         }
-        Self::with(directory, FileNames::Own, job, (texts, tokens), earlier.clone(), checksum).map(Some)
+        Self::with(folder, FileNames::Own, job, (texts, tokens), earlier.clone(), checksum).map(Some)
     }
 
     /// The finished first pass of a job whose arrays were begun.
-    pub(super) fn done(directory: &Path, earlier: TextsDone) -> Self {
-        Self { directory: directory.to_owned(), names: FileNames::Own, earlier, writer: None }
+    pub(super) fn done(folder: &Arc<Folder>, earlier: TextsDone) -> Self {
+        Self { folder: Arc::clone(folder), names: FileNames::Own, earlier, writer: None }
     }
 
     fn with(
-        directory: &Path,
+        folder: &Arc<Folder>,
         names: FileNames,
         job: JobRecord,
         (texts, tokens): (Arc<File>, Arc<File>),
         earlier: TextsDone,
         checksum: crc32fast::Hasher,
     ) -> Result<Self> {
-        let flusher = Flusher::start(directory, vec![Arc::clone(&texts), Arc::clone(&tokens)])?;
+        let flusher = Flusher::start(folder, vec![Arc::clone(&texts), Arc::clone(&tokens)])?;
         let writer = TextFilesWriter {
             job,
             texts: BufWriter::with_capacity(1 << 16, texts),
@@ -152,7 +141,7 @@ impl TextFiles {
             due: Instant::now() + INTERVAL,
             journaled: earlier.texts > 0,
         };
-        Ok(Self { directory: directory.to_owned(), names, earlier, writer: Some(writer) })
+        Ok(Self { folder: Arc::clone(folder), names, earlier, writer: Some(writer) })
     }
 
     /// A sink for the texts of a plan. Lines get tokens and words if the plan has vectors of them.
@@ -161,7 +150,7 @@ impl TextFiles {
     }
 
     fn other_input(&self) -> Error {
-        Error::OtherInput(Box::new(Error::another_job(&self.directory, &["the input".to_owned()])))
+        Error::OtherInput(Box::new(Error::another_job(self.folder.path(), &["the input".to_owned()])))
     }
 
     /// Whether the directory has a journal, so that work done so far survives the end of the process.
@@ -171,11 +160,11 @@ impl TextFiles {
 
     /// Removes the files of a first pass that is abandoned, unless it resumed earlier work.
     pub fn discard(self) {
-        let (directory, names) = (self.directory.clone(), self.names);
+        let (folder, names) = (Arc::clone(&self.folder), self.names);
         let is_new = self.writer.is_some() && self.earlier.texts == 0;
         self.stop();
         if is_new && names == FileNames::Own {
-            let _ = fs::remove_file(directory.join(UNFINISHED));
+            folder.remove_if_there(UNFINISHED);
         }
     }
 
@@ -192,21 +181,20 @@ impl TextFiles {
     /// [`Error::Io`] when files cannot be written, or those written before cannot be read.
     pub fn finish(mut self, input_sha256: &str) -> Result<TokenizedTexts> {
         let Some(mut writer) = self.writer.take() else {
-            let so_far = self.directory.join(TEXTS_SO_FAR);
-            let path = if so_far.exists() { so_far } else { self.directory.join(TEXTS) };
+            let name = if self.folder.has_file(TEXTS_SO_FAR) { TEXTS_SO_FAR } else { TEXTS };
             return Ok(TokenizedTexts {
                 spool: self.spool(self.earlier.texts)?,
                 names: self.names,
-                checksum: checksum_of(&path)?,
+                checksum: checksum_of(&self.folder, name)?,
                 tokens_crc32: self.earlier.tokens_crc32,
             });
         };
         if writer.journaled {
-            writer.journal(&self.directory, input_sha256.to_owned())?;
+            writer.journal(&self.folder, input_sha256.to_owned())?;
         }
-        writer.flush(&self.directory)?;
-        writer.texts.get_ref().sync_all().map_err(Error::io("write", self.directory.join(TEXTS)))?;
-        writer.tokens_file.sync_all().map_err(Error::io("write", self.directory.join(TOKENS)))?;
+        writer.flush(&self.folder)?;
+        writer.texts.get_ref().sync_all().map_err(Error::io("write", self.folder.place(TEXTS)))?;
+        writer.tokens_file.sync_all().map_err(Error::io("write", self.folder.place(TOKENS)))?;
         writer.flusher.finish()?;
         Ok(TokenizedTexts {
             spool: self.spool(writer.done.texts)?,
@@ -218,8 +206,9 @@ impl TextFiles {
 
     /// Opens the file of tokens again for reading while it is written.
     fn spool(&self, texts: u64) -> Result<spool::SpoolReader> {
-        let path = self.directory.join(self.names.tokens());
-        let file = File::open(&path).map_err(Error::io("read", &path))?;
+        let name = self.names.tokens();
+        let path = self.folder.place(name);
+        let file = self.folder.read_file(name).map_err(Error::io("read", &path))?;
         spool::SpoolReader::of_file(Arc::new(file), texts).map_err(Error::io("read", &path))
     }
 }
@@ -232,11 +221,11 @@ pub struct TextFilesSink<'a> {
 
 impl TokenSink for TextFilesSink<'_> {
     fn earlier(&self, each: &mut dyn FnMut(TextCounts)) -> Result<()> {
-        let TextFiles { directory, earlier, .. } = &*self.files;
+        let TextFiles { folder, earlier, .. } = &*self.files;
         if earlier.texts == 0 {
             return Ok(());
         }
-        let path = directory.join(TOKENS);
+        let path = folder.place(TOKENS);
         let damaged = || Error::Output {
             path: path.clone(),
             problem: "is damaged; start anew in its directory with --overwrite".to_owned(),
@@ -261,12 +250,12 @@ impl TokenSink for TextFilesSink<'_> {
         let Self { files, plan } = self;
         let Some(writer) = &mut files.writer else { return Err(files.other_input()) };
         let line = TextLine::new(row, record, encoded, plan.wants_token_details(), plan.special_tokens);
-        let unwritable = || Error::io("write", files.directory.join(TEXTS));
+        let unwritable = || Error::io("write", files.folder.place(TEXTS));
         let mut bytes = serde_json::to_vec(&line).map_err(io::Error::from).map_err(unwritable())?;
         bytes.push(b'\n');
         writer.checksum.update(&bytes);
         writer.texts.write_all(&bytes).map_err(unwritable())?;
-        writer.tokens.write(counts, &encoded.tokens).map_err(Error::io("write", files.directory.join(TOKENS)))?;
+        writer.tokens.write(counts, &encoded.tokens).map_err(Error::io("write", files.folder.place(TOKENS)))?;
         writer.done.texts += 1;
         writer.done.texts_bytes += bytes.len() as u64;
         Ok(())
@@ -276,7 +265,7 @@ impl TokenSink for TextFilesSink<'_> {
         let files = &mut *self.files;
         match &mut files.writer {
             Some(writer) if files.names == FileNames::Own && writer.due <= Instant::now() => {
-                writer.journal(&files.directory, sha256())
+                writer.journal(&files.folder, sha256())
             }
             _ => Ok(()),
         }
@@ -288,14 +277,14 @@ impl TokenSink for TextFilesSink<'_> {
 }
 
 impl TextFilesWriter {
-    fn flush(&mut self, directory: &Path) -> Result<()> {
-        self.texts.flush().map_err(Error::io("write", directory.join(TEXTS)))?;
-        self.done.tokens_bytes = self.tokens.flush().map_err(Error::io("write", directory.join(TOKENS)))?;
+    fn flush(&mut self, folder: &Folder) -> Result<()> {
+        self.texts.flush().map_err(Error::io("write", folder.place(TEXTS)))?;
+        self.done.tokens_bytes = self.tokens.flush().map_err(Error::io("write", folder.place(TOKENS)))?;
         Ok(())
     }
 
-    fn journal(&mut self, directory: &Path, input_sha256: String) -> Result<()> {
-        self.flush(directory)?;
+    fn journal(&mut self, folder: &Folder, input_sha256: String) -> Result<()> {
+        self.flush(folder)?;
         self.done.input_sha256 = input_sha256;
         self.done.texts_crc32 = self.checksum.clone().finalize();
         self.done.tokens_crc32 = self.tokens.crc32();
@@ -306,36 +295,38 @@ impl TextFilesWriter {
             return Ok(());
         }
         Err(Error::Output {
-            path: directory.join(UNFINISHED),
+            path: folder.place(UNFINISHED),
             problem: "cannot be written, or the files beside it cannot; is the disk full?".to_owned(),
         })
     }
 }
 
-/// Copies `count` lines of a file, from line `first` on, to another file. Returns the copy's crc32.
-pub(super) fn copy_lines(from: &Path, to: &Path, first: u64, count: u64) -> Result<crc32fast::Hasher> {
-    let copy = || -> io::Result<crc32fast::Hasher> {
-        let mut file = BufWriter::with_capacity(1 << 20, File::create(to)?);
-        let checksum = each_line(from, first, count, |line| file.write_all(line))?;
-        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+/// Copies `count` lines of a file, from line `first` on, to a temporary file. Returns the copy's crc32.
+pub(super) fn copy_lines(folder: &Folder, from: &str, to: &str, first: u64, count: u64) -> Result<crc32fast::Hasher> {
+    let mut file = BufWriter::with_capacity(1 << 20, folder.create_temporary(to)?);
+    let mut copy = || -> io::Result<crc32fast::Hasher> {
+        let checksum = each_line(folder, from, first, count, |line| file.write_all(line))?;
+        file.flush()?;
+        file.get_ref().sync_all()?;
         Ok(checksum)
     };
-    copy().map_err(Error::io("write", to))
+    copy().map_err(Error::io("write", folder.place(to)))
 }
 
 /// The crc32 that the copy by [`copy_lines`] would have.
-pub(super) fn checksum_of_lines(from: &Path, first: u64, count: u64) -> Result<crc32fast::Hasher> {
-    each_line(from, first, count, |_| Ok(())).map_err(Error::io("read", from))
+pub(super) fn checksum_of_lines(folder: &Folder, from: &str, first: u64, count: u64) -> Result<crc32fast::Hasher> {
+    each_line(folder, from, first, count, |_| Ok(())).map_err(Error::io("read", folder.place(from)))
 }
 
 fn each_line(
-    from: &Path,
+    folder: &Folder,
+    from: &str,
     first: u64,
     count: u64,
     mut take: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<crc32fast::Hasher> {
     let mut checksum = crc32fast::Hasher::new();
-    let mut from = BufReader::with_capacity(1 << 20, File::open(from)?);
+    let mut from = BufReader::with_capacity(1 << 20, folder.read_file(from)?);
     for _ in 0..first {
         if from.skip_until(b'\n')? == 0 {
             break;
@@ -354,18 +345,29 @@ fn each_line(
 }
 
 /// The crc32 of a whole file.
-pub(super) fn checksum_of(path: &Path) -> Result<crc32fast::Hasher> {
+pub(super) fn checksum_of(folder: &Folder, name: &str) -> Result<crc32fast::Hasher> {
+    let read = || folder.read_file(name).and_then(|file| checksum(file, 0, u64::MAX, |_| ()));
+    read().map_err(Error::io("read", folder.place(name)))
+}
+
+/// The crc32 of `length` bytes of a file from `start` on, or of as many as there are. `each` is told how many were read.
+pub(crate) fn checksum(
+    mut file: File,
+    start: u64,
+    length: u64,
+    mut each: impl FnMut(u64),
+) -> io::Result<crc32fast::Hasher> {
     let mut checksum = crc32fast::Hasher::new();
-    let mut read = || -> io::Result<()> {
-        let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(()),
-                count => checksum.update(&buffer[..count]),
+    file.seek(SeekFrom::Start(start))?;
+    let mut file = file.take(length);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(checksum),
+            count => {
+                checksum.update(&buffer[..count]);
+                each(count as u64);
             }
         }
-    };
-    read().map_err(Error::io("read", path))?;
-    Ok(checksum)
+    }
 }

@@ -119,6 +119,14 @@ impl Input {
         read_ahead(self.read())
     }
 
+    /// The files among the sources.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.sources.iter().filter_map(|(source, _)| match source {
+            Source::File(path) => Some(path.as_path()),
+            Source::Arguments(_) | Source::Stdin => None,
+        })
+    }
+
     /// Whether the input can be read a second time, unlike standard input.
     pub fn can_be_read_again(&self) -> bool {
         self.sources.iter().all(|(source, _)| *source != Source::Stdin)

@@ -160,7 +160,7 @@ impl Predictor {
 fn read_report(directory: &Path) -> Result<Report> {
     let path = directory.join(REPORT);
     let problem = |problem: &str| Error::Output { path: directory.to_owned(), problem: problem.to_owned() };
-    let bytes = match std::fs::read(&path) {
+    let bytes = match crate::regular_file::read(&path, 1 << 30) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(problem("has no report.json; expected a directory that `layerwise probe -o` wrote"));

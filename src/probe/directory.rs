@@ -1,16 +1,20 @@
 //! A directory that `extract` wrote, opened to read vectors by row.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
 use crate::counts::Counts;
 use crate::directory::contents::Contents;
 use crate::directory::contents::read_manifest;
-use crate::directory::manifest::{MANIFEST, ModelIdentity};
+use crate::directory::manifest::ModelIdentity;
+use crate::directory::names::{MANIFEST, TEXTS};
 use crate::directory::plan_record::{DirectoryPlan, PlanRecord};
+use crate::directory::text_files::checksum;
 use crate::error::{Error, Result};
 use crate::plan::ArrayPlan;
 use crate::positional::read_exact_at;
@@ -28,6 +32,8 @@ pub struct Directory {
     /// The counts of its texts.
     pub counts: Counts,
     contents: Contents,
+    /// The places whose bytes have been compared with their checksums.
+    checked: Mutex<HashSet<String>>,
 }
 
 impl Directory {
@@ -48,7 +54,7 @@ impl Directory {
             (None, None) => return Err(not_ours()),
         };
         let (model, plan, counts) = (contents.origin.model.clone(), contents.plan.clone(), contents.counts);
-        Ok(Self { path: path.to_owned(), model, plan, counts, contents })
+        Ok(Self { path: path.to_owned(), model, plan, counts, contents, checked: Mutex::default() })
     }
 
     /// Opens an array of the directory.
@@ -70,6 +76,7 @@ impl Directory {
                 problem: format!("has {size} bytes; expected {}; see `layerwise verify`", file.bytes),
             });
         }
+        self.compare(&place, &path)?;
         Ok(StoredArray {
             path,
             file: opened,
@@ -78,6 +85,29 @@ impl Directory {
             columns: array.columns,
             dtype: self.plan.dtype,
         })
+    }
+
+    /// Compares the bytes of a place with its checksum, the first time that it is asked for.
+    ///
+    /// # Errors
+    /// [`Error::Output`] when they are others.
+    pub(super) fn compare(&self, place: &str, path: &Path) -> Result<()> {
+        let (start, bytes, crc32) = match self.contents.region(place) {
+            Some(region) => (region.start, region.bytes, region.crc32),
+            None if place == TEXTS => (0, u64::MAX, self.contents.texts_crc32),
+            None => return Ok(()),
+        };
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if checked.contains(place) {
+            return Ok(());
+        }
+        let found = File::open(path).and_then(|file| checksum(file, start, bytes, |_| ()));
+        if Some(found.map_err(Error::io("read", path))?.finalize()) != crc32 {
+            let problem = format!("{place} does not have the checksum that is in {MANIFEST}; see `layerwise verify`");
+            return Err(Error::Output { path: path.to_owned(), problem });
+        }
+        checked.insert(place.to_owned());
+        Ok(())
     }
 
     /// The file of a place, such as `word/offsets.npy`, and the byte at which the place begins in it.

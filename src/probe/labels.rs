@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::directory::{Directory, StoredArray};
 use crate::directory::arrays::offsets_place;
-use crate::directory::existing::TEXTS;
+use crate::directory::names::TEXTS;
 use crate::error::{Error, Result};
 use crate::positional::read_exact_at;
 use crate::spec::{VectorKind, choices};
@@ -106,6 +106,7 @@ pub fn read(directory: &Directory, name: &str, choice: TaskChoice) -> Result<Lab
     if number != directory.counts.texts {
         return Err(of_count(number.to_string()));
     }
+    directory.compare(TEXTS, &path)?;
     reader.finish()
 }
 
@@ -327,6 +328,7 @@ fn word_offsets(directory: &Directory) -> std::result::Result<Vec<u64>, String> 
     let place = offsets_place(VectorKind::Word, directory.plan.format);
     let (file, start) = directory.find(&place).ok_or_else(|| format!("the directory holds no {place}"))?;
     let mut bytes = vec![0; 8 * (directory.counts.texts as usize + 1)];
+    directory.compare(&place, &file).map_err(|error| error.to_string())?;
     let read = File::open(&file).and_then(|file| read_exact_at(&file, &mut bytes, start));
     read.map_err(|error| format!("cannot read {place}: {error}"))?;
     let offsets: Vec<u64> = bytes

@@ -44,12 +44,12 @@ use crate::observer::{Observer, Work};
 use crate::plan::{ArrayPlan, Slot};
 use crate::spec::{RowKind, VectorKind};
 
-/// Fits a probe on each layer, evaluates it on unseen texts and reports the scores.
+/// Fits a probe on each layer, evaluates it on unseen texts, shows the scores and then writes the report's files.
 ///
 /// # Errors
 /// [`Error::Output`] for directories that cannot be used or do not fit together, and for labels that cannot be learned;
 /// [`Error::Usage`] for options that do not fit the directories.
-pub fn probe(request: &ProbeRequest, observer: &dyn Observer) -> Result<Report> {
+pub fn probe(request: &ProbeRequest, observer: &dyn Observer, show: impl FnOnce(&Report) -> Result<()>) -> Result<()> {
     let open = |path: &std::path::PathBuf| Directory::open(path);
     let train = open(&request.train)?;
     let dev = request.dev.as_ref().map(open).transpose()?;
@@ -123,10 +123,12 @@ pub fn probe(request: &ProbeRequest, observer: &dyn Observer) -> Result<Report> 
     let mix = mixed(request, &setup, &arrays, &outcomes, observer)?;
     let report = Report::new(request, &setup, &arrays, &outcomes, mix)?;
 
+    // Shown first, so that a disk that is full does not cost the fit.
+    let shown = show(&report);
     if let Some(output) = &request.output {
         report_files::write(output, &report, &setup, &outcomes)?;
     }
-    Ok(report)
+    shown
 }
 
 fn check_same_making(train: &Directory, other: &Directory) -> Result<()> {

@@ -1,7 +1,6 @@
 //! Writes the files of a report.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 
 use serde_json::json;
@@ -12,43 +11,48 @@ use super::scores::Judged;
 use super::targets::Targets;
 use super::task::Task;
 use super::{heads, plot};
-use crate::directory::manifest::{temporary_file, write_json};
+use crate::directory::folder::Folder;
 use crate::error::{Error, Result};
 
 /// The names of all files of a report.
 const FILES: [&str; 5] = [REPORT, PLOT, PREDICTIONS, CONFUSION, HEADS];
 
-/// Refuses a directory that holds something else, before any work.
+/// Is there while a report is written, so that a directory with half of one can be told from somebody else's.
+const BEGUN: &str = ".layerwise-report";
+
+/// Refuses a directory that holds something else, or that cannot be written, before any work.
 ///
 /// # Errors
 /// [`Error::Output`] for a file, for a directory with a report unless it is to be replaced, and for one with anything
-/// else.
+/// else; [`Error::Io`] where nothing can be written.
 pub(super) fn check_place(path: &Path, overwrite: bool) -> Result<()> {
     let refuse = |problem: &str| Err(Error::Output { path: path.to_owned(), problem: problem.to_owned() });
-    if !path.exists() {
-        return Ok(());
-    }
-    if !path.is_dir() {
+    if path.exists() && !path.is_dir() {
         return refuse("is a file; expected a directory for the report, which is made if it is not there");
     }
-    let mut entries = fs::read_dir(path).map_err(Error::io("read", path))?;
-    if path.join(REPORT).exists() {
-        return if overwrite {
-            Ok(())
-        } else {
-            refuse("holds a report; choose another directory, or replace it with --overwrite")
-        };
+    if path.is_dir() && !path.join(BEGUN).exists() {
+        let mut entries = fs::read_dir(path).map_err(Error::io("read", path))?;
+        let has_report = path.join(REPORT).exists();
+        if has_report && !overwrite {
+            return refuse("holds a report; choose another directory, or replace it with --overwrite");
+        }
+        if !has_report && entries.next().is_some() {
+            return refuse("holds something else than a report; choose another directory");
+        }
     }
-    if entries.next().is_some() {
-        return refuse("holds something else than a report; choose another directory");
+    let is_new = !path.exists();
+    fs::create_dir_all(path).map_err(Error::io("create", path))?;
+    let tried = Folder::open(path).and_then(|folder| folder.try_writing());
+    if is_new {
+        let _ = fs::remove_dir(path); // it is made again once there is a report
     }
-    Ok(())
+    tried
 }
 
 /// Writes all files of a report; `report.json` comes last.
 ///
 /// # Errors
-/// [`Error::Io`] when a file cannot be written.
+/// [`Error::Io`] when a file cannot be written; the same command then writes them anew.
 pub(super) fn write(path: &Path, report: &Report, setup: &Setup<'_>, outcomes: &[Outcome]) -> Result<()> {
     let best = report.layers.iter().position(|layer| layer.name == report.best).unwrap_or(0);
     let scored = setup.scored();
@@ -58,36 +62,23 @@ pub(super) fn write(path: &Path, report: &Report, setup: &Setup<'_>, outcomes: &
     let confusion = (setup.task != Task::Regression).then(|| confusion(&judged));
     let heads = heads::serialize(report, outcomes)?;
     fs::create_dir_all(path).map_err(Error::io("create", path))?;
+    let folder = Folder::open(path)?;
     // The old report is removed once the new one is ready. `report.json` is removed first and written last, so that
     // files without it count as no report.
+    folder.create_temporary(BEGUN)?;
     for name in FILES {
-        match fs::remove_file(path.join(name)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("replace", path.join(name))(error));
-            }
-            _ => {}
+        if folder.has_file(name) {
+            folder.remove(name)?;
         }
     }
-    put(path, PLOT, plot.as_bytes())?;
-    put(path, PREDICTIONS, &predictions)?;
+    folder.replace(PLOT, plot.as_bytes())?;
+    folder.replace(PREDICTIONS, &predictions)?;
     if let Some(confusion) = confusion {
-        put(path, CONFUSION, &confusion)?;
+        folder.replace(CONFUSION, &confusion)?;
     }
-    put(path, HEADS, &heads)?;
-    write_json(path, REPORT, &json!(report))
-}
-
-/// Writes a file under a temporary name and renames it.
-fn put(directory: &Path, name: &str, content: &[u8]) -> Result<()> {
-    let path = directory.join(name);
-    let write = || -> std::io::Result<()> {
-        let mut file = temporary_file(directory)?;
-        file.write_all(content)?;
-        file.as_file().sync_all()?;
-        file.persist(&path).map_err(|error| error.error)?;
-        Ok(())
-    };
-    write().map_err(Error::io("write", &path))
+    folder.replace(HEADS, &heads)?;
+    folder.write_json(REPORT, &json!(report))?;
+    folder.remove(BEGUN)
 }
 
 /// The lines of `predictions.jsonl`, one for each text that is scored.

@@ -24,10 +24,8 @@ use self::recompute::Recomputation;
 pub use self::recompute::RecomputeRequest;
 use crate::directory::contents::{Contents, read_manifest};
 use crate::directory::damage::{Damage, Findings};
-use crate::directory::existing::{TEXTS, outputs};
-use crate::directory::journal::UNFINISHED;
-use crate::directory::lock::LOCK;
-use crate::directory::manifest::{MANIFEST, RUN, TEMPORARY};
+use crate::directory::existing::outputs;
+use crate::directory::names::{LOCK, MANIFEST, RUN, TEMPORARY, TEXTS, UNFINISHED};
 use crate::error::{Error, Result};
 use crate::observer::{Observer, Work};
 

@@ -16,7 +16,7 @@ use crate::counts::TextCounts;
 use crate::directory::contents::{Contents, Origin};
 use crate::directory::damage::Damage;
 use crate::directory::layout::Holds;
-use crate::directory::manifest::MANIFEST;
+use crate::directory::names::MANIFEST;
 use crate::directory::plan_record::DirectoryPlan;
 use crate::encode::{EncodePass, limits};
 use crate::error::{Error, Result};

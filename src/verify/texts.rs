@@ -10,8 +10,7 @@ use super::offsets::OffsetsCheck;
 use super::region::{PIECE, check_crc32};
 use crate::directory::contents::Contents;
 use crate::directory::damage::{Damage, Findings};
-use crate::directory::existing::TEXTS;
-use crate::directory::manifest::MANIFEST;
+use crate::directory::names::{MANIFEST, TEXTS};
 use crate::input::LONGEST_RECORD;
 use crate::spec::{SpecialTokens, VectorKind};
 

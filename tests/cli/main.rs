@@ -33,6 +33,8 @@ mod compare;
 mod help;
 mod info;
 mod messages;
+#[cfg(unix)]
+mod not_ours;
 mod probe;
 mod published;
 mod published_folders;

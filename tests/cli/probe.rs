@@ -365,11 +365,49 @@ fn a_number_that_is_none_is_named() {
     let mut array = desk.read("train/mean/layer_02.npy");
     let at = array.len() - 4;
     array[at..].copy_from_slice(&f32::NAN.to_le_bytes());
-    desk.put("train/mean/layer_02.npy", array);
+    desk.put("train/mean/layer_02.npy", &array);
+    desk.types("probe train --test test").fails().says_all(&["mean/layer_02.npy", "checksum", "layerwise verify"]);
+    let mut manifest = desk.json("train/manifest.json");
+    let start = usize::from(u16::from_le_bytes([array[8], array[9]])) + 10;
+    manifest["crc32"]["mean/layer_02.npy"] = format!("{:08x}", crc32fast::hash(&array[start..])).into();
+    desk.put("train/manifest.json", manifest.to_string());
     desk.types("probe train --test test").fails().says("row 95 holds a number that is not finite");
     desk.types("probe train --test test --layers 3 --no-mix").succeeds();
     desk.put("train/mean/layer_03.npy", "short");
     desk.types("probe train --test test --layers 3").fails().says("has 5 bytes; expected");
+}
+
+#[test]
+fn labels_that_were_changed_afterwards_are_noticed() {
+    let desk = desk_of_reviews();
+    let texts = String::from_utf8(desk.read("train/texts.jsonl")).expect("UTF-8");
+    desk.put("train/texts.jsonl", texts.replacen("\"row\":3,", "\"row\": 3,", 1));
+    desk.types("probe train --test test").fails().says_all(&["texts.jsonl", "checksum", "layerwise verify"]);
+}
+
+#[test]
+fn a_report_is_tried_before_the_fit_and_shown_before_it_is_written() {
+    let desk = desk_of_reviews();
+    let tried = desk.types("probe train --test test -o train/texts.jsonl/report").fails();
+    tried.says("train/texts.jsonl/report").prints_nothing();
+    // Half of a report, as a disk that is full leaves it.
+    desk.types("probe train --test test -o report").succeeds();
+    let whole = desk.files("report");
+    desk.remove("report/report.json");
+    desk.types("probe train --test test -o report").fails().says("something else than a report");
+    desk.put("report/.layerwise-report", "");
+    desk.types("probe train --test test -o report").succeeds();
+    assert_eq!(desk.file_names("report"), whole.keys().cloned().collect::<Vec<_>>());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_report_that_the_disk_has_no_room_for_is_shown_and_written_later() {
+    let desk = desk_of_reviews();
+    let full = desk.types_in_shell("trap '' XFSZ; ulimit -f 2;", "probe train --test test -o report").fails();
+    full.says("report").prints("layer");
+    desk.types("probe train --test test -o report").succeeds();
+    assert!(!desk.has("report/.layerwise-report"));
 }
 
 #[test]

@@ -335,3 +335,20 @@ fn an_unfinished_job_can_be_overwritten_by_one_with_other_input() {
     desk.types_into(&format!("extract {piped} -o out"), "the river\n").succeeds();
     assert_eq!(desk.json_lines("out/texts.jsonl").len(), 1);
 }
+
+/// What was written before is compared with its checksums, as disks and people change files.
+#[test]
+fn rows_that_have_changed_since_are_encoded_again() {
+    let desk = desk();
+    desk.types(&format!("extract {} -o undisturbed", JOBS[0])).succeeds();
+    for name in ["token/layer_01.npy", "mean/layer_02.npy", "token/offsets.npy"] {
+        killed_half_way(&desk, JOBS[0]);
+        let mut bytes = desk.read(&format!("out/{name}"));
+        bytes[130] ^= 1;
+        desk.put(&format!("out/{name}"), &bytes);
+        let again = desk.types(&format!("extract {} -o out", JOBS[0])).succeeds();
+        again.says("holds other rows than were written there").does_not_say("going on");
+        assert!(desk.job("out") == desk.job("undisturbed"), "{name}");
+        fs::remove_dir_all(desk.path("out")).expect("a directory");
+    }
+}

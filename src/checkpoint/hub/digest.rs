@@ -9,6 +9,7 @@ use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 use super::names::is_lower_hex;
+use crate::regular_file;
 
 /// A digest as an etag gives it, in lower-case hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ impl Digest {
     /// # Errors
     /// If the file cannot be read.
     pub(super) fn same_kind_of(&self, path: &Path) -> io::Result<Digest> {
-        let mut file = File::open(path)?;
+        let mut file = regular_file::open(path)?;
         match self {
             Digest::Sha256(_) => Ok(Digest::Sha256(consume(&mut file, Sha256::new())?)),
             Digest::GitSha1(_) => {
