@@ -42,11 +42,14 @@ const NAMES: [&str; 12] = [
 #[test]
 fn no_link_is_followed_out_of_the_output_directory() {
     for name in NAMES {
-        for target in ["../precious/thesis.txt", "../precious", "../precious/new.txt"] {
+        let targets = ["../precious/thesis.txt", "../precious/new"];
+        let of_folders = ["../precious", "../precious/new"];
+        for target in if name == "mean" { of_folders } else { targets } {
             for there in ["nothing", "a job"] {
                 let desk = desk();
+                desk.model_as("width1", "small"); // the quickest to load
                 if there == "a job" {
-                    desk.types("extract -i texts.txt -e mean -o out").succeeds();
+                    desk.types("extract -m small -i texts.txt -e mean -o out").succeeds();
                 }
                 let link = desk.path("out").join(name);
                 fs::create_dir_all(link.parent().expect("a parent")).expect("a directory");
@@ -54,11 +57,9 @@ fn no_link_is_followed_out_of_the_output_directory() {
                 let _ = fs::remove_dir_all(&link);
                 let up = if name.contains('/') { "../" } else { "" };
                 symlink(format!("{up}{target}"), &link).expect("a link");
-                for job in
-                    ["-e mean -o out", "-e mean -o out --overwrite", "-e token,mean -f safetensors -o out --overwrite"]
-                {
+                for job in ["-e mean -o out", "-e token,mean -f safetensors -o out --overwrite"] {
                     let what = format!("{name} → {target}, beside {there}: {job}");
-                    let ran = desk.types(&format!("extract -i texts.txt {job}"));
+                    let ran = desk.types(&format!("extract -m small -i texts.txt {job}"));
                     assert!([Some(0), Some(1)].contains(&ran.code()), "{what}: {}", ran.stderr());
                     assert!(ran.code() == Some(0) || ran.stderr().contains("error: "), "{what}: {}", ran.stderr());
                     is_precious_still(&desk);
