@@ -18,8 +18,8 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,8 @@ ADDRESS_SPACE = 4096 * MIB
 PEAK = 512 * MIB
 LARGEST_FILE = 1024 * MIB
 SECONDS = 60.0
+# Of how many failures the folder is kept.
+KEPT = 10
 
 
 class Problem(Exception):
@@ -106,7 +108,7 @@ class Bench:
             except Problem as problem:
                 tried += 1
                 failed += 1
-                self.report(one, problem)
+                self.report(one, problem, failed <= KEPT)
         if self.only and not tried and not not_reached:
             print(f"no try is named {self.only}", flush=True)
             failed = 1
@@ -116,12 +118,12 @@ class Bench:
         shutil.rmtree(self.scratch, ignore_errors=True)
         return 1 if failed else 0
 
-    def report(self, one: Try, problem: Problem) -> None:
+    def report(self, one: Try, problem: Problem, is_kept: bool) -> None:
         print(f"FAIL {one.name}: {problem}")
         short = " --short" if self.short else ""
         command = f"tests/faults/{self.name} --layerwise {shlex.quote(str(self.layerwise))} --seed {self.seed}{short}"
         print(f"  repeat: python3 {command} --only {shlex.quote(one.name)}")
-        if problem.state is not None and problem.state.exists():
+        if is_kept and problem.state is not None and problem.state.exists():
             kept = Path(tempfile.mkdtemp(prefix=f"layerwise-{self.name.removesuffix('.py')}-")) / "desk"
             shutil.copytree(problem.state, kept, symlinks=True)
             print(f"  as it lay: {kept}")
@@ -169,7 +171,7 @@ class Ended:
         if self.code and not any(line.startswith("error: ") for line in self.stderr.splitlines()):
             raise Problem(f"exit code {self.code} without an error; said {said!r}")
         for character in self.stderr:
-            if not character.isprintable() and character not in "\n\t":
+            if character not in "\n\t" and unicodedata.category(character) == "Cc":
                 raise Problem(f"put the control character {character!r} on standard error: {said!r}")
         return self
 
@@ -188,7 +190,8 @@ class Desk:
     def __post_init__(self) -> None:
         for folder in (self.root, self.root / "tmp", self.root / "home"):
             folder.mkdir(parents=True, exist_ok=True)
-        outer = {key: value for key, value in os.environ.items() if not key.startswith(("LAYERWISE", "HF_", "RUST_"))}
+        is_foreign = lambda key: key.startswith(("LAYERWISE", "HF_", "RUST_")) or key.lower().endswith("_proxy")
+        outer = {key: value for key, value in os.environ.items() if not is_foreign(key)}
         own = {"HOME": self.root / "home", "TMPDIR": self.root / "tmp", "HF_HOME": self.root / "cache"}
         fixed = {"HF_HUB_OFFLINE": "1", "RUST_BACKTRACE": "0", "NO_COLOR": "1"}
         self.environment = outer | {key: str(path) for key, path in own.items()} | fixed
@@ -236,16 +239,7 @@ class Desk:
                     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
                 except ProcessLookupError:
                     pass  # It has ended already.
-            late = threading.Event()
-
-            def end_it() -> None:
-                late.set()
-                os.killpg(process.pid, signal.SIGKILL)
-
-            timer = threading.Timer(seconds, end_it)
-            timer.start()
-            _, status, usage = os.wait4(process.pid, 0)
-            timer.cancel()
+            status, usage, peak, late = watch(process.pid, begun + seconds)
             process.returncode = os.waitstatus_to_exitcode(status)
             out.seek(0)
             err.seek(0)
@@ -255,8 +249,8 @@ class Desk:
                 stdout=out.read(),
                 stderr=err.read().decode("utf-8", "backslashreplace"),
                 seconds=time.monotonic() - begun,
-                peak=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
-                timed_out=late.is_set(),
+                peak=peak if sys.platform == "linux" else usage.ru_maxrss,
+                timed_out=late,
             )
 
     def remove(self, *names: str) -> None:
@@ -269,8 +263,28 @@ class Desk:
                 path.unlink(missing_ok=True)
 
     def outside(self) -> dict[str, tuple]:
-        """All that no command may change: everything on the desk but its output, its cache and the home that is its own."""
-        return tree(self.root, leave_out=("out", "cache", "home"))
+        """All that no command may change: everything on the desk but its output and its cache."""
+        return tree(self.root, leave_out=("out", "cache"))
+
+
+def watch(pid: int, deadline: float) -> tuple[int, resource.struct_rusage, int, bool]:
+    """Waits for a process; its status, what it used, its peak in bytes, and whether it had to be ended. The peak is looked up
+    meanwhile, as the one that the system hands out in the end begins with that of the bench, which had the memory before it."""
+    peak, pause, late = 0, 0.001, False
+    while True:
+        ended, status, usage = os.wait4(pid, os.WNOHANG)
+        if ended:
+            return status, usage, peak, late
+        try:
+            with open(f"/proc/{pid}/status") as file:
+                peak = max(peak, *(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:")), 0)
+        except OSError:
+            pass  # It ended just now, or this is no Linux.
+        if time.monotonic() > deadline and not late:
+            late = True
+            os.killpg(pid, signal.SIGKILL)
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.01)
 
 
 def tree(folder: Path, leave_out: tuple[str, ...] = ()) -> dict[str, tuple]:
