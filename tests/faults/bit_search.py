@@ -120,7 +120,9 @@ class Search:
         left_out |= {"portable"} if is_long and len(self.instruction_sets) > 1 else set()  # It would take the time of all others.
         isa = numbers.choice([name for name in self.instruction_sets if name not in left_out])
         parts = numbers.choice([1, 1, 1, 2, 3]) if form != "jsonl" and len(texts) > 3 else 1
-        command = ["extract", "-q", "-i", "texts.jsonl", "-e", ",".join(kinds), "-l", ",".join(map(str, layers))]
+        command = ["extract", "-q", "-i", "texts.jsonl", "-e", ",".join(kinds)]
+        if set(kinds) - {"pooler", "sentence"}:
+            command += ["-l", ",".join(map(str, layers))]
         command += ["--threads", str(numbers.choice([1, 2, 3, 8]))]
         command += ["--batch-tokens", str(numbers.choice([1, 7, 33, 64, 145, 500, 4096, 100_000])), *meaning.arguments()]
         command += {"safetensors": ["-f", "safetensors"], "concat": ["--combine", "concat"]}.get(form, [])

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import Desk, output
+from bench import Desk, is_stray, output
 
 WORDS = "the a river bank house people make some good world again long night light of in on by and or never old new".split()
 SLOWLY = ["--threads", "1", "--batch-tokens", "16"]
@@ -34,7 +34,10 @@ class Job:
         """The bytes that the job writes when nothing happens to it."""
         self.set_up(desk)
         desk.runs(*self.command).succeeds()
-        return output(desk / "out")
+        found = output(desk / "out")
+        if stray := list(filter(is_stray, found)):
+            raise SystemExit(f"{self.name}: an undisturbed job leaves {stray}")
+        return found
 
 
 def lines(count: int, longest: int, seed: int) -> str:
