@@ -35,6 +35,7 @@ LARGEST_FILE = 1024 * MIB
 SECONDS = 60.0
 # Of how many failures the folder is kept.
 KEPT = 10
+LARGEST_KEPT = 16 * MIB
 
 
 class Problem(Exception):
@@ -125,7 +126,7 @@ class Bench:
         print(f"  repeat: python3 {command} --only {shlex.quote(one.name)}")
         if is_kept and problem.state is not None and problem.state.exists():
             kept = Path(tempfile.mkdtemp(prefix=f"layerwise-{self.name.removesuffix('.py')}-")) / "desk"
-            shutil.copytree(problem.state, kept, symlinks=True)
+            shutil.copytree(problem.state, kept, symlinks=True, ignore=uncopyable)
             print(f"  as it lay: {kept}")
         sys.stdout.flush()
 
@@ -265,6 +266,15 @@ class Desk:
     def outside(self) -> dict[str, tuple]:
         """All that no command may change: everything on the desk but its output and its cache."""
         return tree(self.root, leave_out=("out", "cache"))
+
+
+def uncopyable(folder: str, names: list[str]) -> set[str]:
+    """What is not kept of a failure: FIFOs, devices and sockets, which would be read for ever, and files that are large, as a file
+    of a terabyte that takes no room has all of it in a copy."""
+    modes = {name: os.lstat(os.path.join(folder, name)) for name in names}
+    is_small = lambda status: stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST_KEPT
+    fits = lambda status: stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode) or is_small(status)
+    return {name for name, status in modes.items() if not fits(status)}
 
 
 def watch(pid: int, deadline: float) -> tuple[int, resource.struct_rusage, int, bool]:

@@ -62,17 +62,7 @@ def face(bench: Bench, case: Case) -> None:
         if case.whole:
             whole_if_complete(desk, ended)
     except Problem as problem:
-        raise Problem(f"{problem}\n  ran {[' '.join(command) for command in case.commands]}", copyable(root)) from None
-
-
-def copyable(root: Path) -> Path:
-    """Without what cannot be copied: FIFOs, devices and sockets."""
-    for at, _, files in os.walk(root):
-        for name in files:
-            path = Path(at) / name
-            if not path.is_symlink() and not path.is_file():
-                path.unlink()
-    return root
+        raise Problem(f"{problem}\n  ran {[' '.join(command) for command in case.commands]}", root) from None
 
 
 def whole_if_complete(desk: Desk, ended: list[Ended]) -> None:

@@ -88,7 +88,7 @@ def in_place_cases() -> list[Case]:
             lambda desk, make=make: (model(desk), in_place(desk / "texts.txt", make)) and None,
             [[*RUN, "-i", "texts.txt"]],
             right=fails(),
-            seconds=20,
+            seconds=10,
         )
         for make in IN_PLACE
         if make.__name__ != "as_fifo"

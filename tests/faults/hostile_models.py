@@ -263,7 +263,7 @@ def in_place_cases() -> list[Case]:
         ZIPPED: ["pytorch_model.bin"],
     }
     return [
-        case(f"in-place/{file}/{make.__name__}", golden, lambda model, file=file, make=make: in_place(model / file, make), seconds=20)
+        case(f"in-place/{file}/{make.__name__}", golden, lambda model, file=file, make=make: in_place(model / file, make), seconds=10)
         for golden, names in files.items()
         for file in names
         for make in IN_PLACE

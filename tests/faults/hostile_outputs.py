@@ -13,7 +13,7 @@ from pathlib import Path
 from bench import Desk, Ended, Problem, output
 from hostile_case import Case, fails
 from jobs import SLOWLY, leave_half_done, lines
-from mutate import HUGE, IN_PLACE, in_place, mutate
+from mutate import HUGE, IN_PLACE, as_hole, in_place, mutate
 
 JOB = ["extract", "-q", "-m", "model", "-i", "texts.txt", "-o", "out"]
 OTHER = [*JOB, "-e", "token,mean"]
@@ -145,12 +145,14 @@ def in_place_cases() -> list[Case]:
             f"in-place/{command_name}/{name}/{make.__name__}",
             replaced(of_the_job, name, make),
             [command],
-            seconds=20,
+            seconds=10,
             whole=False,
         )
         for command_name, command in commands.items()
         for name in files
         for make in IN_PLACE
+        # A terabyte of lines is rightly read for hours, and rightly copied.
+        if make is not as_hole
     ]
 
 

@@ -131,7 +131,7 @@ def as_empty(path: Path) -> None:
 
 
 def as_hole(path: Path) -> None:
-    """A terabyte of which nothing is on the disk."""
+    """A terabyte of which nothing is on the disk. Whoever copies it fills the disk."""
     with path.open("wb") as file:
         file.truncate(1 << 40)
 
