@@ -33,7 +33,9 @@ def npy(path: Path) -> Array:
     content = path.read_bytes()
     if content[:6] != b"\x93NUMPY":
         raise ValueError(f"{path} is no .npy file")
-    length, start = (struct.unpack_from("<H", content, 8)[0], 10) if content[6] == 1 else (struct.unpack_from("<I", content, 8)[0], 12)
+    length, start = (
+        (struct.unpack_from("<H", content, 8)[0], 10) if content[6] == 1 else (struct.unpack_from("<I", content, 8)[0], 12)
+    )
     header = ast.literal_eval(content[start : start + length].decode("latin1"))
     return Array(list(header["shape"]), memoryview(content)[start + length :])
 

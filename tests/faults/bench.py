@@ -7,6 +7,7 @@ that repeats it, and ends with 1 if there was one. The same seed gives the same 
 from __future__ import annotations
 
 import argparse
+import atexit
 import hashlib
 import os
 import random
@@ -75,6 +76,7 @@ class Bench:
         self.name = Path(sys.argv[0]).name
         self.begun = time.monotonic()
         self.scratch = Path(tempfile.mkdtemp(prefix="layerwise-faults-"))
+        atexit.register(shutil.rmtree, self.scratch, ignore_errors=True)
         if not os.access(self.layerwise, os.X_OK):
             raise SystemExit(f"{self.layerwise} is no program; build it, or name another with --layerwise")
         print(f"{self.name}: seed {self.seed}, {self.seconds:g} s", flush=True)
@@ -88,7 +90,6 @@ class Bench:
 
     def skip(self, why: str) -> int:
         print(f"skipped: {self.name} ({why})")
-        shutil.rmtree(self.scratch, ignore_errors=True)
         return 0
 
     def run(self, tries: Iterable[Try], all_of: str = "") -> int:
@@ -116,7 +117,6 @@ class Bench:
         took = time.monotonic() - self.begun
         beside = f", {not_reached} not reached" if not_reached else ""
         print(f"{self.name}: {tried} tries{all_of}{beside}, {failed} failed, seed {self.seed}, {took:.0f} s, {ended}", flush=True)
-        shutil.rmtree(self.scratch, ignore_errors=True)
         return 1 if failed else 0
 
     def report(self, one: Try, problem: Problem, is_kept: bool) -> None:
@@ -131,7 +131,7 @@ class Bench:
         sys.stdout.flush()
 
 
-def in_turn(groups: Iterable[list[Try]]) -> Iterator[Try]:
+def in_turn(groups: Iterable[Iterable[Try]]) -> Iterator[Try]:
     """One of each group, then the next of each: what there is little of comes early, what there is much of fills the time."""
     groups = [iter(group) for group in groups]
     while groups:

@@ -26,7 +26,10 @@ from jobs import WORDS
 MODELS = ["bundled", "width64", "width32", "width16", "width3", "width1"]
 POOLED = ["cls", "mean", "max", "mean_sqrt_len", "weightedmean", "lasttoken"]
 # The lengths at which kernels, groups of texts and windows change their ways, and beyond the limits of the models.
-LENGTHS = [1, 2, 3, 5, 8, 13, 14, 15, 16, 17, 29, 30, 31, 32, 33, 47, 62, 63, 64, 65, 126, 142, 143, 144, 145, 160, 250, 509, 510, 511, 700]
+LENGTHS = [
+    int(length)
+    for length in "1 2 3 5 8 13 14 15 16 17 29 30 31 32 33 47 62 63 64 65 126 142 143 144 145 160 250 509 510 511 700".split()
+]
 ODD = ["", " ", "a", "中文字符", "🙂🙂", "[MASK] is [SEP] here", "antidisestablishmentarianism " * 20, "𒀀 𒀁 " * 9, "é" * 40]
 
 
@@ -107,7 +110,11 @@ class Search:
         all_kinds, all_layers = self.kinds[meaning.model], range(self.layers[meaning.model])
         kinds = numbers.sample(all_kinds, numbers.randint(1, min(4, len(all_kinds))))
         layers = sorted(numbers.sample(all_layers, numbers.randint(1, len(all_layers))))
-        formats = {"f32": ["npy", "safetensors", "concat", "jsonl"], "f16": ["npy", "safetensors", "concat"], "bf16": ["safetensors"]}
+        formats = {
+            "f32": ["npy", "safetensors", "concat", "jsonl"],
+            "f16": ["npy", "safetensors", "concat"],
+            "bf16": ["safetensors"],
+        }
         form = numbers.choice(formats[meaning.dtype])
         if form == "concat":
             kinds = [kind for kind in kinds if kind not in ("pooler", "sentence")] or ["token"]
@@ -133,7 +140,10 @@ class Search:
                 self.compared += 1
                 if data != expected[kind, layer]:
                     said = " ".join(command)
-                    raise Problem(f"row {row} ({text[0][:40]!r}), {kind}, layer {layer}: LAYERWISE_ISA={isa} {said}, {parts} parts", self.desk.root)
+                    raise Problem(
+                        f"row {row} ({text[0][:40]!r}), {kind}, layer {layer}: LAYERWISE_ISA={isa} {said}, {parts} parts",
+                        self.desk.root,
+                    )
 
     def carry_out(
         self, command: list[str], isa: str, form: str, parts: int, kinds: list[str], layers: list[int], texts: int

@@ -14,7 +14,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trace import Call
+from strace import Call
 
 SECTOR = 512
 

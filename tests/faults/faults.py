@@ -11,7 +11,7 @@ from __future__ import annotations
 import shlex
 import sys
 
-import trace
+import strace
 from bench import PEAK, Bench, Desk, NotReached, Problem, Try, differences, in_turn, is_stray, output
 from jobs import Job, lay_out
 
@@ -21,7 +21,7 @@ FULL_DISK = {"write", "pwrite64", "writev", "ftruncate", "fallocate", "fsync", "
 FULL_DISK |= {"renameat", "renameat2", "mkdir", "mkdirat", "link", "linkat", "copy_file_range", "sendfile"}
 
 
-def disturb(desk: Desk, job: Job, reference: dict[str, str], injection: trace.Injection) -> None:
+def disturb(desk: Desk, job: Job, reference: dict[str, str], injection: strace.Injection) -> None:
     log = desk / "tmp/strace"
     job.set_up(desk)
     before = desk.outside()
@@ -71,15 +71,15 @@ def tries(bench: Bench, desk: Desk) -> list[list[Try]]:
         reference = job.undisturbed(desk)
         job.set_up(desk)
         log = desk / "tmp/strace"
-        calls = trace.WRITING if job.journaled else [*trace.READING, *trace.WRITING]
-        trace.record(desk, job.command, log, [trace.RUNTIME_BEGINS, *calls])
-        for call, numbers in trace.count(log).items():
+        calls = strace.WRITING if job.journaled else [*strace.READING, *strace.WRITING]
+        strace.record(desk, job.command, log, [strace.RUNTIME_BEGINS, *calls])
+        for call, numbers in strace.count(log).items():
             faults = ["KILL"] + (["EIO"] if call != "close" else []) + (["ENOSPC"] if call in FULL_DISK else [])
             group = [
                 Try(
                     f"{job.name}/{call}/{number}/{fault}",
                     lambda job=job, reference=reference, at=(call, number, fault): disturb(
-                        desk, job, reference, trace.Injection(*at)
+                        desk, job, reference, strace.Injection(*at)
                     ),
                 )
                 for number in numbers
@@ -94,7 +94,7 @@ def tries(bench: Bench, desk: Desk) -> list[list[Try]]:
 
 def main() -> int:
     bench = Bench(__doc__, short_seconds=30)
-    if why := trace.unusable():
+    if why := strace.unusable():
         return bench.skip(why)
     groups = tries(bench, bench.desk())
     return bench.run(in_turn(groups), f" of {sum(map(len, groups)):,}")

@@ -10,8 +10,10 @@ hostile_models.py, hostile_inputs.py, hostile_outputs.py and hostile_hub.py; no 
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 
 import hostile_hub
 import hostile_inputs
@@ -24,23 +26,37 @@ PLACES = {"models": hostile_models, "inputs": hostile_inputs, "outputs": hostile
 
 
 def tries(bench: Bench) -> Iterator[Try]:
-    """First every case that is written down, in turn from each place; then mutations without end."""
+    """In turn a case that is written down and a mutation from each place; cases that are slow, as they wait for limits of many
+    seconds to run out, for no more than a quarter of the time."""
     as_try = lambda place, case: Try(f"{place}/{case.name}", lambda: face(bench, case))
-    groups = []
+    groups: list[Iterable[Try]] = []
+    slow = []
     for place, module in PLACES.items():
-        # A slow case waits for limits of many seconds to run out.
-        cases = [case for case in module.cases() if not (bench.short and case.slow)]
+        cases = module.cases()
         bench.random(place).shuffle(cases)
-        groups.append([as_try(place, case) for case in cases])
-    yield from in_turn(groups)
-    number = 0
-    while bench.only is None or (number == 0 and "/random/" in bench.only):
-        for place, module in PLACES.items():
-            if bench.only is not None and bench.only.startswith(f"{place}/random/"):
-                number = int(bench.only.rsplit("/", 1)[1])
-            if hasattr(module, "drawn"):
-                yield as_try(place, module.drawn(f"random/{number}", bench.random(place, number)))
-        number += 1
+        groups.append([as_try(place, case) for case in cases if not case.slow])
+        slow += [as_try(place, case) for case in cases if case.slow]
+        if hasattr(module, "drawn"):
+            groups.append(mutations(bench, place, as_try))
+    slow = iter([] if bench.short and not bench.only else slow)
+    waited = 0.0
+    for one in in_turn(groups):
+        yield one
+        if bench.only or waited < (time.monotonic() - bench.begun) / 4:
+            begun = time.monotonic()
+            yield from itertools.islice(slow, 1)
+            waited += time.monotonic() - begun
+    yield from slow
+
+
+def mutations(bench: Bench, place: str, as_try: Callable[[str, Case], Try]) -> Iterator[Try]:
+    """Without end, or the one that is asked for."""
+    numbers: Iterable[int] = itertools.count()
+    if bench.only is not None:
+        asked = bench.only.removeprefix(f"{place}/random/")
+        numbers = [int(asked)] if asked.isdigit() else []
+    for number in numbers:
+        yield as_try(place, PLACES[place].drawn(f"random/{number}", bench.random(place, number)))
 
 
 def main() -> int:

@@ -21,7 +21,7 @@ class Case:
     """`lay` puts files on the desk; `commands` are run one after the other. `may_succeed` says of success: `right` is checked then."""
 
     name: str
-    lay: Callable[[Desk], None]
+    lay: Callable[[Desk], object]
     commands: list[list[str]]
     codes: tuple[int, ...] = (0, 1, 2)
     # Further checks of all the runs; raises Problem.

@@ -168,7 +168,9 @@ def stays_in_the_cache(further: Callable[[Desk, list[Ended]], None]) -> Callable
         own = [desk / "cache/hub/models--owner--name/blobs", desk / "cache/hub/.locks/models--owner--name"]
         if found := [str(path) for path in desk.root.rglob("*") if "pwned" in path.name and path.parent not in own]:
             raise Problem(f"a name from outside became a file: {found}")
-        if ended[-1].code == 0 and any(hashlib.sha256(content).digest() not in digests(desk / "cache") for content in MODEL.values()):
+        if ended[-1].code == 0 and any(
+            hashlib.sha256(content).digest() not in digests(desk / "cache") for content in MODEL.values()
+        ):
             raise Problem("it succeeded, and the cache does not hold what the hub has")
         further(desk, ended)
 
@@ -316,7 +318,11 @@ def once(answer: Behaviour) -> Behaviour:
 
 def redirects() -> list[Case]:
     to_storage = "http://127.0.0.1:{storage}{path}?sent-on"
-    kinds = {"listing": of_listing, "config": lambda answer: of_file(CONFIG, answer), "weights": lambda answer: of_file(WEIGHTS, answer)}
+    kinds = {
+        "listing": of_listing,
+        "config": lambda answer: of_file(CONFIG, answer),
+        "weights": lambda answer: of_file(WEIGHTS, answer),
+    }
     cases = []
     for what, of in kinds.items():
         cases += [
@@ -335,8 +341,28 @@ def redirects() -> list[Case]:
 
 
 def names() -> list[Case]:
-    climbing = ["../../../../pwned", ".pwned", "1_Pooling/../../pwned", "..", "a\\..\\pwned", "/tmp/pwned", "modules.json/", "\0pwned", "C:pwned"]
-    tags = ['"../../../../pwned"', '".pwned"', '"..%2fpwned"', '"a/pwned"', '""', '".."', '"x' + "y" * 5000 + '"', 'W/"..\\pwned"', '"CON"']
+    climbing = [
+        "../../../../pwned",
+        ".pwned",
+        "1_Pooling/../../pwned",
+        "..",
+        "a\\..\\pwned",
+        "/tmp/pwned",
+        "modules.json/",
+        "\0pwned",
+        "C:pwned",
+    ]
+    tags = [
+        '"../../../../pwned"',
+        '".pwned"',
+        '"..%2fpwned"',
+        '"a/pwned"',
+        '""',
+        '".."',
+        '"x' + "y" * 5000 + '"',
+        'W/"..\\pwned"',
+        '"CON"',
+    ]
     tags += ['"pwned.incomplete.d"', f'"{"0" * 40}"', f'"{"0" * 64}"']
     commits = ["../../../pwned", "pwned", "a" * 39, "A" * 40, "", None, 5, [COMMIT]]
     cases = [case("names/climbing", of_listing(lambda asked: asked.answers(200, listing([*MODEL, *climbing]))), succeeds)]
@@ -363,20 +389,31 @@ def bodies() -> list[Case]:
         case("body/two-thousand-modules", of_listing(lambda asked: asked.answers(200, many(2_000)))),
         case("body/nested-listing", of_listing(lambda asked: instead(b"[" * 5_000_000)(asked)), fails()),
         case("body/login", instead(b"<html>Please log in</html>", Content_Type="text/html"), fails()),
-        case("body/login-for-files", lambda asked: not asked.listing and instead(b"<html>log in</html>", ETag=None, X_Repo_Commit=None)(asked), fails()),
+        case(
+            "body/login-for-files",
+            lambda asked: not asked.listing and instead(b"<html>log in</html>", ETag=None, X_Repo_Commit=None)(asked),
+            fails(),
+        ),
         case("body/other-content", of_file(WEIGHTS, instead(b"x" * len(MODEL[WEIGHTS])), head=False), fails()),
         case("body/other-text", of_file(VOCABULARY, instead(b"x" * len(MODEL[VOCABULARY])), head=False), fails()),
         case("body/cut", of_file(VOCABULARY, cut_short(False)), fails()),
         case("body/cut-weights", of_file(WEIGHTS, cut_short(False)), fails()),
         case("body/cut-once", of_file(WEIGHTS, once(cut_short(True)), head=False)),
         case("body/reset", of_file(WEIGHTS, cut_short(True)), fails()),
-        case("body/part", of_file(VOCABULARY, instead(MODEL[VOCABULARY][:100], 206, Content_Range="bytes 0-99/231508"), head=False), fails()),
+        case(
+            "body/part",
+            of_file(VOCABULARY, instead(MODEL[VOCABULARY][:100], 206, Content_Range="bytes 0-99/231508"), head=False),
+            fails(),
+        ),
         case("body/packed", of_file(VOCABULARY, instead(packed(MODEL[VOCABULARY]), Content_Encoding="gzip"))),
         case("body/bomb", of_file(CONFIG, lambda asked: instead(bomb(1024 * MIB), Content_Encoding="gzip")(asked)), fails()),
         case("body/bomb-of-listing", of_listing(lambda asked: instead(bomb(1024 * MIB), Content_Encoding="gzip")(asked)), fails()),
     ]
     for number, length in enumerate(["0", "5", str(10**12), "-1", "many", str(2**64)]):
-        answer = of_file(VOCABULARY, lambda asked, length=length: asked.answers_honestly(Content_Length=length, Connection="close") and asked.closes())
+        answer = of_file(
+            VOCABULARY,
+            lambda asked, length=length: asked.answers_honestly(Content_Length=length, Connection="close") and asked.closes(),
+        )
         cases.append(case(f"body/length-{number}", answer, fails(), slow=number in (2, 5)))
     return cases
 
@@ -412,10 +449,21 @@ def cases() -> list[Case]:
 
 def drawn(name: str, numbers: random.Random) -> Case:
     """One kind of request is answered with a random status, with headers or a body that were changed at random."""
-    of = numbers.choice([of_listing, *(lambda answer, file=file: of_file(file, answer, numbers.choice([None, True, False])) for file in MODEL)])
+    of = numbers.choice(
+        [of_listing, *(lambda answer, file=file: of_file(file, answer, numbers.choice([None, True, False])) for file in MODEL)]
+    )
     status = numbers.choice([200, 200, 200, 204, 206, 301, 304, 307, 400, 401, 403, 404, 410, 416, 418, 451])
     values = ["", "x", "-1", "0", str(2**64), "../../pwned", '"' + "f" * 64 + '"', "bytes 5-9/10", "gzip", "a" * 10_000, COMMIT]
-    keys = ["ETag", "X-Repo-Commit", "X-Linked-Etag", "X-Linked-Size", "Location", "Content-Range", "Content-Encoding", "Content-Type"]
+    keys = [
+        "ETag",
+        "X-Repo-Commit",
+        "X-Linked-Etag",
+        "X-Linked-Size",
+        "Location",
+        "Content-Range",
+        "Content-Encoding",
+        "Content-Type",
+    ]
     headers = {key: numbers.choice(values) for key in numbers.sample(keys, numbers.randint(0, 3))}
     seed = numbers.random()
 

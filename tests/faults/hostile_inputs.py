@@ -63,7 +63,10 @@ def file_cases() -> list[Case]:
     }
     # Ids are kept as they are spelled, however long.
     right = lambda name: succeeds if name == "jsonl-huge-number.jsonl" else fails()
-    return [Case(f"file/{name}", with_file(name, content), [[*RUN, "-i", name]], right=right(name)) for name, content in contents.items()]
+    return [
+        Case(f"file/{name}", with_file(name, content), [[*RUN, "-i", name]], right=right(name))
+        for name, content in contents.items()
+    ]
 
 
 def word_cases() -> list[Case]:
@@ -76,7 +79,9 @@ def word_cases() -> list[Case]:
         Case("words/same-id", with_file("a.csv", f"text,id\na,{escape}\nb,{escape}\n"), [[*RUN, "-i", "a.csv"]], right=fails()),
         Case("words/file", with_file(f"{escape}.csv", "a,b\n"), [[*RUN, "-i", f"{escape}.csv"]], right=fails()),
         Case("words/option", model, [[*RUN, "-i", "texts.txt", "-e", escape]], right=fails()),
-        Case("words/output", model, [["extract", "-q", "-m", "model", "-i", "texts.txt", "-o", f"texts.txt/{escape}"]], right=fails()),
+        Case(
+            "words/output", model, [["extract", "-q", "-m", "model", "-i", "texts.txt", "-o", f"texts.txt/{escape}"]], right=fails()
+        ),
     ]
 
 
@@ -85,7 +90,7 @@ def in_place_cases() -> list[Case]:
     return [
         Case(
             f"in-place/{make.__name__}",
-            lambda desk, make=make: (model(desk), in_place(desk / "texts.txt", make)) and None,
+            lambda desk, make=make: (model(desk), in_place(desk / "texts.txt", make)),
             [[*RUN, "-i", "texts.txt"]],
             right=fails(),
             seconds=10,
@@ -147,7 +152,13 @@ def changing_cases() -> list[Case]:
     return [
         Case("changing/fifo", lay_fifo, [[*RUN, "-i", "fifo"]], meanwhile=fifo(50, 0.01), right=as_many(50)),
         Case("changing/fifo-of-nothing", lay_fifo, [[*RUN, "-i", "fifo"]], meanwhile=fifo(0, 0), right=fails()),
-        Case("changing/fifo-as-gzip", lay_fifo, [[*RUN, "-i", "fifo", "--input-format", "csv"]], meanwhile=fifo(50, 0.01), right=fails()),
+        Case(
+            "changing/fifo-as-gzip",
+            lay_fifo,
+            [[*RUN, "-i", "fifo", "--input-format", "csv"]],
+            meanwhile=fifo(50, 0.01),
+            right=fails(),
+        ),
         Case("changing/grows", lay_growing, [[*RUN, "-i", "cache/texts.txt", "-l", "0"]], meanwhile=grows, right=fails()),
     ]
 

@@ -85,8 +85,12 @@ def safetensors_cases() -> list[Case]:
         "shape-overflows": lambda: safetensors(tensor([2**32, 2**32, 2], 4), b"1234"),
         "shape-of-a-petabyte": lambda: safetensors(tensor([2**48], 2**50), b"1234"),
         "shape-of-a-million-ones": lambda: safetensors(tensor([1] * 1_000_000, 4), b"1234"),
-        "many-names": lambda: safetensors({f"t{n}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for n in range(300_000)}),
-        "control-characters": lambda: safetensors({"\x1b[31mred\x07": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, b"1234"),
+        "many-names": lambda: safetensors(
+            {f"t{n}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for n in range(300_000)}
+        ),
+        "control-characters": lambda: safetensors(
+            {"\x1b[31mred\x07": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, b"1234"
+        ),
         "eight-bytes": lambda: b"\0" * 8,
     }
     edits = {
@@ -131,7 +135,9 @@ def zip_bomb(size: int) -> bytes:
 
 def calls(module: str, function: str, argument: str) -> bytes:
     """What Python would run when it loads it."""
-    return b"\x80\x02c" + f"{module}\n{function}\n".encode() + b"X" + struct.pack("<I", len(argument)) + argument.encode() + b"\x85R."
+    return (
+        b"\x80\x02c" + f"{module}\n{function}\n".encode() + b"X" + struct.pack("<I", len(argument)) + argument.encode() + b"\x85R."
+    )
 
 
 def pickle_cases() -> list[Case]:
@@ -189,7 +195,9 @@ def config_cases() -> list[Case]:
     cases = []
     for number, (key, value) in enumerate(HUGE_SETTINGS):
         set_it = edit_json("config.json", lambda config, key=key, value=value: config.update({key: value}))
-        cases.append(case(f"config/{number}-{key}", TOKENIZER, set_it, right=fails() if key != "architectures" else lambda *_: None))
+        cases.append(
+            case(f"config/{number}-{key}", TOKENIZER, set_it, right=fails() if key != "architectures" else lambda *_: None)
+        )
     return cases
 
 
@@ -263,7 +271,9 @@ def in_place_cases() -> list[Case]:
         ZIPPED: ["pytorch_model.bin"],
     }
     return [
-        case(f"in-place/{file}/{make.__name__}", golden, lambda model, file=file, make=make: in_place(model / file, make), seconds=10)
+        case(
+            f"in-place/{file}/{make.__name__}", golden, lambda model, file=file, make=make: in_place(model / file, make), seconds=10
+        )
         for golden, names in files.items()
         for file in names
         for make in IN_PLACE
@@ -273,7 +283,7 @@ def in_place_cases() -> list[Case]:
 def name_cases() -> list[Case]:
     """The folder itself."""
     escape = "\x1b[31mred\x07"
-    put_it = lambda desk: desk.put_model(escape, TOKENIZER) and None
+    put_it = lambda desk: desk.put_model(escape, TOKENIZER)
     bundled_command = ["extract", "-q", "-i", "texts.txt", "-o", "out", "-m"]
     names = {"escape-missing": escape + "x", "climbing-id": "../../etc", "id-with-escape": "org/\x1b[2J", "long": "x" * 5000}
     cases = [Case(f"name/{key}", lambda desk: None, [[*bundled_command, name]], right=fails()) for key, name in names.items()]

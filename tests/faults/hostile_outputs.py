@@ -136,7 +136,7 @@ def in_place_cases() -> list[Case]:
         "verify": ["verify", "out"],
         "recompute": ["verify", "out", "--recompute", "2", "-i", "texts.txt", "-m", "model"],
         "info": ["info", "out"],
-        "merge": ["merge", "merged", "out"],
+        "merge": ["merge", "cache/merged", "out"],
         "probe": ["probe", "out"],
     }
     files = [".layerwise.lock", "manifest.json", "unfinished.json", "run.json", "texts.jsonl", "mean/layer_00.npy", "mean"]
@@ -159,9 +159,14 @@ def in_place_cases() -> list[Case]:
 def path_cases() -> list[Case]:
     """The output directory itself."""
     start = ["extract", "-q", "-m", "model", "-i", "texts.txt", "-o"]
-    put_model = lambda desk: desk.put_model("model", "width16") and None
+    put_model = lambda desk: desk.put_model("model", "width16")
     cases = [
-        Case(f"path/{make.__name__}", lambda desk, make=make: (put_model(desk), in_place(desk / "out", make)) and None, [JOB], right=fails())
+        Case(
+            f"path/{make.__name__}",
+            lambda desk, make=make: (put_model(desk), in_place(desk / "out", make)),
+            [JOB],
+            right=fails(),
+        )
         for make in IN_PLACE
         if make.__name__ not in ("as_folder", "as_dangling_link")
     ]

@@ -10,7 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 HUGE = [0, 1, -1, 2**31 - 1, 2**31, 2**32, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, 10**30]
-NUMBERS = [b"0", b"-1", b"1e400", b"-0.0", b"NaN", b"9" * 400, b"2147483648", b"9223372036854775807", b"18446744073709551616", b"0.1"]
+NUMBERS = [
+    b"0",
+    b"-1",
+    b"1e400",
+    b"-0.0",
+    b"NaN",
+    b"9" * 400,
+    b"2147483648",
+    b"9223372036854775807",
+    b"18446744073709551616",
+    b"0.1",
+]
 
 
 def cut(content: bytes, numbers: random.Random) -> bytes:
@@ -73,12 +84,24 @@ def remove(content: bytes, numbers: random.Random) -> bytes:
 
 def insert(content: bytes, numbers: random.Random) -> bytes:
     """Something that means something in one of the formats."""
-    piece = numbers.choice([b"[" * 10_000, b'{"a":' * 10_000, b"\x00", b"\xff\xfe", b"\x1b[31m", b'"', b"\n", b"}", b"\\u0000", b"\\ud800", b"null"])
+    piece = numbers.choice(
+        [b"[" * 10_000, b'{"a":' * 10_000, b"\x00", b"\xff\xfe", b"\x1b[31m", b'"', b"\n", b"}", b"\\u0000", b"\\ud800", b"null"]
+    )
     start = numbers.randrange(len(content) + 1)
     return content[:start] + piece + content[start:]
 
 
-CHANGES: list[Callable[[bytes, random.Random], bytes]] = [cut, flip, flip, set_number, set_decimal, set_decimal, repeat, remove, insert]
+CHANGES: list[Callable[[bytes, random.Random], bytes]] = [
+    cut,
+    flip,
+    flip,
+    set_number,
+    set_decimal,
+    set_decimal,
+    repeat,
+    remove,
+    insert,
+]
 
 
 def mutate(content: bytes, numbers: random.Random) -> bytes:

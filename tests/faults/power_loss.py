@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import trace
+import strace
 from bench import Bench, Desk, Problem, Try, differences, in_turn, output
 from disk import MODELS, Disk, lay, moments
 from jobs import Job, lay_out
@@ -28,7 +28,7 @@ class Recording:
     job: Job
     desk: Desk
     reference: dict[str, str]
-    calls: list[trace.Call]
+    calls: list[strace.Call]
 
     def disk(self) -> Disk:
         """The disk before the job."""
@@ -68,10 +68,10 @@ def recorded(job: Job, desk: Desk, log: Path) -> Recording:
     """The job under strace. What it writes then is compared with an undisturbed run first."""
     reference = job.undisturbed(desk)
     job.set_up(desk)
-    trace.record(desk, job.command, log, ["dup", "fcntl", "read", "lseek", *OPENING, *trace.WRITING], with_data=True)
+    strace.record(desk, job.command, log, ["dup", "fcntl", "read", "lseek", *OPENING, *strace.WRITING], with_data=True)
     if wrong := differences(output(desk / "out"), reference):
         raise SystemExit(f"{job.name}: under strace {wrong}")
-    recording = Recording(job, desk, reference, [call for _, call in trace.calls(log)])
+    recording = Recording(job, desk, reference, [call for _, call in strace.calls(log)])
     log.unlink()
     recording.check()
     return recording
@@ -109,7 +109,7 @@ def tries(bench: Bench, desk: Desk) -> list[list[Try]]:
 
 def main() -> int:
     bench = Bench(__doc__, short_seconds=30)
-    if why := trace.unusable():
+    if why := strace.unusable():
         return bench.skip(why)
     groups = tries(bench, bench.desk())
     return bench.run(in_turn(groups), f" of {sum(map(len, groups)):,}")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from bench import Desk
 
 # What a job does to the file system. Where a kernel or an architecture lacks one, the question mark has strace leave it out.
 READING = "open openat read pread64 lseek statx stat newfstatat fstat statfs fstatfs getdents64 readlink flock".split()
@@ -96,7 +97,7 @@ class Injection:
         return text.count("killed by SIGKILL") if self.fault == "KILL" else text.count("(INJECTED)")
 
 
-def record(desk, command: list[str], log: Path, names: list[str], with_data: bool = False) -> None:
+def record(desk: Desk, command: list[str], log: Path, names: list[str], with_data: bool = False) -> None:
     """Runs a job and writes its calls to a log, with all that it writes if that is asked for."""
     data = ["-xx", "-s", str(1 << 26)] if with_data else []
     ended = desk.runs(*command, under=["strace", "-f", "-qq", "-o", str(log), *data, "-e", only(names)], bounded=False)
