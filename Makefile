@@ -6,7 +6,7 @@ VENV := .venv
 # vocabularies out; `probes`, `model-card`, `bench-peers` and `profile` need them.
 DATA ?= $(wildcard ../shared/data)
 
-.PHONY: all lint test venv parity published device probes bits candle kills bounded fuzz bench bench-kernels bench-peers cold-build profile goldens model model-card
+.PHONY: all lint test venv parity published device probes bits candle kills faults power-loss bit-search hostile faults-short bounded fuzz bench bench-kernels bench-peers cold-build profile goldens model model-card
 
 all: lint test
 
@@ -74,6 +74,23 @@ candle:
 # Jobs of every kind killed 200 times at random moments and started again: the bytes must be those of undisturbed ones.
 kills:
 	cargo test --locked --test cli -- --ignored --nocapture unlosable::two_hundred_kills
+
+# What RELIABILITY.md promises (tests/faults/README.md): file-system calls that fail, states of a disk after a power loss, company
+# and order drawn at random, broken and hostile models, inputs, directories and hubs. Ten minutes each; another SEED draws others.
+# The first two need strace.
+SEED ?= 1
+FAULT_SECONDS ?= 600
+TARGET = $${CARGO_TARGET_DIR:-target}
+faults power-loss bit-search hostile:
+	cargo build --locked --release
+	$(PYTHON) tests/faults/$(subst -,_,$@).py --layerwise $(TARGET)/release/layerwise --seconds $(FAULT_SECONDS) --seed $(SEED)
+
+# All four for half a minute each, with the binary that the tests have built. For CI.
+faults-short:
+	cargo build --locked
+	for bench in faults power_loss bit_search hostile; do \
+		$(PYTHON) tests/faults/$$bench.py --layerwise $(TARGET)/debug/layerwise --short --seed $(SEED) || exit 1; \
+	done
 
 # Memory and speed for 50,000 texts and for a hundred times as many: half an hour.
 BOUNDED_TEXTS ?= 5000000
