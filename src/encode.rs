@@ -26,6 +26,8 @@ pub(crate) struct EncodePass<'a> {
     pub(crate) texts: u64,
     /// How many texts were encoded before this pass.
     pub(crate) done: u64,
+    /// How many tokens went through the encoder before this pass.
+    pub(crate) tokens_done: u64,
     /// What running the same command again does after an interruption, for the message.
     pub(crate) way_on: &'static str,
 }

@@ -390,6 +390,7 @@ impl Model {
                 first_row: row,
                 texts,
                 done: 0,
+                tokens_done: 0,
                 way_on: Error::START_OVER,
             };
             let tokens = encoded.into_iter().map(|encoded| Ok(encoded.tokens));

@@ -44,6 +44,9 @@ pub enum Work {
 
 /// Is told how far some work is, in the units of its [`Work`].
 pub trait Progress: Send + Sync {
+    /// `position` units were done before this work began, by an earlier process. They count as done, but say nothing of its speed.
+    fn resume(&self, _position: u64) {}
+
     /// `by` more units are done.
     fn advance(&self, _by: u64) {}
 

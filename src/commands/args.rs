@@ -148,14 +148,14 @@ pub struct Reporting {
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     pub verbose: bool,
 
-    /// Show a progress bar
+    /// Show progress
     #[arg(
         long,
         value_name = "WHEN",
         default_value = "auto",
         global = true,
         hide_possible_values = true,
-        help = "Show a progress bar: auto (when standard error is a terminal), always or never"
+        help = "Show progress: auto (a bar on a terminal; elsewhere a line every 30 seconds), always (a line at once, too) or never"
     )]
     pub progress: When,
 
@@ -314,10 +314,11 @@ pub struct ExtractArgs {
     #[arg(long, value_name = "N", help_heading = "Vectors")]
     pub stride: Option<usize>,
 
-    /// Only part I of N contiguous parts with equally many tokens, from 1/N to N/N; `auto` or `auto/N` asks the scheduler
+    /// Only part I of N contiguous parts with equally many tokens, from 1/N to N/N; `auto/N` asks the scheduler for I
     ///
-    /// `merge` joins the parts' directories. `auto` takes the part from SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT in a
-    /// Slurm array, `auto/N` from JOB_COMPLETION_INDEX in an indexed job of Kubernetes.
+    /// `merge` joins the parts' directories. With `auto/N` the number of the task is that of the part, from 1, in arrays of Slurm,
+    /// PBS, Torque, LSF and Grid Engine, and one less in indexed jobs of Kubernetes, so that a task that is submitted again alone is
+    /// the same part. `auto` is for whole arrays of Slurm and Grid Engine, which say how many tasks there are.
     #[arg(long, value_name = "I/N", help_heading = "Input")]
     pub shard: Option<ShardSelection>,
 

@@ -9,7 +9,6 @@ use super::args::ExtractArgs;
 use super::console::Console;
 use super::dry_run;
 use super::shared::{builder, note_of_bundled, say_what_was_settled, sources};
-use crate::directory::existing;
 use crate::directory::plan_record::DirectoryPlan;
 use crate::error::{Error, Result};
 use crate::input::{Columns, Input};
@@ -35,7 +34,10 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
         let (tokenizer, plan, identity) = match to {
             Destination::Directory(_) => model.warm_up(plan, || identity(&model).map(Some))?,
             Destination::Stdout => model.warm_up(plan, || Ok(None))?,
-            Destination::DryRun(_) => model.tokenizer(plan).map(|(tokenizer, plan)| (tokenizer, plan, None))?,
+            Destination::DryRun(path) => {
+                let (tokenizer, plan) = model.tokenizer(plan)?;
+                (tokenizer, plan, path.map(|_| identity(&model)).transpose()?)
+            }
         };
         if input.columns().pair_column.is_some() {
             tokenizer.check_pairs()?;
@@ -60,17 +62,12 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
             shard,
             batch_tokens: args.batch_tokens,
             started,
-            observer: &console.interruptible()?,
+            observer: &console.interruptible(to.when_stopped())?,
         };
         let outcome = match to {
             Destination::DryRun(path) => {
-                let counts = job.count()?;
-                if let Some(path) = path
-                    && let Err(error) = existing::examine(path, args.overwrite)
-                {
-                    console.warn(&error.as_typed());
-                }
-                return dry_run::print(&model, job.plan, &counts, args.batch_tokens, path);
+                let to = path.map(|path| (path, args.overwrite, identity.unwrap_or_default()));
+                return dry_run::print(&job, &job.rehearse(to)?, path);
             }
             Destination::Directory(path) => job.to_directory(path, args.overwrite, identity.unwrap_or_default())?,
             Destination::Stdout => job.to_json_lines(io::stdout())?,
@@ -92,6 +89,15 @@ enum Destination<'a> {
 }
 
 impl<'a> Destination<'a> {
+    /// What a signal does.
+    fn when_stopped(self) -> &'static str {
+        match self {
+            Self::DryRun(_) => "stopping; nothing was written",
+            Self::Directory(_) => "stopping; finished rows are kept, and the same command goes on",
+            Self::Stdout => "stopping; the lines printed so far are whole, and the same command starts over",
+        }
+    }
+
     fn of(args: &'a ExtractArgs) -> Self {
         match args.output.as_deref() {
             path if args.dry_run => Self::DryRun(path),
@@ -157,7 +163,8 @@ fn summarize(job: &Job<'_>, outcome: JobOutcome, to: Destination<'_>, console: &
     let path = if let Destination::Directory(path) = to { Some(path) } else { None };
     let JobOutcome::Done(counts, stats) = outcome else {
         let path = path.unwrap_or_else(|| Path::new("-")).display();
-        return console.summary(&format!("{path} already holds this job; nothing to do"));
+        let job = job.shard.map_or_else(|| "this job".to_owned(), |shard| format!("this job, shard {shard}"));
+        return console.summary(&format!("{path} already holds {job}; nothing to do"));
     };
     let some = |count: u64, what: &str| if count > 0 { format!(", {count} {what}") } else { String::new() };
     let notes = [
@@ -166,9 +173,10 @@ fn summarize(job: &Job<'_>, outcome: JobOutcome, to: Destination<'_>, console: &
         some(stats.repeated_texts, "encoded once with others"),
     ];
     let place = path.map(|path| format!(" → {}", path.display())).unwrap_or_default();
+    let shard = job.shard.map(|shard| format!(", shard {shard}")).unwrap_or_default();
     let whole = job.started.elapsed().unwrap_or_default();
     console.summary(&format!(
-        "{}, {} in {:.1} s ({:.0} tokens/s encoding, {}){}{place}",
+        "{}, {} in {:.1} s ({:.0} tokens/s encoding, {}){}{place}{shard}",
         counted(counts.texts, "text"),
         counted(counts.tokens, "token"),
         whole.as_secs_f64(),

@@ -110,6 +110,7 @@ impl Recomputation {
                 first_row: 0,
                 texts: texts.len() as u64,
                 done: 0,
+                tokens_done: 0,
                 way_on: Error::START_OVER,
             };
             let tokens = spool.map(|tokens| tokens.map_err(unreadable));

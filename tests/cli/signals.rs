@@ -1,6 +1,7 @@
-//! Ctrl-C and requests to terminate: exit codes 130 and 143, what was there is kept, the way on is told.
+//! Ctrl-C, requests to terminate and terminals that go away: exit codes 130, 143 and 129, what was there is kept, the way on is
+//! told.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::time::Duration;
 
 use crate::desk::Desk;
@@ -37,7 +38,7 @@ fn stopped(desk: &Desk, job: &str, signal: &str) -> Running {
 
 #[test]
 fn an_interrupted_job_says_how_to_go_on() {
-    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let (desk, job) = long_job();
         let stderr = assert_interrupted(&mut stopped(&desk, job, signal), code);
         assert!(stderr.contains("of 400 texts") && stderr.contains("same command again"), "{stderr}");
@@ -47,6 +48,46 @@ fn an_interrupted_job_says_how_to_go_on() {
         assert_eq!(hidden, [".layerwise-tokens"], "what the same command goes on with");
         desk.types("extract other -o out").fails().says_all(&["holds another job", "--overwrite"]);
     }
+}
+
+#[test]
+fn a_signal_is_answered_before_the_work_at_hand_is_done() {
+    let (desk, job) = long_job();
+    for (to, answer) in [("-o out", "finished rows are kept, and the same command goes on"), ("", "starts over")] {
+        let mut running = desk.starts(&format!("{job} --threads 1 {to} -v"));
+        let stdout = running.0.stdout.take().expect("standard output");
+        let reader = std::thread::spawn(move || BufReader::new(stdout).bytes().count());
+        let mut stderr = BufReader::new(running.0.stderr.take().expect("standard error"));
+        let mut line = String::new();
+        while !line.starts_with("model ") {
+            line.clear();
+            stderr.read_line(&mut line).expect("a line");
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        running.gets_signal("TERM");
+        let mut said = String::new();
+        stderr.read_to_string(&mut said).expect("UTF-8");
+        let lines: Vec<&str> = said.lines().collect();
+        let last = lines.len().checked_sub(2).expect("two lines");
+        assert!(lines[last].starts_with("stopping; ") && lines[last].contains(answer), "{said}");
+        assert!(lines[last + 1].starts_with("error: interrupted"), "{said}");
+        assert_eq!(running.ends_within(SOON).code(), Some(143));
+        reader.join().expect("a reader");
+    }
+}
+
+#[test]
+fn a_job_that_is_to_outlive_its_terminal_does() {
+    let (desk, job) = long_job();
+    desk.put("texts.txt", "some people make a good world by the house again\n".repeat(40));
+    let mut command = desk.prepared(std::path::Path::new("sh"));
+    let script = "trap '' HUP; exec \"$0\" \"$@\"";
+    command.args(["-c", script]).arg(crate::desk::program());
+    command.args(crate::desk::words(&format!("{job} {SLOWLY} -o out"))).stderr(std::process::Stdio::piped());
+    let mut running = Running(command.spawn().expect("a process"));
+    wait_until("encoding has begun", || desk.has("out/token/layer_00.npy"));
+    running.gets_signal("HUP");
+    assert_eq!(running.ends().code(), Some(0), "{}", running.stderr());
 }
 
 #[test]
