@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::batch::Limits;
 use crate::counts::Counts;
 use crate::directory::existing::{self, Existing};
 use crate::directory::journal::{ArraysDone, JournalEntry};
@@ -14,8 +13,8 @@ use crate::directory::manifest::{self, JobRecord, Manifest, ModelIdentity};
 use crate::directory::output_directory::{OutputDirectory, Start};
 use crate::directory::plan_record::DirectoryPlan;
 use crate::directory::text_files::TokenizedTexts;
-use crate::encode::{EncodePass, EncodingStats, limits};
-use crate::encoder::Encoder;
+use crate::encode::{BatchSizes, EncodePass, EncodingStats, limits};
+use crate::encoder::{self, Encoder};
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::json_lines::JsonLines;
@@ -185,7 +184,7 @@ impl<'a> Job<'a> {
         let limits = limits(self.plan, self.batch_tokens, true);
         let is_one_batch = part.counts.encoded_tokens().max(part.counts.sequences()) <= limits.tokens as u64;
         let encoder = if is_one_batch { self.model.encoder(self.plan)? } else { self.model.load(self.plan)? };
-        let stats = self.encode(self.pass(&encoder, &part, limits), spool, &part, &mut sink)?;
+        let stats = self.encode(self.pass(&encoder, &part, BatchSizes::largest(limits)), spool, &part, &mut sink)?;
         sink.finish()?;
         Ok(JobOutcome::Done(part.counts, stats))
     }
@@ -276,8 +275,9 @@ impl<'a> Job<'a> {
         }
         let left = spool.counts_left(self.plan.counting()).map_err(Error::io("read the tokens in", &path))?;
         let tokens_done = counts.encoded_tokens() - left.encoded_tokens();
-        let limits = limits(self.plan, self.batch_tokens, false);
-        let pass = EncodePass { done, tokens_done, way_on: Error::GO_ON, ..self.pass(&encoder, &part, limits) };
+        let operations = self.plan.deepest() * encoder::weights_of_layer(self.model.config());
+        let sizes = BatchSizes::timed(limits(self.plan, self.batch_tokens, false), operations, self.model.threads());
+        let pass = EncodePass { done, tokens_done, way_on: Error::GO_ON, ..self.pass(&encoder, &part, sizes) };
         match self.encode(pass, spool, &part, &mut sink) {
             Ok(stats) => {
                 sink.finish(&manifest::run(self.started, &stats, self.model.threads(), self.batch_tokens))?;
@@ -320,11 +320,11 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn pass<'b>(&'b self, encoder: &'b Encoder, part: &ShardRows, limits: Limits) -> EncodePass<'b> {
+    fn pass<'b>(&'b self, encoder: &'b Encoder, part: &ShardRows, sizes: BatchSizes) -> EncodePass<'b> {
         EncodePass {
             encoder,
             plan: self.plan,
-            limits,
+            sizes,
             first_row: part.first_row,
             texts: part.counts.texts,
             done: 0,

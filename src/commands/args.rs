@@ -267,9 +267,9 @@ pub struct ExtractArgs {
     )]
     pub emit: Vec<VectorKind>,
 
-    /// A word's vector out of those of its tokens
-    #[arg(long, value_name = "P", value_parser = choice::<WordPooling>(), default_value_t, help_heading = "Vectors")]
-    pub word_pooling: WordPooling,
+    /// With -e word: a word's vector out of those of its tokens [default: mean]
+    #[arg(long, value_name = "P", value_parser = choice::<WordPooling>(), help_heading = "Vectors")]
+    pub word_pooling: Option<WordPooling>,
 
     /// Whether special tokens take part
     #[arg(long, value_name = "HOW", value_parser = choice::<SpecialTokens>(), default_value_t, help_heading = "Vectors")]
@@ -425,9 +425,9 @@ pub struct ProbeArgs {
     )]
     pub strength: Vec<f64>,
 
-    /// Folds of cross-validation; at least 3 where it both chooses the strength and gives the score
-    #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..=100), help_heading = "Fit")]
-    pub folds: u16,
+    /// Folds of cross-validation; at least 3 where it both chooses the strength and gives the score [default: 5]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(2..=100), help_heading = "Fit")]
+    pub folds: Option<u16>,
 
     /// For folds, control labels and the bootstrap; the same seed gives the same report, byte for byte
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Fit")]

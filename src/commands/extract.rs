@@ -17,7 +17,7 @@ use crate::json_lines::columns::check_carried;
 use crate::model::Model;
 use crate::observer::Observer;
 use crate::request::Request;
-use crate::spec::{Dtype, Format};
+use crate::spec::{Dtype, Format, VectorKind};
 
 /// Runs the job.
 ///
@@ -25,7 +25,8 @@ use crate::spec::{Dtype, Format};
 /// Any of [`Error`]: what is wrong, where, and what helps.
 pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     let started = SystemTime::now();
-    let input = input(args)?;
+    refuse_idle_options(args)?;
+    let input = input(args, console)?;
     let shard = args.shard.map(|shard| shard.resolve(|name| std::env::var(name).ok())).transpose()?;
     let model = open(args, console)?;
     let plan = model.plan(&request(args))?;
@@ -43,9 +44,6 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
             tokenizer.check_pairs()?;
         }
         say_what_was_settled(&plan, &tokenizer, console);
-        if args.model.is_none() {
-            note_of_bundled(&model, console);
-        }
         console.detail(&format!(
             "model {}: {} layers of width {}; {} threads, {}",
             model.id(),
@@ -67,14 +65,41 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
         let outcome = match to {
             Destination::DryRun(path) => {
                 let to = path.map(|path| (path, args.overwrite, identity.unwrap_or_default()));
-                return dry_run::print(&job, &job.rehearse(to)?, path);
+                dry_run::print(&job, &job.rehearse(to)?, path)?;
+                note_of_bundled_if_unnamed(args, &model, console);
+                return Ok(());
             }
             Destination::Directory(path) => job.to_directory(path, args.overwrite, identity.unwrap_or_default())?,
             Destination::Stdout => job.to_json_lines(io::stdout())?,
         };
         summarize(&job, outcome, to, console);
+        note_of_bundled_if_unnamed(args, &model, console);
         Ok(())
     })
+}
+
+/// Refuses options that would change nothing, as they were typed for something.
+fn refuse_idle_options(args: &ExtractArgs) -> Result<()> {
+    if args.word_pooling.is_some() && !args.emit.contains(&VectorKind::Word) {
+        return Err(Error::Usage(
+            "--word-pooling makes vectors of words, and goes with --emit word only; add that, or leave it out"
+                .to_owned(),
+        ));
+    }
+    if args.output.as_deref() == Some(Path::new("-")) {
+        return Err(Error::Usage(
+            "-o -: -o names a directory; without it, JSON Lines go to standard output (-o ./- is a directory of that name)"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// The note on the bundled model, for a run that came to its end: one that is refused has nothing that was encoded.
+fn note_of_bundled_if_unnamed(args: &ExtractArgs, model: &Model, console: &Console) {
+    if args.model.is_none() {
+        note_of_bundled(model, console);
+    }
 }
 
 /// The destination of the vectors.
@@ -108,7 +133,7 @@ impl<'a> Destination<'a> {
 }
 
 /// The input that the options describe.
-fn input(args: &ExtractArgs) -> Result<Input> {
+fn input(args: &ExtractArgs, console: &Console) -> Result<Input> {
     let columns = Columns {
         text_column: args.text_column.clone(),
         pair_column: args.pair_column.clone(),
@@ -119,7 +144,7 @@ fn input(args: &ExtractArgs) -> Result<Input> {
         carry: args.carry.clone(),
         pretokenized: args.pretokenized,
     };
-    let sources = sources(&args.texts, &args.input)?;
+    let sources = sources(&args.texts, &args.input, console)?;
     check_carried(&columns.carry)?;
     if args.dtype == Dtype::Bf16 && args.format == Format::Npy && args.output.is_some() {
         return Err(Error::Usage(
@@ -134,7 +159,7 @@ fn request(args: &ExtractArgs) -> Request {
     Request {
         kinds: args.emit.clone(),
         layers: args.layers.clone(),
-        word_pooling: args.word_pooling,
+        word_pooling: args.word_pooling.unwrap_or_default(),
         special_tokens: args.special_tokens,
         combine: args.combine,
         normalize: args.normalize,

@@ -25,6 +25,12 @@ use crate::spec::Dtype;
 pub(super) fn run(args: &InfoArgs, console: &Console) -> Result<()> {
     let directory = Path::new(&args.target);
     let (facts, text) = match manifest::read(directory) {
+        Ok(Some(_)) if directory.is_dir() && args.hub.revision.is_some() => {
+            return Err(Error::Usage(format!(
+                "--revision is for models from the hub; {} is a directory written by extract",
+                directory.display()
+            )));
+        }
         Ok(Some(manifest)) if directory.is_dir() => (with_run(&manifest, directory), describe_output(&manifest)),
         Err(error) if directory.is_dir() => return Err(error),
         Ok(None) if directory.join(UNFINISHED).exists() => {

@@ -18,7 +18,7 @@ use crate::directory::damage::Damage;
 use crate::directory::layout::Holds;
 use crate::directory::manifest::MANIFEST;
 use crate::directory::plan_record::DirectoryPlan;
-use crate::encode::{EncodePass, limits};
+use crate::encode::{BatchSizes, EncodePass, limits};
 use crate::error::{Error, Result};
 use crate::input::{Input, Source};
 use crate::model::Model;
@@ -106,7 +106,7 @@ impl Recomputation {
             let pass = EncodePass {
                 encoder: &encoder,
                 plan: &plan,
-                limits: limits(&plan, Request::BATCH_TOKENS, false),
+                sizes: BatchSizes::largest(limits(&plan, Request::BATCH_TOKENS, false)),
                 first_row: 0,
                 texts: texts.len() as u64,
                 done: 0,

@@ -106,7 +106,15 @@ fn the_same_command_after_an_interruption_gives_the_same_bytes() {
 fn info_says_that_a_job_is_unfinished() {
     let (desk, job) = long_job();
     stopped(&desk, job, "INT").ends_within(SOON);
-    desk.types("info out").ends_with(1).says_all(&["out", "unfinished"]);
+    let ran =
+        desk.types("info out").fails().says_all(&["out", "unfinished", "model bundled", "of 400 texts are encoded"]);
+    ran.says("the command that began it, run again, goes on");
+    let dry = desk.types(&format!("{job} -o out --dry-run")).succeeds().prints("goes on   ");
+    dry.prints_all(&["of 400 texts are encoded", "are left"]);
+    desk.types("extract other -e token,mean -o out --dry-run").fails().says("another job");
+    desk.put("texts.txt", "other\n");
+    desk.types(&format!("{job} -o out --dry-run")).fails().says_all(&["another job", "the input"]);
+    desk.types(&format!("{job} -o out --dry-run --overwrite")).succeeds().prints("texts     1\n");
 }
 
 #[test]
