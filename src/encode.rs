@@ -187,6 +187,10 @@ pub(crate) fn limits(plan: &Plan, asked: u32, holds_rows: bool) -> Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::SPECIAL;
+    use crate::model::Model;
+    use crate::observer::{Unobserved, Unseen};
+    use crate::request::Request;
 
     const MOST: Limits = Limits { tokens: 4096, rows: 4 * 4096 };
 
@@ -214,6 +218,53 @@ mod tests {
         assert_eq!(sizes(BatchSizes::largest(MOST), 100.0), [4096; 5]);
         let asked = BatchSizes::timed(Limits { tokens: 64, rows: 256 }, 85_000_000, 2);
         assert_eq!(sizes(asked, 1e6), [64; 5], "--batch-tokens is an upper limit");
+    }
+
+    /// Numbers of texts in the batches that come.
+    struct TextsOfBatches(Vec<usize>);
+
+    impl Sink for TextsOfBatches {
+        fn write(&mut self, _: usize, _: &[f32]) -> Result<()> {
+            Ok(())
+        }
+
+        fn end_batch(&mut self, batch: &Batch) -> Result<()> {
+            self.0.push(batch.texts());
+            Ok(())
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "bundled")]
+    fn a_pass_measures_out_its_batches() {
+        let model = Model::open("bundled").unwrap();
+        let plan = model.plan(&Request::default()).unwrap();
+        let encoder = model.load(&plan).unwrap();
+        let text = |id| Tokens {
+            input_ids: vec![101, id, 102],
+            token_type_ids: vec![0; 3],
+            words: vec![SPECIAL, 0, SPECIAL],
+            word_count: 1,
+            longer: 1..2,
+        };
+        let pass = EncodePass {
+            encoder: &encoder,
+            plan: &plan,
+            sizes: BatchSizes { most: MOST, tokens: 6, fewest: Some(6) },
+            first_row: 0,
+            texts: 100,
+            done: 0,
+            tokens_done: 0,
+            way_on: Error::START_OVER,
+        };
+        let mut batches = TextsOfBatches(Vec::new());
+        pass.run((2000..2100).map(|id| Ok(text(id))), &mut batches, &Unobserved, &Unseen).unwrap();
+        assert!(
+            batches.0[0] == 2 && batches.0[1] > 2,
+            "the second one is larger, as the first took no time: {:?}",
+            batches.0
+        );
+        assert_eq!(batches.0.iter().sum::<usize>(), 100);
     }
 
     #[test]

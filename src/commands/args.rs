@@ -354,7 +354,7 @@ pub struct ExtractArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Speed")]
     pub threads: Option<u16>,
 
-    /// Tokens encoded together; never changes a number
+    /// Tokens encoded together at most, fewer where they take a second; never changes a number
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Speed")]
     pub batch_tokens: u32,
 }

@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 
 use super::args::{Reporting, When};
 use super::interrupt::Interrupt;
-use super::progress::{Bar, Lines};
+use super::progress::{Bar, LogLines};
 use crate::error::{Error, Result};
 use crate::observer::{Observer, Progress, Unseen, Work};
 
@@ -116,8 +116,8 @@ impl Observer for Console {
         let write = |line: &str| print(format_args!("{line}"));
         match self.progress {
             Shown::Never => Box::new(Unseen),
-            Shown::AsLines => Box::new(Lines::new(work, true, write)),
-            Shown::AsLinesIfLong => Box::new(Lines::new(work, false, write)),
+            Shown::AsLines => Box::new(LogLines::new(work, true, write)),
+            Shown::AsLinesIfLong => Box::new(LogLines::new(work, false, write)),
             Shown::AsBar => {
                 let bar = Bar::on_terminal(work);
                 *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.handle());

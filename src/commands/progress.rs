@@ -200,16 +200,16 @@ impl Drop for Bar {
     }
 }
 
-/// Lines for a log: one at the beginning if it is wanted, then at most one in 30 seconds, and one at the end of work that had one
+/// LogLines for a log: one at the beginning if it is wanted, then at most one in 30 seconds, and one at the end of work that had one
 /// before.
-pub(super) struct Lines<W: Fn(&str) + Send + Sync> {
+pub(super) struct LogLines<W: Fn(&str) + Send + Sync> {
     pace: Mutex<Pace>,
     last: Mutex<Option<Instant>>,
     between: Duration,
     write: W,
 }
 
-impl<W: Fn(&str) + Send + Sync> Lines<W> {
+impl<W: Fn(&str) + Send + Sync> LogLines<W> {
     /// `at_once` says whether short work has lines, too.
     pub(super) fn new(work: Work, at_once: bool, write: W) -> Self {
         Self::with_interval(work, at_once, BETWEEN_LINES, write)
@@ -250,7 +250,7 @@ impl<W: Fn(&str) + Send + Sync> Lines<W> {
     }
 }
 
-impl<W: Fn(&str) + Send + Sync> Progress for Lines<W> {
+impl<W: Fn(&str) + Send + Sync> Progress for LogLines<W> {
     fn resume(&self, position: u64) {
         self.update(|pace| (pace.before, pace.position) = (position, position));
     }
@@ -272,7 +272,7 @@ impl<W: Fn(&str) + Send + Sync> Progress for Lines<W> {
     }
 }
 
-impl<W: Fn(&str) + Send + Sync> Drop for Lines<W> {
+impl<W: Fn(&str) + Send + Sync> Drop for LogLines<W> {
     fn drop(&mut self) {
         if locked(&self.last).is_some() {
             self.print();
@@ -350,19 +350,19 @@ mod tests {
     fn a_log_has_a_line_at_the_beginning_some_on_the_way_and_one_at_the_end() {
         let said = Mutex::new(Vec::new());
         let write = |line: &str| locked(&said).push(line.to_owned());
-        let lines = Lines::with_interval(Work::Encoding(100), true, Duration::from_secs(3600), write);
+        let lines = LogLines::with_interval(Work::Encoding(100), true, Duration::from_secs(3600), write);
         (0..100).for_each(|_| lines.advance(1));
         drop(lines);
         let lines = std::mem::take(&mut *locked(&said));
         assert_eq!((lines.len(), &*lines[0]), (2, "encoding: 0% 0/100 tokens"));
         assert!(lines[1].starts_with("encoding: 100% 100/100 tokens"), "{lines:?}");
 
-        let lines = Lines::with_interval(Work::Encoding(3), false, Duration::ZERO, write);
+        let lines = LogLines::with_interval(Work::Encoding(3), false, Duration::ZERO, write);
         (0..3).for_each(|_| lines.advance(1));
         drop(lines);
         assert_eq!(std::mem::take(&mut *locked(&said)).len(), 4);
 
-        let lines = Lines::with_interval(Work::Encoding(3), false, Duration::from_secs(3600), write);
+        let lines = LogLines::with_interval(Work::Encoding(3), false, Duration::from_secs(3600), write);
         (0..3).for_each(|_| lines.advance(1));
         drop(lines);
         assert_eq!(locked(&said).len(), 0, "work that is short is not spoken of");
