@@ -340,8 +340,8 @@ impl<'a> Job<'a> {
         part: &ShardRows,
         sink: &mut dyn Sink,
     ) -> Result<EncodingStats> {
-        let progress = self.observer.begin(Work::Encoding(part.counts.encoded_tokens()));
-        progress.resume(pass.tokens_done);
+        let work = Work::Encoding { tokens: part.counts.encoded_tokens(), done: pass.tokens_done };
+        let progress = self.observer.begin(work);
         let unreadable = |error| Error::io("read", "back the temporary file of tokenized texts")(error);
         pass.run(spool.map(|tokens| tokens.map_err(unreadable)), sink, self.observer, &*progress)
     }

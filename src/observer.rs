@@ -32,8 +32,14 @@ pub trait Observer: Send + Sync {
 pub enum Work {
     /// Reading and tokenizing texts, whose number is not known.
     Tokenizing,
-    /// Encoding this many tokens.
-    Encoding(u64),
+    /// Encoding tokens.
+    Encoding {
+        /// How many there are.
+        tokens: u64,
+        /// How many of them were encoded before this work began, by an earlier process. They count as done, but say nothing of
+        /// the speed.
+        done: u64,
+    },
     /// Reading this many bytes.
     Reading(u64),
     /// Probing this many layers.
@@ -44,9 +50,6 @@ pub enum Work {
 
 /// Is told how far some work is, in the units of its [`Work`].
 pub trait Progress: Send + Sync {
-    /// `position` units were done before this work began, by an earlier process. They count as done, but say nothing of its speed.
-    fn resume(&self, _position: u64) {}
-
     /// `by` more units are done.
     fn advance(&self, _by: u64) {}
 

@@ -27,12 +27,13 @@ struct Pace {
 
 impl Pace {
     fn new(work: Work, now: Instant) -> Self {
-        let length = match work {
-            Work::Tokenizing => None,
-            Work::Encoding(length) | Work::Reading(length) | Work::Probing(length) => Some(length),
-            Work::Downloading => Some(0),
+        let (length, before) = match work {
+            Work::Tokenizing => (None, 0),
+            Work::Encoding { tokens, done } => (Some(tokens), done),
+            Work::Reading(length) | Work::Probing(length) => (Some(length), 0),
+            Work::Downloading => (Some(0), 0),
         };
-        Self { work, begun: now, before: 0, position: 0, length, moved: now }
+        Self { work, begun: now, before, position: before, length, moved: now }
     }
 
     fn reach(&mut self, position: u64, now: Instant) {
@@ -62,7 +63,7 @@ impl Pace {
     fn amounts(&self, now: Instant) -> String {
         let (unit, is_bytes) = match self.work {
             Work::Tokenizing => (" texts", false),
-            Work::Encoding(_) => (" tokens", false),
+            Work::Encoding { .. } => (" tokens", false),
             Work::Probing(_) => (" layers", false),
             Work::Reading(_) | Work::Downloading => ("", true),
         };
@@ -85,7 +86,7 @@ impl Pace {
         let percent = self.percent().map(|percent| format!("{percent}% ")).unwrap_or_default();
         let what = match self.work {
             Work::Tokenizing => "tokenizing",
-            Work::Encoding(_) => "encoding",
+            Work::Encoding { .. } => "encoding",
             Work::Reading(_) => "reading",
             Work::Probing(_) => "probing",
             Work::Downloading => "downloading",
@@ -146,6 +147,7 @@ impl Bar {
             let _ = out.write_str(&locked(&told).amounts(Instant::now()));
         };
         bar.set_style(style.with_key("amounts", amounts));
+        bar.set_position(locked(&pace).position);
         // Draws at once, as the thread that draws from then on may come too late for a short job.
         bar.tick();
         bar.enable_steady_tick(Duration::from_millis(200));
@@ -169,10 +171,6 @@ impl Bar {
 }
 
 impl Progress for Bar {
-    fn resume(&self, position: u64) {
-        self.update(|pace| (pace.before, pace.position) = (position, position));
-    }
-
     fn advance(&self, by: u64) {
         self.update(|pace| pace.reach(pace.position + by, Instant::now()));
     }
@@ -251,10 +249,6 @@ impl<W: Fn(&str) + Send + Sync> LogLines<W> {
 }
 
 impl<W: Fn(&str) + Send + Sync> Progress for LogLines<W> {
-    fn resume(&self, position: u64) {
-        self.update(|pace| (pace.before, pace.position) = (position, position));
-    }
-
     fn advance(&self, by: u64) {
         self.update(|pace| pace.reach(pace.position + by, Instant::now()));
     }
@@ -291,8 +285,7 @@ mod tests {
     #[test]
     fn work_that_goes_on_begins_where_it_was_and_is_as_fast_as_it_is() {
         let begun = Instant::now();
-        let mut pace = Pace::new(Work::Encoding(1_000_000), begun);
-        (pace.before, pace.position) = (900_000, 900_000);
+        let mut pace = Pace::new(Work::Encoding { tokens: 1_000_000, done: 900_000 }, begun);
         assert_eq!(pace.line(begun), "encoding: 90% 900,000/1.00M tokens", "no speed is known yet");
         pace.reach(910_000, after(10, begun));
         assert_eq!(pace.line(after(10, begun)), "encoding: 91% 910,000/1.00M tokens, 1,000/s, 1m 30s left");
@@ -305,7 +298,7 @@ mod tests {
     #[test]
     fn slow_work_is_not_said_to_stand_still() {
         let begun = Instant::now();
-        let mut pace = Pace::new(Work::Encoding(100), begun);
+        let mut pace = Pace::new(Work::Encoding { tokens: 100, done: 0 }, begun);
         pace.reach(1, after(60, begun));
         assert_eq!(pace.amounts(after(60, begun)), "1/100 tokens, 1/s, 1h 39m left");
     }
@@ -320,7 +313,7 @@ mod tests {
             (99_949_999_999, 11_111_111_111, 400_000),
             (u64::MAX, 1 << 50, 40_000_000),
         ] {
-            for work in [Work::Encoding(length), Work::Reading(length)] {
+            for work in [Work::Encoding { tokens: length, done: 0 }, Work::Reading(length)] {
                 let mut pace = Pace::new(work, begun);
                 pace.reach(position, after(seconds, begun));
                 let bar = format!("{} 100% {}", "#".repeat(10), pace.amounts(after(seconds, begun)));
@@ -350,19 +343,21 @@ mod tests {
     fn a_log_has_a_line_at_the_beginning_some_on_the_way_and_one_at_the_end() {
         let said = Mutex::new(Vec::new());
         let write = |line: &str| locked(&said).push(line.to_owned());
-        let lines = LogLines::with_interval(Work::Encoding(100), true, Duration::from_secs(3600), write);
+        let lines =
+            LogLines::with_interval(Work::Encoding { tokens: 100, done: 0 }, true, Duration::from_secs(3600), write);
         (0..100).for_each(|_| lines.advance(1));
         drop(lines);
         let lines = std::mem::take(&mut *locked(&said));
         assert_eq!((lines.len(), &*lines[0]), (2, "encoding: 0% 0/100 tokens"));
         assert!(lines[1].starts_with("encoding: 100% 100/100 tokens"), "{lines:?}");
 
-        let lines = LogLines::with_interval(Work::Encoding(3), false, Duration::ZERO, write);
+        let lines = LogLines::with_interval(Work::Encoding { tokens: 3, done: 0 }, false, Duration::ZERO, write);
         (0..3).for_each(|_| lines.advance(1));
         drop(lines);
         assert_eq!(std::mem::take(&mut *locked(&said)).len(), 4);
 
-        let lines = LogLines::with_interval(Work::Encoding(3), false, Duration::from_secs(3600), write);
+        let lines =
+            LogLines::with_interval(Work::Encoding { tokens: 3, done: 0 }, false, Duration::from_secs(3600), write);
         (0..3).for_each(|_| lines.advance(1));
         drop(lines);
         assert_eq!(locked(&said).len(), 0, "work that is short is not spoken of");

@@ -99,7 +99,7 @@ impl Recomputation {
     pub(super) fn compare(self, directory: &Path, contents: &Contents) -> Result<Vec<Damage>> {
         let Self { model, plan, texts, spool, tokens } = self;
         let mut comparison = Comparison::new(directory, contents, &plan, &texts);
-        let progress = model.observer().begin(Work::Encoding(tokens));
+        let progress = model.observer().begin(Work::Encoding { tokens, done: 0 });
         let unreadable = |error| Error::io("read", "back the temporary file of tokenized texts")(error);
         let encoded = model.install(|| {
             let encoder = model.load(&plan)?;

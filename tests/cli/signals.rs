@@ -103,6 +103,23 @@ fn the_same_command_after_an_interruption_gives_the_same_bytes() {
 }
 
 #[test]
+fn a_job_that_goes_on_is_as_far_as_it_was() {
+    let (desk, job) = long_job();
+    let mut running = desk.starts(&format!("{job} {SLOWLY} -o out"));
+    let encoded = || desk.json("out/unfinished.json")["progress"]["texts"].as_u64().unwrap_or_default();
+    wait_until("some texts are encoded", || desk.has("out/token/layer_00.npy") && encoded() > 12);
+    running.gets_signal("INT");
+    running.ends_within(SOON);
+    let percent = encoded() * 100 / 400;
+    let ran = desk.types(&format!("{job} -o out --progress always")).succeeds();
+    let stderr = ran.stderr();
+    let mut lines = stderr.lines().filter(|line| line.starts_with("encoding: "));
+    assert!(lines.next().expect("a line").starts_with(&format!("encoding: {percent}% ")), "{percent}%: {stderr}");
+    assert!(lines.next_back().expect("a line").starts_with("encoding: 100% "), "{stderr}");
+    assert!(!stderr.contains('\r') && !stderr.contains(", 0/s"), "{stderr}");
+}
+
+#[test]
 fn info_says_that_a_job_is_unfinished() {
     let (desk, job) = long_job();
     stopped(&desk, job, "INT").ends_within(SOON);
