@@ -216,6 +216,11 @@ where
         Self { texts, windowing, limits, current: None }
     }
 
+    /// Changes the size of the batches that follow.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     fn begin(&self, text: Tokens) -> Current {
         let windows = text.windows(self.windowing);
         Current { text: Arc::new(text), windows, next: 0, repeated: true }

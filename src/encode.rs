@@ -19,13 +19,15 @@ use crate::vectors::Vectors;
 pub(crate) struct EncodePass<'a> {
     pub(crate) encoder: &'a Encoder,
     pub(crate) plan: &'a Plan,
-    pub(crate) limits: Limits,
+    pub(crate) sizes: BatchSizes,
     /// The row of the first text in the input, for messages.
     pub(crate) first_row: u64,
     /// The number of texts, including those of `done`, if it is known; for messages.
     pub(crate) texts: u64,
     /// How many texts were encoded before this pass.
     pub(crate) done: u64,
+    /// How many tokens went through the encoder before this pass.
+    pub(crate) tokens_done: u64,
     /// What running the same command again does after an interruption, for the message.
     pub(crate) way_on: &'static str,
 }
@@ -63,13 +65,19 @@ impl EncodePass<'_> {
         let begun = Instant::now();
         let mut vectors = Vectors::new(self.plan);
         let mut stats = EncodingStats::default();
-        for batch in Batches::new(texts, self.plan.windowing(), self.limits) {
+        let mut batches = Batches::new(texts, self.plan.windowing(), self.sizes.limits());
+        let mut before = begun;
+        while let Some(batch) = batches.next() {
             let batch = batch?;
             self.encode_batch(&batch, &mut vectors, sink, observer)?;
             self.done += batch.texts() as u64;
             stats.tokens += batch.tokens() as u64;
             stats.repeated_texts += batch.repeated_texts;
             progress.advance(batch.tokens() as u64 + batch.repeated_tokens);
+            let now = Instant::now();
+            self.sizes.learn(batch.tokens(), now - before);
+            batches.set_limits(self.sizes.limits());
+            before = now;
         }
         stats.time = begun.elapsed();
         Ok(stats)
@@ -106,6 +114,60 @@ impl EncodePass<'_> {
     }
 }
 
+/// How large the batches of a pass are: all alike, or such that each takes less than a second, as a batch is what is lost when
+/// a job is killed. No number depends on it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BatchSizes {
+    most: Limits,
+    /// Tokens of the next batch.
+    tokens: usize,
+    /// Fewest tokens of a batch that is cut short for the sake of time; `None` where none is.
+    fewest: Option<usize>,
+}
+
+impl BatchSizes {
+    /// How long a batch should take. With the time until the journal is on the disk, it is less than a second.
+    const TIME: Duration = Duration::from_millis(700);
+    /// Tokens for each thread with which a batch is still worth while: a group of texts that reads the weights once
+    /// (`kernels/text_groups.rs`).
+    const FEWEST_PER_THREAD: usize = 144;
+    /// Floating-point operations in a second of one thread on a slow machine, by which the first batch is measured out.
+    const SLOW: f64 = 20e9;
+
+    /// Batches as large as they may be.
+    pub(crate) fn largest(most: Limits) -> Self {
+        Self { most, tokens: most.tokens, fewest: None }
+    }
+
+    /// Batches that take less than a second, where a token takes `operations` multiply-adds.
+    pub(crate) fn timed(most: Limits, operations: usize, threads: usize) -> Self {
+        let per_second = Self::SLOW * threads as f64 / (2 * operations.max(1)) as f64;
+        let mut sizes = Self { fewest: Some(Self::FEWEST_PER_THREAD * threads), ..Self::largest(most) };
+        sizes.cut_to((per_second * Self::TIME.as_secs_f64()) as usize);
+        sizes
+    }
+
+    fn cut_to(&mut self, tokens: usize) {
+        if let Some(fewest) = self.fewest {
+            self.tokens = tokens.max(fewest).min(self.most.tokens);
+        }
+    }
+
+    /// The limits of the next batch.
+    fn limits(&self) -> Limits {
+        let Limits { tokens, rows } = self.most;
+        Limits { tokens: self.tokens, rows: (rows / tokens.max(1)).max(1) * self.tokens }
+    }
+
+    /// Measures out the next batch by how long one of `tokens` tokens took.
+    fn learn(&mut self, tokens: usize, time: Duration) {
+        // A batch of few tokens says more about what a batch takes in any case than about tokens.
+        if 2 * tokens >= self.tokens {
+            self.cut_to((tokens as f64 * Self::TIME.as_secs_f64() / time.as_secs_f64().max(1e-9)) as usize);
+        }
+    }
+}
+
 /// The limits of a batch: the number of tokens `asked` for, or fewer if all layers of a batch are held until they can
 /// be written. Repeated texts may bring a batch to a few times as many rows, unless rows are held.
 pub(crate) fn limits(plan: &Plan, asked: u32, holds_rows: bool) -> Limits {
@@ -120,4 +182,97 @@ pub(crate) fn limits(plan: &Plan, asked: u32, holds_rows: bool) -> Limits {
     let per_token = plan.arrays().iter().map(|array| array.columns).sum::<usize>();
     let tokens = asked.min(MOST_NUMBERS_HELD / per_token.max(1)).max(1);
     Limits { tokens, rows: tokens }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::SPECIAL;
+    use crate::model::Model;
+    use crate::observer::{Unobserved, Unseen};
+    use crate::request::Request;
+
+    const MOST: Limits = Limits { tokens: 4096, rows: 4 * 4096 };
+
+    /// Sizes of the batches after one another on a machine that encodes this many tokens a second.
+    fn sizes(mut sizes: BatchSizes, per_second: f64) -> Vec<usize> {
+        (0..5)
+            .map(|_| {
+                let limits = sizes.limits();
+                assert_eq!(limits.rows, 4 * limits.tokens);
+                sizes.learn(limits.tokens, Duration::from_secs_f64(limits.tokens as f64 / per_second));
+                limits.tokens
+            })
+            .collect()
+    }
+
+    #[test]
+    fn batches_take_less_than_a_second_but_are_not_too_small() {
+        // BERT-base has 85 million weights in its layers, the bundled model one.
+        let base = BatchSizes::timed(MOST, 85_000_000, 2);
+        assert_eq!(sizes(base, 1000.0), [288, 700, 700, 700, 700]);
+        assert_eq!(sizes(base, 1e6), [288, 4096, 4096, 4096, 4096]);
+        assert_eq!(sizes(base, 50.0), [288; 5], "a group of texts for each thread");
+        let bundled = BatchSizes::timed(MOST, 1_230_000, 1);
+        assert_eq!(sizes(bundled, 20_000.0), [4096; 5]);
+        assert_eq!(sizes(BatchSizes::largest(MOST), 100.0), [4096; 5]);
+        let asked = BatchSizes::timed(Limits { tokens: 64, rows: 256 }, 85_000_000, 2);
+        assert_eq!(sizes(asked, 1e6), [64; 5], "--batch-tokens is an upper limit");
+    }
+
+    /// Numbers of texts in the batches that come.
+    struct TextsOfBatches(Vec<usize>);
+
+    impl Sink for TextsOfBatches {
+        fn write(&mut self, _: usize, _: &[f32]) -> Result<()> {
+            Ok(())
+        }
+
+        fn end_batch(&mut self, batch: &Batch) -> Result<()> {
+            self.0.push(batch.texts());
+            Ok(())
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "bundled")]
+    fn a_pass_measures_out_its_batches() {
+        let model = Model::open("bundled").unwrap();
+        let plan = model.plan(&Request::default()).unwrap();
+        let encoder = model.load(&plan).unwrap();
+        let text = |id| Tokens {
+            input_ids: vec![101, id, 102],
+            token_type_ids: vec![0; 3],
+            words: vec![SPECIAL, 0, SPECIAL],
+            word_count: 1,
+            longer: 1..2,
+        };
+        let pass = EncodePass {
+            encoder: &encoder,
+            plan: &plan,
+            sizes: BatchSizes { most: MOST, tokens: 6, fewest: Some(6) },
+            first_row: 0,
+            texts: 100,
+            done: 0,
+            tokens_done: 0,
+            way_on: Error::START_OVER,
+        };
+        let mut batches = TextsOfBatches(Vec::new());
+        pass.run((2000..2100).map(|id| Ok(text(id))), &mut batches, &Unobserved, &Unseen).unwrap();
+        assert!(
+            batches.0[0] == 2 && batches.0[1] > 2,
+            "the second one is larger, as the first took no time: {:?}",
+            batches.0
+        );
+        assert_eq!(batches.0.iter().sum::<usize>(), 100);
+    }
+
+    #[test]
+    fn a_batch_of_few_tokens_says_little() {
+        let mut sizes = BatchSizes::timed(MOST, 1_230_000, 1);
+        sizes.learn(3, Duration::from_millis(100));
+        assert_eq!(sizes.limits(), MOST);
+        sizes.learn(4000, Duration::from_secs(4));
+        assert_eq!(sizes.limits().tokens, 700);
+    }
 }

@@ -1,21 +1,20 @@
 //! A job in two passes over the texts, tokenizing and encoding, with its output in a directory or as JSON Lines.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::batch::Limits;
 use crate::counts::Counts;
-use crate::directory::existing;
-use crate::directory::journal::ArraysDone;
+use crate::directory::existing::{self, Existing};
+use crate::directory::journal::{ArraysDone, JournalEntry};
 use crate::directory::manifest::{self, JobRecord, Manifest, ModelIdentity};
 use crate::directory::names::MANIFEST;
 use crate::directory::output_directory::{OutputDirectory, Start};
 use crate::directory::plan_record::DirectoryPlan;
 use crate::directory::text_files::TokenizedTexts;
-use crate::encode::{EncodePass, EncodingStats, limits};
-use crate::encoder::Encoder;
+use crate::encode::{BatchSizes, EncodePass, EncodingStats, limits};
+use crate::encoder::{self, Encoder};
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::json_lines::JsonLines;
@@ -27,7 +26,7 @@ use crate::shard::{Shard, ShardRows};
 use crate::sink::Sink;
 use crate::spec::Format;
 use crate::spool::{SpoolReader, SpoolWriter};
-use crate::tokenize::{CountOnly, TokenizePass, digest};
+use crate::tokenize::{CountOnly, TokenizePass, Tokenized, digest};
 use crate::tokens::Tokenizer;
 
 /// The result of a job.
@@ -37,6 +36,34 @@ pub(crate) enum JobOutcome {
     Done(Counts, EncodingStats),
     /// The directory already held the finished job.
     WasThere,
+}
+
+/// What a job would do.
+pub(crate) struct Rehearsal {
+    /// The texts of the job.
+    pub(crate) part: ShardRows,
+    /// Number of texts of the whole input.
+    pub(crate) all_texts: u64,
+    pub(crate) outlook: Outlook,
+}
+
+/// Where a job would begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outlook {
+    /// At its beginning.
+    Begins,
+    /// In the first pass, with this number of texts tokenized.
+    TokenizedSome(u64),
+    /// In the second pass, with this number of texts encoded.
+    EncodedSome(u64),
+    /// Nowhere: the directory holds the finished job.
+    WasThere,
+}
+
+/// Bytes that are free where a directory is or will be; `None` where the system does not say.
+fn room(directory: &Path) -> Option<u64> {
+    let here = |ancestor: &Path| if ancestor.as_os_str().is_empty() { PathBuf::from(".") } else { ancestor.to_owned() };
+    directory.ancestors().find_map(|ancestor| fs4::available_space(here(ancestor)).ok())
 }
 
 /// The identity of a model, by the digests of its files.
@@ -66,12 +93,72 @@ pub(crate) struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// Counts the texts and tokens of the input, without keeping or encoding anything.
+    /// What the job would do, with nothing kept, encoded or written. Refuses what the job would refuse.
     ///
     /// # Errors
-    /// Those of [`TokenizePass::run`].
-    pub(crate) fn count(&self) -> Result<Counts> {
-        Ok(self.tokenize().run(&mut CountOnly)?.counts)
+    /// Those of the job up to the moment at which it would create its arrays.
+    pub(crate) fn rehearse(&self, to: Option<(&Path, bool, ModelIdentity)>) -> Result<Rehearsal> {
+        let record = |model| JobRecord::new(model, self.plan, self.shard, self.model.instruction_set());
+        let to = to.map(|(path, overwrite, model)| (path, overwrite, record(model)));
+        let mut old_bytes = 0;
+        // Before the texts are read, as the job has it.
+        let existing = match &to {
+            None => Existing::Nothing,
+            Some((path, overwrite, record)) => {
+                self.refuse_to_write_over(path)?;
+                let existing = existing::examine(path, *overwrite)?;
+                old_bytes = existing::size_of_old(path)?;
+                let there = match &existing {
+                    Existing::Complete(manifest) => Some(&manifest.job),
+                    Existing::Unfinished(entry) => Some(entry.job()),
+                    Existing::Nothing | Existing::OfAnotherJob(_) | Existing::Replaceable => None,
+                };
+                match there.map_or_else(Vec::new, |there| record.differences(there)) {
+                    differences if differences.is_empty() => existing,
+                    _ if *overwrite => Existing::Replaceable,
+                    differences => return Err(Error::another_job(path, &differences)),
+                }
+            }
+        };
+        let (part, all_texts, input_sha256) = self.count()?;
+        let rehearsal = |outlook| Rehearsal { part, all_texts, outlook };
+        let Some((path, overwrite, _)) = to else { return Ok(rehearsal(Outlook::Begins)) };
+        let outlook = match existing {
+            Existing::Complete(manifest) => {
+                self.check_complete(path, &manifest, &input_sha256, all_texts)?;
+                return Ok(rehearsal(Outlook::WasThere));
+            }
+            Existing::Unfinished(JournalEntry::Texts(_, done)) if done.texts > 0 => Outlook::TokenizedSome(done.texts),
+            Existing::Unfinished(JournalEntry::Arrays(manifest, done)) => {
+                match (manifest.input.sha256 == input_sha256, overwrite) {
+                    (true, _) => Outlook::EncodedSome(done.texts),
+                    (false, true) => Outlook::Begins,
+                    (false, false) => return Err(Error::another_job(path, &["the input".to_owned()])),
+                }
+            }
+            _ => Outlook::Begins,
+        };
+        let (needed, free) = (self.plan.bytes(&part.counts), room(path).map(|free| free + old_bytes));
+        match free {
+            Some(free) if needed > free => Err(Error::DiskFull { path: path.to_owned(), needed, free }),
+            _ => Ok(rehearsal(outlook)),
+        }
+    }
+
+    /// Counts the texts and tokens of the job's part of the input, and all texts, without keeping or encoding anything. Returns
+    /// the digest of the input as well.
+    fn count(&self) -> Result<(ShardRows, u64, String)> {
+        if self.shard.is_none() {
+            let Tokenized { counts, input_sha256, .. } = self.tokenize().run(&mut CountOnly)?;
+            return Ok((ShardRows { first_row: 0, counts }, counts.texts, input_sha256));
+        }
+        // Where a part ends is known once all texts are.
+        let (mut spool, mut columns) = (SpoolWriter::temporary(), ColumnsWriter::new());
+        let Tokenized { counts, input_sha256, .. } =
+            self.tokenize().run(&mut SpooledTexts { spool: &mut spool, columns: &mut columns })?;
+        let part = spool.finish().and_then(|mut spool| self.part(&mut spool, counts));
+        let part = part.map_err(Error::io("write a temporary file into", std::env::temp_dir()))?;
+        Ok((part, counts.texts, input_sha256))
     }
 
     /// The first pass.
@@ -94,7 +181,7 @@ impl<'a> Job<'a> {
         let limits = limits(self.plan, self.batch_tokens, true);
         let is_one_batch = part.counts.encoded_tokens().max(part.counts.sequences()) <= limits.tokens as u64;
         let encoder = if is_one_batch { self.model.encoder(self.plan)? } else { self.model.load(self.plan)? };
-        let stats = self.encode(self.pass(&encoder, &part, limits), spool, &part, &mut sink)?;
+        let stats = self.encode(self.pass(&encoder, &part, BatchSizes::largest(limits)), spool, &part, &mut sink)?;
         sink.finish()?;
         Ok(JobOutcome::Done(part.counts, stats))
     }
@@ -157,7 +244,8 @@ impl<'a> Job<'a> {
         let path = directory.path();
         let (mut files, done, earlier) = match directory.start(record)? {
             Start::Complete(manifest) => {
-                self.check_complete(path, &manifest)?;
+                let (input_sha256, texts) = digest(self.input, self.observer)?;
+                self.check_complete(path, &manifest, &input_sha256, texts)?;
                 directory.tidy();
                 return Ok(None);
             }
@@ -196,14 +284,17 @@ impl<'a> Job<'a> {
     fn finish(&self, directory: OutputDirectory, begun: Begun) -> Result<JobOutcome> {
         let Begun { encoder, texts, part, manifest, done } = begun;
         let (path, counts) = (directory.path().to_owned(), &part.counts);
-        let (mut sink, spool) = directory.arrays(self.plan, &part, manifest, texts, done, self.observer)?;
+        let (mut sink, mut spool) = directory.arrays(self.plan, &part, manifest, texts, done, self.observer)?;
         let done = sink.texts_done();
         if done > 0 {
             let message = format!("{} holds the first {done} of {} texts; going on", path.display(), counts.texts);
             self.observer.note(&message);
         }
-        let limits = limits(self.plan, self.batch_tokens, false);
-        let pass = EncodePass { done, way_on: Error::GO_ON, ..self.pass(&encoder, &part, limits) };
+        let left = spool.counts_left(self.plan.counting()).map_err(Error::io("read the tokens in", &path))?;
+        let tokens_done = counts.encoded_tokens() - left.encoded_tokens();
+        let operations = self.plan.deepest() * encoder::weights_of_layer(self.model.config());
+        let sizes = BatchSizes::timed(limits(self.plan, self.batch_tokens, false), operations, self.model.threads());
+        let pass = EncodePass { done, tokens_done, way_on: Error::GO_ON, ..self.pass(&encoder, &part, sizes) };
         match self.encode(pass, spool, &part, &mut sink) {
             Ok(stats) => {
                 sink.finish(&manifest::run(self.started, &stats, self.model.threads(), self.batch_tokens))?;
@@ -217,8 +308,7 @@ impl<'a> Job<'a> {
     }
 
     /// Refuses a complete directory that is damaged, or whose input differs from this job's.
-    fn check_complete(&self, path: &Path, manifest: &Manifest) -> Result<()> {
-        let (input_sha256, texts) = digest(self.input, self.observer)?;
+    fn check_complete(&self, path: &Path, manifest: &Manifest, input_sha256: &str, texts: u64) -> Result<()> {
         if manifest.input.sha256 != input_sha256 {
             return Err(Error::another_job(path, &["the input".to_owned()]));
         }
@@ -247,14 +337,15 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn pass<'b>(&'b self, encoder: &'b Encoder, part: &ShardRows, limits: Limits) -> EncodePass<'b> {
+    fn pass<'b>(&'b self, encoder: &'b Encoder, part: &ShardRows, sizes: BatchSizes) -> EncodePass<'b> {
         EncodePass {
             encoder,
             plan: self.plan,
-            limits,
+            sizes,
             first_row: part.first_row,
             texts: part.counts.texts,
             done: 0,
+            tokens_done: 0,
             way_on: Error::START_OVER,
         }
     }
@@ -266,7 +357,8 @@ impl<'a> Job<'a> {
         part: &ShardRows,
         sink: &mut dyn Sink,
     ) -> Result<EncodingStats> {
-        let progress = self.observer.begin(Work::Encoding(part.counts.encoded_tokens()));
+        let work = Work::Encoding { tokens: part.counts.encoded_tokens(), done: pass.tokens_done };
+        let progress = self.observer.begin(work);
         let unreadable = |error| Error::io("read", "back the temporary file of tokenized texts")(error);
         pass.run(spool.map(|tokens| tokens.map_err(unreadable)), sink, self.observer, &*progress)
     }

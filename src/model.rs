@@ -14,7 +14,7 @@ use crate::checkpoint::sentence::{SentenceDefaults, SentenceRecipe, TokenizerArg
 use crate::checkpoint::weights::Weights;
 use crate::checkpoint::{Checkpoint, ModelLocation};
 use crate::embeddings::Embeddings;
-use crate::encode::{EncodePass, limits};
+use crate::encode::{BatchSizes, EncodePass, limits};
 use crate::encoder::{self, Encoder, EncoderSettings, Ops};
 use crate::error::{Error, Result};
 use crate::input::Record;
@@ -386,10 +386,11 @@ impl Model {
             let pass = EncodePass {
                 encoder: &encoder,
                 plan,
-                limits: limits(plan, batch_tokens, false),
+                sizes: BatchSizes::largest(limits(plan, batch_tokens, false)),
                 first_row: row,
                 texts,
                 done: 0,
+                tokens_done: 0,
                 way_on: Error::START_OVER,
             };
             let tokens = encoded.into_iter().map(|encoded| Ok(encoded.tokens));

@@ -32,8 +32,14 @@ pub trait Observer: Send + Sync {
 pub enum Work {
     /// Reading and tokenizing texts, whose number is not known.
     Tokenizing,
-    /// Encoding this many tokens.
-    Encoding(u64),
+    /// Encoding tokens.
+    Encoding {
+        /// How many there are.
+        tokens: u64,
+        /// How many of them were encoded before this work began, by an earlier process. They count as done, but say nothing of
+        /// the speed.
+        done: u64,
+    },
     /// Reading this many bytes.
     Reading(u64),
     /// Probing this many layers.

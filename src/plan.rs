@@ -180,6 +180,25 @@ impl Plan {
                 names.join(",")
             )));
         }
+        let names = || kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" and ");
+        if request.combine.is_some() && !kinds.iter().any(|kind| kind.per_layer()) {
+            return Err(Error::Usage(format!(
+                "--combine merges the vectors of layers, and {} belongs to the model as a whole; leave --combine out, or add a kind of vector that each layer has, such as --emit mean",
+                names()
+            )));
+        }
+        if request.normalize && !kinds.iter().any(|kind| kind.rows() == RowKind::Text) {
+            return Err(Error::Usage(format!(
+                "--normalize is for vectors of whole texts, and --emit has {} alone; leave it out, or add a kind such as --emit mean",
+                names()
+            )));
+        }
+        if request.special_tokens == SpecialTokens::Drop && !kinds.iter().any(|kind| kind.has_special_tokens()) {
+            return Err(Error::Usage(format!(
+                "--special-tokens drop is for token, mean, max, mean_sqrt_len and weightedmean, and changes nothing of {}; leave it out",
+                names()
+            )));
+        }
         if request.truncate_dim.is_some() && sentence.is_none() {
             return Err(Error::Usage(
                 "--truncate-dim cuts the model's own sentence embedding, and goes with --emit sentence only".to_owned(),

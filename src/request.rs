@@ -44,7 +44,7 @@ pub struct Request {
     pub stride: Option<usize>,
     /// The type to which numbers are rounded for storage.
     pub dtype: Dtype,
-    /// Number of tokens that go through the encoder together. It changes no number of the output.
+    /// Most tokens that go through the encoder together. It changes no number of the output.
     pub batch_tokens: u32,
 }
 

@@ -3,13 +3,16 @@
 //! Every machine tokenizes the whole input, which is fast compared with encoding, and so finds the same boundaries: the
 //! parts hold equally many tokens, to within a text.
 
+mod scheduler;
+
+use std::fmt;
 use std::io;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::counts::{Counting, Counts};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::spool;
 
 /// One part of an input that is divided into `of` parts.
@@ -42,6 +45,16 @@ pub struct ShardRows {
     pub counts: Counts,
 }
 
+impl ShardRows {
+    /// The rows in an input of `all` texts, for people.
+    pub fn rows(&self, all: u64) -> String {
+        match self.counts.texts {
+            0 => format!("no rows of {all}"),
+            texts => format!("rows {} to {} of {all}", self.first_row, self.first_row + texts - 1),
+        }
+    }
+}
+
 impl FromStr for ShardSelection {
     type Err = String;
 
@@ -64,42 +77,22 @@ impl FromStr for ShardSelection {
 }
 
 impl ShardSelection {
-    /// The part that is meant. `auto` is looked up in the environment: `SLURM_ARRAY_TASK_ID` with `_MIN`, `_STEP` and
-    /// `_COUNT`, or `JOB_COMPLETION_INDEX` of Kubernetes' indexed jobs.
+    /// The part that is meant; `auto` is looked up in the environment.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the environment does not tell the part.
+    /// [`Error::Usage`](crate::Error::Usage) when the environment does not tell the part, or could mean several.
     pub fn resolve(self, variable: impl Fn(&str) -> Option<String>) -> Result<Shard> {
-        let given_of = match self {
-            Self::Given(shard) => return Ok(shard),
-            Self::Auto { of } => of,
-        };
-        let number = |name: &str| -> Result<Option<u32>> {
-            let Some(text) = variable(name).filter(|text| !text.is_empty()) else { return Ok(None) };
-            let problem = || Error::Usage(format!("--shard auto: {name} is `{text}`, which is not a number"));
-            text.parse().map(Some).map_err(|_| problem())
-        };
-        let (place, of) = if let Some(id) = number("SLURM_ARRAY_TASK_ID")? {
-            let first = number("SLURM_ARRAY_TASK_MIN")?.unwrap_or(1);
-            let step = number("SLURM_ARRAY_TASK_STEP")?.unwrap_or(1).max(1);
-            (id.checked_sub(first).map(|id| id / step), number("SLURM_ARRAY_TASK_COUNT")?)
-        } else if let Some(index) = number("JOB_COMPLETION_INDEX")? {
-            (Some(index), None)
-        } else {
-            return Err(Error::Usage(
-                "--shard auto: neither SLURM_ARRAY_TASK_ID nor JOB_COMPLETION_INDEX is set, as they are in a Slurm array or an indexed job of Kubernetes; name the part, as in --shard 2/8"
-                    .to_owned(),
-            ));
-        };
-        let Some(of) = given_of.or(of) else {
-            return Err(Error::Usage(
-                "--shard auto: the number of parts is not in the environment; name it, as in --shard auto/8".to_owned(),
-            ));
-        };
-        let index = place.and_then(|place| place.checked_add(1)).filter(|index| (1..=of).contains(index));
-        index.map(|index| Shard { index, of }).ok_or_else(|| {
-            Error::Usage(format!("--shard auto: the scheduler's number is not among the {of} parts; see --help"))
-        })
+        match self {
+            Self::Given(shard) => Ok(shard),
+            Self::Auto { of } => scheduler::assigned(of, variable).map(|(index, of)| Shard { index, of }),
+        }
+    }
+}
+
+/// As it is typed: `2/8`.
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.of)
     }
 }
 
@@ -196,25 +189,5 @@ mod tests {
         for wrong in ["", "2", "0/8", "9/8", "1/0", "a/b", "1/2/3", "-1/4", "auto/0"] {
             assert!(wrong.parse::<ShardSelection>().unwrap_err().contains("2/8"), "{wrong}");
         }
-    }
-
-    #[test]
-    fn schedulers_number_their_parts() {
-        let auto = |of: Option<u32>, variables: &[(&str, &str)]| {
-            let find =
-                |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-            ShardSelection::Auto { of }.resolve(find).map_err(|error| error.to_string())
-        };
-        let slurm = |id, min, count| {
-            [("SLURM_ARRAY_TASK_ID", id), ("SLURM_ARRAY_TASK_MIN", min), ("SLURM_ARRAY_TASK_COUNT", count)]
-        };
-        assert_eq!(auto(None, &slurm("1", "1", "4")), Ok(Shard { index: 1, of: 4 }));
-        assert_eq!(auto(None, &slurm("3", "0", "4")), Ok(Shard { index: 4, of: 4 }));
-        assert_eq!(auto(Some(8), &[("JOB_COMPLETION_INDEX", "0")]), Ok(Shard { index: 1, of: 8 }));
-        assert!(auto(None, &[("JOB_COMPLETION_INDEX", "0")]).unwrap_err().contains("auto/8"));
-        assert!(auto(None, &[]).unwrap_err().contains("SLURM_ARRAY_TASK_ID"));
-        assert!(auto(Some(2), &[("JOB_COMPLETION_INDEX", "2")]).unwrap_err().contains("not among the 2 parts"));
-        assert!(auto(None, &slurm("x", "1", "4")).unwrap_err().contains("`x`"));
-        assert!(auto(None, &slurm("0", "1", "4")).is_err());
     }
 }

@@ -243,6 +243,12 @@ impl VectorKind {
         })
     }
 
+    /// Whether `--special-tokens` makes a difference to it.
+    pub fn has_special_tokens(self) -> bool {
+        use VectorKind::{Max, Mean, MeanSqrtLen, Token, Weightedmean};
+        matches!(self, Token | Mean | Max | MeanSqrtLen | Weightedmean)
+    }
+
     /// Whether there is an array for each layer. `pooler` and `sentence` belong to the model as a whole.
     pub fn per_layer(self) -> bool {
         !matches!(self, VectorKind::Pooler | VectorKind::Sentence)

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tempfile::SpooledTempFile;
 
 use crate::batch::Tokens;
-use crate::counts::TextCounts;
+use crate::counts::{Counting, Counts, TextCounts};
 
 /// Size in bytes up to which a temporary spool stays in memory.
 const IN_MEMORY: usize = 8 << 20;
@@ -162,6 +162,21 @@ impl SpoolReader {
         let counts = self.read_counts()?;
         self.file.seek_relative(counts.bytes_of_tokens() as i64)?;
         Ok(Some(counts))
+    }
+
+    /// The counts of the texts that are still to be read.
+    ///
+    /// # Errors
+    /// The error of reading the file, also when it ends too early.
+    pub fn counts_left(&mut self, counting: Counting) -> io::Result<Counts> {
+        let (place, remaining) = (self.file.stream_position()?, self.remaining);
+        let mut counts = Counts::default();
+        while let Some(text) = self.skip_text()? {
+            counts.add(text, counting);
+        }
+        self.file.seek(SeekFrom::Start(place))?;
+        self.remaining = remaining;
+        Ok(counts)
     }
 
     fn read_counts(&mut self) -> io::Result<TextCounts> {

@@ -315,7 +315,10 @@ fn offline_touches_no_network() {
 fn out_of_reach_the_cache_is_used_and_that_is_said() {
     let mut bench = Bench::new(tiny());
     let endpoint = std::mem::replace(&mut bench.settings.endpoint, NOBODY.to_owned());
-    assert_says(&bench.error(), &[NOBODY, "cannot get", ID, "refused", "not in the cache", "HF_ENDPOINT"]);
+    assert_says(
+        &bench.error(),
+        &[NOBODY, "cannot get", ID, "refused", "not in the cache", "HF_ENDPOINT", "HF_HOME", "folder"],
+    );
     bench.settings.endpoint = endpoint;
     let online = bench.get().expect("a model");
     bench.settings.endpoint = NOBODY.to_owned();

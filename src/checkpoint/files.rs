@@ -60,6 +60,11 @@ pub(super) enum ModelSource {
     Directory(PathBuf),
 }
 
+/// Whether a model's name can only be meant as a path, so that it is not for the hub to find.
+fn is_path(model: &str) -> bool {
+    model.starts_with(['.', '/', '~']) || model.ends_with('/') || model.contains('\\') || model.matches('/').count() > 1
+}
+
 /// How to find a model.
 pub struct ModelLocation<'a> {
     /// `bundled`, an existing directory, or a hub id.
@@ -84,7 +89,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Usage`] for a revision of a model that is not from the hub, [`Error::Model`] for a file in place of a
-    /// folder, [`Error::Hub`] when the hub does not have the model or cannot be reached.
+    /// folder and for a folder that does not exist, [`Error::Hub`] when the hub does not have the model or cannot be reached.
     pub fn find(request: &ModelLocation<'_>) -> Result<Self> {
         let ModelLocation { model, revision, offline, observer } = *request;
         let path = Path::new(model);
@@ -100,6 +105,18 @@ impl Checkpoint {
             Some(ModelSource::Directory(path.to_owned()))
         } else if path.exists() {
             return Err(Error::model(path, "is a file; a model is a folder with config.json, weights and a tokenizer"));
+        } else if is_path(model) {
+            let home = if model.starts_with('~') {
+                " (`~` stands for a home directory only where a shell puts it in)"
+            } else {
+                ""
+            };
+            return Err(Error::model(
+                path,
+                format!(
+                    "does not exist{home}; expected a folder with config.json, weights and a tokenizer, or an id of the hub as `owner/name`"
+                ),
+            ));
         } else {
             None
         };

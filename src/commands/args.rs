@@ -148,14 +148,14 @@ pub struct Reporting {
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     pub verbose: bool,
 
-    /// Show a progress bar
+    /// Show progress
     #[arg(
         long,
         value_name = "WHEN",
         default_value = "auto",
         global = true,
         hide_possible_values = true,
-        help = "Show a progress bar: auto (when standard error is a terminal), always or never"
+        help = "Show progress: auto (a bar on a terminal; elsewhere a line every 30 seconds), always (a line at once, too) or never"
     )]
     pub progress: When,
 
@@ -267,9 +267,9 @@ pub struct ExtractArgs {
     )]
     pub emit: Vec<VectorKind>,
 
-    /// A word's vector out of those of its tokens
-    #[arg(long, value_name = "P", value_parser = choice::<WordPooling>(), default_value_t, help_heading = "Vectors")]
-    pub word_pooling: WordPooling,
+    /// With -e word: a word's vector out of those of its tokens [default: mean]
+    #[arg(long, value_name = "P", value_parser = choice::<WordPooling>(), help_heading = "Vectors")]
+    pub word_pooling: Option<WordPooling>,
 
     /// Whether special tokens take part
     #[arg(long, value_name = "HOW", value_parser = choice::<SpecialTokens>(), default_value_t, help_heading = "Vectors")]
@@ -314,10 +314,11 @@ pub struct ExtractArgs {
     #[arg(long, value_name = "N", help_heading = "Vectors")]
     pub stride: Option<usize>,
 
-    /// Only part I of N contiguous parts with equally many tokens, from 1/N to N/N; `auto` or `auto/N` asks the scheduler
+    /// Only part I of N contiguous parts with equally many tokens, from 1/N to N/N; `auto/N` asks the scheduler for I
     ///
-    /// `merge` joins the parts' directories. `auto` takes the part from SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT in a
-    /// Slurm array, `auto/N` from JOB_COMPLETION_INDEX in an indexed job of Kubernetes.
+    /// `merge` joins the parts' directories. With `auto/N` the number of the task is that of the part, from 1, in arrays of Slurm,
+    /// PBS, Torque, LSF and Grid Engine, and one less in indexed jobs of Kubernetes, so that a task that is submitted again alone is
+    /// the same part. `auto` is for whole arrays of Slurm and Grid Engine, which say how many tasks there are.
     #[arg(long, value_name = "I/N", help_heading = "Input")]
     pub shard: Option<ShardSelection>,
 
@@ -353,7 +354,7 @@ pub struct ExtractArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Speed")]
     pub threads: Option<u16>,
 
-    /// Tokens encoded together; never changes a number
+    /// Tokens encoded together at most, fewer where they take a second; never changes a number
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Speed")]
     pub batch_tokens: u32,
 }
@@ -424,9 +425,9 @@ pub struct ProbeArgs {
     )]
     pub strength: Vec<f64>,
 
-    /// Folds of cross-validation; at least 3 where it both chooses the strength and gives the score
-    #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..=100), help_heading = "Fit")]
-    pub folds: u16,
+    /// Folds of cross-validation; at least 3 where it both chooses the strength and gives the score [default: 5]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(2..=100), help_heading = "Fit")]
+    pub folds: Option<u16>,
 
     /// For folds, control labels and the bootstrap; the same seed gives the same report, byte for byte
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Fit")]

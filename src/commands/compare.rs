@@ -30,9 +30,6 @@ pub(super) fn run(args: &CompareArgs, console: &Console) -> Result<()> {
     let plan = model.plan(&request)?;
     let (tokenizer, _) = model.tokenizer(plan)?;
     tokenizer.notes().iter().for_each(|note| console.note(note));
-    if args.model.is_none() {
-        note_of_bundled(&model, console);
-    }
     let encoded = model.encode_once(args.texts.iter().map(String::as_str), &request)?;
 
     let (mut unknown, mut unknown_tokens, mut tokens) = (UnknownPieces::default(), 0, 0);
@@ -64,7 +61,11 @@ pub(super) fn run(args: &CompareArgs, console: &Console) -> Result<()> {
         })
         .collect::<Result<Vec<_>>>()?;
     let printed = if args.json { as_json(args, model.id(), &layers) } else { as_table(args, &layers) };
-    io::stdout().write_all(printed.as_bytes()).map_err(Error::stdout)
+    io::stdout().write_all(printed.as_bytes()).map_err(Error::stdout)?;
+    if args.model.is_none() {
+        note_of_bundled(&model, console);
+    }
+    Ok(())
 }
 
 /// The index of the first of a text's words that equals `word`, ignoring case.

@@ -2,24 +2,40 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anstyle::{AnsiColor, Style};
-use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
+use indicatif::ProgressBar;
 
 use super::args::{Reporting, When};
 use super::interrupt::Interrupt;
+use super::progress::{Bar, LogLines};
 use crate::error::{Error, Result};
-use crate::observer::{Observer, Progress, Work};
+use crate::observer::{Observer, Progress, Unseen, Work};
 
 /// The messages of a command, and how they are shown.
 #[derive(Debug, Clone)]
 pub struct Console {
     quiet: bool,
     verbose: bool,
-    progress: bool,
+    progress: Shown,
+    /// The bar that was begun last, beside which messages are printed.
+    bar: Arc<Mutex<Option<ProgressBar>>>,
     /// The signals that may end the job, if the command listens to them.
     interrupt: Option<Interrupt>,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// Not at all.
+    Never,
+    /// As a bar, on a terminal.
+    AsBar,
+    /// As lines, from the beginning on.
+    AsLines,
+    /// As lines, once the work has lasted some time.
+    AsLinesIfLong,
 }
 
 impl Console {
@@ -32,19 +48,23 @@ impl Console {
         }
         .write_global();
         let progress = match reporting.progress {
-            When::Auto => !reporting.quiet && io::stderr().is_terminal(),
-            When::Always => true,
-            When::Never => false,
+            When::Never => Shown::Never,
+            When::Auto if reporting.quiet => Shown::Never,
+            When::Auto | When::Always if io::stderr().is_terminal() => Shown::AsBar,
+            When::Auto => Shown::AsLinesIfLong,
+            When::Always => Shown::AsLines,
         };
-        Self { quiet: reporting.quiet, verbose: reporting.verbose, progress, interrupt: None }
+        let bar = Arc::default();
+        Self { quiet: reporting.quiet, verbose: reporting.verbose, progress, bar, interrupt: None }
     }
 
-    /// The same console for a job that signals may end.
+    /// The same console for a job that signals may end. The first signal is answered at once with `answer`.
     ///
     /// # Errors
     /// [`Error::Io`] when the system refuses a handler.
-    pub fn interruptible(&self) -> Result<Self> {
-        let interrupt = Interrupt::listen().map_err(Error::io("listen for", "signals"))?;
+    pub fn interruptible(&self, answer: &'static str) -> Result<Self> {
+        let told = self.clone();
+        let interrupt = Interrupt::listen(move || told.summary(answer)).map_err(Error::io("listen for", "signals"))?;
         Ok(Self { interrupt: Some(interrupt), ..self.clone() })
     }
 
@@ -53,41 +73,27 @@ impl Console {
         self.verbose
     }
 
-    /// Prints the summary line at the end of a command.
+    /// Prints a line that belongs to no bar, such as the summary at the end of a command.
     pub fn summary(&self, message: &str) {
         if !self.quiet {
-            print(format_args!("{message}"));
+            self.print(format_args!("{message}"));
         }
     }
 
     fn say(&self, color: AnsiColor, label: &str, message: &str) {
         if !self.quiet {
             let style = Style::new().fg_color(Some(color.into())).bold();
-            print(format_args!("{style}{label}{style:#}: {message}"));
+            self.print(format_args!("{style}{label}{style:#}: {message}"));
         }
     }
 
-    fn bar(&self, length: Option<u64>, template: &str) -> ProgressBar {
-        if !self.progress {
-            return ProgressBar::hidden();
+    /// Prints a line above the bar, if there is one.
+    fn print(&self, line: fmt::Arguments<'_>) {
+        let bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match bar {
+            Some(bar) if !bar.is_finished() => bar.suspend(|| print(line)),
+            _ => print(line),
         }
-        // indicatif shows nothing without a terminal, even to users who ask for progress.
-        let target = if io::stderr().is_terminal() {
-            ProgressDrawTarget::stderr_with_hz(10)
-        } else {
-            ProgressDrawTarget::term_like_with_hz(Box::new(PlainStderr), 10)
-        };
-        let bar = ProgressBar::with_draw_target(length, target);
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        // indicatif's own `{per_sec}` shows four decimals.
-        let speed = |state: &ProgressState, out: &mut dyn fmt::Write| {
-            let _ = write!(out, "{}/s", HumanCount(state.per_sec() as u64));
-        };
-        bar.set_style(style.with_key("speed", speed));
-        // Draws at once, as the thread that draws from then on may come too late for a short job.
-        bar.tick();
-        bar.enable_steady_tick(Duration::from_millis(200));
-        bar
     }
 }
 
@@ -102,57 +108,26 @@ impl Observer for Console {
 
     fn detail(&self, message: &str) {
         if self.verbose {
-            print(format_args!("{message}"));
+            self.print(format_args!("{message}"));
         }
     }
 
     fn begin(&self, work: Work) -> Box<dyn Progress> {
-        const BYTES: &str = "{bar:30} {percent:>3}% {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}";
-        const DOWNLOAD: &str =
-            "{bar:30} {percent:>3}% {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left, {msg}";
-        const TOKENS: &str = "{bar:30} {percent:>3}% {human_pos}/{human_len} tokens, {speed}, {eta} left";
-        Box::new(Bar(match work {
-            Work::Tokenizing => self.bar(None, "{spinner} tokenizing: {human_pos} texts, {speed}"),
-            Work::Encoding(tokens) => self.bar(Some(tokens), TOKENS),
-            Work::Reading(bytes) => self.bar(Some(bytes), BYTES),
-            Work::Probing(layers) => self.bar(Some(layers), "{bar:30} {pos}/{len} layers, {elapsed}"),
-            Work::Downloading => self.bar(Some(0), DOWNLOAD),
-        }))
+        let write = |line: &str| print(format_args!("{line}"));
+        match self.progress {
+            Shown::Never => Box::new(Unseen),
+            Shown::AsLines => Box::new(LogLines::new(work, true, write)),
+            Shown::AsLinesIfLong => Box::new(LogLines::new(work, false, write)),
+            Shown::AsBar => {
+                let bar = Bar::on_terminal(work);
+                *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.handle());
+                Box::new(bar)
+            }
+        }
     }
 
     fn interruption(&self) -> Option<u8> {
         self.interrupt.as_ref().and_then(Interrupt::signal)
-    }
-}
-
-/// A bar that vanishes at the end of the work.
-struct Bar(ProgressBar);
-
-impl Progress for Bar {
-    fn advance(&self, by: u64) {
-        self.0.inc(by);
-    }
-
-    fn retreat(&self, by: u64) {
-        self.0.dec(by);
-    }
-
-    fn reach(&self, position: u64) {
-        self.0.set_position(position);
-    }
-
-    fn expect(&self, more: u64) {
-        self.0.inc_length(more);
-    }
-
-    fn say(&self, message: &str) {
-        self.0.set_message(message.to_owned());
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
     }
 }
 
@@ -165,46 +140,4 @@ fn print(line: fmt::Arguments<'_>) {
 pub fn print_error(message: &dyn fmt::Display) {
     let style = Style::new().fg_color(Some(AnsiColor::Red.into())).bold();
     print(format_args!("{style}error{style:#}: {message}"));
-}
-
-/// Standard error without a terminal, on which a line is redrawn after a carriage return.
-#[derive(Debug)]
-struct PlainStderr;
-
-impl TermLike for PlainStderr {
-    fn width(&self) -> u16 {
-        100
-    }
-
-    fn move_cursor_up(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_down(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_right(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_left(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write_line(&self, line: &str) -> io::Result<()> {
-        writeln!(io::stderr(), "{line}")
-    }
-
-    fn write_str(&self, text: &str) -> io::Result<()> {
-        write!(io::stderr(), "{text}")
-    }
-
-    fn clear_line(&self) -> io::Result<()> {
-        write!(io::stderr(), "\r")
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        io::stderr().flush()
-    }
 }

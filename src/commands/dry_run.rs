@@ -3,28 +3,25 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::counts::Counts;
-use crate::directory::plan_record::DirectoryPlan;
 use crate::encoder;
 use crate::error::{Error, Result, bytes};
+use crate::job::{Job, Outlook, Rehearsal};
 use crate::model::Model;
 
-/// Prints the plan on standard output; `output` is the directory, if there would be one.
-pub(super) fn print(
-    model: &Model,
-    plan: &DirectoryPlan,
-    counts: &Counts,
-    batch_tokens: u32,
-    output: Option<&Path>,
-) -> Result<()> {
+/// Prints what a job would do on standard output; `output` is the directory, if there would be one.
+pub(super) fn print(job: &Job<'_>, rehearsal: &Rehearsal, output: Option<&Path>) -> Result<()> {
+    let Job { model, plan, .. } = *job;
+    let Rehearsal { part, all_texts, outlook } = rehearsal;
+    let counts = &part.counts;
     let layers: Vec<String> = plan.layers.iter().map(usize::to_string).collect();
     let kinds: Vec<&str> = plan.kinds.iter().map(|kind| kind.name()).collect();
     let mut text = format!(
-        "model     {}{}\nlayers    {}\nemit      {}\ntexts     {}\ntokens    {} ({} cut off of {} texts)\n",
+        "model     {}{}\nlayers    {}\nemit      {}\n{}texts     {}\ntokens    {} ({} cut off of {} texts)\n",
         model.id(),
         model.revision().map(|revision| format!(" at {revision}")).unwrap_or_default(),
         layers.join(" "),
         kinds.join(" "),
+        job.shard.map(|shard| format!("shard     {shard}: {}\n", part.rows(*all_texts))).unwrap_or_default(),
         counts.texts,
         counts.tokens,
         counts.truncated_tokens,
@@ -36,8 +33,20 @@ pub(super) fn print(
             counts.windows, counts.windowed_texts, counts.overlap_tokens
         ));
     }
-    let memory = memory_needed(model, batch_tokens);
+    let memory = memory_needed(model, job.batch_tokens);
     text.push_str(&format!("memory    about {}\n", bytes(memory)));
+    match outlook {
+        Outlook::Begins => {}
+        Outlook::TokenizedSome(texts) => {
+            text.push_str(&format!("goes on   {texts} texts are tokenized; none is encoded yet\n"));
+        }
+        Outlook::EncodedSome(texts) => text.push_str(&format!(
+            "goes on   {texts} of {} texts are encoded; {} are left\n",
+            counts.texts,
+            counts.texts.saturating_sub(*texts)
+        )),
+        Outlook::WasThere => text.push_str("goes on   the directory already holds this job; nothing to do\n"),
+    }
     match output {
         None => text.push_str("output    JSON Lines on standard output\n"),
         Some(path) => {

@@ -9,7 +9,6 @@ use super::args::ExtractArgs;
 use super::console::Console;
 use super::dry_run;
 use super::shared::{builder, note_of_bundled, say_what_was_settled, sources};
-use crate::directory::existing;
 use crate::directory::plan_record::DirectoryPlan;
 use crate::error::{Error, Result};
 use crate::input::{Columns, Input};
@@ -18,7 +17,7 @@ use crate::json_lines::columns::check_carried;
 use crate::model::Model;
 use crate::observer::Observer;
 use crate::request::Request;
-use crate::spec::{Dtype, Format};
+use crate::spec::{Dtype, Format, VectorKind};
 
 /// Runs the job.
 ///
@@ -26,7 +25,8 @@ use crate::spec::{Dtype, Format};
 /// Any of [`Error`]: what is wrong, where, and what helps.
 pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
     let started = SystemTime::now();
-    let input = input(args)?;
+    refuse_idle_options(args)?;
+    let input = input(args, console)?;
     let shard = args.shard.map(|shard| shard.resolve(|name| std::env::var(name).ok())).transpose()?;
     let model = open(args, console)?;
     let plan = model.plan(&request(args))?;
@@ -35,15 +35,15 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
         let (tokenizer, plan, identity) = match to {
             Destination::Directory(_) => model.warm_up(plan, || identity(&model).map(Some))?,
             Destination::Stdout => model.warm_up(plan, || Ok(None))?,
-            Destination::DryRun(_) => model.tokenizer(plan).map(|(tokenizer, plan)| (tokenizer, plan, None))?,
+            Destination::DryRun(path) => {
+                let (tokenizer, plan) = model.tokenizer(plan)?;
+                (tokenizer, plan, path.map(|_| identity(&model)).transpose()?)
+            }
         };
         if input.columns().pair_column.is_some() {
             tokenizer.check_pairs()?;
         }
         say_what_was_settled(&plan, &tokenizer, console);
-        if args.model.is_none() {
-            note_of_bundled(&model, console);
-        }
         console.detail(&format!(
             "model {}: {} layers of width {}; {} threads, {}",
             model.id(),
@@ -60,24 +60,46 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
             shard,
             batch_tokens: args.batch_tokens,
             started,
-            observer: &console.interruptible()?,
+            observer: &console.interruptible(to.when_stopped())?,
         };
         let outcome = match to {
             Destination::DryRun(path) => {
-                let counts = job.count()?;
-                if let Some(path) = path
-                    && let Err(error) = existing::examine(path, args.overwrite)
-                {
-                    console.warn(&error.as_typed());
-                }
-                return dry_run::print(&model, job.plan, &counts, args.batch_tokens, path);
+                let to = path.map(|path| (path, args.overwrite, identity.unwrap_or_default()));
+                dry_run::print(&job, &job.rehearse(to)?, path)?;
+                note_of_bundled_if_unnamed(args, &model, console);
+                return Ok(());
             }
             Destination::Directory(path) => job.to_directory(path, args.overwrite, identity.unwrap_or_default())?,
             Destination::Stdout => job.to_json_lines(io::stdout())?,
         };
         summarize(&job, outcome, to, console);
+        note_of_bundled_if_unnamed(args, &model, console);
         Ok(())
     })
+}
+
+/// Refuses options that would change nothing, as they were typed for something.
+fn refuse_idle_options(args: &ExtractArgs) -> Result<()> {
+    if args.word_pooling.is_some() && !args.emit.contains(&VectorKind::Word) {
+        return Err(Error::Usage(
+            "--word-pooling makes vectors of words, and goes with --emit word only; add that, or leave it out"
+                .to_owned(),
+        ));
+    }
+    if args.output.as_deref() == Some(Path::new("-")) {
+        return Err(Error::Usage(
+            "-o -: -o names a directory; without it, JSON Lines go to standard output (-o ./- is a directory of that name)"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// The note on the bundled model, for a run that came to its end: one that is refused has nothing that was encoded.
+fn note_of_bundled_if_unnamed(args: &ExtractArgs, model: &Model, console: &Console) {
+    if args.model.is_none() {
+        note_of_bundled(model, console);
+    }
 }
 
 /// The destination of the vectors.
@@ -92,6 +114,15 @@ enum Destination<'a> {
 }
 
 impl<'a> Destination<'a> {
+    /// What a signal does.
+    fn when_stopped(self) -> &'static str {
+        match self {
+            Self::DryRun(_) => "stopping; nothing was written",
+            Self::Directory(_) => "stopping; finished rows are kept, and the same command goes on",
+            Self::Stdout => "stopping; the lines printed so far are whole, and the same command starts over",
+        }
+    }
+
     fn of(args: &'a ExtractArgs) -> Self {
         match args.output.as_deref() {
             path if args.dry_run => Self::DryRun(path),
@@ -102,7 +133,7 @@ impl<'a> Destination<'a> {
 }
 
 /// The input that the options describe.
-fn input(args: &ExtractArgs) -> Result<Input> {
+fn input(args: &ExtractArgs, console: &Console) -> Result<Input> {
     let columns = Columns {
         text_column: args.text_column.clone(),
         pair_column: args.pair_column.clone(),
@@ -113,7 +144,7 @@ fn input(args: &ExtractArgs) -> Result<Input> {
         carry: args.carry.clone(),
         pretokenized: args.pretokenized,
     };
-    let sources = sources(&args.texts, &args.input)?;
+    let sources = sources(&args.texts, &args.input, console)?;
     check_carried(&columns.carry)?;
     if args.dtype == Dtype::Bf16 && args.format == Format::Npy && args.output.is_some() {
         return Err(Error::Usage(
@@ -128,7 +159,7 @@ fn request(args: &ExtractArgs) -> Request {
     Request {
         kinds: args.emit.clone(),
         layers: args.layers.clone(),
-        word_pooling: args.word_pooling,
+        word_pooling: args.word_pooling.unwrap_or_default(),
         special_tokens: args.special_tokens,
         combine: args.combine,
         normalize: args.normalize,
@@ -157,7 +188,8 @@ fn summarize(job: &Job<'_>, outcome: JobOutcome, to: Destination<'_>, console: &
     let path = if let Destination::Directory(path) = to { Some(path) } else { None };
     let JobOutcome::Done(counts, stats) = outcome else {
         let path = path.unwrap_or_else(|| Path::new("-")).display();
-        return console.summary(&format!("{path} already holds this job; nothing to do"));
+        let job = job.shard.map_or_else(|| "this job".to_owned(), |shard| format!("this job, shard {shard}"));
+        return console.summary(&format!("{path} already holds {job}; nothing to do"));
     };
     let some = |count: u64, what: &str| if count > 0 { format!(", {count} {what}") } else { String::new() };
     let notes = [
@@ -166,9 +198,10 @@ fn summarize(job: &Job<'_>, outcome: JobOutcome, to: Destination<'_>, console: &
         some(stats.repeated_texts, "encoded once with others"),
     ];
     let place = path.map(|path| format!(" → {}", path.display())).unwrap_or_default();
+    let shard = job.shard.map(|shard| format!(", shard {shard}")).unwrap_or_default();
     let whole = job.started.elapsed().unwrap_or_default();
     console.summary(&format!(
-        "{}, {} in {:.1} s ({:.0} tokens/s encoding, {}){}{place}",
+        "{}, {} in {:.1} s ({:.0} tokens/s encoding, {}){}{place}{shard}",
         counted(counts.texts, "text"),
         counted(counts.tokens, "token"),
         whole.as_secs_f64(),

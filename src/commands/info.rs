@@ -10,11 +10,13 @@ use serde_json::{Map, Value, json};
 use super::args::InfoArgs;
 use super::console::Console;
 use super::shared::builder;
-use crate::directory::manifest::{self, Manifest};
+use crate::directory::journal::JournalEntry;
+use crate::directory::manifest::{self, Manifest, ShardRecord};
 use crate::directory::names::{RUN, UNFINISHED};
 use crate::encoder;
 use crate::error::{Error, Result, bytes};
 use crate::observer::Observer;
+use crate::shard::{Shard, ShardRows};
 use crate::spec::Dtype;
 
 /// Prints what the target holds.
@@ -24,12 +26,19 @@ use crate::spec::Dtype;
 pub(super) fn run(args: &InfoArgs, console: &Console) -> Result<()> {
     let directory = Path::new(&args.target);
     let (facts, text) = match manifest::read(directory) {
+        Ok(Some(_)) if directory.is_dir() && args.hub.revision.is_some() => {
+            return Err(Error::Usage(format!(
+                "--revision is for models from the hub; {} is a directory written by extract",
+                directory.display()
+            )));
+        }
         Ok(Some(manifest)) if directory.is_dir() => (with_run(&manifest, directory), describe_output(&manifest)),
         Err(error) if directory.is_dir() => return Err(error),
         Ok(None) if directory.join(UNFINISHED).exists() => {
+            let how_far = JournalEntry::read(directory)?.map(|entry| how_far(&entry)).unwrap_or_default();
             return Err(Error::Output {
                 path: directory.to_owned(),
-                problem: "holds an unfinished job; run its command again to finish it".to_owned(),
+                problem: format!("holds an unfinished job{how_far}; the command that began it, run again, goes on"),
             });
         }
         _ => {
@@ -40,6 +49,20 @@ pub(super) fn run(args: &InfoArgs, console: &Console) -> Result<()> {
     };
     let printed = if args.json { format!("{facts:#}\n") } else { text };
     io::stdout().write_all(printed.as_bytes()).map_err(Error::stdout)
+}
+
+/// Which job a journal belongs to, and how far it is.
+fn how_far(entry: &JournalEntry) -> String {
+    let job = entry.job();
+    let shard = job.shard.map(|ShardRecord { index, of, .. }| format!(", shard {}", Shard { index, of }));
+    let progress = match entry {
+        JournalEntry::Texts(_, done) => format!("{} texts are tokenized, none is encoded yet", group(done.texts)),
+        JournalEntry::Arrays(manifest, done) => {
+            format!("{} of {} texts are encoded", group(done.texts), group(manifest.counts.texts))
+        }
+        JournalEntry::Merging(_) => "shards are being merged, which starts over".to_owned(),
+    };
+    format!(" (model {}{}): {progress}", job.model.id, shard.unwrap_or_default())
 }
 
 fn with_run(manifest: &Manifest, directory: &Path) -> Value {
@@ -148,6 +171,10 @@ fn describe_output(manifest: &Manifest) -> String {
     let mut lines = vec![("model", job.model.id.clone())];
     if let Some(revision) = &job.model.revision {
         lines.push(("revision", revision.clone()));
+    }
+    if let Some(ShardRecord { index, of, first_row, all_texts }) = job.shard {
+        let part = ShardRows { first_row: first_row.unwrap_or_default(), counts: *counts };
+        lines.push(("shard", format!("{}: {}", Shard { index, of }, part.rows(all_texts.unwrap_or_default()))));
     }
     lines.extend([
         ("layers", format!("{} of 0 to {}", layers.join(" "), job.model.num_hidden_layers)),

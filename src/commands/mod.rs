@@ -11,6 +11,7 @@ mod merge;
 mod predict;
 mod predict_show;
 mod probe;
+mod progress;
 mod shared;
 mod verify;
 

@@ -28,7 +28,7 @@ pub(super) fn run(args: &PredictArgs, console: &Console) -> Result<()> {
         pair_column: args.pair_column.clone(),
         once: !args.texts.is_empty(),
     };
-    let input = input(args)?;
+    let input = input(args, console)?;
     let observer: Arc<dyn Observer> = Arc::new(console.clone());
     let mut predictor = Predictor::open(&request, &observer)?;
     say_what_was_settled(predictor.plan(), predictor.tokenizer(), console);
@@ -60,7 +60,7 @@ fn print(out: &mut impl Write, predicted: &PredictedText<'_>, json: bool) -> io:
 }
 
 /// The input that the options describe.
-fn input(args: &PredictArgs) -> Result<Input> {
+fn input(args: &PredictArgs, console: &Console) -> Result<Input> {
     let columns = Columns {
         text_column: args.text_column.clone(),
         pair_column: args.pair_column.clone(),
@@ -71,5 +71,5 @@ fn input(args: &PredictArgs) -> Result<Input> {
         carry: Vec::new(),
         pretokenized: args.pretokenized,
     };
-    Input::new(sources(&args.texts, &args.input)?, args.input_format, columns)
+    Input::new(sources(&args.texts, &args.input, console)?, args.input_format, columns)
 }

@@ -18,6 +18,12 @@ use crate::threads::start_threads;
 pub(super) fn run(args: &ProbeArgs, console: &Console) -> Result<()> {
     // A probe uses no kernel, but an unknown instruction set in the variable is reported all the same.
     InstructionSet::from_env(Compute::F32)?;
+    if args.folds.is_some() && args.dev.is_some() && args.test.is_some() {
+        return Err(Error::Usage(
+            "--folds is for cross-validation, which neither chooses nor scores where there are --dev and --test; leave it out"
+                .to_owned(),
+        ));
+    }
     let pool = start_threads(args.threads.map(usize::from))?;
     let show = |report: &Report| {
         let printed = if args.json { report.to_json()? } else { table::render(report) };
@@ -41,7 +47,7 @@ fn request(args: &ProbeArgs) -> ProbeRequest {
         label: args.label.clone().unwrap_or(of_all.label),
         task: args.task,
         strengths: args.strength.clone(),
-        folds: usize::from(args.folds),
+        folds: args.folds.map_or(of_all.folds, usize::from),
         seed: args.seed,
         control: !args.no_control,
         mix: !args.no_mix,

@@ -2,7 +2,7 @@
 //! made.
 
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::args::ModelArgs;
 use crate::checkpoint::BUNDLED;
@@ -33,9 +33,15 @@ pub(super) fn note_of_bundled(model: &Model, observer: &dyn Observer) {
 
 /// The sources of texts: arguments, else files, else standard input.
 ///
+/// A text that is the name of a file is noted, as it was probably meant for `-i`.
+///
 /// # Errors
 /// [`Error::Usage`] if standard input is a terminal and was not asked for.
-pub(super) fn sources(texts: &[String], files: &[PathBuf]) -> Result<Vec<Source>> {
+pub(super) fn sources(texts: &[String], files: &[PathBuf], observer: &dyn Observer) -> Result<Vec<Source>> {
+    if let Some(name) = texts.iter().find(|text| Path::new(text).is_file()) {
+        observer
+            .note(&format!("`{name}` is taken as a text; to read the texts of the file of that name, write -i {name}"));
+    }
     match files {
         [] if !texts.is_empty() => Ok(vec![Source::Arguments(texts.to_owned())]),
         [] if io::stdin().is_terminal() => Err(Error::Usage(

@@ -126,6 +126,19 @@ pub(super) fn made_here(folder: &Folder) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// The bytes that the files take which layerwise made in a directory, if it exists; refuses what a job would refuse there.
+///
+/// # Errors
+/// Those of [`Folder::check`] and [`made_here`].
+pub(crate) fn size_of_old(path: &Path) -> Result<u64> {
+    if !path.is_dir() {
+        return Ok(0);
+    }
+    let folder = Folder::open(path)?;
+    folder.check()?;
+    Ok(made_here(&folder)?.iter().map(|name| folder.occupied(name)).sum())
+}
+
 /// What a manifest or journal says of the directory.
 enum Described {
     By(Box<Manifest>),

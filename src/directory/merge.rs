@@ -181,8 +181,12 @@ fn in_order(mut shards: Vec<ShardDirectory>) -> Result<Vec<ShardDirectory>> {
         }
         let first_row = shard.shard.first_row.unwrap_or_default();
         if first_row != next_row {
+            let before = place.checked_sub(1).map_or_else(String::new, |place| {
+                format!(", and {} (shard {}/{of}) ends before row {next_row}", shards[place].name(), place + 1)
+            });
+            let what = if first_row < next_row { "overlap" } else { "leave a gap" };
             return Err(Error::Usage(format!(
-                "{} begins at row {first_row} where {next_row} was expected: the shards leave a gap or overlap",
+                "{} (shard {index}/{of}) begins at row {first_row}{before}: the shards {what}; extract the wrong one anew with --overwrite",
                 shard.name(),
             )));
         }

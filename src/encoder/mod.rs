@@ -103,6 +103,12 @@ pub fn check(weights: &Weights, config: &Config, deepest: usize, pooler: bool) -
     bert::parameters(config, deepest, pooler).iter().try_for_each(|(name, shape)| weights.check(name, shape))
 }
 
+/// Number of weights of a layer's matrix products, each of which a token is multiplied with once.
+pub fn weights_of_layer(config: &Config) -> usize {
+    let Config { hidden_size, intermediate_size, .. } = *config;
+    4 * hidden_size * hidden_size + 2 * hidden_size * intermediate_size
+}
+
 /// Number of parameters of the encoder and its pooler, without task heads.
 pub fn parameter_count(weights: &Weights, config: &Config) -> u64 {
     let parameters = bert::parameters(config, config.num_hidden_layers, has_pooler(weights));

@@ -1,7 +1,7 @@
 //! CoNLL-U: ten columns separated by tabs. The words are the syntactic ones, to which the tags belong: lines of
 //! multi-word tokens (`1-2`) and empty nodes (`1.1`) are left out. `# sent_id` is the id.
 
-use super::columns::{CONLLU_COLUMNS, Columns, conllu_column};
+use super::columns::{CONLLU_COLUMNS, Columns, Optional, conllu_column};
 use super::conll;
 use super::record::Record;
 use super::sentences::{Parse, Sentence, Wrong};
@@ -13,6 +13,7 @@ const UPOS: usize = 3;
 pub(super) struct Conllu {
     word: usize,
     label: Option<usize>,
+    has_ids: bool,
 }
 
 impl Conllu {
@@ -22,7 +23,8 @@ impl Conllu {
             Some(name) => conllu_column(name),
             None => Some(UPOS),
         };
-        Self { word: columns.text_column.as_deref().and_then(conllu_column).unwrap_or(FORM), label }
+        let has_ids = columns.id() != Optional::No;
+        Self { word: columns.text_column.as_deref().and_then(conllu_column).unwrap_or(FORM), label, has_ids }
     }
 
     /// The word and label of a line; `None` for a line that is not a syntactic word.
@@ -55,6 +57,7 @@ impl Parse for Conllu {
         for (number, line) in sentence {
             if let Some(comment) = line.strip_prefix('#') {
                 let value = comment.split_once('=').filter(|(key, _)| key.trim() == "sent_id");
+                let value = value.filter(|_| self.has_ids);
                 id = id.or(value.map(|(_, value)| value.trim().to_owned()).filter(|id| !id.is_empty()));
                 continue;
             }

@@ -83,9 +83,16 @@ impl<'a> Records<'a> {
             let file = if place.0 == first.0 { String::new() } else { format!("{}: ", name(first)) };
             if place == first {
                 // In JSON, several records may begin on one line.
-                return (place, "has two records with one id; expected an id of its own for each".to_owned());
+                return (
+                    place,
+                    "has two records with one id; expected an id of its own for each (--id-column '' reads none)"
+                        .to_owned(),
+                );
             }
-            (place, format!("has the id of {file}line {}; expected an id of its own", first.1))
+            (
+                place,
+                format!("has the id of {file}line {}; expected an id of its own (--id-column '' reads none)", first.1),
+            )
         });
         let mut bad = std::mem::take(&mut self.bad);
         bad.extend(repeated);

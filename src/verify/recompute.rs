@@ -18,7 +18,7 @@ use crate::directory::damage::Damage;
 use crate::directory::layout::Holds;
 use crate::directory::names::MANIFEST;
 use crate::directory::plan_record::DirectoryPlan;
-use crate::encode::{EncodePass, limits};
+use crate::encode::{BatchSizes, EncodePass, limits};
 use crate::error::{Error, Result};
 use crate::input::{Input, Source};
 use crate::model::Model;
@@ -99,17 +99,18 @@ impl Recomputation {
     pub(super) fn compare(self, directory: &Path, contents: &Contents) -> Result<Vec<Damage>> {
         let Self { model, plan, texts, spool, tokens } = self;
         let mut comparison = Comparison::new(directory, contents, &plan, &texts);
-        let progress = model.observer().begin(Work::Encoding(tokens));
+        let progress = model.observer().begin(Work::Encoding { tokens, done: 0 });
         let unreadable = |error| Error::io("read", "back the temporary file of tokenized texts")(error);
         let encoded = model.install(|| {
             let encoder = model.load(&plan)?;
             let pass = EncodePass {
                 encoder: &encoder,
                 plan: &plan,
-                limits: limits(&plan, Request::BATCH_TOKENS, false),
+                sizes: BatchSizes::largest(limits(&plan, Request::BATCH_TOKENS, false)),
                 first_row: 0,
                 texts: texts.len() as u64,
                 done: 0,
+                tokens_done: 0,
                 way_on: Error::START_OVER,
             };
             let tokens = spool.map(|tokens| tokens.map_err(unreadable));

@@ -198,7 +198,12 @@ fn all_bad_lines_are_said_at_once() {
 
 #[test]
 fn ids_that_occur_twice_are_named_with_both_lines() {
-    fails("a.csv", "text,id\na,1\nb,2\nc,1\n", "", &["a.csv: line 4 has the id of line 2; expected an id of its own"]);
+    fails(
+        "a.csv",
+        "text,id\na,1\nb,2\nc,1\n",
+        "",
+        &["a.csv: line 4 has the id of line 2; expected an id of its own (--id-column '' reads none)"],
+    );
     fails(
         "a.jsonl",
         "{\"text\": \"a\", \"id\": 1}\n{\"text\": \"b\", \"id\": \"1\"}\n",
@@ -309,4 +314,25 @@ fn options_that_the_format_has_no_use_for() {
     desk.put("a.csv", "text,b\nx,y\n");
     let ran = desk.types("extract -m width1 -i a.csv --pair-column b -o out").fails_as_wrong_usage();
     ran.says_all(&["--pair-column", "one token type"]);
+}
+
+#[test]
+fn ids_that_repeat_can_be_left_unread() {
+    let desk = Desk::with("width1");
+    let conllu = "# sent_id = 1\n1\thello\t_\tX\t_\t_\t_\t_\t_\t_\n\n".repeat(2);
+    for (file, content) in [
+        ("a.csv", "text,id\na,1\nb,1\n"),
+        ("a.tsv", "text\tid\na\t1\nb\t1\n"),
+        ("a.jsonl", "{\"text\": \"a\", \"id\": 1}\n{\"text\": \"b\", \"id\": 1}\n"),
+        ("a.json", "[{\"text\": \"a\", \"id\": \"1\"},\n{\"text\": \"b\", \"id\": \"1\"}]"),
+        ("a.conllu", conllu.as_str()),
+    ] {
+        desk.put(file, content);
+        desk.types(&format!("extract -m width1 -i {file}"))
+            .fails()
+            .says_all(&["expected an id of its own", "--id-column ''"]);
+        let ran = desk.types(&format!("extract -m width1 -i {file} --id-column ''")).succeeds();
+        let ids: Vec<serde_json::Value> = ran.json_lines().iter().map(|line| line["id"].clone()).collect();
+        assert_eq!(ids, [serde_json::Value::Null, serde_json::Value::Null], "{file}");
+    }
 }

@@ -98,13 +98,22 @@ fn a_config_that_promises_other_layers_than_the_weights_have() {
 fn a_model_that_is_a_file_or_nowhere() {
     let desk = Desk::with("width1");
     desk.types("extract -m width1/config.json hello").fails().says_all(&["width1/config.json", "is a file", "folder"]);
-    for missing in ["./nowhere", "/nowhere/at/all", "nowhere/", "''"] {
+    for missing in
+        ["./nowhere", "../nowhere", "/nowhere", "/nowhere/at/all", "nowhere/", "a/b/c", "~/nowhere", "..\\nowhere"]
+    {
         for command in ["extract hello -m", "info"] {
             let ran = desk.types(&format!("{command} {missing}")).fails();
-            ran.says("neither an existing directory nor");
+            ran.says_all(&[missing, "does not exist", "folder"]).does_not_say("HF_");
         }
     }
-    desk.types("extract -m nobody/nothing hello").fails().says_all(&["nobody/nothing", "HF_HUB_OFFLINE"]);
+    desk.types("extract hello -m ''").fails().says("neither an existing directory nor");
+    desk.types("info ''").fails().says("neither an existing directory nor");
+    desk.types("extract -m nobody/nothing hello").fails().says_all(&[
+        "nobody/nothing",
+        "HF_HUB_OFFLINE",
+        "HF_HOME",
+        "folder",
+    ]);
     desk.types("info nobody/nothing --offline").fails().says_all(&["nobody/nothing", "--offline"]);
 }
 

@@ -95,6 +95,24 @@ fn options_that_do_not_go_together() {
     is_wrong("extract hello --truncate-dim 8", &["--truncate-dim", "--emit sentence"]);
     is_wrong("extract hello -e sentence --truncate-dim 0", &["--truncate-dim", "from 1"]);
     is_wrong("extract hello --prompt-name passage", &["--prompt-name passage", "`query`, `document`", "--prompt"]);
+    is_wrong("extract hello --stride 3 -o out", &["--stride", "--overflow window"]);
+    is_wrong("extract hello --word-pooling first -o out", &["--word-pooling", "--emit word"]);
+    is_wrong("extract hello --word-pooling mean -o out", &["--word-pooling", "--emit word"]);
+    is_wrong("extract hello -e sentence --combine sum -o out", &["--combine", "sentence", "--emit mean"]);
+    is_wrong("extract hello -e token,word --normalize -o out", &["--normalize", "token and word", "--emit mean"]);
+    is_wrong("extract hello -e word,cls --special-tokens drop -o out", &["--special-tokens drop", "word and cls"]);
+    is_wrong("extract hello -o -", &["-o -", "standard output", "./-"]);
+    is_wrong("extract hello --id-column id", &["--id-column", "arguments"]);
+    is_wrong("extract hello --no-header", &["--no-header", "csv and tsv"]);
+    is_wrong("extract hello --delimiter ;", &["--delimiter", "csv and tsv"]);
+    is_wrong("extract hello --carry a", &["--carry", "arguments"]);
+    is_wrong("extract hello --input-format csv", &["--input-format", "arguments"]);
+    is_wrong("extract hello --revision main", &["--revision", "`bundled`"]);
+    is_wrong("compare a b --revision main", &["--revision", "`bundled`"]);
+    is_wrong("probe a --dev b --test c --folds 5", &["--folds", "--dev and --test"]);
+    is_wrong("probe a --overwrite", &["--output"]);
+    is_wrong("verify a -i texts.txt", &["--recompute"]);
+    is_wrong("verify a --seed 1", &["--recompute"]);
     is_wrong("extract hello -l 0 -l 1", &["--layers", "multiple times"]);
 }
 

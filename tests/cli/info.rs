@@ -77,6 +77,7 @@ fn an_output_directory_is_described_by_its_manifest() {
         assert_eq!(facts[key], manifest[key], "{key}");
     }
     assert_eq!(facts["run"], desk.json("out/run.json"));
+    desk.types("info out --revision main").fails_as_wrong_usage().says_all(&["--revision", "out"]);
 
     desk.types("extract -m width64 -i texts.txt -l 0 --max-length 3 --overflow window -o windows").succeeds();
     desk.types("info windows").succeeds().prints("windows    4 of 2 texts");
@@ -130,10 +131,51 @@ fn a_dry_run_finds_bad_input() {
 }
 
 #[test]
-fn a_dry_run_tells_that_the_directory_is_taken() {
-    let desk = Desk::new();
+fn a_dry_run_refuses_what_the_job_refuses() {
+    let desk = Desk::with("width1");
     desk.put("home/letter.txt", "dear");
-    let ran = desk.types("extract hello --dry-run -o home");
-    let told = ran.stdout() + &ran.stderr();
-    assert!(told.contains("not empty") && told.contains("--overwrite"), "the job itself would be refused: {told}");
+    desk.types("extract hello --dry-run -o home").fails().says_all(&["not empty", "--overwrite"]);
+    desk.types("extract hello --dry-run -o home --overwrite").succeeds().prints("home");
+    desk.types("extract hello --dry-run -o home/letter.txt").fails().says("is a file");
+    desk.types("extract -m width1 hello -o out").succeeds();
+    let before = desk.files("out");
+    for (job, says) in [
+        ("-m width1 hello -l 0", &["another job", "--layers"][..]),
+        ("-m width1 hello --shard 1/2", &["another job", "--shard"]),
+        ("hello", &["another job", "the model"]),
+        ("-m width1 goodbye", &["another job", "the input"]),
+    ] {
+        desk.types(&format!("extract {job} --dry-run -o out")).fails().says_all(says);
+        desk.types(&format!("extract {job} --dry-run -o out --overwrite")).succeeds();
+    }
+    desk.types("extract -m width1 hello --dry-run -o out").succeeds().prints("already holds this job");
+    assert!(desk.files("out") == before);
+    desk.remove("out/mean/layer_00.npy");
+    desk.types("extract -m width1 hello --dry-run -o out")
+        .fails()
+        .says_all(&["layer_00.npy is missing", "--overwrite"]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_dry_run_finds_that_the_disk_is_too_small() {
+    // A file system without room.
+    Desk::new().types("extract hello --dry-run -o /proc/out").fails().says_all(&[
+        "/proc/out",
+        "the disk has 0 B free",
+        "short",
+    ]);
+}
+
+#[test]
+fn a_dry_run_counts_its_shard_alone() {
+    let desk = Desk::with("width1");
+    desk.put("texts.txt", "hello world\n".repeat(300));
+    let job = "extract -m width1 -i texts.txt -e token -l 0 --shard 2/3";
+    for output in ["", "-o out"] {
+        let ran = desk.types(&format!("{job} --dry-run {output}")).succeeds();
+        ran.prints_all(&["shard     2/3: rows 100 to 199 of 300", "texts     100\n", "tokens    400 ("]);
+    }
+    desk.types(&format!("{job} --dry-run -o out")).succeeds().prints("(400, 7) f32");
+    desk.types("extract -m width1 a b --shard 3/3 --dry-run").succeeds().prints("shard     3/3: no rows of 2");
 }

@@ -35,10 +35,29 @@ fn which_model_answered_is_said_once_to_those_who_chose_none() {
     assert_eq!(ran.stderr().matches("bundled").count(), 1, "{}", ran.stderr());
     ran.says_all(&["note", "bundled", "4 layers of width 160", "-m google-bert/bert-base-uncased"]);
     desk.types("extract -q hello").succeeds().says_nothing();
+    desk.types("compare hello world").succeeds().says("note: encoded by the bundled model");
+    for refused in [
+        "extract hello --max-length 9999",
+        "extract 'hello world' --overflow error --max-length 3",
+        "compare a b --word c",
+        "extract hello -o texts.txt",
+    ] {
+        desk.put("texts.txt", "a");
+        assert!(!desk.types(refused).stderr().contains("bundled model"), "{refused} encodes nothing");
+    }
     for model in ["width1", "bundled"] {
         desk.types(&format!("extract -m {model} hello")).succeeds().does_not_say("bert-base-uncased");
         desk.types_with("LAYERWISE_MODEL", model, "extract hello").succeeds().does_not_say("bert-base-uncased");
     }
+}
+
+#[test]
+fn a_text_that_is_the_name_of_a_file_is_noted() {
+    let desk = Desk::with("width1");
+    desk.put("texts.txt", "hello\nworld\n");
+    let ran = desk.types("extract -m width1 texts.txt").succeeds().says_all(&["note", "`texts.txt`", "-i texts.txt"]);
+    assert_eq!(ran.json_lines().len(), 1);
+    desk.types("extract -m width1 hello").succeeds().does_not_say("note");
 }
 
 #[test]

@@ -167,14 +167,55 @@ fn what_is_to_be_replaced_stays_until_all_shards_are_known_to_be_whole() {
 }
 
 #[test]
+fn shards_that_overlap_or_leave_a_gap_are_named() {
+    let desk = desk();
+    parts(&desk, "-m width1 -i texts.txt", 2);
+    let manifest = desk.json("part-2/manifest.json");
+    let first = manifest["shard"]["first_row"].as_u64().expect("a row");
+    for (moved, what) in [(first - 1, "overlap"), (first + 1, "leave a gap")] {
+        let mut wrong = manifest.clone();
+        wrong["shard"]["first_row"] = moved.into();
+        desk.put("part-2/manifest.json", wrong.to_string());
+        desk.types("merge merged part-1 part-2").fails_as_wrong_usage().says_all(&[
+            &format!("part-2 (shard 2/2) begins at row {moved}"),
+            &format!("part-1 (shard 1/2) ends before row {first}"),
+            what,
+        ]);
+    }
+}
+
+#[test]
+fn a_shard_is_named_wherever_its_job_is() {
+    let desk = desk();
+    let job = "extract -m width1 -i texts.txt --shard 2/3 -o part";
+    desk.types(job).succeeds().says("→ part, shard 2/3");
+    desk.types(job).succeeds().says("already holds this job, shard 2/3");
+    let manifest = desk.json("part/manifest.json");
+    let (first, texts) = (&manifest["shard"]["first_row"], manifest["counts"]["texts"].as_u64().expect("a number"));
+    let last = first.as_u64().expect("a row") + texts - 1;
+    desk.types("info part").succeeds().prints(&format!("2/3: rows {first} to {last} of 60"));
+    desk.types("extract -m width1 -i texts.txt -o whole").succeeds().does_not_say("shard");
+    assert!(!desk.types("info whole").succeeds().stdout().contains("shard"));
+}
+
+fn in_task(desk: &Desk, variables: &[(&str, &str)], line: &str) -> std::process::Output {
+    let mut command = desk.command();
+    command.args(crate::desk::words(line)).envs(variables.iter().copied());
+    command.output().expect("a process")
+}
+
+#[test]
 fn a_scheduler_tells_the_shard() {
     let desk = desk();
     let auto = "extract -m width1 -i texts.txt -l 0";
     let second = desk.types(&format!("{auto} --shard 2/2")).succeeds().stdout();
-    let mut slurm = desk.command();
-    slurm.args(crate::desk::words(&format!("{auto} --shard auto")));
-    slurm.env("SLURM_ARRAY_TASK_ID", "1").env("SLURM_ARRAY_TASK_MIN", "0").env("SLURM_ARRAY_TASK_COUNT", "2");
-    let ran = slurm.output().expect("a process");
+    let whole = [
+        ("SLURM_ARRAY_TASK_ID", "1"),
+        ("SLURM_ARRAY_TASK_MIN", "0"),
+        ("SLURM_ARRAY_TASK_MAX", "1"),
+        ("SLURM_ARRAY_TASK_COUNT", "2"),
+    ];
+    let ran = in_task(&desk, &whole, &format!("{auto} --shard auto"));
     assert!(ran.status.success() && String::from_utf8_lossy(&ran.stdout) == second);
     assert_eq!(
         desk.types_with("JOB_COMPLETION_INDEX", "1", &format!("{auto} --shard auto/2")).succeeds().stdout(),
@@ -182,4 +223,21 @@ fn a_scheduler_tells_the_shard() {
     );
     desk.types(&format!("{auto} --shard auto")).fails_as_wrong_usage().says("SLURM_ARRAY_TASK_ID");
     desk.types(&format!("{auto} --shard 3/2")).fails_as_wrong_usage().says("2/8");
+}
+
+#[test]
+fn a_task_that_is_submitted_again_alone_is_the_same_shard_or_refused() {
+    let desk = desk();
+    let auto = "extract -m width1 -i texts.txt -l 0";
+    let alone = [
+        ("SLURM_ARRAY_TASK_ID", "2"),
+        ("SLURM_ARRAY_TASK_MIN", "2"),
+        ("SLURM_ARRAY_TASK_MAX", "2"),
+        ("SLURM_ARRAY_TASK_COUNT", "1"),
+    ];
+    let ran = in_task(&desk, &alone, &format!("{auto} --shard auto"));
+    assert_eq!((ran.status.code(), ran.stdout), (Some(2), Vec::new()));
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("--shard auto/8"));
+    let ran = in_task(&desk, &alone, &format!("{auto} --shard auto/3"));
+    assert_eq!(String::from_utf8_lossy(&ran.stdout), desk.types(&format!("{auto} --shard 2/3")).succeeds().stdout());
 }

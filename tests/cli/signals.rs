@@ -1,6 +1,7 @@
-//! Ctrl-C and requests to terminate: exit codes 130 and 143, what was there is kept, the way on is told.
+//! Ctrl-C, requests to terminate and terminals that go away: exit codes 130, 143 and 129, what was there is kept, the way on is
+//! told.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::time::Duration;
 
 use crate::desk::Desk;
@@ -37,7 +38,7 @@ fn stopped(desk: &Desk, job: &str, signal: &str) -> Running {
 
 #[test]
 fn an_interrupted_job_says_how_to_go_on() {
-    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let (desk, job) = long_job();
         let stderr = assert_interrupted(&mut stopped(&desk, job, signal), code);
         assert!(stderr.contains("of 400 texts") && stderr.contains("same command again"), "{stderr}");
@@ -47,6 +48,46 @@ fn an_interrupted_job_says_how_to_go_on() {
         assert_eq!(hidden, [".layerwise-tokens"], "what the same command goes on with");
         desk.types("extract other -o out").fails().says_all(&["holds another job", "--overwrite"]);
     }
+}
+
+#[test]
+fn a_signal_is_answered_before_the_work_at_hand_is_done() {
+    let (desk, job) = long_job();
+    for (to, answer) in [("-o out", "finished rows are kept, and the same command goes on"), ("", "starts over")] {
+        let mut running = desk.starts(&format!("{job} --threads 1 {to} -v"));
+        let stdout = running.0.stdout.take().expect("standard output");
+        let reader = std::thread::spawn(move || BufReader::new(stdout).bytes().count());
+        let mut stderr = BufReader::new(running.0.stderr.take().expect("standard error"));
+        let mut line = String::new();
+        while !line.starts_with("model ") {
+            line.clear();
+            stderr.read_line(&mut line).expect("a line");
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        running.gets_signal("TERM");
+        let mut said = String::new();
+        stderr.read_to_string(&mut said).expect("UTF-8");
+        let lines: Vec<&str> = said.lines().collect();
+        let last = lines.len().checked_sub(2).expect("two lines");
+        assert!(lines[last].starts_with("stopping; ") && lines[last].contains(answer), "{said}");
+        assert!(lines[last + 1].starts_with("error: interrupted"), "{said}");
+        assert_eq!(running.ends_within(SOON).code(), Some(143));
+        reader.join().expect("a reader");
+    }
+}
+
+#[test]
+fn a_job_that_is_to_outlive_its_terminal_does() {
+    let (desk, job) = long_job();
+    desk.put("texts.txt", "some people make a good world by the house again\n".repeat(40));
+    let mut command = desk.prepared(std::path::Path::new("sh"));
+    let script = "trap '' HUP; exec \"$0\" \"$@\"";
+    command.args(["-c", script]).arg(crate::desk::program());
+    command.args(crate::desk::words(&format!("{job} {SLOWLY} -o out"))).stderr(std::process::Stdio::piped());
+    let mut running = Running(command.spawn().expect("a process"));
+    wait_until("encoding has begun", || desk.has("out/token/layer_00.npy"));
+    running.gets_signal("HUP");
+    assert_eq!(running.ends().code(), Some(0), "{}", running.stderr());
 }
 
 #[test]
@@ -62,10 +103,35 @@ fn the_same_command_after_an_interruption_gives_the_same_bytes() {
 }
 
 #[test]
+fn a_job_that_goes_on_is_as_far_as_it_was() {
+    let (desk, job) = long_job();
+    let mut running = desk.starts(&format!("{job} {SLOWLY} -o out"));
+    let encoded = || desk.json("out/unfinished.json")["progress"]["texts"].as_u64().unwrap_or_default();
+    wait_until("some texts are encoded", || desk.has("out/token/layer_00.npy") && encoded() > 12);
+    running.gets_signal("INT");
+    running.ends_within(SOON);
+    let percent = encoded() * 100 / 400;
+    let ran = desk.types(&format!("{job} -o out --progress always")).succeeds();
+    let stderr = ran.stderr();
+    let mut lines = stderr.lines().filter(|line| line.starts_with("encoding: "));
+    assert!(lines.next().expect("a line").starts_with(&format!("encoding: {percent}% ")), "{percent}%: {stderr}");
+    assert!(lines.next_back().expect("a line").starts_with("encoding: 100% "), "{stderr}");
+    assert!(!stderr.contains('\r') && !stderr.contains(", 0/s"), "{stderr}");
+}
+
+#[test]
 fn info_says_that_a_job_is_unfinished() {
     let (desk, job) = long_job();
     stopped(&desk, job, "INT").ends_within(SOON);
-    desk.types("info out").ends_with(1).says_all(&["out", "unfinished"]);
+    let ran =
+        desk.types("info out").fails().says_all(&["out", "unfinished", "model bundled", "of 400 texts are encoded"]);
+    ran.says("the command that began it, run again, goes on");
+    let dry = desk.types(&format!("{job} -o out --dry-run")).succeeds().prints("goes on   ");
+    dry.prints_all(&["of 400 texts are encoded", "are left"]);
+    desk.types("extract other -e token,mean -o out --dry-run").fails().says("another job");
+    desk.put("texts.txt", "other\n");
+    desk.types(&format!("{job} -o out --dry-run")).fails().says_all(&["another job", "the input"]);
+    desk.types(&format!("{job} -o out --dry-run --overwrite")).succeeds().prints("texts     1\n");
 }
 
 #[test]

@@ -108,7 +108,8 @@ pub enum HubError {
     },
     /// No answer, or one that says the hub is not well, and nothing in the cache to go on with.
     #[error(
-        "cannot get `{id}` from {endpoint}: {cause}; {cache}: try again later, or check HF_ENDPOINT and the connection{}",
+        "cannot get `{id}` from {endpoint}: {cause}; {cache}: try again later, check the connection, set HF_ENDPOINT to a hub \
+         that can be reached, set HF_HOME to a cache that has the model, or name a folder that holds it{}",
         owner_hint(id)
     )]
     Unreachable {
@@ -189,7 +190,8 @@ pub enum HubError {
     /// Offline, and the cache has never seen this revision.
     #[error(
         "`{id}` at revision `{revision}` is not in the cache {}: run once without --offline and HF_HUB_OFFLINE to \
-         download it, or name a revision that is there{}", .cache.display(), owner_hint(id)
+         download it, name a revision that is there, set HF_HOME to a cache that has it, or name a folder that holds \
+         the model{}", .cache.display(), owner_hint(id)
     )]
     NotCached {
         /// The repository.

@@ -19,7 +19,7 @@ const JOBS: [&str; 6] = [
     "-e token,cls,pooler --dtype f16 --special-tokens drop",
     "-e word,max --pretokenized --combine concat",
     "-e token,word,mean -f safetensors",
-    "-e word,sentence,pooler -f safetensors --dtype f16 --pretokenized --special-tokens drop",
+    "-e word,sentence,pooler -f safetensors --dtype f16 --pretokenized",
     "-e token,mean -f safetensors --dtype bf16 --combine sum",
 ];
 
@@ -117,7 +117,7 @@ fn so_are_tables_and_sentences_and_what_merge_writes() {
     desk.put("texts.jsonl", "{\"text\": \"hello\", \"label\": 1.50}\n{\"text\": \"the river\"}\n");
     for job in [
         "-i pairs.csv --pair-column other --carry n -e token,word,mean --max-length 6",
-        "-i pairs.csv --pair-column other -e word --special-tokens drop --pretokenized -f safetensors",
+        "-i pairs.csv --pair-column other -e word --pretokenized -f safetensors",
         "-i tagged.conll -e word,token",
         "-i tagged.conll -e word,token --overflow window --max-length 4 --stride 1",
         "-i pairs.csv -e word,token,mean --overflow window --max-length 4 --special-tokens drop",
