@@ -1,7 +1,6 @@
 //! `compare`: the similarity of texts, or of a word in them, at every layer, printed without writing files.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -9,6 +8,7 @@ use serde_json::json;
 use super::args::CompareArgs;
 use super::console::Console;
 use super::shared::{builder, note_of_bundled};
+use super::standard_output::print;
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
 use crate::observer::Observer;
@@ -61,7 +61,7 @@ pub(super) fn run(args: &CompareArgs, console: &Console) -> Result<()> {
         })
         .collect::<Result<Vec<_>>>()?;
     let printed = if args.json { as_json(args, model.id(), &layers) } else { as_table(args, &layers) };
-    io::stdout().write_all(printed.as_bytes()).map_err(Error::stdout)?;
+    print(&printed)?;
     if args.model.is_none() {
         note_of_bundled(&model, console);
     }

@@ -10,6 +10,7 @@ use indicatif::ProgressBar;
 use super::args::{Reporting, When};
 use super::interrupt::Interrupt;
 use super::progress::{Bar, LogLines};
+use super::visible::visible;
 use crate::error::{Error, Result};
 use crate::observer::{Observer, Progress, Unseen, Work};
 
@@ -76,14 +77,14 @@ impl Console {
     /// Prints a line that belongs to no bar, such as the summary at the end of a command.
     pub fn summary(&self, message: &str) {
         if !self.quiet {
-            self.print(format_args!("{message}"));
+            self.print(format_args!("{}", visible(message)));
         }
     }
 
     fn say(&self, color: AnsiColor, label: &str, message: &str) {
         if !self.quiet {
             let style = Style::new().fg_color(Some(color.into())).bold();
-            self.print(format_args!("{style}{label}{style:#}: {message}"));
+            self.print(format_args!("{style}{label}{style:#}: {}", visible(message)));
         }
     }
 
@@ -108,7 +109,7 @@ impl Observer for Console {
 
     fn detail(&self, message: &str) {
         if self.verbose {
-            self.print(format_args!("{message}"));
+            self.print(format_args!("{}", visible(message)));
         }
     }
 
@@ -137,7 +138,7 @@ fn print(line: fmt::Arguments<'_>) {
 }
 
 /// Prints the error that ends the program. Called by `main` alone.
-pub fn print_error(message: &dyn fmt::Display) {
+pub fn print_error(message: &str) {
     let style = Style::new().fg_color(Some(AnsiColor::Red.into())).bold();
-    print(format_args!("{style}error{style:#}: {message}"));
+    print(format_args!("{style}error{style:#}: {}", visible(message)));
 }

@@ -1,10 +1,10 @@
 //! `--dry-run`: prints what would be written.
 
-use std::io::{self, Write};
 use std::path::Path;
 
+use super::standard_output;
 use crate::encoder;
-use crate::error::{Error, Result, bytes};
+use crate::error::{Result, bytes};
 use crate::job::{Job, Outlook, Rehearsal};
 use crate::model::Model;
 
@@ -68,7 +68,7 @@ pub(super) fn print(job: &Job<'_>, rehearsal: &Rehearsal, output: Option<&Path>)
             }
         }
     }
-    io::stdout().write_all(text.as_bytes()).map_err(Error::stdout)
+    standard_output::print(&text)
 }
 
 /// A rough upper bound of a job's memory use in bytes: the weights, and the intermediate results of a batch in one

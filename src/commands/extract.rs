@@ -1,6 +1,5 @@
 //! `extract`: the pipeline, top to bottom, in two passes over the texts.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,6 +8,7 @@ use super::args::ExtractArgs;
 use super::console::Console;
 use super::dry_run;
 use super::shared::{builder, note_of_bundled, say_what_was_settled, sources};
+use super::standard_output::standard_output;
 use crate::directory::plan_record::DirectoryPlan;
 use crate::error::{Error, Result};
 use crate::input::{Columns, Input};
@@ -70,7 +70,7 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
                 return Ok(());
             }
             Destination::Directory(path) => job.to_directory(path, args.overwrite, identity.unwrap_or_default())?,
-            Destination::Stdout => job.to_json_lines(io::stdout())?,
+            Destination::Stdout => job.to_json_lines(standard_output()?)?,
         };
         summarize(&job, outcome, to, console);
         note_of_bundled_if_unnamed(args, &model, console);

@@ -1,7 +1,6 @@
 //! `info`: describes a model or an output directory.
 
 use std::fs;
-use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::args::InfoArgs;
 use super::console::Console;
 use super::shared::builder;
+use super::standard_output::print;
 use crate::directory::journal::JournalEntry;
 use crate::directory::manifest::{self, Manifest, ShardRecord};
 use crate::directory::names::{RUN, UNFINISHED};
@@ -48,7 +48,7 @@ pub(super) fn run(args: &InfoArgs, console: &Console) -> Result<()> {
         }
     };
     let printed = if args.json { format!("{facts:#}\n") } else { text };
-    io::stdout().write_all(printed.as_bytes()).map_err(Error::stdout)
+    print(&printed)
 }
 
 /// Which job a journal belongs to, and how far it is.

@@ -13,15 +13,16 @@ mod predict_show;
 mod probe;
 mod progress;
 mod shared;
+mod standard_output;
 mod verify;
-
-use std::io::{self, Write};
+mod visible;
 
 use clap::CommandFactory;
 
 use self::args::{Cli, Command};
 use self::console::Console;
-use crate::error::{Error, Result};
+use self::standard_output::print_data;
+use crate::error::Result;
 
 /// Runs the subcommand that was given.
 ///
@@ -39,7 +40,7 @@ pub fn run(command: &Command, console: &Console) -> Result<()> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "layerwise", &mut script);
-            io::stdout().write_all(&script).map_err(Error::stdout)
+            print_data(&script)
         }
     }
 }

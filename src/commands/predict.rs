@@ -7,6 +7,7 @@ use super::args::PredictArgs;
 use super::console::Console;
 use super::predict_show;
 use super::shared::{say_what_was_settled, sources};
+use super::standard_output::standard_output;
 use crate::error::{Error, Result};
 use crate::input::{Columns, Input};
 use crate::observer::Observer;
@@ -33,7 +34,7 @@ pub(super) fn run(args: &PredictArgs, console: &Console) -> Result<()> {
     let mut predictor = Predictor::open(&request, &observer)?;
     say_what_was_settled(predictor.plan(), predictor.tokenizer(), console);
 
-    let mut out = BufWriter::new(anstream::stdout());
+    let mut out = BufWriter::new(anstream::AutoStream::auto(standard_output()?));
     let pieces = input.pieces();
     let mut is_empty = true;
     let interrupted = |signal| Error::Interrupted { signal, done: 0, texts: 0, way_on: Error::START_OVER };

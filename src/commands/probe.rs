@@ -1,9 +1,8 @@
 //! `probe`: fits a probe on each layer, to find the layer that represents a label best.
 
-use std::io::{self, Write};
-
 use super::args::ProbeArgs;
 use super::console::Console;
+use super::standard_output::print;
 use crate::error::{Error, Result};
 use crate::kernels::InstructionSet;
 use crate::probe::report::Report;
@@ -27,8 +26,7 @@ pub(super) fn run(args: &ProbeArgs, console: &Console) -> Result<()> {
     let pool = start_threads(args.threads.map(usize::from))?;
     let show = |report: &Report| {
         let printed = if args.json { report.to_json()? } else { table::render(report) };
-        let mut out = io::stdout();
-        out.write_all(printed.as_bytes()).and_then(|()| out.flush()).map_err(Error::stdout)
+        print(&printed)
     };
     pool.install(|| probe(&request(args), console, show))?;
     if let Some(output) = &args.output {

@@ -1,10 +1,11 @@
 //! `verify`: checks that a directory still holds, byte for byte, what its manifest describes.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 
 use super::args::VerifyArgs;
 use super::console::Console;
+use super::standard_output;
 use crate::directory::damage::Damage;
 use crate::error::{Error, Result, bytes};
 use crate::input::Source;
@@ -53,5 +54,5 @@ fn print(damages: &[Damage], json: bool) -> Result<()> {
     } else {
         damages.iter().map(|damage| format!("{damage}\n")).collect()
     };
-    io::stdout().write_all(text.as_bytes()).map_err(Error::stdout)
+    standard_output::print(&text)
 }

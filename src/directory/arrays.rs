@@ -117,6 +117,7 @@ impl Arrays {
         for array in self.arrays.into_iter().chain(self.offsets.into_iter().map(|offsets| offsets.file)) {
             array.finish()?;
         }
+        self.folder.sync_names(self.manifest.arrays.iter().map(|array| array.file.as_str()))?;
         self.folder.write_json(RUN, run)?;
         self.folder.check_place()?;
         self.folder.write_json(MANIFEST, &self.manifest)?;

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use cap_fs_ext::{FollowSymlinks, MetadataExt, OpenOptionsFollowExt};
+use cap_fs_ext::{DirExt, FollowSymlinks, MetadataExt, OpenOptionsFollowExt};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata, OpenOptions};
 use serde::Serialize;
@@ -241,6 +241,25 @@ impl Folder {
     fn sync(&self) -> io::Result<()> {
         #[cfg(unix)]
         self.directory.open(".")?.sync_all()?; // the handle itself is only a place, which cannot be flushed
+        Ok(())
+    }
+
+    /// Flushes the names in directories of this one to the disk, so that a manifest never comes there before what it names.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when they cannot be flushed.
+    pub(crate) fn sync_names<'a>(&self, files: impl Iterator<Item = &'a str>) -> Result<()> {
+        #[cfg(unix)]
+        {
+            let mut directories: Vec<_> = files.filter_map(|file| Some(file.rsplit_once('/')?.0)).collect();
+            directories.dedup();
+            for name in directories {
+                let sync = || self.directory.open_dir_nofollow(name)?.open(".")?.sync_all();
+                sync().map_err(Error::io("write into", self.place(name)))?;
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = files;
         Ok(())
     }
 

@@ -246,6 +246,7 @@ impl OutputDirectory {
     /// # Errors
     /// [`Error::Io`] when the manifest cannot be written.
     pub fn end_merge(self, manifest: &Manifest, run: &Value) -> Result<()> {
+        self.folder.sync_names(manifest.arrays.iter().map(|array| array.file.as_str()))?;
         self.folder.write_json(RUN, run)?;
         self.folder.check_place()?;
         self.folder.write_json(MANIFEST, manifest)?;

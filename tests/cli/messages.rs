@@ -100,3 +100,14 @@ fn a_model_with_a_shorter_limit_for_sentences_has_it_for_the_whole_job_and_says_
     desk.types(&format!("{job} 'the fox'")).succeeds().does_not_say("note");
     desk.types(&format!("extract -m width64 {long}")).succeeds().does_not_say("5 tokens");
 }
+
+#[test]
+fn what_a_terminal_would_obey_is_spelled_out() {
+    let desk = Desk::new();
+    for name in ["a\u{1b}[2Jb", "a\u{9b}2Jb", "a\rb", "a\u{202e}b"] {
+        let ran = desk.runs(&["extract", "-i", name], "").fails();
+        let said = ran.stderr();
+        assert!(!said.contains(&name[1..name.len() - 1]), "{said:?}");
+        assert!(said.contains("\\u{"), "{said:?}");
+    }
+}

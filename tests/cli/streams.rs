@@ -100,3 +100,21 @@ fn standard_output_is_for_data_alone() {
     assert_eq!(ran.json_lines().len(), 2);
     desk.types("extract hello -v --progress always -o out").succeeds().prints_nothing();
 }
+
+/// Rust's runtime would put `/dev/null` there, and everything would be lost with exit code 0.
+#[cfg(unix)]
+#[test]
+fn without_a_standard_output_nothing_is_lost_in_silence() {
+    let desk = Desk::new();
+    for command in ["extract hello", "info", "compare a b"] {
+        let command_line: Vec<_> = command.split(' ').collect();
+        let mut shell = desk.prepared(std::path::Path::new("sh"));
+        shell.args(["-c", "exec \"$0\" \"$@\" >&-"]).arg(crate::desk::program()).args(command_line);
+        let out = shell.output().expect("a shell");
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(!out.status.success() && said.contains("standard output is closed"), "{command}: {said}");
+    }
+    let mut shell = desk.prepared(std::path::Path::new("sh"));
+    shell.args(["-c", "exec \"$0\" \"$@\" >&-"]).arg(crate::desk::program()).args(["extract", "hello", "-o", "out"]);
+    assert!(shell.status().expect("a shell").success());
+}
