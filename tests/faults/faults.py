@@ -65,9 +65,7 @@ def disturb(desk: Desk, job: Job, reference: dict[str, str], injection: strace.I
 def tries(bench: Bench, desk: Desk) -> list[list[Try]]:
     """A group for each job and call, shuffled. Where a job is journaled, the numbers of its calls differ from run to run."""
     groups = []
-    for job in lay_out(desk):
-        if bench.only and bench.only.split("/")[0] != job.name:
-            continue
+    for job in lay_out(desk, bench):
         reference = job.undisturbed(desk)
         job.set_up(desk)
         log = desk / "tmp/strace"

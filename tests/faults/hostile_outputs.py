@@ -12,12 +12,11 @@ from pathlib import Path
 
 from bench import Desk, Ended, Problem, output
 from hostile_case import Case, fails
-from jobs import SLOWLY, leave_half_done, lines
+from jobs import HALF, leave_half_done, put_half_texts
 from mutate import HUGE, IN_PLACE, as_hole, in_place, mutate
 
 JOB = ["extract", "-q", "-m", "model", "-i", "texts.txt", "-o", "out"]
 OTHER = [*JOB, "-e", "token,mean"]
-HALF = ["extract", "-q", "-m", "bundled", "-i", "many.txt", *SLOWLY, "-e", "token", "-o", "out"]
 
 # What lies in the output directory before something in it is replaced.
 Ground = Callable[[Desk], None]
@@ -45,9 +44,9 @@ def half_done(desk: Desk) -> None:
     """A job that was killed. It is made once and copied, as it takes a second."""
     global _half
     desk.put_model("model", "width16")
-    desk.put("many.txt", lines(450, 30, seed=3))
+    put_half_texts(desk)
     if _half is None:
-        leave_half_done(desk, HALF, desk / "out")
+        leave_half_done(desk, "out")
         _half = desk.root.with_name("half")
         shutil.copytree(desk / "out", _half)
     else:
@@ -121,10 +120,10 @@ def link_cases() -> list[Case]:
                     # A finished job whose file is a link has nothing left to do, and half a job is that of another command.
                     found.append(Case(case_name, lay, [command], whole=ground_name != "same"))
     # Half a job that goes on.
-    for name in FILES + FOLDERS + ["token/layer_00.npy", "token/offsets.npy"]:
+    for name in FILES + FOLDERS + ["token/layer_04.npy", "token/offsets.npy"]:
         for target_name, target in targets.items():
             lay = replaced(half_done, name, to(target))
-            found.append(Case(f"link/half/goes-on/{name}/{target_name}", lay, [HALF], whole=False))
+            found.append(Case(f"link/half/goes-on/{name}/{target_name}", lay, [[*HALF, "out"]], whole=False))
     return found
 
 
@@ -235,23 +234,20 @@ def leaves(value: dict | list) -> list[tuple]:
 def drawn(name: str, numbers: random.Random) -> Case:
     """A file of a finished or a half-done job, changed at random or forged, and any command on it."""
     ground = numbers.choice([of_the_job, of_another, half_done])
-    same = {of_the_job: JOB, of_another: OTHER, half_done: HALF}[ground]
+    same = {of_the_job: JOB, of_another: OTHER, half_done: [*HALF, "out"]}[ground]
+    model_and_input = same[2:6]
     commands = [
         same,
-        [*same[:-2], "-o", "out", "-e", "cls", "--overwrite"],
+        ["extract", "-q", "-m", "model", "-i", "texts.txt", "-e", "cls", "--overwrite", "-o", "out"],
         ["verify", "out"],
         ["verify", "--json", "out"],
-        ["verify", "out", "--recompute", "2", *same[1:-2]],
+        ["verify", "out", "--recompute", "2", *model_and_input],
         ["info", "out"],
         ["info", "--json", "out"],
         ["merge", "cache/merged", "out"],
         ["probe", "out"],
     ]
     command = numbers.choice(commands)
-    if command is commands[4]:
-        command = ["verify", "out", "--recompute", "2", "-m", same[same.index("-m") + 1], "-i", same[same.index("-i") + 1]]
-    if command is commands[1] and same is not JOB:
-        command = [part for part in command if part not in ("token", "token,mean", "-e", "cls")] + ["-e", "cls"]
 
     def lay(desk: Desk) -> None:
         ground(desk)

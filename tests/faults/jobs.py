@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import signal
@@ -10,10 +11,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import Desk, is_stray, output
+from bench import Bench, Desk, is_stray, output
 
 WORDS = "the a river bank house people make some good world again long night light of in on by and or never old new".split()
 SLOWLY = ["--threads", "1", "--batch-tokens", "16"]
+# A job of a second that is killed half-way, but for the name of its directory.
+HALF = ["extract", "-q", "-m", "bundled", "-i", "half.txt", *SLOWLY, "-e", "token", "-l", "-1", "-o"]
 
 
 @dataclass
@@ -46,8 +49,8 @@ def lines(count: int, longest: int, seed: int) -> str:
     return "".join(f"{text()}\n" for _ in range(count))
 
 
-def lay_out(desk: Desk) -> list[Job]:
-    """Puts texts, a model and what the jobs need on a desk."""
+def lay_out(desk: Desk, bench: Bench) -> list[Job]:
+    """Puts texts, a model and what the jobs need on a desk; the jobs that are asked for. The short form has no time for long ones."""
     desk.put_model("model", "width16")
     desk.put("texts.txt", lines(8, 12, seed=1))
     desk.put("others.txt", lines(30, 20, seed=2))
@@ -59,9 +62,9 @@ def lay_out(desk: Desk) -> list[Job]:
         desk.runs(*small, "-e", "token,mean", "--shard", f"{part}/3", "-o", f"part-{part}").succeeds()
     desk.runs("extract", *model, "-i", "others.txt", "-e", "token,mean", "-o", "another").succeeds()
     long = ["extract", "-q", "-m", "bundled", "-i", "many.txt", *SLOWLY]
-    leave_half_done(desk, [*long, "-e", "token", "-o", "half"], desk / "half")
+    leave_half_done(desk, "half")
     parts = ["part-1", "part-2", "part-3"]
-    return [
+    jobs = [
         Job("npy", [*small, "-e", "token,mean", "-o", "out"]),
         Job("safetensors", [*small, "-e", "word,mean", "-f", "safetensors", "-o", "out"]),
         Job("shard", [*small, "-e", "token", "--shard", "2/2", "-o", "out"]),
@@ -72,20 +75,35 @@ def lay_out(desk: Desk) -> list[Job]:
         Job("journaled", [*long, "-e", "token,mean", "-l", "0,-1", "-o", "out"], journaled=True),
         Job("first-pass", ["extract", *model, "-i", "most.txt", "-e", "mean", *SLOWLY[:2], "-l", "0", "-o", "out"], journaled=True),
     ]
+    if bench.only:
+        return [job for job in jobs if job.name == bench.only.split("/")[0]]
+    return [job for job in jobs if not (bench.short and job.journaled)]
 
 
-def leave_half_done(desk: Desk, command: list[str], folder: Path) -> None:
-    """Kills a job that has journaled some of its vectors."""
-    job = subprocess.Popen([desk.layerwise, *command], cwd=desk.root, env=desk.environment, stdin=subprocess.DEVNULL)
+def put_half_texts(desk: Desk) -> None:
+    desk.put("half.txt", lines(1500, 30, seed=5))
+
+
+def leave_half_done(desk: Desk, name: str) -> None:
+    """Kills a job as soon as it has journaled some of its vectors."""
+    put_half_texts(desk)
+    folder = desk / name
+    job = subprocess.Popen([desk.layerwise, *HALF, name], cwd=desk.root, env=desk.environment, stdin=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    journal = folder / "unfinished.json"
-    while not (journal.exists() and '"phase": "arrays"' in journal.read_text() and (folder / "token").exists()):
+    while not vectors_are_journaled(folder / "unfinished.json"):
         if job.poll() is not None or time.monotonic() > deadline:
             job.kill()
             raise SystemExit("a job ended, or hung, before it was journaled; give it more texts in tests/faults/jobs.py")
         time.sleep(0.005)
-    time.sleep(0.4)
     job.send_signal(signal.SIGKILL)
     if job.wait() == 0:
         raise SystemExit("a job ended before it was killed; give it more texts in tests/faults/jobs.py")
     (folder / ".layerwise.lock").unlink()
+
+
+def vectors_are_journaled(journal: Path) -> bool:
+    try:
+        progress = json.loads(journal.read_text())["progress"]
+    except FileNotFoundError:
+        return False
+    return progress["phase"] == "arrays" and progress["texts"] > 0

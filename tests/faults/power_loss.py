@@ -83,9 +83,7 @@ OPENING = ["open", "openat"]
 def tries(bench: Bench, desk: Desk) -> list[list[Try]]:
     """A group for each job and model."""
     groups = []
-    for job in lay_out(desk):
-        if bench.only and bench.only.split("/")[0] != job.name:
-            continue
+    for job in lay_out(desk, bench):
         recording = recorded(job, desk, bench.scratch / "strace")
         at = moments(recording.calls, recording.disk(), str(desk.root))
         print(f"{job.name}: {len(recording.calls):,} calls, {len(at)} moments", flush=True)
