@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use crate::error::bytes;
 use crate::observer::{Progress, Work};
 
 /// The shortest time between two lines.
@@ -67,7 +66,7 @@ impl Pace {
             Work::Probing(_) => (" layers", false),
             Work::Reading(_) | Work::Downloading => ("", true),
         };
-        let amount = |count: u64| if is_bytes { bytes(count) } else { short(count) };
+        let amount = |count: u64| if is_bytes { format!("{}B", short(count)) } else { short(count) };
         let of = self.length.map(|length| format!("/{}", amount(length))).unwrap_or_default();
         let mut text = format!("{}{of}{unit}", amount(self.position));
         if matches!(self.work, Work::Probing(_)) {
@@ -101,7 +100,7 @@ fn short(count: u64) -> String {
         return HumanCount(count).to_string();
     }
     let (mut number, mut unit) = (count as f64 / 1e6, "M");
-    for larger in ["G", "T"] {
+    for larger in ["G", "T", "P", "E"] {
         if number >= 999.5 {
             (number, unit) = (number / 1e3, larger);
         }
