@@ -116,7 +116,8 @@ fn rough(time: Duration) -> String {
         0..60 => format!("{seconds}s"),
         60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
         3600..86400 => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
-        _ => format!("{}d {}h", seconds / 86400, seconds / 3600 % 24),
+        86400..86_400_000 => format!("{}d {}h", seconds / 86400, seconds / 3600 % 24),
+        _ => ">999d".to_owned(),
     }
 }
 
