@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use crate::error::bytes;
 use crate::observer::{Progress, Work};
 
 /// The shortest time between two lines.
@@ -67,7 +66,7 @@ impl Pace {
             Work::Probing(_) => (" layers", false),
             Work::Reading(_) | Work::Downloading => ("", true),
         };
-        let amount = |count: u64| if is_bytes { bytes(count) } else { short(count) };
+        let amount = |count: u64| if is_bytes { format!("{}B", short(count)) } else { short(count) };
         let of = self.length.map(|length| format!("/{}", amount(length))).unwrap_or_default();
         let mut text = format!("{}{of}{unit}", amount(self.position));
         if matches!(self.work, Work::Probing(_)) {
@@ -101,7 +100,7 @@ fn short(count: u64) -> String {
         return HumanCount(count).to_string();
     }
     let (mut number, mut unit) = (count as f64 / 1e6, "M");
-    for larger in ["G", "T"] {
+    for larger in ["G", "T", "P", "E"] {
         if number >= 999.5 {
             (number, unit) = (number / 1e3, larger);
         }
@@ -117,7 +116,8 @@ fn rough(time: Duration) -> String {
         0..60 => format!("{seconds}s"),
         60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
         3600..86400 => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
-        _ => format!("{}d {}h", seconds / 86400, seconds / 3600 % 24),
+        86400..86_400_000 => format!("{}d {}h", seconds / 86400, seconds / 3600 % 24),
+        _ => ">999d".to_owned(),
     }
 }
 
@@ -133,13 +133,17 @@ pub(super) struct Bar {
 
 impl Bar {
     pub(super) fn on_terminal(work: Work) -> Self {
+        Self::on(work, ProgressDrawTarget::stderr_with_hz(10))
+    }
+
+    fn on(work: Work, target: ProgressDrawTarget) -> Self {
         let template = match work {
             Work::Tokenizing => "{spinner} tokenizing: {amounts}",
             Work::Downloading => "{bar:10} {percent:>3}% {amounts}, {msg}",
             _ => "{bar:10} {percent:>3}% {amounts}",
         };
         let pace = Pace::new(work, Instant::now());
-        let bar = ProgressBar::with_draw_target(pace.length, ProgressDrawTarget::stderr_with_hz(10));
+        let bar = ProgressBar::with_draw_target(pace.length, target).with_position(pace.position);
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let pace = Arc::new(Mutex::new(pace));
         let told = Arc::clone(&pace);
@@ -147,7 +151,6 @@ impl Bar {
             let _ = out.write_str(&locked(&told).amounts(Instant::now()));
         };
         bar.set_style(style.with_key("amounts", amounts));
-        bar.set_position(locked(&pace).position);
         // Draws at once, as the thread that draws from then on may come too late for a short job.
         bar.tick();
         bar.enable_steady_tick(Duration::from_millis(200));
@@ -277,6 +280,7 @@ impl<W: Fn(&str) + Send + Sync> Drop for LogLines<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
 
     fn after(seconds: u64, begun: Instant) -> Instant {
         begun + Duration::from_secs(seconds)
@@ -293,6 +297,60 @@ mod tests {
         assert!(pace.line(after(500, begun)).ends_with(", 1s left"), "never none, while there is work");
         pace.reach(1_000_000, after(100, begun));
         assert_eq!(pace.line(after(100, begun)), "encoding: 100% 1.00M/1.00M tokens, 1,000/s");
+    }
+
+    /// A terminal that remembers what was written on it.
+    #[derive(Debug, Clone, Default)]
+    struct Paper(Arc<Mutex<String>>);
+
+    impl indicatif::TermLike for Paper {
+        fn width(&self) -> u16 {
+            60
+        }
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn write_line(&self, line: &str) -> io::Result<()> {
+            self.write_str(line)
+        }
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            locked(&self.0).push_str(text);
+            Ok(())
+        }
+        fn clear_line(&self) -> io::Result<()> {
+            Ok(())
+        }
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_bar_is_drawn_from_where_the_work_begins() {
+        let paper = Paper::default();
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(paper.clone()), 200);
+        let bar = Bar::on(Work::Encoding { tokens: 1000, done: 900 }, target);
+        let drawn = |what: &str| {
+            let begun = Instant::now();
+            while !locked(&paper.0).contains(what) {
+                assert!(begun.elapsed() < Duration::from_secs(20), "{what} is not drawn: {}", locked(&paper.0));
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        drawn(" 90% 900/1,000 tokens");
+        std::thread::sleep(Duration::from_millis(10));
+        bar.advance(50);
+        drawn(" 95% 950/1,000 tokens, ");
+        assert!(!locked(&paper.0).contains(" 0%"));
     }
 
     #[test]

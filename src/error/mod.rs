@@ -348,7 +348,7 @@ impl Error {
         Error::Model { path: path.as_ref().to_owned(), problem: problem.into() }
     }
 
-    /// The exit code: 1 failed, 2 wrong usage, 130 for Ctrl-C and 143 for a request to terminate, 0 for a closed pipe.
+    /// The exit code: 1 failed, 2 wrong usage, 130 for Ctrl-C, 143 for a request to terminate and 129 for a terminal that went away, 0 for a closed pipe.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) => 2,
