@@ -167,22 +167,41 @@ impl JobRecord {
         let (ours_plan, theirs_plan) = (keys(&self.plan), keys(&theirs.plan));
         let more = theirs_plan.keys().filter(|key| !ours_plan.contains_key(*key));
         let value = |plan: &Map<String, Value>, key: &str| plan.get(key).cloned().unwrap_or_default();
-        let options = ours_plan
-            .keys()
-            .chain(more)
-            .filter(|key| value(&ours_plan, key) != value(&theirs_plan, key))
-            .map(|key| format!("--{}", key.replace('_', "-")));
+        let both = |option: &str, theirs: &Value, ours: &Value| {
+            let values = format!(" ({} there, {} here)", spelled(theirs), spelled(ours));
+            // Recipes of the model's own sentence vectors are objects that nobody typed.
+            let is_typed = !theirs.is_object() && !ours.is_object() && values.len() < 200;
+            if is_typed { option.to_owned() + &values } else { option.to_owned() }
+        };
+        let options =
+            ours_plan.keys().chain(more).filter(|key| value(&ours_plan, key) != value(&theirs_plan, key)).map(|key| {
+                let option = format!("--{}", key.replace('_', "-"));
+                both(&option, &value(&theirs_plan, key), &value(&ours_plan, key))
+            });
         // A model is identified by its files, wherever they are.
         let model = (self.model.sha256 != theirs.model.sha256).then(|| "the model".to_owned());
         let part = |job: &Self| job.shard.map(|shard| (shard.index, shard.of));
-        let shard = (part(self) != part(theirs)).then(|| "--shard".to_owned());
-        let version = (self.format_version != theirs.format_version).then(|| "format version".to_owned());
-        let program = (self.layerwise != theirs.layerwise).then(|| "layerwise's version".to_owned());
+        let name = |job: &Self| part(job).map_or(Value::Null, |(index, of)| json!(format!("{index}/{of}")));
+        let shard = (part(self) != part(theirs)).then(|| both("--shard", &name(theirs), &name(self)));
+        let version = (self.format_version != theirs.format_version)
+            .then(|| both("format version", &json!(theirs.format_version), &json!(self.format_version)));
+        let program = (self.layerwise != theirs.layerwise)
+            .then(|| both("layerwise's version", &json!(theirs.layerwise), &json!(self.layerwise)));
         let instruction_set = (self.instruction_set != theirs.instruction_set).then(|| {
             let name = &theirs.instruction_set;
             format!("the instruction set (LAYERWISE_ISA={name} chooses that one, on a machine that has it)")
         });
         options.chain(shard).chain(model).chain(program).chain(instruction_set).chain(version).collect()
+    }
+}
+
+/// A setting as it is typed, more or less.
+fn spelled(value: &Value) -> String {
+    match value {
+        Value::Null => "none".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(spelled).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
     }
 }
 

@@ -157,12 +157,10 @@ fn in_order(mut shards: Vec<ShardDirectory>) -> Result<Vec<ShardDirectory>> {
     let (mut next_row, mut all_texts) = (0, 0);
     for (place, shard) in shards.iter().enumerate() {
         let (first, ShardRecord { index, .. }) = (&shards[0], shard.shard);
-        let differences: Vec<String> = shard
-            .manifest
-            .differences(&first.manifest)
-            .into_iter()
-            .filter(|what| what != "--shard" || shard.shard.of != of)
-            .collect();
+        // Which part it is may differ, and how many there are may not.
+        let as_first = ShardRecord { of: shard.shard.of, ..first.shard };
+        let job = JobRecord { shard: Some(as_first), ..shard.manifest.job.clone() };
+        let differences = Manifest { job, ..shard.manifest.clone() }.differences(&first.manifest);
         if !differences.is_empty() || shard.manifest.arrays.len() != first.manifest.arrays.len() {
             return Err(Error::Usage(format!(
                 "{} and {} are not of one job: they differ in {}",

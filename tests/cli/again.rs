@@ -25,15 +25,15 @@ fn another_job_is_refused_with_what_differs() {
     let before = desk.files("out");
     for (job, differs) in [
         ("-m width1 -i other.txt", "input"),
-        ("-m width1 -i texts.txt -l 0", "--layers"),
-        ("-m width1 -i texts.txt -e cls", "--emit"),
-        ("-m width1 -i texts.txt --dtype f16", "--dtype"),
+        ("-m width1 -i texts.txt -l 0", " there, 0 here)"),
+        ("-m width1 -i texts.txt -e cls", "--emit (mean there, cls here)"),
+        ("-m width1 -i texts.txt --dtype f16", "--dtype (f32 there, f16 here)"),
         ("-m width1 -i texts.txt -f safetensors", "--format"),
         ("-m width1 -i texts.txt --normalize", "--normalize"),
-        ("-m width1 -i texts.txt --combine sum", "--combine"),
+        ("-m width1 -i texts.txt --combine sum", "--combine (none there, sum here)"),
         ("-m width1 -i texts.txt --max-length 10", "--max-length"),
         ("-m width1 -i texts.txt --special-tokens drop", "--special-tokens"),
-        ("-m width1 -i texts.txt --pretokenized", "--pretokenized"),
+        ("-m width1 -i texts.txt --pretokenized", "--pretokenized (false there, true here)"),
         ("-m bundled -i texts.txt", "model"),
     ] {
         desk.types(&format!("extract {job} -o out")).fails().says_all(&[

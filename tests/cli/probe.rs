@@ -404,7 +404,7 @@ fn a_report_is_tried_before_the_fit_and_shown_before_it_is_written() {
 #[test]
 fn a_report_that_the_disk_has_no_room_for_is_shown_and_written_later() {
     let desk = desk_of_reviews();
-    let full = desk.types_in_shell("trap '' XFSZ; ulimit -f 2;", "probe train --test test -o report").fails();
+    let full = desk.types_in_shell("trap '' XFSZ; ulimit -f 2;", "probe train --test test -o report").ends_with(1);
     full.says("report").prints("layer");
     desk.types("probe train --test test -o report").succeeds();
     assert!(!desk.has("report/.layerwise-report"));
