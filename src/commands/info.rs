@@ -60,7 +60,7 @@ fn how_far(entry: &JournalEntry) -> String {
         JournalEntry::Arrays(manifest, done) => {
             format!("{} of {} texts are encoded", group(done.texts), group(manifest.counts.texts))
         }
-        JournalEntry::Merging(_) => "shards are being merged, which starts over".to_owned(),
+        JournalEntry::Merging(..) => "shards are being merged, which starts over".to_owned(),
     };
     format!(" (model {}{}): {progress}", job.model.id, shard.unwrap_or_default())
 }

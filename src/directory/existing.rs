@@ -101,7 +101,7 @@ pub(super) fn made_here(folder: &Folder) -> Result<Vec<String>> {
             continue;
         }
         match manifest_in(folder, name) {
-            Described::By(manifest) => named.extend(manifest.file_names()),
+            Described::As(names) => named.extend(names),
             Described::Damaged => is_damaged = true,
             Described::Foreign if name == UNFINISHED || !folder.has(UNFINISHED) => return Err(folder.foreign(name)),
             Described::Foreign => {}
@@ -141,33 +141,28 @@ pub(crate) fn size_of_old(path: &Path) -> Result<u64> {
 
 /// What a manifest or journal says of the directory.
 enum Described {
-    By(Box<Manifest>),
+    /// It names these files beside those that every job has.
+    As(Vec<String>),
     /// It is of layerwise, and does not say what there is.
     Damaged,
     Foreign,
 }
 
 fn manifest_in(folder: &Folder, name: &str) -> Described {
-    let value = match manifest::read_json(folder.path(), name) {
-        Ok(Some(value)) => value,
-        _ => {
-            let read = || {
-                serde_json::from_reader::<_, serde_json::Value>(io::BufReader::new(folder.read_file(name).ok()?)).ok()
-            };
-            // A file that is no JSON may be half of ours, where others of ours are beside it.
-            return match read() {
-                Some(value) if value.get("format_version").is_some() => Described::Damaged,
-                None if folder.has_file(TEXTS) || folder.has_file(RUN) => Described::Damaged,
-                _ => Described::Foreign,
-            };
-        }
+    let names = if name == UNFINISHED {
+        JournalEntry::read(folder.path()).map(|entry| entry.map(|entry| entry.file_names()))
+    } else {
+        manifest::read(folder.path()).map(|manifest| manifest.map(|manifest| manifest.file_names()))
     };
-    if name == UNFINISHED && value["progress"]["phase"] == "texts" {
-        return Described::By(Box::default()); // no arrays yet
+    if let Ok(Some(names)) = names {
+        return Described::As(names);
     }
-    match serde_json::from_value::<Manifest>(value) {
-        Ok(manifest) => Described::By(Box::new(manifest)),
-        Err(_) => Described::Damaged,
+    let read = || serde_json::from_reader(io::BufReader::new(folder.read_file(name).ok()?)).ok();
+    match read() {
+        Some(serde_json::Value::Object(keys)) if keys.contains_key("format_version") => Described::Damaged,
+        // A file that is no JSON may be half of ours, where others of ours are beside it.
+        None if folder.has_file(TEXTS) || folder.has_file(RUN) => Described::Damaged,
+        _ => Described::Foreign,
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::manifest::{self, JobRecord, Manifest};
+use super::manifest::{self, JobRecord, Manifest, is_inside};
 use super::names::UNFINISHED;
 use crate::error::{Error, Result};
 
@@ -20,7 +20,7 @@ pub enum JournalEntry {
     /// The second pass: arrays exist at their final size. The manifest has the checksum of `texts.jsonl` alone.
     Arrays(Manifest, ArraysDone),
     /// Shards are being merged, which starts over if it is interrupted.
-    Merging(Manifest),
+    Merging(Manifest, ReplacedFiles),
 }
 
 /// The journal's key `progress`.
@@ -29,7 +29,16 @@ pub enum JournalEntry {
 enum Phase {
     Texts(TextsDone),
     Arrays(ArraysDone),
-    Merging,
+    Merging(ReplacedFiles),
+}
+
+/// The files of what was there before, which are removed after the journal of the new job is written: from then on nothing else
+/// says that layerwise made them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplacedFiles {
+    /// Their names in the directory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced: Vec<String>,
 }
 
 /// The part of the first pass that is on the disk.
@@ -58,6 +67,15 @@ pub struct ArraysDone {
     pub crc32: Vec<u32>,
     /// crc32 of the tokens of all texts.
     pub tokens_crc32: u32,
+    /// In the first entry, what was there before.
+    #[serde(default, skip_serializing_if = "ReplacedFiles::is_empty")]
+    pub before: ReplacedFiles,
+}
+
+impl ReplacedFiles {
+    fn is_empty(&self) -> bool {
+        self.replaced.is_empty()
+    }
 }
 
 impl JournalEntry {
@@ -65,7 +83,18 @@ impl JournalEntry {
     pub fn job(&self) -> &JobRecord {
         match self {
             Self::Texts(job, _) => job,
-            Self::Arrays(manifest, _) | Self::Merging(manifest) => &manifest.job,
+            Self::Arrays(manifest, _) | Self::Merging(manifest, _) => &manifest.job,
+        }
+    }
+
+    /// The names of the files that it says are of layerwise: those of its arrays, and those of what was there before.
+    pub(super) fn file_names(&self) -> Vec<String> {
+        match self {
+            Self::Texts(..) => Vec::new(),
+            Self::Arrays(manifest, ArraysDone { before, .. }) | Self::Merging(manifest, before) => {
+                let replaced = before.replaced.iter().filter(|name| is_inside(name)).cloned();
+                manifest.file_names().into_iter().chain(replaced).collect()
+            }
         }
     }
 
@@ -74,7 +103,7 @@ impl JournalEntry {
         let (job, progress) = match self {
             Self::Texts(job, done) => (json!(job), Phase::Texts(done.clone())),
             Self::Arrays(manifest, done) => (json!(manifest), Phase::Arrays(done.clone())),
-            Self::Merging(manifest) => (json!(manifest), Phase::Merging),
+            Self::Merging(manifest, before) => (json!(manifest), Phase::Merging(before.clone())),
         };
         let mut json = job;
         json["progress"] = json!(progress);
@@ -102,7 +131,7 @@ impl JournalEntry {
         let entry = match progress {
             Phase::Texts(done) => Self::Texts(manifest::parse(directory, UNFINISHED, json)?, done),
             Phase::Arrays(done) => Self::Arrays(manifest::parse(directory, UNFINISHED, json)?, done),
-            Phase::Merging => Self::Merging(manifest::parse(directory, UNFINISHED, json)?),
+            Phase::Merging(before) => Self::Merging(manifest::parse(directory, UNFINISHED, json)?, before),
         };
         Ok(Some(entry))
     }

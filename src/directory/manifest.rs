@@ -195,6 +195,11 @@ impl JobRecord {
     }
 }
 
+/// Whether a name is that of a file in the directory: a manifest that is made up cannot name what is elsewhere.
+pub(super) fn is_inside(name: &str) -> bool {
+    !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
 /// A setting as it is typed, more or less.
 fn spelled(value: &Value) -> String {
     match value {
@@ -240,9 +245,7 @@ impl Manifest {
             std::iter::once(array.file.clone()).chain(offsets)
         };
         let names = self.arrays.iter().flat_map(of_array);
-        // A manifest that is made up cannot name what is elsewhere.
-        let is_inside = |name: &String| Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
-        names.filter(is_inside).collect()
+        names.filter(|name| is_inside(name)).collect()
     }
 
     /// The counts, if none is impossibly large.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::arrays::{self, Arrays};
 use super::existing::{Existing, examine, made_here, remove, remove_leftovers};
 use super::folder::Folder;
-use super::journal::{ArraysDone, JournalEntry, TextsDone};
+use super::journal::{ArraysDone, JournalEntry, ReplacedFiles, TextsDone};
 use super::layout;
 use super::lock::Lock;
 use super::manifest::{Checksums, Crc32, JobRecord, Manifest};
@@ -103,7 +103,7 @@ impl OutputDirectory {
                 let is_begun = match entry {
                     JournalEntry::Texts(_, done) => done.texts > 0,
                     JournalEntry::Arrays(..) => true,
-                    JournalEntry::Merging(_) => false,
+                    JournalEntry::Merging(..) => false,
                 };
                 if is_begun {
                     remove_leftovers(&self.folder, &[TEXTS_SO_FAR, TOKENS]);
@@ -123,7 +123,7 @@ impl OutputDirectory {
                 remove_leftovers(&self.folder, &[TEXTS_SO_FAR, TOKENS]);
                 Ok(TextFiles::resume(&self.folder, job.clone(), done)?.map(Start::Texts))
             }
-            JournalEntry::Texts(..) | JournalEntry::Merging(_) => Ok(None),
+            JournalEntry::Texts(..) | JournalEntry::Merging(..) => Ok(None),
             JournalEntry::Arrays(manifest, done) => {
                 let Some(earlier) = self.whole_first_pass(manifest, done)? else { return Ok(None) };
                 remove_leftovers(&self.folder, &[TEXTS_SO_FAR, TOKENS]);
@@ -136,15 +136,10 @@ impl OutputDirectory {
     /// Removes the unfinished work of another job, or of an earlier attempt at this one. The new job's journal replaces
     /// the old one, so that the directory is never without a journal.
     fn clear_work(&self, job: &JobRecord) -> Result<()> {
-        if let Existing::Unfinished(JournalEntry::Arrays(there, _) | JournalEntry::Merging(there))
-        | Existing::OfAnotherJob(JournalEntry::Arrays(there, _) | JournalEntry::Merging(there)) = &self.existing
-        {
+        if let Existing::Unfinished(entry) | Existing::OfAnotherJob(entry) = &self.existing {
             // The new journal will not name them.
-            there
-                .file_names()
-                .iter()
-                .filter(|name| self.folder.has_file(name))
-                .try_for_each(|name| self.folder.remove(name))?;
+            let names = entry.file_names();
+            names.iter().filter(|name| self.folder.has_file(name)).try_for_each(|name| self.folder.remove(name))?;
         }
         if self.folder.has(UNFINISHED) {
             let entry = JournalEntry::Texts(job.clone(), TextsDone::default());
@@ -188,7 +183,7 @@ impl OutputDirectory {
     pub fn begin_merge(&self, manifest: &Manifest, bytes: u64, check: impl FnOnce() -> Result<()>) -> Result<bool> {
         let differences = match &self.existing {
             Existing::Complete(there)
-            | Existing::Unfinished(JournalEntry::Arrays(there, _) | JournalEntry::Merging(there)) => {
+            | Existing::Unfinished(JournalEntry::Arrays(there, _) | JournalEntry::Merging(there, _)) => {
                 manifest.differences(there)
             }
             existing => existing.job().map_or_else(Vec::new, |there| manifest.job.differences(there)),
@@ -208,13 +203,14 @@ impl OutputDirectory {
         match &self.existing {
             Existing::Nothing => {}
             // A merge always copies everything anew.
-            Existing::Unfinished(JournalEntry::Merging(_)) => {}
+            Existing::Unfinished(JournalEntry::Merging(..)) => {}
             _ => check()?,
         }
-        let entry = JournalEntry::Merging(manifest.clone());
+        let old = self.old(&[UNFINISHED]);
+        let entry = JournalEntry::Merging(manifest.clone(), ReplacedFiles { replaced: old.clone() });
         self.folder.write_json(UNFINISHED, &entry.to_json())?;
         remove_leftovers(&self.folder, &[]);
-        remove(&self.folder, &self.old(&[UNFINISHED]))?;
+        remove(&self.folder, &old)?;
         Ok(true)
     }
 
@@ -406,7 +402,9 @@ impl OutputDirectory {
         if done.is_none() {
             // From here on what is there belongs to this job; without checksums there are no arrays to trust.
             let crc32 = Checksums::from_iter([(TEXTS.to_owned(), Crc32(checksum))]);
-            let begun = ArraysDone { tokens_crc32: texts.tokens_crc32, ..ArraysDone::default() };
+            let old = self.old(&[lines, UNFINISHED]);
+            let before = ReplacedFiles { replaced: old.clone() };
+            let begun = ArraysDone { tokens_crc32: texts.tokens_crc32, before, ..ArraysDone::default() };
             let entry = JournalEntry::Arrays(Manifest { crc32, ..manifest.clone() }, begun);
             self.folder.write_json(UNFINISHED, &entry.to_json())?;
             if texts.names == FileNames::Beside {
@@ -417,7 +415,7 @@ impl OutputDirectory {
                     [lines, _] = own;
                 }
             }
-            remove(&self.folder, &self.old(&[lines, UNFINISHED]))?;
+            remove(&self.folder, &old)?;
         }
         let Some(lock) = self.lock else { return Err(self.folder.foreign(MANIFEST)) };
         let texts = (lines, checksum, texts.tokens_crc32);
