@@ -1,6 +1,5 @@
 //! `info`: describes a model or an output directory.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,6 +15,7 @@ use crate::directory::names::{RUN, UNFINISHED};
 use crate::encoder;
 use crate::error::{Error, Result, bytes};
 use crate::observer::Observer;
+use crate::regular_file;
 use crate::shard::{Shard, ShardRows};
 use crate::spec::Dtype;
 
@@ -66,7 +66,8 @@ fn how_far(entry: &JournalEntry) -> String {
 }
 
 fn with_run(manifest: &Manifest, directory: &Path) -> Value {
-    let run: Option<Value> = fs::read(directory.join(RUN)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let run: Option<Value> =
+        regular_file::read(&directory.join(RUN), 1 << 20).ok().and_then(|text| serde_json::from_slice(&text).ok());
     let mut facts = json!(manifest);
     facts["run"] = run.unwrap_or(Value::Null);
     facts

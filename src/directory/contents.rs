@@ -17,6 +17,7 @@ use super::plan_record::{DirectoryPlan, PlanRecord};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::plan::ArrayPlan;
+use crate::regular_file;
 use crate::spec::{RowKind, SpecialTokens, VectorKind};
 
 /// Largest size of a manifest in bytes. It has some hundred bytes for each array, and takes thirty times that when
@@ -329,7 +330,7 @@ pub(crate) fn read_manifest(directory: &Path) -> Result<Vec<u8>> {
         });
     }
     let mut manifest = Vec::new();
-    let read = fs::File::open(&path).and_then(|file| file.take(LARGEST_MANIFEST + 1).read_to_end(&mut manifest));
+    let read = regular_file::open(&path).and_then(|file| file.take(LARGEST_MANIFEST + 1).read_to_end(&mut manifest));
     if read.map_err(Error::io("read", &path))? as u64 > LARGEST_MANIFEST {
         let problem = "is larger than any manifest of layerwise; expected a directory that `layerwise extract` wrote";
         return Err(Error::Output { path, problem: problem.to_owned() });

@@ -15,6 +15,7 @@ use super::text_files::checksum;
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::observer::{Observer, Work};
+use crate::regular_file;
 use crate::spec::{Combine, RowKind, VectorKind};
 
 /// What a directory held before the job.
@@ -234,7 +235,7 @@ pub fn changed(
         let path = directory.join(&name);
         for (place, start, bytes) in regions {
             let found =
-                fs::File::open(&path).and_then(|file| checksum(file, start, bytes, |read| progress.advance(read)));
+                regular_file::open(&path).and_then(|file| checksum(file, start, bytes, |read| progress.advance(read)));
             let found = found.map_err(Error::io("read", &path))?.finalize();
             if checksums.get(&place) != Some(&found) {
                 return Ok(Some(format!("{name} has changed since: {place} does not have its checksum")));

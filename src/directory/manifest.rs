@@ -1,7 +1,6 @@
 //! `manifest.json`, which describes a directory's content, and `run.json`, which describes the run that wrote it.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Component, Path};
 use std::time::SystemTime;
@@ -17,8 +16,12 @@ use crate::counts::Counts;
 use crate::encode::EncodingStats;
 use crate::error::{Error, Result};
 use crate::plan::{ArrayPlan, Slot};
+use crate::regular_file;
 use crate::shard::Shard;
 use crate::spec::{Dtype, Format, RowKind, VectorKind};
+
+/// Largest size of a manifest or journal in bytes, which have some hundred for each array.
+const LARGEST_JSON: u64 = 64 << 20;
 
 /// The version of the directory's layout.
 pub const FORMAT_VERSION: u32 = 1;
@@ -302,7 +305,7 @@ pub fn read(directory: &Path) -> Result<Option<Manifest>> {
 /// Those of [`read`].
 pub(super) fn read_json(directory: &Path, name: &str) -> Result<Option<Value>> {
     let path = directory.join(name);
-    let text = match fs::read(&path) {
+    let text = match regular_file::read(&path, LARGEST_JSON) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("read", path)(error)),

@@ -2,7 +2,7 @@
 //! for byte. Files are copied in pieces, in little memory, and checked on the way. If the output directory holds a job
 //! that will be replaced, the shards are checked before that one is removed.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
@@ -16,6 +16,7 @@ use super::output_directory::OutputDirectory;
 use super::{npy, safetensors};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
+use crate::regular_file;
 
 /// Bytes that are copied at once.
 const PIECE: usize = 1 << 20;
@@ -380,7 +381,7 @@ fn read_checked(
     crc32: Option<&Crc32>,
     mut each: impl FnMut(&mut [u8]) -> Result<()>,
 ) -> Result<()> {
-    let mut file = File::open(path).map_err(Error::io("read", path))?;
+    let mut file = regular_file::open(path).map_err(Error::io("read", path))?;
     file.seek(SeekFrom::Start(start)).map_err(Error::io("read", path))?;
     let mut checksum = crc32fast::Hasher::new();
     let mut piece = vec![0; PIECE];

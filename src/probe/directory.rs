@@ -18,6 +18,7 @@ use crate::directory::text_files::checksum;
 use crate::error::{Error, Result};
 use crate::plan::ArrayPlan;
 use crate::positional::read_exact_at;
+use crate::regular_file;
 use crate::spec::Dtype;
 
 /// A directory with its manifest.
@@ -68,7 +69,7 @@ impl Directory {
             .find(&place)
             .ok_or_else(|| Error::Output { path: self.path.clone(), problem: format!("holds no {place}") })?;
         let path = self.path.join(&file.name);
-        let opened = File::open(&path).map_err(Error::io("read", &path))?;
+        let opened = regular_file::open(&path).map_err(Error::io("read", &path))?;
         let size = opened.metadata().map_err(Error::io("read", &path))?.len();
         if size != file.bytes {
             return Err(Error::Output {
@@ -101,7 +102,7 @@ impl Directory {
         if checked.contains(place) {
             return Ok(());
         }
-        let found = File::open(path).and_then(|file| checksum(file, start, bytes, |_| ()));
+        let found = regular_file::open(path).and_then(|file| checksum(file, start, bytes, |_| ()));
         if Some(found.map_err(Error::io("read", path))?.finalize()) != crc32 {
             let problem = format!("{place} does not have the checksum that is in {MANIFEST}; see `layerwise verify`");
             return Err(Error::Output { path: path.to_owned(), problem });

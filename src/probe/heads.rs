@@ -10,6 +10,10 @@ use super::evaluate::Outcome;
 pub use super::report::HEADS as FILE;
 use super::report::Report;
 use crate::error::{Error, Result};
+use crate::regular_file;
+
+/// A file of heads is no larger: a few classes for each layer.
+const LARGEST: u64 = 1 << 32;
 
 /// One layer's head.
 #[derive(Debug, Clone)]
@@ -72,7 +76,7 @@ pub(super) fn serialize(report: &Report, outcomes: &[Outcome]) -> Result<Vec<u8>
 pub fn read(directory: &Path, report: &Report, name: &str) -> Result<Head> {
     let path = directory.join(FILE);
     let problem = |problem: String| Error::Output { path: path.clone(), problem };
-    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    let bytes = regular_file::read(&path, LARGEST).map_err(Error::io("read", &path))?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|error| problem(format!("is damaged: {error}")))?;
     let numbers = |part: &str| {
         let name = format!("{name}.{part}");

@@ -1,7 +1,6 @@
 //! Reads labels from `texts.jsonl`: the targets of each text or of each of its words.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 
 use serde_json::{Map, Value};
@@ -11,6 +10,7 @@ use crate::directory::arrays::offsets_place;
 use crate::directory::names::TEXTS;
 use crate::error::{Error, Result};
 use crate::positional::read_exact_at;
+use crate::regular_file;
 use crate::spec::{VectorKind, choices};
 
 choices! {
@@ -73,7 +73,7 @@ impl Default for Values {
 /// [`Error::Output`] for labels that are missing, do not match the words, or are not of one kind.
 pub fn read(directory: &Directory, name: &str, choice: TaskChoice) -> Result<LabelledTexts> {
     let path = directory.path.join(TEXTS);
-    let file = File::open(&path).map_err(Error::io("read", &path))?;
+    let file = regular_file::open(&path).map_err(Error::io("read", &path))?;
     let mut reader = LabelReader {
         directory,
         name,
@@ -329,7 +329,7 @@ fn word_offsets(directory: &Directory) -> std::result::Result<Vec<u64>, String> 
     let (file, start) = directory.find(&place).ok_or_else(|| format!("the directory holds no {place}"))?;
     let mut bytes = vec![0; 8 * (directory.counts.texts as usize + 1)];
     directory.compare(&place, &file).map_err(|error| error.to_string())?;
-    let read = File::open(&file).and_then(|file| read_exact_at(&file, &mut bytes, start));
+    let read = regular_file::open(&file).and_then(|file| read_exact_at(&file, &mut bytes, start));
     read.map_err(|error| format!("cannot read {place}: {error}"))?;
     let offsets: Vec<u64> = bytes
         .chunks_exact(8)
