@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // clap reports help and version as errors as well; they go to standard output with exit code 0.
-            let printed = error.print().or_else(|error| match error.kind() {
+            let printed = console::print_usage(&error).or_else(|error| match error.kind() {
                 io::ErrorKind::BrokenPipe => Ok(()),
                 _ => Err(error),
             });

@@ -1,5 +1,6 @@
 //! Messages to the user while a job runs: notes, warnings and progress, all on standard error.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -135,6 +136,18 @@ impl Observer for Console {
 /// Prints a line on standard error. If nobody can read it, the job continues all the same.
 fn print(line: fmt::Arguments<'_>) {
     let _ = writeln!(anstream::stderr(), "{line}");
+}
+
+/// Prints what clap has to say: help, the version, or what is wrong with the command line.
+///
+/// # Errors
+/// Those of writing.
+pub fn print_usage(error: &clap::Error) -> io::Result<()> {
+    let plain = error.to_string();
+    match visible(&plain) {
+        Cow::Owned(shown) if error.use_stderr() => write!(io::stderr(), "{shown}"),
+        _ => error.print(),
+    }
 }
 
 /// Prints the error that ends the program. Called by `main` alone.

@@ -33,6 +33,10 @@ LENGTHS = [
 ODD = ["", " ", "a", "中文字符", "🙂🙂", "[MASK] is [SEP] here", "antidisestablishmentarianism " * 20, "𒀀 𒀁 " * 9, "é" * 40]
 
 
+# The kinds of vectors that special tokens have a part in.
+ACROSS_TOKENS = {"token", "mean", "max", "mean_sqrt_len", "weightedmean"}
+
+
 @dataclass
 class Meaning:
     """What the numbers of a text depend on."""
@@ -41,13 +45,21 @@ class Meaning:
     kind: str  # text, pair or words
     dtype: str
     options: list[str]
+    word_pooling: str
 
     def key(self) -> tuple:
-        return (self.model, self.kind, self.dtype, *self.options)
+        return (self.model, self.kind, self.dtype, self.word_pooling, *self.options)
 
-    def arguments(self) -> list[str]:
+    def arguments(self, kinds: list[str]) -> list[str]:
+        """The options, without those that change nothing of these kinds of vectors, which are refused."""
         columns = {"text": [], "pair": ["--pair-column", "pair"], "words": ["--pretokenized"]}
-        return ["-m", self.model, "--dtype", self.dtype, *self.options, *columns[self.kind]]
+        options = list(self.options)
+        if not ACROSS_TOKENS & set(kinds) and (at := options.index("--special-tokens")) >= 0:
+            del options[at : at + 2]
+        if "--normalize" in options and not set(kinds) - {"token", "word"}:
+            options.remove("--normalize")
+        pooling = ["--word-pooling", self.word_pooling] if "word" in kinds else []
+        return ["-m", self.model, "--dtype", self.dtype, *options, *pooling, *columns[self.kind]]
 
     def record(self, text: tuple[str, str]) -> str:
         """A line of JSON Lines."""
@@ -92,7 +104,7 @@ class Search:
             kinds = self.kinds[meaning.model]
             ended = self.desk.runs(
                 *["extract", "-q", "-i", "alone.jsonl", "-e", ",".join(kinds), "-f", "safetensors", "--threads", "1"],
-                *["-o", "alone", "--overwrite", *meaning.arguments()],
+                *["-o", "alone", "--overwrite", *meaning.arguments(kinds)],
                 env={"LAYERWISE_ISA": self.instruction_sets[0]},
             ).ends_well()
             layers = range(self.layers[meaning.model])
@@ -131,7 +143,7 @@ class Search:
         if set(kinds) - {"pooler", "sentence"}:
             command += ["-l", ",".join(map(str, layers))]
         command += ["--threads", str(numbers.choice([1, 2, 3, 8]))]
-        command += ["--batch-tokens", str(numbers.choice([1, 7, 33, 64, 145, 500, 4096, 100_000])), *meaning.arguments()]
+        command += ["--batch-tokens", str(numbers.choice([1, 7, 33, 64, 145, 500, 4096, 100_000])), *meaning.arguments(kinds)]
         command += {"safetensors": ["-f", "safetensors"], "concat": ["--combine", "concat"]}.get(form, [])
         found = self.carry_out(command, isa, form, parts, kinds, layers, len(texts))
         for row, (text, vectors) in enumerate(zip(texts, found, strict=True)):
@@ -205,7 +217,6 @@ def drawn_meaning(numbers: random.Random, layers: dict[str, int]) -> tuple[Meani
     model = numbers.choice(["bundled", *layers])
     kind = numbers.choice(["text", "text", "pair", "words"])
     options = ["--compute", numbers.choice(["f32", "f32", "bf16"]), "--special-tokens", numbers.choice(["keep", "keep", "drop"])]
-    options += ["--word-pooling", numbers.choice(["mean", "first", "last", "first_last"])]
     overflow = numbers.choice(["truncate", "window"])
     options += ["--overflow", overflow]
     if overflow == "window" and (stride := numbers.choice([None, 0, 1, 2])) is not None:
@@ -217,7 +228,8 @@ def drawn_meaning(numbers: random.Random, layers: dict[str, int]) -> tuple[Meani
         options += ["--normalize"]
     dtype = numbers.choice(["f32", "f32", "f16", "bf16"])
     drawn = lambda: numbers.choice(ODD) if numbers.random() < 0.25 else " ".join(numbers.choices(WORDS, k=numbers.choice(LENGTHS)))
-    return Meaning(model, kind, dtype, options), [(drawn(), drawn()) for _ in range(8)]
+    word_pooling = numbers.choice(["mean", "first", "last", "first_last"])
+    return Meaning(model, kind, dtype, options, word_pooling), [(drawn(), drawn()) for _ in range(8)]
 
 
 def drawn_company(numbers: random.Random, pool: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -129,12 +129,14 @@ class Disk:
         first = call.arguments.split(",")[0].strip()
 
         def path(index: int) -> str:
-            at = first if index == 0 and call.name.endswith("at") else "AT_FDCWD"
+            """A path among the arguments, in the folder that the argument before it names."""
+            before = FOLDER.findall(call.arguments) if AT.search(call.name) else []
+            at = before[index] if index < len(before) else "AT_FDCWD"
             folder = working_folder if not at.isdigit() else self.open.get(int(at), (working_folder, None, 0))[0]
             return os.path.normpath(os.path.join(folder, os.fsdecode(strings[index])))
 
         name = call.name
-        if name in ("open", "openat"):
+        if name in ("open", "openat", "openat2"):
             return self.opened(path(0), call)
         if name == "close":
             self.open.pop(int(first), None)
@@ -250,6 +252,8 @@ def held(content: Content, model: str, numbers: random.Random) -> bytes:
 
 
 STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
+FOLDER = re.compile(r'(\w+), "')
+AT = re.compile(r"at2?$")
 
 
 def unescaped(text: str) -> bytes:

@@ -17,7 +17,7 @@ from jobs import Job, lay_out
 
 # A disk that is full says so where something is written or made. EIO can come from every call but close, which does not fail for
 # a folder, so that Rust's own library panics if it does, and is not looked at for a file.
-FULL_DISK = {"write", "pwrite64", "writev", "ftruncate", "fallocate", "fsync", "fdatasync", "open", "openat", "rename"}
+FULL_DISK = {"write", "pwrite64", "writev", "ftruncate", "fallocate", "fsync", "fdatasync", "open", "openat", "openat2", "rename"}
 FULL_DISK |= {"renameat", "renameat2", "mkdir", "mkdirat", "link", "linkat", "copy_file_range", "sendfile"}
 
 

@@ -77,7 +77,7 @@ def recorded(job: Job, desk: Desk, log: Path) -> Recording:
     return recording
 
 
-OPENING = ["open", "openat"]
+OPENING = ["open", "openat", "openat2"]
 
 
 def tries(bench: Bench, desk: Desk) -> list[list[Try]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from bench import Desk
 
 # What a job does to the file system. Where a kernel or an architecture lacks one, the question mark has strace leave it out.
-READING = "open openat read pread64 lseek statx stat newfstatat fstat statfs fstatfs getdents64 readlink flock".split()
+READING = "open openat openat2 read pread64 lseek statx stat newfstatat fstat statfs fstatfs getdents64 readlink flock".split()
 WRITING = (
     "write pwrite64 writev ftruncate fallocate fsync fdatasync close rename renameat renameat2 link linkat unlink unlinkat "
     "mkdir mkdirat rmdir copy_file_range sendfile"
