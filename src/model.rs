@@ -341,13 +341,9 @@ impl Model {
     ///
     /// # Errors
     /// Those of [`Model::encode`].
-    pub(crate) fn encode_once<'a>(
-        &self,
-        texts: impl Iterator<Item = &'a str> + Send,
-        request: &Request,
-    ) -> Result<Embeddings> {
+    pub(crate) fn encode_once(&self, texts: &[Record], request: &Request) -> Result<Embeddings> {
         let plan = self.plan(request)?;
-        let mut texts = texts.map(Record::from);
+        let mut texts = texts.iter();
         self.install(move || {
             let (tokenizer, plan) = self.tokenizer(plan)?;
             let mut embeddings = Embeddings::new();

@@ -1,6 +1,6 @@
 //! Opening what has to be a regular file: a pipe would be waited for, and a device may never end.
 
-use std::fs::{self, File};
+use std::fs::{self, File, FileType};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -34,8 +34,28 @@ fn check(metadata: &fs::Metadata) -> io::Result<()> {
     if metadata.is_file() {
         return Ok(());
     }
-    let what = if metadata.is_dir() { "a directory" } else { "a pipe, socket or device" };
-    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what}; expected a file")))
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {}; expected a file", what(metadata.file_type()))))
+}
+
+/// What lies there, in words.
+pub(crate) fn what(kind: FileType) -> &'static str {
+    if kind.is_file() {
+        return "a file";
+    }
+    if kind.is_dir() {
+        return "a directory";
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        if kind.is_fifo() {
+            return "a pipe";
+        }
+        if kind.is_socket() {
+            return "a socket";
+        }
+    }
+    "a device"
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use super::help;
 use crate::checkpoint::BUNDLED;
 use crate::probe::labels::TaskChoice;
 use crate::shard::ShardSelection;
@@ -15,7 +16,13 @@ use crate::spec::{
 
 /// Embeddings from every encoder layer of BERT models: exact, bit-identical, without Python
 #[derive(Debug, Parser)]
-#[command(name = "layerwise", version, max_term_width = 110, propagate_version = true)]
+#[command(
+    name = "layerwise",
+    version,
+    max_term_width = 110,
+    propagate_version = true,
+    after_long_help = help::below(help::OF_ALL, &[help::MODEL, help::HUB, help::INSTRUCTION_SET], help::EXIT_CODES)
+)]
 pub struct Cli {
     /// What to do
     #[command(subcommand)]
@@ -30,111 +37,33 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Encode texts and write their vectors, layer by layer
-    #[command(after_long_help = EXTRACT_EXAMPLES)]
+    #[command(after_long_help = help::below(help::OF_EXTRACT, &[help::MODEL, help::HUB, help::INSTRUCTION_SET, help::TEMPORARY], help::EXIT_CODES))]
     Extract(Box<ExtractArgs>),
     /// Say how alike texts are, or a word in them, at every layer
-    #[command(after_long_help = COMPARE_EXAMPLES)]
+    #[command(after_long_help = help::below(help::OF_COMPARE, &[help::MODEL, help::HUB, help::INSTRUCTION_SET], help::EXIT_CODES))]
     Compare(CompareArgs),
     /// Say which layer knows it: fit a linear classifier on each layer of labelled vectors
-    #[command(after_long_help = PROBE_EXAMPLES)]
+    #[command(after_long_help = help::below(help::OF_PROBE, &[], help::EXIT_CODES))]
     Probe(ProbeArgs),
     /// Label new texts with what probe has learned
-    #[command(after_long_help = PREDICT_EXAMPLES)]
+    #[command(after_long_help = help::below(help::OF_PREDICT, &[help::HUB, help::INSTRUCTION_SET], help::EXIT_CODES))]
     Predict(PredictArgs),
     /// Join the directories of all shards of a job into the one that the job would have written
-    #[command(after_long_help = MERGE_EXAMPLES)]
+    #[command(after_long_help = help::below(help::OF_MERGE, &[], help::EXIT_CODES))]
     Merge(MergeArgs),
     /// Say what a model is, or what an output directory holds
+    #[command(after_long_help = help::below(help::OF_INFO, &[help::MODEL, help::HUB], help::EXIT_CODES))]
     Info(InfoArgs),
     /// Check that an output directory still holds, byte for byte, what its manifest says
-    #[command(after_long_help = VERIFY_EXAMPLES)]
+    #[command(after_long_help = help::below(help::OF_VERIFY, &[help::HUB, help::INSTRUCTION_SET, help::TEMPORARY], help::EXIT_CODES_OF_VERIFY))]
     Verify(VerifyArgs),
     /// Print a completion script for a shell
+    #[command(after_long_help = help::below(help::OF_COMPLETIONS, &[], help::EXIT_CODES))]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
 }
-
-const EXTRACT_EXAMPLES: &str = "\
-Examples:
-  # the mean vector of every layer, as JSON Lines
-  layerwise extract \"The bank of the river.\"
-
-  # as .npy files, a row for each line of texts.txt
-  layerwise extract -i texts.txt -o out
-
-  # token and [CLS] vectors of the last four layers
-  layerwise extract -i texts.txt -e token,cls -l -4.. -o out
-
-  # a model from the hub, and its own sentence embedding
-  layerwise extract -m sentence-transformers/all-MiniLM-L6-v2 -e sentence \"hello world\"
-
-  # a table's texts with their labels, and two further columns copied into texts.jsonl
-  layerwise extract -i reviews.csv.gz --text-column review --carry stars,date -o out
-
-  # words and their tags
-  layerwise extract -i train.conll -i dev.conll --text-column 1 --label-column 4 -e word -o out
-
-  # a vector for each given word, in safetensors files
-  cat words.txt | layerwise extract --pretokenized -e word -o out --format safetensors";
-
-const PROBE_EXAMPLES: &str = "\
-Labels come with the texts: extract a table with a column `label`, or conll or
-conllu files, whose labels are a list for each text, one for each word. A label
-for each text is classification; a list is tagging, and entity tags (IOB1, IOB2,
-BIOES) are scored by entity as well.
-
-Examples:
-  # sentiment: which layer's mean vectors tell good from bad, by cross-validation
-  layerwise extract -i reviews.csv -o reviews
-  layerwise probe reviews
-
-  # named entities: learn from one directory, choose on a second, score on a third
-  layerwise extract -i train.conll -e word -o train
-  layerwise extract -i dev.conll -e word -o dev
-  layerwise extract -i test.conll -e word -o test
-  layerwise probe train --dev dev --test test -o entities
-
-  # and use it
-  layerwise predict entities \"Ada Lovelace was born in London.\"";
-
-const PREDICT_EXAMPLES: &str = "\
-Examples:
-  # a label for each text, by the best layer
-  layerwise predict report \"What a wonderful film.\"
-
-  # a file of texts, as JSON Lines
-  layerwise predict report -i texts.txt --json > labels.jsonl
-
-  # a lower layer: less to compute
-  layerwise predict report --layer 3 -i texts.txt";
-
-const MERGE_EXAMPLES: &str = "\
-Examples:
-  # a job in three parts, on one machine or on three, joined
-  for i in 1 2 3; do layerwise extract -i texts.txt --shard $i/3 -o part-$i; done
-  layerwise merge out part-1 part-2 part-3";
-
-const COMPARE_EXAMPLES: &str = "\
-Examples:
-  # the verb and the direction are one word at layer 0 and part ways layer by layer
-  layerwise compare --word left \"She left the house at nine.\" \\
-      \"They left for the station early.\" \"Turn left at the next corner.\"";
-
-const VERIFY_EXAMPLES: &str = "\
-Each damage is a line on standard output, such as `mean/layer_03.npy: row 17 is not finite`.
-The exit code is 0 if there is none and 1 if there is any.
-
-Examples:
-  # after a copy, or before an analysis
-  layerwise verify out
-
-  # as a list of {place, problem}, for programs
-  layerwise verify --json out
-
-  # whether the vectors of 100 texts are those that the model gives, bit for bit
-  layerwise verify out --recompute 100 -i texts.txt";
 
 /// How much is said, and how
 #[derive(Debug, Clone, Args)]
@@ -195,6 +124,36 @@ pub struct ModelArgs {
     pub offline: bool,
 }
 
+/// Where texts are and how they are read
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Input")]
+pub struct InputArgs {
+    /// A file of texts, or - for standard input; several are read one after the other. gzip, zstd and xz are
+    /// decompressed
+    #[arg(short, long, value_name = "F", value_hint = ValueHint::FilePath)]
+    pub input: Vec<PathBuf>,
+
+    /// The input's format [default: by the file's extension, else text]
+    #[arg(long, value_name = "FORMAT", value_parser = choice::<InputFormat>())]
+    pub input_format: Option<InputFormat>,
+
+    /// The column of the text: its name, or its number from 1 where columns have none [default: text; conll: the first]
+    #[arg(long, value_name = "C")]
+    pub text_column: Option<String>,
+
+    /// The first line of a csv or tsv file is a record; its columns are numbers then, from 1
+    #[arg(long)]
+    pub no_header: bool,
+
+    /// What separates the columns of a csv or tsv file: one character, or `tab` [default: , for csv, a tab for tsv]
+    #[arg(long, value_name = "CHAR")]
+    pub delimiter: Option<Delimiter>,
+
+    /// Texts are words separated by spaces, or lists of words in jsonl and json; conll and conllu always are
+    #[arg(long)]
+    pub pretokenized: bool,
+}
+
 /// Arguments of `extract`
 #[derive(Debug, Clone, Args)]
 pub struct ExtractArgs {
@@ -210,18 +169,9 @@ pub struct ExtractArgs {
     #[command(flatten)]
     pub hub: ModelArgs,
 
-    /// A file of texts, or - for standard input; several are read one after the other. gzip, zstd and xz are
-    /// decompressed
-    #[arg(short, long, value_name = "F", value_hint = ValueHint::FilePath, help_heading = "Input")]
-    pub input: Vec<PathBuf>,
-
-    /// The input's format [default: by the file's extension, else text]
-    #[arg(long, value_name = "FORMAT", value_parser = choice::<InputFormat>(), help_heading = "Input")]
-    pub input_format: Option<InputFormat>,
-
-    /// The column of the text: its name, or its number from 1 where columns have none [default: text; conll: the first]
-    #[arg(long, value_name = "C", help_heading = "Input")]
-    pub text_column: Option<String>,
+    /// Where texts are and how they are read
+    #[command(flatten)]
+    pub input: InputArgs,
 
     /// The column of a second text, which is encoded together with the first
     #[arg(long, value_name = "C", help_heading = "Input")]
@@ -238,18 +188,6 @@ pub struct ExtractArgs {
     /// Further columns to copy into the output, a list
     #[arg(long, value_name = "C", value_delimiter = ',', help_heading = "Input")]
     pub carry: Vec<String>,
-
-    /// The first line of a csv or tsv file is a record; its columns are numbers then, from 1
-    #[arg(long, help_heading = "Input")]
-    pub no_header: bool,
-
-    /// What separates the columns of a csv or tsv file: one character, or `tab` [default: , for csv, a tab for tsv]
-    #[arg(long, value_name = "CHAR", help_heading = "Input")]
-    pub delimiter: Option<Delimiter>,
-
-    /// Texts are words separated by spaces, or lists of words in jsonl and json; conll and conllu always are
-    #[arg(long, help_heading = "Input")]
-    pub pretokenized: bool,
 
     /// Layers to write: `all`, or numbers and ranges such as 0,3,-1 or 1..4 (both ends) or -4.. [default: all]
     #[arg(short, long, value_name = "S", allow_hyphen_values = true, help_heading = "Vectors")]
@@ -362,16 +300,28 @@ pub struct ExtractArgs {
 /// Arguments of `compare`
 #[derive(Debug, Clone, Args)]
 pub struct CompareArgs {
-    /// Texts; the first is compared with each of the others
-    #[arg(value_name = "TEXT", num_args = 2.., required = true)]
+    /// Texts; the first is compared with each of the others. Without them and without -i, standard input
+    #[arg(value_name = "TEXT", conflicts_with = "input")]
     pub texts: Vec<String>,
 
+    /// Where texts are and how they are read
+    #[command(flatten)]
+    pub input: InputArgs,
+
+    /// What to compare [default: mean; with --word: word]
+    #[arg(short, long, value_name = "E", value_parser = compared(), help_heading = "Vectors")]
+    pub emit: Option<VectorKind>,
+
     /// Compare this word, where each text has it first, instead of whole texts
-    #[arg(short, long, value_name = "W")]
+    #[arg(short, long, value_name = "W", help_heading = "Vectors")]
     pub word: Option<String>,
 
+    /// Layers to compare at: `all`, or numbers and ranges such as 0,3,-1 or 1..4 (both ends) or -4.. [default: all]
+    #[arg(short, long, value_name = "S", allow_hyphen_values = true, help_heading = "Vectors")]
+    pub layers: Option<LayerSelection>,
+
     /// The cosines of all texts with each other, as JSON
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub json: bool,
 
     /// A model: `bundled`, a directory, or a Hugging Face id [default: bundled]
@@ -414,12 +364,14 @@ pub struct ProbeArgs {
     #[arg(long, value_name = "TASK", value_parser = choice::<TaskChoice>(), default_value_t, help_heading = "Fit")]
     pub task: TaskChoice,
 
-    /// Strengths to choose from, a list: C as scikit-learn has it, where smaller is stricter
+    /// Strengths to choose from, a list: C as scikit-learn has it, where smaller is stricter [default: 0.0001, 0.0003, 0.001,
+    /// 0.003, 0.01, 0.03, 0.1, 0.3, 1]
     #[arg(
         long,
         value_name = "C",
         value_delimiter = ',',
         default_value = "0.0001,0.0003,0.001,0.003,0.01,0.03,0.1,0.3,1",
+        hide_default_value = true, // it has no place where a narrow terminal could break it
         value_parser = strength,
         help_heading = "Fit"
     )]
@@ -468,6 +420,16 @@ fn choice<T: Choice + Send + Sync>() -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(values).try_map(|name| T::from_name(&name).ok_or("is not known"))
 }
 
+/// The kinds of vectors that `compare` can compare: those of which a text has one.
+fn compared() -> impl TypedValueParser<Value = VectorKind> {
+    let kinds = VectorKind::ALL.iter().filter(|kind| **kind != VectorKind::Token);
+    let values = kinds.map(|kind| {
+        let about = if *kind == VectorKind::Word { "The vector of the word that --word names" } else { kind.about() };
+        PossibleValue::new(kind.name()).help(about)
+    });
+    PossibleValuesParser::new(values).try_map(|name| VectorKind::from_name(&name).ok_or("is not known"))
+}
+
 /// A number of dimensions.
 fn dimensions(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&count| count > 0).ok_or_else(|| "expected a number of dimensions, from 1".to_owned())
@@ -490,17 +452,9 @@ pub struct PredictArgs {
     #[arg(value_name = "TEXT", conflicts_with = "input")]
     pub texts: Vec<String>,
 
-    /// A file of texts, or - for standard input; several are read one after the other
-    #[arg(short, long, value_name = "F", value_hint = ValueHint::FilePath, help_heading = "Input")]
-    pub input: Vec<PathBuf>,
-
-    /// The input's format [default: by the file's extension, else text]
-    #[arg(long, value_name = "FORMAT", value_parser = choice::<InputFormat>(), help_heading = "Input")]
-    pub input_format: Option<InputFormat>,
-
-    /// The column of the text: its name, or its number from 1 where columns have none [default: text; conll: the first]
-    #[arg(long, value_name = "C", help_heading = "Input")]
-    pub text_column: Option<String>,
+    /// Where texts are and how they are read
+    #[command(flatten)]
+    pub input: InputArgs,
 
     /// The column of a second text, which is encoded together with the first
     #[arg(long, value_name = "C", help_heading = "Input")]
@@ -510,20 +464,8 @@ pub struct PredictArgs {
     #[arg(long, value_name = "C", help_heading = "Input")]
     pub id_column: Option<String>,
 
-    /// The first line of a csv or tsv file is a record; its columns are numbers then, from 1
-    #[arg(long, help_heading = "Input")]
-    pub no_header: bool,
-
-    /// What separates the columns of a csv or tsv file: one character, or `tab` [default: , for csv, a tab for tsv]
-    #[arg(long, value_name = "CHAR", help_heading = "Input")]
-    pub delimiter: Option<Delimiter>,
-
-    /// Texts are words separated by spaces, or lists of words in jsonl and json; conll and conllu always are
-    #[arg(long, help_heading = "Input")]
-    pub pretokenized: bool,
-
     /// The layer to use [default: the report's best]
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, help_heading = "Vectors")]
     pub layer: Option<LayerSelection>,
 
     /// The model, where it is not found by the name the report has for it; it must be the same files
@@ -555,7 +497,7 @@ pub struct MergeArgs {
     pub shards: Vec<PathBuf>,
 
     /// Replace what the directory holds; only files that layerwise writes
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub overwrite: bool,
 }
 
@@ -583,7 +525,7 @@ pub struct VerifyArgs {
     pub directory: PathBuf,
 
     /// As JSON: a list of {place, problem}
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub json: bool,
 
     /// Encode K texts again, spread over the input, and compare every bit of their vectors; all texts where there are fewer

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use super::args::ExtractArgs;
 use super::console::Console;
 use super::dry_run;
-use super::shared::{builder, note_of_bundled, say_what_was_settled, sources};
+use super::shared::{builder, columns, note_of_bundled, say_what_was_settled, sources};
 use super::standard_output::standard_output;
 use crate::directory::plan_record::DirectoryPlan;
 use crate::error::{Error, Result};
@@ -135,23 +135,20 @@ impl<'a> Destination<'a> {
 /// The input that the options describe.
 fn input(args: &ExtractArgs, console: &Console) -> Result<Input> {
     let columns = Columns {
-        text_column: args.text_column.clone(),
         pair_column: args.pair_column.clone(),
         id_column: args.id_column.clone(),
         label_column: args.label_column.clone(),
-        no_header: args.no_header,
-        delimiter: args.delimiter,
         carry: args.carry.clone(),
-        pretokenized: args.pretokenized,
+        ..columns(&args.input)
     };
-    let sources = sources(&args.texts, &args.input, console)?;
+    let sources = sources(&args.texts, &args.input.input, console)?;
     check_carried(&columns.carry)?;
     if args.dtype == Dtype::Bf16 && args.format == Format::Npy && args.output.is_some() {
         return Err(Error::Usage(
             "--dtype bf16 does not exist in .npy files; choose --format safetensors or --dtype f16".to_owned(),
         ));
     }
-    Input::new(sources, args.input_format, columns)
+    Input::new(sources, args.input.input_format, columns)
 }
 
 /// The request that the options describe.

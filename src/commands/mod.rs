@@ -5,6 +5,7 @@ mod compare;
 pub mod console;
 mod dry_run;
 mod extract;
+mod help;
 mod info;
 mod interrupt;
 mod merge;

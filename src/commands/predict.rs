@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::args::PredictArgs;
 use super::console::Console;
 use super::predict_show;
-use super::shared::{say_what_was_settled, sources};
+use super::shared::{columns, say_what_was_settled, sources};
 use super::standard_output::standard_output;
 use crate::error::{Error, Result};
 use crate::input::{Columns, Input};
@@ -63,14 +63,10 @@ fn print(out: &mut impl Write, predicted: &PredictedText<'_>, json: bool) -> io:
 /// The input that the options describe.
 fn input(args: &PredictArgs, console: &Console) -> Result<Input> {
     let columns = Columns {
-        text_column: args.text_column.clone(),
         pair_column: args.pair_column.clone(),
         id_column: args.id_column.clone(),
         label_column: Some(String::new()),
-        no_header: args.no_header,
-        delimiter: args.delimiter,
-        carry: Vec::new(),
-        pretokenized: args.pretokenized,
+        ..columns(&args.input)
     };
-    Input::new(sources(&args.texts, &args.input, console)?, args.input_format, columns)
+    Input::new(sources(&args.texts, &args.input.input, console)?, args.input.input_format, columns)
 }

@@ -2,7 +2,7 @@
 
 use super::args::ProbeArgs;
 use super::console::Console;
-use super::standard_output::print;
+use super::standard_output::{columns_of_terminal, print};
 use crate::error::{Error, Result};
 use crate::kernels::InstructionSet;
 use crate::probe::report::Report;
@@ -25,7 +25,7 @@ pub(super) fn run(args: &ProbeArgs, console: &Console) -> Result<()> {
     }
     let pool = start_threads(args.threads.map(usize::from))?;
     let show = |report: &Report| {
-        let printed = if args.json { report.to_json()? } else { table::render(report) };
+        let printed = if args.json { report.to_json()? } else { table::render(report, columns_of_terminal()) };
         print(&printed)
     };
     pool.install(|| probe(&request(args), console, show))?;

@@ -4,10 +4,10 @@
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
-use super::args::ModelArgs;
+use super::args::{InputArgs, ModelArgs};
 use crate::checkpoint::BUNDLED;
 use crate::error::{Error, Result};
-use crate::input::Source;
+use crate::input::{Columns, Source};
 use crate::model::{Model, ModelBuilder};
 use crate::observer::Observer;
 use crate::plan::Plan;
@@ -50,6 +50,17 @@ pub(super) fn sources(texts: &[String], files: &[PathBuf], observer: &dyn Observ
         )),
         [] => Ok(vec![Source::Stdin]),
         paths => Ok(paths.iter().map(|path| Source::of_path(path)).collect()),
+    }
+}
+
+/// The columns that the options of all commands tell; ids and labels are those that the input has by their usual names.
+pub(super) fn columns(args: &InputArgs) -> Columns {
+    Columns {
+        text_column: args.text_column.clone(),
+        no_header: args.no_header,
+        delimiter: args.delimiter,
+        pretokenized: args.pretokenized,
+        ..Columns::default()
     }
 }
 

@@ -41,6 +41,11 @@ pub(super) fn standard_output() -> Result<Stdout> {
     Ok(io::stdout())
 }
 
+/// How many columns the terminal has that standard output goes to; none where it goes elsewhere.
+pub(super) fn columns_of_terminal() -> Option<usize> {
+    terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0))
+}
+
 /// Prints a text for people, with what a terminal would obey spelled out.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ use crate::verify::{RecomputeRequest, Verification, verify};
 /// Verifies a directory and prints the damages.
 ///
 /// # Errors
-/// [`Error::Damaged`] when there is any damage, [`Error::Output`] when the directory holds no complete output; those of
+/// [`Error::Damaged`] when there is any damage, [`Error::Output`] when the directory holds no complete output or cannot be read; those of
 /// recomputing.
 pub(super) fn run(args: &VerifyArgs, console: &Console) -> Result<()> {
     let directory = args.directory.as_path();
@@ -34,6 +34,14 @@ pub(super) fn run(args: &VerifyArgs, console: &Console) -> Result<()> {
     });
     let Verification { damages, arrays, bytes: size, time, remark } = verify(directory, request.as_ref(), &observer)?;
     print(&damages, args.json)?;
+    let unread = damages.iter().filter(|damage| damage.unread).count();
+    if unread > 0 && unread == damages.len() {
+        // Nothing is known to be wrong, and to do the job anew would be the wrong advice.
+        let problem = format!(
+            "could not be read as a whole, and nothing else is wrong with it{remark}; see to the permissions and the disk, and verify it again"
+        );
+        return Err(Error::Output { path: directory.to_owned(), problem });
+    }
     if !damages.is_empty() {
         return Err(Error::Damaged { path: directory.to_owned(), problems: damages.len(), remark });
     }

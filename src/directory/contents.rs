@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
+use serde_json::error::Category;
 use serde_json::{Value, json};
 
 use super::arrays::offsets_place;
@@ -12,7 +13,7 @@ use super::damage::{Damage, Findings};
 use super::keys;
 use super::layout::{File, Region, files};
 use super::manifest::{ArrayRecord, FORMAT_VERSION, InputRecord, ModelIdentity, ShardRecord, layer_names};
-use super::names::{MANIFEST, TEXTS, UNFINISHED};
+use super::names::{MANIFEST, REPORT, TEXTS, UNFINISHED};
 use super::plan_record::{DirectoryPlan, PlanRecord};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
@@ -61,7 +62,11 @@ impl Contents {
         let manifest = match serde_json::from_slice::<Value>(bytes) {
             Ok(manifest) => manifest,
             Err(error) => {
-                findings.add(format!("is not JSON: {error}"));
+                findings.add(match error.classify() {
+                    _ if bytes.is_empty() => "is empty".to_owned(),
+                    Category::Eof => format!("is cut off in line {}", error.line()),
+                    _ => format!("is not JSON: {error}"),
+                });
                 return Some((None, findings.into_damages()));
             }
         };
@@ -310,32 +315,44 @@ fn check_checksums(
 
 /// Reads the manifest of a complete directory.
 pub(crate) fn read_manifest(directory: &Path) -> Result<Vec<u8>> {
-    let refuse = |problem: &str| Err(Error::Output { path: directory.to_owned(), problem: problem.to_owned() });
+    const EXPECTED: &str = "expected a directory that `layerwise extract` wrote";
+    let refuse = |path: &Path, problem: &str| {
+        Err(Error::Output { path: path.to_owned(), problem: format!("{problem}; {EXPECTED}") })
+    };
     match fs::metadata(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return refuse("does not exist; expected a directory that `layerwise extract` wrote");
-        }
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(metadata) => return refuse(directory, &format!("is {}", regular_file::what(metadata.file_type()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => return refuse(directory, missing(directory)),
         Err(error) => return Err(Error::io("read", directory)(error)),
-        Ok(metadata) if !metadata.is_dir() => {
-            return refuse("is a file; expected a directory that `layerwise extract` wrote");
-        }
-        Ok(_) => {}
     }
     let path = directory.join(MANIFEST);
-    if !path.is_file() {
-        return refuse(if directory.join(UNFINISHED).exists() {
-            "holds an unfinished job; run its command again to finish it"
-        } else {
-            "has no manifest.json; expected a directory that `layerwise extract` wrote"
-        });
+    match fs::metadata(&path) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(metadata) => return refuse(&path, &format!("is {}", regular_file::what(metadata.file_type()))),
+        Err(error) if error.kind() == ErrorKind::NotFound && path.is_symlink() => return refuse(&path, missing(&path)),
+        Err(error) if error.kind() == ErrorKind::NotFound && directory.join(UNFINISHED).exists() => {
+            let problem = "holds an unfinished job; run its command again to finish it".to_owned();
+            return Err(Error::Output { path: directory.to_owned(), problem });
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let holds = [(REPORT, ", and is a report of `layerwise probe`"), ("config.json", ", and is a model")];
+            let holds = holds.iter().find(|(name, _)| directory.join(name).exists()).map_or("", |(_, what)| what);
+            return refuse(directory, &format!("has no {MANIFEST}{holds}"));
+        }
+        Err(error) => return Err(Error::io("read", &path)(error)),
     }
     let mut manifest = Vec::new();
-    let read = regular_file::open(&path).and_then(|file| file.take(LARGEST_MANIFEST + 1).read_to_end(&mut manifest));
+    let opened = regular_file::open(&path);
+    let read = opened.and_then(|file| file.take(LARGEST_MANIFEST + 1).read_to_end(&mut manifest));
     if read.map_err(Error::io("read", &path))? as u64 > LARGEST_MANIFEST {
-        let problem = "is larger than any manifest of layerwise; expected a directory that `layerwise extract` wrote";
-        return Err(Error::Output { path, problem: problem.to_owned() });
+        return refuse(&path, "is larger than any manifest of layerwise");
     }
     Ok(manifest)
+}
+
+/// The problem of a path under which nothing is found.
+pub(crate) fn missing(path: &Path) -> &'static str {
+    if path.is_symlink() { "is a link to what does not exist" } else { "does not exist" }
 }
 
 #[cfg(test)]

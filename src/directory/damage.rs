@@ -1,6 +1,7 @@
 //! Reports of what is wrong with a directory, and where.
 
 use std::fmt;
+use std::io;
 
 use serde::Serialize;
 
@@ -11,6 +12,9 @@ pub struct Damage {
     pub place: String,
     /// What is wrong, and what was expected.
     pub problem: String,
+    /// Whether the system did not let us read what is there, so that nothing is known of it.
+    #[serde(skip)]
+    pub unread: bool,
 }
 
 impl fmt::Display for Damage {
@@ -39,6 +43,13 @@ impl Findings {
         self.add_at(self.place.clone(), problem);
     }
 
+    /// Adds that the system did not let us read.
+    pub(crate) fn add_unread(&mut self, error: &io::Error) {
+        let before = self.damages.len();
+        self.add(format!("cannot be read: {error}"));
+        self.damages.iter_mut().skip(before).for_each(|damage| damage.unread = true);
+    }
+
     /// Adds a problem found at another place.
     pub(crate) fn add_at(&mut self, place: String, problem: impl Into<String>) {
         if self.damages.len() == TOLD {
@@ -47,7 +58,7 @@ impl Findings {
         }
         // A damage is reported on one line.
         let problem: String = problem.into().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        self.damages.push(Damage { place, problem });
+        self.damages.push(Damage { place, problem, unread: false });
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -56,7 +67,8 @@ impl Findings {
 
     pub(crate) fn into_damages(mut self) -> Vec<Damage> {
         if self.more > 0 {
-            self.damages.push(Damage { place: self.place, problem: format!("and {} problems more", self.more) });
+            let problem = format!("and {} problems more", self.more);
+            self.damages.push(Damage { place: self.place, problem, unread: false });
         }
         self.damages
     }

@@ -12,6 +12,9 @@ pub const TEXTS: &str = "texts.jsonl";
 /// The journal of an unfinished job.
 pub const UNFINISHED: &str = "unfinished.json";
 
+/// The report of a probe, which has a directory of its own.
+pub const REPORT: &str = "report.json";
+
 /// The file that is locked while a process writes the directory.
 pub(crate) const LOCK: &str = ".layerwise.lock";
 

@@ -18,8 +18,7 @@ use crate::error::{Error, Result};
 use crate::plan::{ArrayPlan, Slot};
 use crate::spec::VectorKind;
 
-/// The report's file name.
-pub const REPORT: &str = "report.json";
+pub use crate::directory::names::REPORT;
 /// The file with the plot.
 pub const PLOT: &str = "report.svg";
 /// The file with the best layer's prediction for each text.

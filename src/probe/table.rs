@@ -8,8 +8,26 @@ use super::task::Task;
 /// Length of the longest bar in characters.
 const BAR: usize = 16;
 
-/// The report as lines of text.
-pub fn render(report: &Report) -> String {
+/// The columns of the table that a narrow terminal has no room for.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    bar: bool,
+    strength: bool,
+    control: bool,
+}
+
+impl Room {
+    /// The room on a terminal of so many columns; none is a file, where lines are as long as they like. What tells least goes first,
+    /// and all of it is in the report.
+    fn of(terminal: Option<usize>) -> Self {
+        let has = |columns: usize| terminal.is_none_or(|terminal| terminal >= columns);
+        Self { bar: has(104), strength: has(86), control: has(77) }
+    }
+}
+
+/// The report as lines of text, for a terminal of so many columns.
+pub fn render(report: &Report, terminal: Option<usize>) -> String {
+    let room = Room::of(terminal);
     let mut out = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(out, "{} on {} vectors of {}", report.task.describe(), report.emit.name(), report.model.id);
@@ -31,7 +49,8 @@ pub fn render(report: &Report) -> String {
         _ => format!("by {}-fold cross-validation", report.folds),
     };
     let _ = writeln!(out, "{:<9} {how}; intervals of 95 % from 1,000 draws of texts", "scored");
-    if report.task.scheme().is_some() && report.layers.iter().any(|layer| layer.control.is_some()) {
+    let with_control = room.control && report.layers.iter().any(|layer| layer.control.is_some());
+    if report.task.scheme().is_some() && with_control {
         let _ = writeln!(out, "{:<9} control and selectivity are accuracies, by word", "");
     }
     let _ = writeln!(out);
@@ -41,9 +60,9 @@ pub fn render(report: &Report) -> String {
         Task::Tagging { scheme: Some(_) } => "accuracy",
         _ => "macro F1",
     };
-    let with_control = report.layers.iter().any(|layer| layer.control.is_some());
     let control = if with_control { "  control  selectivity" } else { "" };
-    let _ = writeln!(out, "{:>9}  {name:>9}  {:>15}  {second:>8}{control}  {:>7}", "layer", "interval", "C");
+    let strength = if room.strength { format!("  {:>7}", "C") } else { String::new() };
+    let _ = writeln!(out, "{:>9}  {name:>9}  {:>15}  {second:>8}{control}{strength}", "layer", "interval");
     let (low, high) = bounds(report);
     for layer in &report.layers {
         let scores = &layer.scores;
@@ -53,7 +72,7 @@ pub fn render(report: &Report) -> String {
             _ => scores.macro_f1,
         };
         let control = match (layer.control, layer.selectivity) {
-            (Some(control), Some(selectivity)) => format!("  {control:>7.3}  {selectivity:>11.3}"),
+            (Some(control), Some(selectivity)) if with_control => format!("  {control:>7.3}  {selectivity:>11.3}"),
             _ => String::new(),
         };
         let mark = if layer.name == report.best {
@@ -63,16 +82,16 @@ pub fn render(report: &Report) -> String {
         } else {
             ""
         };
+        let strength = if room.strength { format!("  {:>7}", layer.strength) } else { String::new() };
+        let bar = if room.bar { format!("  {}", bar((layer.score - low) / (high - low))) } else { String::new() };
         let _ = writeln!(
             out,
-            "{:>9}  {:>9.3}  {:>7.3} – {:.3}  {:>8.3}{control}  {:>7}  {}{mark}",
+            "{:>9}  {:>9.3}  {:>7.3} – {:.3}  {:>8.3}{control}{strength}{bar}{mark}",
             layer.label(),
             layer.score,
             layer.interval[0],
             layer.interval[1],
             other.unwrap_or(0.0),
-            layer.strength,
-            bar((layer.score - low) / (high - low)),
         );
     }
     let of = report.baseline.label.as_ref().map_or_else(|| "the mean".to_owned(), |label| format!("always `{label}`"));
@@ -139,4 +158,52 @@ fn shortened(names: &[String]) -> String {
     let shown: Vec<&str> = names.iter().take(MOST).map(String::as_str).collect();
     let rest = if names.len() > MOST { ", …" } else { "" };
     format!("{}{rest}", shown.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A report of two layers, with every column.
+    fn report() -> Report {
+        let scores = serde_json::json!({"accuracy": 0.75, "macro_f1": 0.7});
+        let layer = |name: &str, score: f64| {
+            serde_json::json!({
+                "name": name, "layer": null, "score": score, "interval": [0.5, 1.0], "scores": scores, "control": 0.5,
+                "selectivity": 0.25, "strength": 0.0001, "fold_strengths": [], "loss": 0.1, "steps": 3, "converged": true,
+                "classes": [{"name": "good", "precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 1_000_000}],
+                "entities": [],
+            })
+        };
+        let report = serde_json::json!({
+            "format_version": 1, "layerwise": "0.1.0", "task": "classification", "primary": "accuracy", "label": "label",
+            "emit": "mean",
+            "model": {"id": "m", "revision": null, "sha256": {}, "num_hidden_layers": 1, "hidden_size": 8},
+            "plan": {}, "directories": {}, "scored_on": "test", "folds": 1, "seed": 0, "strengths": [],
+            "classes": ["good"], "baseline": {"label": "good", "score": 0.5, "scores": scores},
+            "layers": [layer("layer_00", 0.5), layer("layer_01", 0.75), layer("layer_02", 0.74)], "mix": null,
+            "best": "layer_01", "as_good": ["layer_01", "layer_02"], "advice": "none",
+        });
+        serde_json::from_value(report).unwrap()
+    }
+
+    #[test]
+    fn the_table_fits_the_terminal_and_has_what_there_is_room_for() {
+        let report = report();
+        let whole = render(&report, None);
+        assert!(whole.contains("█ best") && whole.contains("selectivity        C"), "{whole}");
+        assert_eq!(render(&report, Some(104)), whole);
+        for (terminal, columns) in [
+            (55, vec!["layer", "accuracy", "interval", "macro", "F1"]),
+            (80, vec!["layer", "accuracy", "interval", "macro", "F1", "control", "selectivity"]),
+            (86, vec!["layer", "accuracy", "interval", "macro", "F1", "control", "selectivity", "C"]),
+        ] {
+            let text = render(&report, Some(terminal));
+            let table = text.lines().skip_while(|line| !line.contains("interval ")).take(4).collect::<Vec<_>>();
+            assert_eq!(table[0].split_whitespace().collect::<Vec<_>>(), columns, "{text}");
+            assert!(table[2].ends_with(" best") && table[3].ends_with(" as good"), "{text}");
+            let longest = table.iter().map(|line| line.chars().count()).max();
+            assert!(longest.is_some_and(|longest| longest <= terminal), "{longest:?} of {terminal}:\n{text}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use half::{bf16, f16};
 
-use super::file::{open, unreadable};
+use super::file::open_again;
 use super::region::read_full;
 use crate::batch::Batch;
 use crate::counts::TextCounts;
@@ -82,7 +82,7 @@ impl<'a> Comparison<'a> {
         let mut emits = plan.arrays().into_iter().map(|array| array.kind);
         let (mut files, mut arrays, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
         for (file, described) in contents.files.iter().enumerate() {
-            let mut opened = open(&directory.join(&described.name)).ok().map(|(file, _)| file);
+            let mut opened = open_again(&directory.join(&described.name));
             for region in &described.regions {
                 let findings = Findings::new(&region.place);
                 match region.holds {
@@ -124,7 +124,7 @@ impl<'a> Comparison<'a> {
                 match read_at(file, at, &mut self.buffer) {
                     Ok(true) => array.compare(text.text, start + array.rows, &self.buffer, made, self.dtype),
                     Ok(false) => {} // too short, which is told where its size is looked at
-                    Err(error) => array.findings.add(unreadable(&error)),
+                    Err(error) => array.findings.add_unread(&error),
                 }
             }
             array.rows += count;
@@ -204,7 +204,7 @@ impl ChosenOffsets {
                 Ok(true) => {}
                 Ok(false) => return None, // told where all of it is looked at, as is what makes no sense
                 Err(error) => {
-                    findings.add(unreadable(&error));
+                    findings.add_unread(&error);
                     return None;
                 }
             }

@@ -6,41 +6,45 @@ use std::path::Path;
 
 use super::header;
 use super::region::{PIECE, check_vectors, read_full};
+use crate::directory::contents::missing;
 use crate::directory::damage::{Damage, Findings};
 use crate::directory::layout::{File, Holds};
+use crate::regular_file;
 
-/// Opens a file of a directory; the error says why it cannot be read.
-pub(super) fn open(path: &Path) -> Result<(fs::File, u64), String> {
+/// Opens a file of a directory. Why it cannot be read is among the findings.
+pub(super) fn open(path: &Path, findings: &mut Findings) -> Option<(fs::File, u64)> {
     // Examined before it is opened, as opening a pipe in place of a file would wait for a writer.
-    let metadata = fs::metadata(path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => "is missing".to_owned(),
-        _ => unreadable(&error),
-    })?;
-    if !metadata.is_file() {
-        return Err("is not a file".to_owned());
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => match fs::File::open(path) {
+            Ok(file) => return Some((file, metadata.len())),
+            Err(error) => findings.add_unread(&error),
+        },
+        Ok(metadata) => findings.add(format!("is {}; expected a file", regular_file::what(metadata.file_type()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            findings.add(if path.is_symlink() { missing(path) } else { "is missing" });
+        }
+        Err(error) if error.kind() == ErrorKind::NotADirectory => findings.add("is missing: its folder is no folder"),
+        Err(error) => findings.add_unread(&error),
     }
-    Ok((fs::File::open(path).map_err(|error| unreadable(&error))?, metadata.len()))
+    None
 }
 
-/// The problem of a file that the system does not let us read.
-pub(super) fn unreadable(error: &io::Error) -> String {
-    format!("cannot be read: {error}")
+/// Opens a file that is checked elsewhere, where it is also told why it cannot be opened.
+pub(super) fn open_again(path: &Path) -> Option<fs::File> {
+    open(path, &mut Findings::new("")).map(|(file, _)| file)
 }
 
 /// Checks a file except for its offsets, which are read together with the texts. `told` is called with the number of
 /// bytes read.
 pub(super) fn check(directory: &Path, file: &File, told: &dyn Fn(u64)) -> Vec<Damage> {
     let mut findings = Findings::new(&file.name);
-    match open(&directory.join(&file.name)) {
-        Ok((mut opened, bytes)) => {
-            if bytes != file.bytes {
-                findings.add(format!("has {bytes} bytes; expected {}", file.bytes));
-            }
-            if let Err(error) = read(&mut opened, file, &mut findings, told) {
-                findings.add(unreadable(&error));
-            }
+    if let Some((mut opened, bytes)) = open(&directory.join(&file.name), &mut findings) {
+        if bytes != file.bytes {
+            findings.add(format!("has {bytes} bytes; expected {}", file.bytes));
         }
-        Err(problem) => findings.add(problem),
+        if let Err(error) = read(&mut opened, file, &mut findings, told) {
+            findings.add_unread(&error);
+        }
     }
     findings.into_damages()
 }

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 
-use super::file::unreadable;
 use super::region::RegionPieces;
 use crate::directory::damage::{Damage, Findings};
 use crate::directory::layout::{Holds, Region};
@@ -33,7 +32,7 @@ impl<'a> OffsetsCheck<'a> {
         let Holds::Offsets { emit, rows } = region.holds else { return None };
         let mut findings = Findings::new(&region.place);
         let pieces = file.map(|file| RegionPieces::new(file, region)).transpose();
-        let pieces = pieces.map_err(|error| findings.add(unreadable(&error))).ok().flatten();
+        let pieces = pieces.map_err(|error| findings.add_unread(&error)).ok().flatten();
         let (buffer, unread) = (vec![0; BUFFER], 0..0);
         let mut offsets = Self { emit, texts: 0, rows, pieces, buffer, unread, last: None, findings };
         offsets.last = offsets.read();
@@ -84,7 +83,7 @@ impl<'a> OffsetsCheck<'a> {
     fn read(&mut self) -> Option<i64> {
         if self.unread.is_empty() {
             let piece = self.fill();
-            let length = piece.map_err(|error| self.findings.add(unreadable(&error)));
+            let length = piece.map_err(|error| self.findings.add_unread(&error));
             self.unread = 0..length.unwrap_or(0);
         }
         let number = self.buffer[self.unread.clone()].first_chunk().map(|bytes| i64::from_le_bytes(*bytes));

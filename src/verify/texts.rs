@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use super::file::{open, unreadable};
+use super::file::{open, open_again};
 use super::line::{Lists, ParsedLine};
 use super::offsets::OffsetsCheck;
 use super::region::{PIECE, check_crc32};
@@ -20,10 +20,8 @@ const LONGEST_LINE: u64 = 8 * LONGEST_RECORD as u64;
 /// Checks the texts and all offsets. `told` is called with the number of bytes read.
 pub(super) fn check(directory: &Path, contents: &Contents, told: &dyn Fn(u64)) -> Vec<Damage> {
     let with_regions = contents.files.iter().flat_map(|file| file.regions.iter().map(move |region| (file, region)));
-    let offsets = with_regions.filter_map(|(file, region)| {
-        // A file that cannot be opened is reported where the whole file is checked.
-        OffsetsCheck::new(open(&directory.join(&file.name)).ok().map(|(file, _)| file), region)
-    });
+    let offsets =
+        with_regions.filter_map(|(file, region)| OffsetsCheck::new(open_again(&directory.join(&file.name)), region));
     let mut texts = TextsCheck {
         contents,
         offsets: offsets.collect(),
@@ -33,13 +31,10 @@ pub(super) fn check(directory: &Path, contents: &Contents, told: &dyn Fn(u64)) -
         sums: Some(LineSums::default()),
         findings: Findings::new(TEXTS),
     };
-    match open(&directory.join(TEXTS)) {
-        Ok((file, _)) => {
-            if let Err(error) = texts.read(file, told) {
-                texts.findings.add(unreadable(&error));
-            }
-        }
-        Err(problem) => texts.findings.add(problem),
+    if let Some((file, _)) = open(&directory.join(TEXTS), &mut texts.findings)
+        && let Err(error) = texts.read(file, told)
+    {
+        texts.findings.add_unread(&error);
     }
     let of_offsets: Vec<Damage> = texts.offsets.into_iter().flat_map(OffsetsCheck::finish).collect();
     let mut damages = texts.findings.into_damages();

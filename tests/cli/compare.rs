@@ -61,9 +61,105 @@ fn cosines_are_those_of_the_extracted_vectors() {
 }
 
 #[test]
+fn the_texts_of_a_file_are_compared_as_those_of_arguments_are() {
+    let desk = Desk::with("width16");
+    desk.put("texts.txt", "hello world\nthe river bank\nhello\n");
+    desk.put("texts.csv", "id;first;second;label\nsame;hello world;x;1\nsame;the river bank;x;\nsame;hello;x;?\n");
+    desk.put(
+        "words.jsonl",
+        "{\"text\": [\"hello\", \"world\"]}\n{\"text\": [\"the river\", \"bank\"]}\n{\"text\": [\"hello\"]}\n",
+    );
+    let arguments = desk.types("compare -m width16 'hello world' 'the river bank' hello").succeeds().stdout();
+    let file = |options: &str| desk.types(&format!("compare -m width16 {options}")).succeeds().says_nothing();
+    file("-i texts.txt").prints_exactly(&arguments);
+    file("-i texts.csv --delimiter ; --text-column first").prints_exactly(&arguments);
+    file("-i words.jsonl --pretokenized").prints_exactly(&arguments);
+    desk.types_into("compare -m width16", desk.read("texts.txt")).succeeds().prints_exactly(&arguments);
+    let ran = desk.types("compare -m width16 -i words.jsonl --pretokenized --word 'the river'").fails_as_wrong_usage();
+    ran.says_all(&["text 1", "its words are hello world"]);
+    desk.put("words.jsonl", "{\"text\": [\"the river\"]}\n{\"text\": [\"old\", \"the river\"]}\n");
+    file("-i words.jsonl --pretokenized --word 'the river'").prints("\"the river\" in text 1");
+}
+
+#[test]
+fn any_vector_of_a_text_is_compared_at_the_layers_asked_for() {
+    let desk = Desk::with("width64");
+    let texts = "'hello world' 'the river bank' 'hello the people'";
+    let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    for kind in ["cls", "max", "mean_sqrt_len", "weightedmean", "lasttoken", "sentence", "pooler"] {
+        let is_whole = ["sentence", "pooler"].contains(&kind);
+        let layers = if is_whole { "" } else { "-l 0,-1" };
+        let options = format!("-q -m width64 -e {kind} {layers} {texts}");
+        let facts = desk.types(&format!("compare --json {options}")).succeeds().json();
+        assert_eq!(facts["emit"], kind);
+        let extracted = desk.types(&format!("extract {options}")).succeeds().json_lines();
+        let of_layers = if is_whole { 1 } else { 2 };
+        for layer in 0..of_layers {
+            let of_layer = &facts["layers"][layer];
+            let compared = if is_whole { &facts["cosines"] } else { &of_layer["cosines"] };
+            let vectors = extracted.iter().map(|line| {
+                if is_whole {
+                    return numbers(&line[kind]);
+                }
+                assert_eq!(of_layer["layer"], line["layers"][layer]["layer"]);
+                numbers(&line["layers"][layer][kind])
+            });
+            let vectors = vectors.collect::<Vec<_>>();
+            for (i, j) in [(0, 1), (0, 2), (2, 1), (1, 1)] {
+                let (a, b) = (&vectors[i], &vectors[j]);
+                let expected = product(a, b) / (product(a, a) * product(b, b)).sqrt();
+                let found = compared[i][j].as_f64().expect("a number");
+                assert!((found - expected).abs() < 1e-6, "{kind}, {i} and {j}: {found} {expected}");
+            }
+        }
+        let table = desk.types(&format!("compare {options}")).succeeds().stdout();
+        assert!(table.contains(&format!("the {kind} vector in text 1")), "{table}");
+        let rows = table.lines().rev().take(of_layers).collect::<Vec<_>>();
+        let expected = if is_whole { vec!["  all"] } else { vec!["    4", "    0"] };
+        assert!(rows.iter().zip(&expected).all(|(row, label)| row.starts_with(label)), "{table}");
+    }
+}
+
+#[test]
+fn many_texts_are_a_table_of_sixty_columns() {
+    let desk = Desk::with("width16");
+    desk.put("texts.txt", "hello world\nthe river bank\n".repeat(7));
+    let table = desk.types("compare -m width16 -l 1 -i texts.txt").succeeds().stdout();
+    let same = |index: usize| if index % 2 == 1 { "   1.000" } else { "" };
+    assert!(table.lines().all(|line| line.chars().count() <= 60), "{table}");
+    let lines = table.lines().collect::<Vec<_>>();
+    assert_eq!(lines[2..4], ["   1  hello world", "   2  the river bank"]);
+    // 13 others: two tables of six columns, and one of a single column.
+    assert_eq!(lines[lines.len() - 2..], ["layer    1-14", lines[lines.len() - 1]]);
+    for (first, line) in [(2, lines.len() - 7), (8, lines.len() - 4)] {
+        let header = (first..first + 6).map(|index| format!("  {:>6}", format!("1-{index}"))).collect::<String>();
+        assert_eq!(lines[line - 1], format!("layer{header}"));
+        for index in first..first + 6 {
+            let at = 5 + 8 * (index - first);
+            assert!(lines[line][at..at + 8].ends_with(same(index).trim_start()), "1-{index}: {table}");
+        }
+    }
+    // Texts beyond what is encoded together have the numbers they have alone.
+    desk.put("long.txt", format!("hello world\n{}the river bank\n", "hello the people of the world \n".repeat(900)));
+    let long = desk.types("compare -m width16 -l 1 -i long.txt").succeeds().stdout();
+    let short = desk.types("compare -m width16 -l 1 'hello world' 'the river bank'").succeeds().stdout();
+    assert_eq!(long.split_whitespace().last(), short.split_whitespace().last());
+}
+
+#[test]
 fn what_cannot_be_compared_is_said() {
     let desk = Desk::with("width1");
-    desk.types("compare alone").fails_as_wrong_usage();
+    desk.types("compare alone").fails_as_wrong_usage().says_all(&["one text", "two or more"]);
+    desk.types_into("compare", "alone\n").fails_as_wrong_usage().says_all(&["one text", "standard input"]);
+    desk.types_into("compare", "").fails().says("standard input");
+    desk.types_into("compare", "hello\n".repeat(1001)).fails_as_wrong_usage().says_all(&["1000", "head", "extract"]);
+    desk.types("compare a b -i texts.txt").fails_as_wrong_usage();
+    desk.types("compare a b -e token").fails_as_wrong_usage().says("token");
+    desk.types("compare a b -e word").fails_as_wrong_usage().says("--word");
+    desk.types("compare a a -e cls --word a").fails_as_wrong_usage().says_all(&["--word a", "-e cls"]);
+    desk.types("compare a a -e word --word a").succeeds();
+    desk.types("compare a b -l 9").fails_as_wrong_usage().says("layer 9 does not exist");
+    desk.types("compare a b -e sentence -l 1").fails_as_wrong_usage().says("--layers");
     let ran = desk.types("compare -m width1 --word bank 'the bank' 'the river'").fails_as_wrong_usage();
     ran.says_all(&["text 2", "bank", "the river"]);
     let long = "hello ".repeat(2000);

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::desk::Desk;
+use crate::desk::{Desk, PATIENCE, program};
 
 fn is_like_snapshot(line: &str, name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/snapshots").join(name);
@@ -70,6 +70,12 @@ fn help_of_predict_is_as_it_was() {
 }
 
 #[test]
+fn help_of_merge_is_as_it_was() {
+    is_like_snapshot("merge -h", "merge-short.txt");
+    is_like_snapshot("merge --help", "merge.txt");
+}
+
+#[test]
 fn help_of_info_is_as_it_was() {
     is_like_snapshot("info -h", "info-short.txt");
     is_like_snapshot("info --help", "info.txt");
@@ -87,13 +93,94 @@ fn help_of_completions_is_as_it_was() {
     is_like_snapshot("completions --help", "completions.txt");
 }
 
+/// All commands; the empty one is the program itself.
+const COMMANDS: [&str; 9] = ["", "extract", "compare", "probe", "predict", "merge", "info", "verify", "completions"];
+
 #[test]
 fn help_keeps_to_the_width_of_the_terminal() {
     let desk = Desk::new();
-    for (terminal, most) in [(80, 80), (100, 100), (200, 110)] {
-        let ran = desk.types_with("COLUMNS", &terminal.to_string(), "extract -h").succeeds();
-        let longest = ran.stdout().lines().map(|line| line.chars().count()).max().unwrap_or(0);
-        assert!(longest <= most, "{longest} columns in a terminal of {terminal}");
+    for command in COMMANDS {
+        for (terminal, most) in [(60, 60), (80, 80), (100, 100), (200, 110)] {
+            for help in ["-h", "--help"] {
+                let line = format!("{command} {help}");
+                let ran = desk.types_with("COLUMNS", &terminal.to_string(), &line).succeeds();
+                let longest = ran.stdout().lines().map(|line| line.chars().count()).max().unwrap_or(0);
+                assert!(longest <= most, "{line}: {longest} columns in a terminal of {terminal}");
+            }
+        }
+    }
+}
+
+/// What stands below the options in the help of a command, in a terminal of some width.
+fn below_the_options(desk: &Desk, command: &str, terminal: &str) -> String {
+    let help = desk.types_with("COLUMNS", terminal, &format!("{command} --help")).succeeds().stdout();
+    let start = help.find("\nExamples:\n").unwrap_or_else(|| panic!("`{command} --help` has examples:\n{help}"));
+    help[start + 1..].to_owned()
+}
+
+#[test]
+fn help_has_three_examples_the_environment_and_the_exit_codes() {
+    let desk = Desk::new();
+    for command in COMMANDS {
+        let below = below_the_options(&desk, command, "100");
+        let titles = below.lines().filter(|line| !line.is_empty() && !line.starts_with(' ')).collect::<Vec<_>>();
+        assert_eq!(titles, ["Examples:", "Environment:", "Exit codes:"], "{command}");
+        let examples = below.lines().filter(|line| line.starts_with("  # ")).count();
+        assert_eq!(examples, 3, "{command}: {below}");
+        assert_eq!(below, below_the_options(&desk, command, "60"), "{command}: lines are broken on a narrow terminal");
+        assert!(!desk.types(&format!("{command} -h")).stdout().contains("Examples:"), "{command}: -h is short");
+    }
+}
+
+/// Files that the examples name.
+fn with_the_files_of_the_examples() -> Desk {
+    let desk = Desk::new();
+    desk.put("texts.txt", "The river bank.\nThe bank of the river.\nShe left.\nThe old boat is at the bank.\n");
+    desk.put("reviews.csv", "id,review,label,stars\na,Well made,good,5\nb,It broke,bad,1\n");
+    let (good, bad) = (["wonderful", "lovely", "great", "brilliant"], ["terrible", "boring", "awful", "dull"]);
+    let mut films = "text,label\n".to_owned();
+    for thing in ["film", "story", "cast"] {
+        good.iter().for_each(|word| films.push_str(&format!("What a {word} {thing}.,good\n")));
+        bad.iter().for_each(|word| films.push_str(&format!("What a {word} {thing}.,bad\n")));
+    }
+    desk.put("films.csv", films);
+    let sentence = |person: &str, place: &str| format!("{person} B-PER\nwas O\nborn O\nin O\n{place} B-LOC\n. O\n\n");
+    let people = ["Ada", "Mary", "John", "Anna", "Peter", "Paul"];
+    let places = ["London", "Paris", "Rome", "Berlin", "Madrid", "Vienna"];
+    let sentences = people.iter().zip(places).map(|(person, place)| sentence(person, place)).collect::<Vec<_>>();
+    desk.put("train.conll", sentences.concat());
+    desk.put("test.conll", sentences[..3].concat());
+    desk
+}
+
+/// The commands of a help's examples.
+#[cfg(unix)]
+fn examples_of(desk: &Desk, command: &str) -> String {
+    let below = below_the_options(desk, command, "100");
+    let examples = below.lines().skip(1).take_while(|line| line.is_empty() || line.starts_with(' '));
+    examples.map(|line| format!("{line}\n")).collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn the_examples_of_every_help_run_as_they_stand() {
+    for command in COMMANDS {
+        let desk = with_the_files_of_the_examples();
+        let before = match command {
+            "predict" => examples_of(&desk, "probe"),
+            "info" | "verify" => "layerwise extract -i texts.txt -o out\n".to_owned(),
+            _ => String::new(),
+        };
+        let script = format!("set -e\n{before}{}", examples_of(&desk, command));
+        assert!(script.matches("layerwise ").count() >= 3, "{command}: {script}");
+        let folder = program().parent().expect("a folder").to_owned();
+        let path = std::env::join_paths(
+            [folder].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
+        );
+        let mut shell = assert_cmd::Command::from_std(desk.prepared(Path::new("sh")));
+        let ran = shell.env("PATH", path.expect("a path")).arg("-c").arg(&script).timeout(PATIENCE).output();
+        let ran = ran.expect("a shell");
+        assert!(ran.status.success(), "{command}:\n{script}\n{}", String::from_utf8_lossy(&ran.stderr));
     }
 }
 

@@ -108,7 +108,7 @@ fn files_that_are_missing_are_all_named() {
         "texts.jsonl: is missing",
         "token/layer_00.npy: is missing",
         "word/offsets.npy: is missing",
-        "sentence.npy: is not a file",
+        "sentence.npy: is a directory; expected a file",
     ]);
     fs::remove_dir_all(desk.path("out/token")).expect("a directory");
     assert!(desk.damages().contains(&"token/layer_02.npy: is missing".to_owned()));
@@ -121,7 +121,96 @@ fn a_pipe_under_the_name_of_a_file_is_not_waited_for() {
     desk.remove("out/sentence.npy");
     let made = std::process::Command::new("mkfifo").arg(desk.path("out/sentence.npy")).status();
     assert!(made.is_ok_and(|status| status.success()), "a pipe");
-    desk.is_damaged(&["sentence.npy: is not a file"]);
+    desk.is_damaged(&["sentence.npy: is a pipe; expected a file"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_lies_in_place_of_a_file_is_called_what_it_is() {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    let desk = desk("-e mean,token -l 0,2");
+    let name = "mean/layer_02.npy";
+    let path = desk.path("out").join(name);
+    let whole = desk.read("out/mean/layer_02.npy");
+    let links = [
+        ("/dev/zero", "is a device; expected a file"),
+        ("nowhere", "is a link to what does not exist"),
+        ("..", "is a directory; expected a file"),
+    ];
+    for (target, problem) in links {
+        fs::remove_file(&path).expect("a file");
+        symlink(target, &path).expect("a link");
+        desk.is_damaged(&[&format!("{name}: {problem}")]);
+    }
+    fs::remove_file(&path).expect("a link");
+    let listener = UnixListener::bind(&path).expect("a socket");
+    desk.is_damaged(&[&format!("{name}: is a socket; expected a file")]);
+    drop(listener);
+    fs::remove_file(&path).expect("a socket");
+    desk.put("out/mean/layer_02.npy", whole);
+    desk.verifies();
+    fs::remove_dir_all(desk.path("out/mean")).expect("a directory");
+    desk.put("out/mean", "");
+    let problem = "is missing: its folder is no folder";
+    desk.is_damaged(
+        &["mean/layer_00.npy", "mean/layer_02.npy"]
+            .map(|name| format!("{name}: {problem}"))
+            .each_ref()
+            .map(String::as_str),
+    );
+}
+
+/// A file that opens and whose bytes the system does not give, to root neither.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_read_is_not_called_damaged() {
+    let desk = desk("-e mean,token -l 0,2");
+    let unreadable = |name: &str| {
+        desk.remove(name);
+        std::os::unix::fs::symlink("/proc/self/mem", desk.path(name)).expect("a link");
+    };
+    let texts = desk.read("out/texts.jsonl");
+    unreadable("out/texts.jsonl");
+    let ran = desk.types("verify out").ends_with(1).prints("texts.jsonl: cannot be read: ").does_not_say("damaged");
+    ran.says_all(&["out: could not be read as a whole", "permissions", "verify it again"]);
+    // Beside a damage it is one of the problems.
+    desk.edit("out/mean/layer_00.npy", |bytes| *bytes.last_mut().expect("a byte") ^= 1);
+    let damages = desk.damages();
+    assert_eq!(damages.len(), 2, "{damages:?}");
+    desk.remove("out/texts.jsonl");
+    desk.put("out/texts.jsonl", texts);
+    unreadable("out/manifest.json");
+    desk.types("verify out").fails().says_all(&["cannot read out/manifest.json"]).does_not_say("damaged");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_may_not_be_read_is_not_called_damaged() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let desk = desk("-e mean -l 0,2");
+    let may = |name: &str, mode: u32| {
+        fs::set_permissions(desk.path(name), fs::Permissions::from_mode(mode)).expect("permissions");
+    };
+    may("out/mean/layer_02.npy", 0);
+    if fs::File::open(desk.path("out/mean/layer_02.npy")).is_ok() {
+        return; // Root reads everything; what it cannot read is in the test above.
+    }
+    let ran = desk.types("verify out").ends_with(1).says_all(&["out: could not be read as a whole", "permissions"]);
+    ran.prints_exactly("mean/layer_02.npy: cannot be read: Permission denied (os error 13)\n");
+    may("out/mean/layer_02.npy", 0o644);
+    may("out/mean", 0);
+    desk.types("verify out").ends_with(1).says("out: could not be read as a whole").prints("mean/layer_00.npy: cannot");
+    may("out/mean", 0o755);
+    may("out/manifest.json", 0);
+    desk.types("verify out").fails().says_all(&["cannot read out/manifest.json", "Permission denied"]);
+    may("out/manifest.json", 0o644);
+    may("out", 0);
+    desk.types("verify out").fails().says_all(&["cannot read out", "Permission denied"]);
+    may("out", 0o755);
+    desk.verifies();
 }
 
 #[test]

@@ -132,9 +132,11 @@ fn a_manifest_that_contradicts_itself_is_damaged() {
         assert!(damages.iter().any(is_it), "{pointer}: {damages:?} have not {problem:?}");
         desk.put("out/manifest.json", whole.to_string());
     }
-    for cut in [0, 1, 100, 1000] {
+    for (cut, problem) in
+        [(0, "is empty"), (1, "is cut off in line 1"), (100, "is cut off in line 1"), (1000, "is cut off")]
+    {
         desk.edit("out/manifest.json", |bytes| bytes.truncate(cut));
-        let ran = desk.types("verify out").ends_with(1).prints("manifest.json: is not JSON: ");
+        let ran = desk.types("verify out").ends_with(1).prints(&format!("manifest.json: {problem}"));
         ran.says("its files could not be checked");
         desk.put("out/manifest.json", whole.to_string());
     }

@@ -212,10 +212,52 @@ fn what_is_no_complete_output_is_refused() {
         |target: &str, texts: &[&str]| drop(desk.types(&format!("verify {target}")).fails().says_all(texts));
     is_refused("nowhere", &["nowhere: does not exist", "layerwise extract"]);
     is_refused("texts.txt", &["texts.txt: is a file", "layerwise extract"]);
-    is_refused("width64", &["width64: has no manifest.json", "layerwise extract"]);
+    is_refused("width64", &["width64: has no manifest.json, and is a model", "layerwise extract"]);
+    desk.put("probed/report.json", "{}");
+    is_refused("probed", &["probed: has no manifest.json, and is a report of `layerwise probe`", "layerwise extract"]);
+    fs::create_dir(desk.path("empty")).expect("a directory");
+    is_refused("empty", &["empty: has no manifest.json; expected", "layerwise extract"]);
     desk.put("web/manifest.json", "{\"name\": \"a web page\"}");
     is_refused("web", &["web", "manifest.json: is not a manifest of layerwise"]);
     fs::rename(desk.path("out/manifest.json"), desk.path("out/unfinished.json")).expect("a file");
     is_refused("out", &["out: holds an unfinished job", "run its command again"]);
+    fs::create_dir(desk.path("out/manifest.json")).expect("a directory");
+    is_refused("out", &["manifest.json: is a directory", "layerwise extract"]);
+    desk.put("web/manifest.json", "[".repeat(17 << 20));
+    is_refused("web", &["manifest.json: is larger than any manifest"]);
     desk.types("verify").fails_as_wrong_usage();
+}
+
+#[cfg(unix)]
+#[test]
+fn what_lies_in_place_of_a_directory_or_its_manifest_is_called_what_it_is() {
+    use std::os::unix::fs::symlink;
+
+    let desk = Desk::new();
+    let is_refused = |target: &str, text: &str| {
+        desk.types(&format!("verify {target}"))
+            .fails()
+            .says_all(&[text, "expected a directory that `layerwise extract`"]);
+    };
+    let made = std::process::Command::new("mkfifo").arg(desk.path("pipe")).status();
+    assert!(made.is_ok_and(|status| status.success()), "a pipe");
+    is_refused("pipe", "pipe: is a pipe");
+    is_refused("/dev/null", "/dev/null: is a device");
+    symlink("nowhere", desk.path("link")).expect("a link");
+    is_refused("link", "link: is a link to what does not exist");
+    symlink("loop", desk.path("loop")).expect("a link");
+    desk.types("verify loop").fails().says("cannot read loop: ");
+    fs::create_dir(desk.path("out")).expect("a directory");
+    for (target, what) in [
+        ("../pipe", "is a pipe"),
+        ("/dev/zero", "is a device"),
+        ("nowhere", "is a link to what does not exist"),
+        ("..", "is a directory"),
+    ] {
+        symlink(target, desk.path("out/manifest.json")).expect("a link");
+        is_refused("out", &format!("manifest.json: {what}"));
+        desk.remove("out/manifest.json");
+    }
+    symlink("manifest.json", desk.path("out/manifest.json")).expect("a link");
+    desk.types("verify out").fails().says("cannot read out/manifest.json: ");
 }
