@@ -169,6 +169,13 @@ impl ModelBuilder {
         checkpoint.notes.iter().for_each(|note| observer.note(note));
         let config = checkpoint.config()?;
         let weights = Arc::new(checkpoint.weights()?);
+        let (asked, held) = (config.num_hidden_layers, encoder::layers_held(&weights));
+        if asked < held {
+            observer.note(&format!(
+                "config.json of {} has num_hidden_layers {asked}, but its weights hold {held} encoder layers; those after layer {asked} are not used",
+                checkpoint.id
+            ));
+        }
         let settings = EncoderSettings { compute, ops: Ops::open(device)?, instruction_set };
         if device.kind != DeviceKind::Cpu {
             observer.note(&format!(

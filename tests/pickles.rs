@@ -92,6 +92,33 @@ fn a_pickle_that_was_changed_is_damaged() {
 }
 
 #[test]
+fn every_byte_of_a_number_is_under_a_checksum() {
+    let truth = std::fs::read(path("tensors.safetensors")).unwrap();
+    let truth = SafeTensors::deserialize(&truth).unwrap();
+    // Reads all tensors and gives the problems, of which each has the tensor's name.
+    let problems = |bytes: &[u8]| -> Vec<String> {
+        let weights = open(bytes).unwrap();
+        let read = truth.iter().map(|(name, tensor)| weights.tensor(name, tensor.shape()));
+        read.filter_map(|read| read.err().map(|error| error.to_string())).collect()
+    };
+    for file in ["strided.bin", "nested.bin"] {
+        let whole = std::fs::read(path(file)).unwrap();
+        assert_eq!(problems(&whole), [""; 0]);
+        // The numbers of the first storage of the zip file, from behind its header on.
+        let name = whole.windows(7).position(|part| part == b"/data/0").unwrap();
+        let header = whole[..name].windows(4).rposition(|part| part == b"PK\x03\x04").unwrap();
+        let length = |at: usize| usize::from(u16::from_le_bytes([whole[header + at], whole[header + at + 1]]));
+        let start = header + 30 + length(26) + length(28);
+        let mut changed = whole;
+        changed[start + 1] ^= 1;
+        let problems = problems(&changed);
+        assert!(!problems.is_empty() && problems.len() < truth.len(), "{file}: {problems:?}");
+        let says = "is stored as `0`, which does not have the checksum that the file gives for it";
+        assert!(problems.iter().all(|problem| problem.contains(says)), "{file}: {problems:?}");
+    }
+}
+
+#[test]
 fn files_cut_anywhere_are_errors() {
     for file in WHOLE {
         let whole = std::fs::read(path(file)).unwrap();

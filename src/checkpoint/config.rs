@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, json_problem};
 use crate::spec::Activation;
 
 /// The configuration of a BERT model, under the names of `config.json`.
@@ -51,8 +51,10 @@ impl Config {
     /// # Errors
     /// Those of [`Config::parse`].
     pub fn parse_with(text: &[u8], before: &Map<String, Value>, path: &Path) -> Result<Self> {
-        let value: Value = serde_json::from_slice(text)
-            .map_err(|error| Error::model(path, format!("is not JSON: {error}; the file is damaged or incomplete")))?;
+        let value: Value = serde_json::from_slice(text).map_err(|error| {
+            let problem = json_problem(&error);
+            Error::model(path, format!("is not JSON that can be read: {problem}; the file is damaged or incomplete"))
+        })?;
         let Value::Object(mut keys) = value else {
             return Err(Error::model(path, "is not a JSON object, as a model's configuration is"));
         };

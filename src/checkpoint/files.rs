@@ -13,7 +13,7 @@ use super::config::Config;
 use super::modules::{DEFAULTS, Module, TRANSFORMER_SETTINGS, encoder_folder};
 use super::weights::Weights;
 use super::{bundled, hub, other_kinds};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, json_problem};
 use crate::observer::{Observer, Unobserved};
 use crate::regular_file;
 use crate::sha256::{hex, sha256_of_file};
@@ -227,7 +227,7 @@ impl Checkpoint {
         let Some(bytes) = self.read_root(name)? else { return Ok(None) };
         serde_json::from_slice(&bytes)
             .map(Some)
-            .map_err(|error| Error::model(self.root_path_of(name), format!("is damaged: {error}")))
+            .map_err(|error| Error::model(self.root_path_of(name), format!("is damaged: {}", json_problem(&error))))
     }
 
     /// The model's configuration.

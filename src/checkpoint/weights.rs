@@ -16,7 +16,7 @@ use safetensors::tensor::Metadata;
 use super::names::canonical_names;
 use super::numbers::{first_not_finite, supported, unsupported_type, widen};
 use super::pickle::{self, PickleProblem, Tensors};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, json_problem};
 use crate::positional::read_exact_at;
 use crate::regular_file;
 
@@ -315,6 +315,7 @@ impl WeightsFile {
             WeightsFile::Pickle { tensors, file, .. } => {
                 let tensor = found(tensors, name)?;
                 let dtype = tensor.element().dtype.ok_or_else(|| unsupported_type(tensor.element().name))?;
+                tensor.check(file)?;
                 if let Some((start, stride)) = tensor.rows_in_file() {
                     return Ok(TensorSource::File { file, start, stride: Some(stride), dtype });
                 }
@@ -363,8 +364,8 @@ fn read_header(reader: &mut impl Read, file_size: u64, path: &Path) -> Result<(M
     }
     let mut header = vec![0; length as usize];
     reader.read_exact(&mut header).map_err(Error::io("read", path))?;
-    let metadata: Metadata =
-        serde_json::from_slice(&header).map_err(|error| damaged(format!("its header is damaged: {error}")))?;
+    let metadata: Metadata = serde_json::from_slice(&header)
+        .map_err(|error| damaged(format!("its header is damaged: {}", json_problem(&error))))?;
     let (expected, found) = (metadata.data_len() as u64, file_size - 8 - length);
     if expected != found {
         return Err(Error::model(

@@ -16,7 +16,7 @@ use super::manifest::{ArrayRecord, FORMAT_VERSION, InputRecord, ModelIdentity, S
 use super::names::{MANIFEST, REPORT, TEXTS, UNFINISHED};
 use super::plan_record::{DirectoryPlan, PlanRecord};
 use crate::counts::Counts;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, json_problem};
 use crate::plan::ArrayPlan;
 use crate::regular_file;
 use crate::spec::{RowKind, SpecialTokens, VectorKind};
@@ -65,7 +65,7 @@ impl Contents {
                 findings.add(match error.classify() {
                     _ if bytes.is_empty() => "is empty".to_owned(),
                     Category::Eof => format!("is cut off in line {}", error.line()),
-                    _ => format!("is not JSON: {error}"),
+                    _ => format!("is not JSON that can be read: {}", json_problem(&error)),
                 });
                 return Some((None, findings.into_damages()));
             }

@@ -14,7 +14,7 @@ use super::names::MANIFEST;
 use super::plan_record::{DirectoryPlan, PlanRecord};
 use crate::counts::Counts;
 use crate::encode::EncodingStats;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, json_problem};
 use crate::plan::{ArrayPlan, Slot};
 use crate::regular_file;
 use crate::shard::Shard;
@@ -311,8 +311,9 @@ pub(super) fn read_json(directory: &Path, name: &str) -> Result<Option<Value>> {
         Err(error) => return Err(Error::io("read", path)(error)),
     };
     let problem = |problem: String| Error::Output { path: path.clone(), problem };
-    let manifest: Value = serde_json::from_slice(&text)
-        .map_err(|error| problem(format!("is damaged: {error}; start anew in its directory with --overwrite")))?;
+    let manifest: Value = serde_json::from_slice(&text).map_err(|error| {
+        problem(format!("is damaged: {}; start anew in its directory with --overwrite", json_problem(&error)))
+    })?;
     match manifest["format_version"].as_u64() {
         Some(version) if version == u64::from(FORMAT_VERSION) => Ok(Some(manifest)),
         Some(version) => {

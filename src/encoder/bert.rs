@@ -129,6 +129,11 @@ impl<B: Backend> Table<B> {
     }
 }
 
+/// The first parameter of encoder layer `index` + 1.
+pub(super) fn first_weight_of(index: usize) -> String {
+    format!("encoder.layer.{index}.{}.weight", LAYER_MODULES[0])
+}
+
 /// The parameters of encoder layer `index` + 1: attention and feed-forward, each followed by residual and LayerNorm.
 pub(super) fn layer_parameters<'a>(
     weights: &'a Weights,

@@ -95,6 +95,11 @@ pub fn has_pooler(weights: &Weights) -> bool {
     weights.contains(bert::POOLER_WEIGHT)
 }
 
+/// Number of encoder layers that a checkpoint holds, without a gap from the first one on.
+pub fn layers_held(weights: &Weights) -> usize {
+    (0..).take_while(|&layer| weights.contains(&bert::first_weight_of(layer))).count()
+}
+
 /// Checks names, shapes and types of everything that [`Encoder::load`] will read, without reading it.
 ///
 /// # Errors

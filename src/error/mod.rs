@@ -4,6 +4,7 @@
 //! [`Display`](std::fmt::Display) makes fields of them.
 
 mod bad_lines;
+mod json;
 
 use std::fmt;
 use std::io;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use unit_prefix::NumberPrefix;
 
 pub use self::bad_lines::BadLines;
+pub(crate) use self::json::json_problem;
 
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

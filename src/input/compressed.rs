@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 use super::entry::BUFFER;
 use super::first_bytes::first_bytes;
@@ -95,7 +95,7 @@ fn decoder<'a>(compression: Compression, reader: impl BufRead + Send + 'a) -> io
     use liblzma::stream::{CONCATENATED, Stream};
 
     Ok(match compression {
-        Compression::Gzip => Box::new(MultiGzDecoder::new(reader)),
+        Compression::Gzip => Box::new(GzipMembers::new(reader)),
         Compression::Zstd => Box::new(zstd::Decoder::with_buffer(reader)?),
         Compression::Xz => {
             let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED).map_err(io::Error::other)?;
@@ -108,11 +108,47 @@ fn decoder<'a>(compression: Compression, reader: impl BufRead + Send + 'a) -> io
 #[cfg(not(feature = "compressed"))]
 fn decoder<'a>(compression: Compression, reader: impl BufRead + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
     match compression {
-        Compression::Gzip => Ok(Box::new(MultiGzDecoder::new(reader))),
+        Compression::Gzip => Ok(Box::new(GzipMembers::new(reader))),
         Compression::Zstd | Compression::Xz => Err(io::Error::new(
             io::ErrorKind::Unsupported,
             format!("this build cannot read {} (it was made without the feature `compressed`)", compression.name()),
         )),
+    }
+}
+
+/// The members of gzip data one after the other, as gzip reads them: zero bytes behind a member, with which tapes and block
+/// devices fill their last block, are passed over. Anything else behind one has to be a member.
+struct GzipMembers<R> {
+    /// `None` behind the last member.
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> GzipMembers<R> {
+    fn new(reader: R) -> Self {
+        Self { member: Some(GzDecoder::new(reader)) }
+    }
+}
+
+impl<R: BufRead> Read for GzipMembers<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let count = member.read(buffer)?;
+            if count > 0 || buffer.is_empty() {
+                return Ok(count);
+            }
+            // The decoder is taken apart only where another member is sure to follow, so that a read that fails here is
+            // tried again and not taken for the end.
+            let is_end = loop {
+                let rest = member.get_mut().fill_buf()?;
+                let (zeros, all) = (rest.iter().take_while(|&&byte| byte == 0).count(), rest.len());
+                member.get_mut().consume(zeros);
+                if all == 0 || zeros < all {
+                    break all == 0;
+                }
+            };
+            self.member = self.member.take().filter(|_| !is_end).map(|member| GzDecoder::new(member.into_inner()));
+        }
+        Ok(0)
     }
 }
 
@@ -203,6 +239,28 @@ mod tests {
         let mut parallel = b"\x50\x2a\x4d\x18\x04\0\0\0abcd".to_vec();
         parallel.extend(compressed(Compression::Zstd, b"one\n"));
         assert_eq!(read(&parallel, "a.zst").unwrap(), b"one\n");
+    }
+
+    #[test]
+    fn zeros_behind_a_stream_are_padding() {
+        for (compression, name, zeros) in [
+            (Compression::Gzip, "a.gz", 1),
+            (Compression::Gzip, "a.gz", 511),
+            (Compression::Gzip, "a.gz", 3 * BUFFER),
+            (Compression::Xz, "a.xz", 4),
+            (Compression::Xz, "a.xz", 512),
+        ] {
+            let one = [compressed(compression, b"one\n"), vec![0; zeros]].concat();
+            assert_eq!(read(&one, name).unwrap(), b"one\n", "{name} with {zeros} zeros");
+            let two = [&one[..], &compressed(compression, b"two\n"), &vec![0; zeros]].concat();
+            assert_eq!(read(&two, name).unwrap(), b"one\ntwo\n", "{name} with {zeros} zeros");
+            for rest in [&b"\x01"[..], b"\x1f", b"\x1f\x8b", b"two\n"] {
+                let error = read(&[&one[..], rest].concat(), name).expect_err(name).to_string();
+                assert!(error.contains(compression.name()), "{error}");
+            }
+        }
+        // Nothing but zeros is no padding.
+        assert!(read(&[0; 512], "a.gz").is_err());
     }
 
     #[test]

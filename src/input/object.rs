@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::columns::{Columns, Optional, missing};
 use super::entry::check_length;
 use super::record::{Json, Record, Text};
+use crate::error::json_problem;
 
 /// The record of an object.
 pub(super) fn record(object: &Object<'_>, columns: &Columns) -> Result<Record, String> {
@@ -125,7 +126,7 @@ pub(super) fn kind_of(first: u8) -> &'static str {
 
 /// The message of a JSON error with its column; the caller adds the line.
 pub(super) fn without_line(error: &serde_json::Error) -> String {
-    let told = error.to_string();
+    let told = json_problem(error);
     match told.rsplit_once(" at line ") {
         Some((problem, _)) => format!("{problem} at byte {}", error.column()),
         None => told,

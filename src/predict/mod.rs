@@ -11,7 +11,7 @@ use self::labelled::{Labeller, PredictedText};
 use crate::checkpoint::{DEFAULTS, TRANSFORMER_SETTINGS};
 use crate::directory::plan_record::PlanRecord;
 use crate::embeddings::Embeddings;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, json_problem};
 use crate::input::Record;
 use crate::model::Model;
 use crate::observer::Observer;
@@ -169,7 +169,7 @@ fn read_report(directory: &Path) -> Result<Report> {
     };
     let damaged = |error: serde_json::Error| Error::Output {
         path: path.clone(),
-        problem: format!("is damaged: {error}; probe anew"),
+        problem: format!("is damaged: {}; probe anew", json_problem(&error)),
     };
     let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(damaged)?;
     match value["format_version"].as_u64() {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::directory::{Directory, StoredArray};
 use crate::directory::arrays::offsets_place;
 use crate::directory::names::TEXTS;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, json_problem};
 use crate::positional::read_exact_at;
 use crate::regular_file;
 use crate::spec::{VectorKind, choices};
@@ -100,7 +100,7 @@ pub fn read(directory: &Directory, name: &str, choice: TaskChoice) -> Result<Lab
         }
         let of_line =
             |problem: String| Error::Output { path: path.clone(), problem: format!("line {number}: {problem}") };
-        let line: Map<String, Value> = serde_json::from_str(&line).map_err(|error| of_line(error.to_string()))?;
+        let line: Map<String, Value> = serde_json::from_str(&line).map_err(|error| of_line(json_problem(&error)))?;
         reader.take(line).map_err(of_line)?;
     }
     if number != directory.counts.texts {

@@ -21,7 +21,7 @@ use super::settings::{
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::foreign::without_panic;
 use crate::checkpoint::sentence::TokenizerArguments;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, json_problem};
 
 const MODEL_CONFIG: &str = "config.json";
 const JSON: &str = "tokenizer.json";
@@ -257,7 +257,9 @@ fn read_json(checkpoint: &Checkpoint) -> Result<Option<Tokenizer>> {
         Err(_) => Tokenizer::from_bytes(&bytes),
     };
     let tokenizer = without_panic(parse);
-    tokenizer.map(Some).map_err(|problem| Error::model(checkpoint.path_of(JSON), format!("is damaged: {problem}")))
+    tokenizer
+        .map(Some)
+        .map_err(|problem| Error::model(checkpoint.path_of(JSON), format!("is damaged: {}", json_problem(&problem))))
 }
 
 /// A line's token has the line's number, from 0, as its id. Lines end as Python takes them to end: with `\n`, `\r\n` or

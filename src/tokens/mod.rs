@@ -2,6 +2,8 @@
 
 mod class;
 mod load;
+mod patterns;
+mod pieces;
 mod settings;
 pub mod unknown;
 
@@ -13,6 +15,8 @@ use rayon::prelude::*;
 use tokenizers::utils::truncation::{TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings};
 use tokenizers::{Encoding, InputSequence, Model, PostProcessor, PostProcessorWrapper};
 
+use self::patterns::BacktrackingPatterns;
+use self::pieces::{JoinedPieces, LONG, SafeSplits};
 use crate::batch::{SPECIAL, Tokens};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::foreign::without_panic;
@@ -21,11 +25,18 @@ use crate::error::{Error, Result};
 use crate::input::{Record, Text};
 use crate::windows::Windowing;
 
+/// Bytes of a text that a tokenizer takes whole. Where each character is a token, it needs half a kilobyte for each.
+const LONGEST_WHOLE: usize = 2 << 20;
+
 /// A model's tokenizer with the model's limits.
 pub struct Tokenizer {
     /// The tokenizer without its post-processor: texts are cut before special tokens are added.
     inner: tokenizers::Tokenizer,
     post_processor: Option<PostProcessorWrapper>,
+    /// The patterns that may give up on a text, if it has any.
+    patterns: Option<BacktrackingPatterns>,
+    /// Where long texts can be tokenized piece by piece, if they can.
+    splits: Option<SafeSplits>,
     vocab_size: usize,
     type_vocab_size: usize,
     max_length: usize,
@@ -98,6 +109,8 @@ impl Tokenizer {
         let post_processor = loaded.tokenizer.get_post_processor().cloned();
         loaded.tokenizer.with_post_processor(None::<PostProcessorWrapper>);
         let path = checkpoint.path_of("tokenizer.json");
+        let patterns = BacktrackingPatterns::of(&loaded.tokenizer).map_err(|problem| Error::model(&path, problem))?;
+        let splits = SafeSplits::of(&loaded.tokenizer);
         let unk_token = loaded.unk_token.map(|token| {
             let id = loaded.tokenizer.get_model().token_to_id(&token);
             (token, id)
@@ -105,6 +118,8 @@ impl Tokenizer {
         let tokenizer = Self {
             inner: loaded.tokenizer,
             post_processor,
+            patterns,
+            splits,
             vocab_size,
             type_vocab_size: usize::MAX,
             max_length,
@@ -271,8 +286,13 @@ impl Tokenizer {
         let failed = |error: tokenizers::Error| self.failed(row, &error);
         let prompted = self.prompted(text);
         let (text, given) = (prompted.as_ref(), text);
-        let first = self.encode_alone(text).map_err(failed)?;
-        let second = pair.map(|text| self.encode_alone(text)).transpose().map_err(failed)?;
+        [Some(text), pair].into_iter().flatten().try_for_each(|text| self.check_patterns(row, text))?;
+        // The end of a text that is cut is counted and not kept.
+        let is_cut = self.truncates && pair.is_none() && self.truncation == TruncationDirection::Right;
+        let keep = if is_cut { self.max_length } else { usize::MAX };
+        let JoinedPieces { encoding: first, tokens_beyond, words_beyond } = self.encode_alone(row, text, keep)?;
+        let second = pair.map(|text| self.encode_alone(row, text, usize::MAX)).transpose()?;
+        let second = second.map(|joined| joined.encoding);
         let words_of = |text: &Text, encoding: &Encoding| match &text.words {
             Some(words) => words.len() as u32,
             None => encoding.get_word_ids().iter().flatten().max().map_or(0, |&last| last + 1),
@@ -281,7 +301,7 @@ impl Tokenizer {
         let words_before = [words_of(text, &first), pair.zip(second.as_ref()).map_or(0, |(t, e)| words_of(t, e))];
 
         let special = self.special_tokens(pair.is_some());
-        let length = first.len() + second.as_ref().map_or(0, Encoding::len) + special;
+        let length = first.len() + tokens_beyond + second.as_ref().map_or(0, Encoding::len) + special;
         let has_token = [present_words(&first), second.as_ref().map_or_else(Vec::new, present_words)];
 
         let (first, second) = if self.truncates && length > self.max_length {
@@ -314,7 +334,8 @@ impl Tokenizer {
                 _ => words_before[1],
             },
         ];
-        let mut encoded = Encoded { length_before_truncation: length, ..Encoded::default() };
+        let mut encoded =
+            Encoded { length_before_truncation: length, words_truncated: words_beyond, ..Encoded::default() };
         encoded.tokens.word_count = word_counts[0] + word_counts[1];
         let kept = [present_words(&first), second.as_ref().map_or_else(Vec::new, present_words)];
         for (before, kept) in has_token.iter().zip(&kept) {
@@ -358,6 +379,17 @@ impl Tokenizer {
             None => Ok(encoded),
             Some(&id) => Err(Error::TokenOutOfRange { row, token: self.token(id), id, vocab_size: self.vocab_size }),
         }
+    }
+
+    /// Refuses a text on which a pattern of the tokenizer gives up, and which it would leave whole.
+    fn check_patterns(&self, row: u64, text: &Text) -> Result<()> {
+        let Some(patterns) = &self.patterns else { return Ok(()) };
+        let check = |text: &str| patterns.check(&self.inner, text);
+        match &text.words {
+            None => check(&text.text),
+            Some(words) => words.iter().try_for_each(|word| check(&text.text[word.clone()])),
+        }
+        .map_err(|message| Error::Tokenize { row, message })
     }
 
     /// The error for a text that the tokenizers library cannot encode, with the cause if it is known.
@@ -417,13 +449,29 @@ impl Tokenizer {
         encoded.tokens.word_count -= prompt_words.min(encoded.tokens.word_count);
     }
 
-    /// Encodes one text without special tokens and without a limit.
-    fn encode_alone(&self, text: &Text) -> tokenizers::Result<Encoding> {
+    /// Encodes one text without special tokens and without a limit. Of a long text the tokens beyond `keep` may be counted
+    /// alone.
+    fn encode_alone(&self, row: u64, text: &Text, keep: usize) -> Result<JoinedPieces> {
+        let failed = |error: tokenizers::Error| self.failed(row, &error);
+        if text.words.is_none() && text.text.len() > LONG {
+            if let Some(splits) = &self.splits {
+                return splits.encode(&self.inner, &text.text, keep).map_err(failed);
+            }
+            if text.text.len() > LONGEST_WHOLE {
+                let message = format!(
+                    "this tokenizer takes a text as a whole, and {} bytes could take more than a gigabyte of memory; split the text into parts of up to {} MiB",
+                    text.text.len(),
+                    LONGEST_WHOLE >> 20
+                );
+                return Err(Error::Tokenize { row, message });
+            }
+        }
         let input: InputSequence<'_> = match &text.words {
             None => text.text.as_str().into(),
             Some(words) => words.iter().map(|word| &text.text[word.clone()]).collect::<Vec<&str>>().into(),
         };
-        self.inner.encode_char_offsets(input, false)
+        let encoding = self.inner.encode_char_offsets(input, false).map_err(failed)?;
+        Ok(JoinedPieces { encoding, tokens_beyond: 0, words_beyond: 0 })
     }
 
     /// Copies ids, strings, offsets and words of `joined`, which has its special tokens, into `encoded`.

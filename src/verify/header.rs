@@ -7,6 +7,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use crate::directory::damage::Findings;
 use crate::directory::layout::File;
 use crate::directory::npy::{Dictionary, PREFIX_LENGTH};
+use crate::error::json_problem;
 use crate::spec::Format;
 
 /// Compares the beginning of a file with the expected header. Nothing longer than that is parsed.
@@ -49,7 +50,7 @@ fn npy(found: &[u8], expected: &[u8], findings: &mut Findings) {
     let parse = |header: &[u8]| Dictionary::parse(&header[PREFIX_LENGTH..]);
     let (found, expected) = match (parse(found), parse(expected)) {
         (Ok(found), Ok(expected)) => (found, expected),
-        (Err(error), _) => return findings.add(format!("the header cannot be read: {error}")),
+        (Err(error), _) => return findings.add(format!("the header cannot be read: {}", json_problem(&error))),
         (_, Err(error)) => return findings.add(format!("the header it should have cannot be read: {error}")),
     };
     if found.descr != expected.descr {

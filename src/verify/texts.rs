@@ -11,6 +11,7 @@ use super::region::{PIECE, check_crc32};
 use crate::directory::contents::Contents;
 use crate::directory::damage::{Damage, Findings};
 use crate::directory::names::{MANIFEST, TEXTS};
+use crate::error::json_problem;
 use crate::input::LONGEST_RECORD;
 use crate::spec::{SpecialTokens, VectorKind};
 
@@ -93,7 +94,7 @@ impl TextsCheck<'_> {
         self.next_row = expected.saturating_add(1);
         let line: ParsedLine = serde_json::from_slice(line)
             // The line number is already part of the finding.
-            .map_err(|error| error.to_string().replace(" at line 1 column ", " at column "))?;
+            .map_err(|error| json_problem(&error).replace(" at line 1 column ", " at column "))?;
         let other = self.other_row.take();
         if line.row != expected {
             self.next_row = if other == Some(line.row) { line.row.saturating_add(1) } else { self.next_row };

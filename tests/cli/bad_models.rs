@@ -41,6 +41,16 @@ fn a_config_that_is_not_json() {
 }
 
 #[test]
+fn json_that_is_nested_too_deeply() {
+    let deep = |count: usize| format!("{{\"a\": {}{}}}", "[".repeat(count), "]".repeat(count));
+    let says = "it is nested deeper than 127 levels at line 1 column";
+    fails_everywhere("width1", |model| model.put("config.json", deep(200)), &["config.json", says]);
+    for file in ["tokenizer_config.json", "added_tokens.json"] {
+        fails("width64", |model| model.put(file, deep(100_000)), &[file, says]);
+    }
+}
+
+#[test]
 fn a_config_that_is_a_directory() {
     fails_everywhere("width1", |model| model.directory_for("config.json"), &["config.json", "cannot read"]);
 }
@@ -92,6 +102,53 @@ fn a_config_that_promises_other_layers_than_the_weights_have() {
         |model| model.config("max_position_embeddings", 41),
         &["position_embeddings", "[40, 7]", "[41, 7]"],
     );
+}
+
+#[test]
+fn a_config_that_promises_fewer_layers_than_the_weights_have() {
+    let desk = Desk::new();
+    desk.model_as("width1", "whole");
+    desk.model_as("width1", "short").config("num_hidden_layers", 1);
+    let says = "config.json of short has num_hidden_layers 1, but its weights hold 2 encoder layers; those after layer 1 are not used";
+    desk.types("extract -m short hello").succeeds().says(says);
+    desk.types("info short").succeeds().says(says);
+    desk.types("extract -m short hello -q").succeeds().says_nothing();
+    desk.types("extract -m whole hello").succeeds().does_not_say("num_hidden_layers");
+}
+
+#[test]
+fn a_pattern_that_gives_up_on_a_text() {
+    let desk = Desk::new();
+    let split = json!({"type": "Split", "pattern": {"Regex": "(a+a+)+(?>b)"}, "behavior": "Isolated", "invert": false});
+    desk.model_as("width64", "broken").json("tokenizer.json", |json| json["pre_tokenizer"] = split);
+    desk.put("texts.txt", format!("aaab\n{}c\n", "a".repeat(60)));
+    desk.types("extract -m broken aaab").succeeds();
+    let says =
+        ["row 1: ", "the pattern `(a+a+)+(?>b)` of its pre_tokenizer (tokenizer.json) gives up", "split the text"];
+    desk.types("extract -m broken -i texts.txt -e token -o out").fails().says_all(&says);
+    assert!(!desk.has("out"));
+    desk.put("words.txt", format!("aaab\naab {}c\n", "a".repeat(60)));
+    desk.types("extract -m broken --pretokenized -i words.txt").fails().says_all(&says);
+}
+
+#[test]
+fn a_line_of_one_token_a_character_is_counted_exactly() {
+    let desk = Desk::new();
+    desk.model("width64");
+    let split = json!({"type": "WhitespaceSplit"});
+    desk.model_as("width64", "whole").json("tokenizer.json", |json| json["pre_tokenizer"] = split);
+    for (part, tokens) in [(".", 1), ("a ", 1), ("\u{4e2d}", 1), (". a\u{4e2d}", 3)] {
+        let count = (3 << 20) / part.len();
+        desk.put("long.txt", part.repeat(count));
+        desk.types("extract -m width64 -i long.txt -e mean -o out --overwrite").succeeds();
+        let text = &desk.json_lines("out/texts.jsonl")[0];
+        assert_eq!(text["n_tokens_before_truncation"], count * tokens + 2, "{part}");
+        desk.types("extract -m whole -i long.txt").fails().says_all(&[
+            "row 0",
+            "takes a text as a whole",
+            "up to 2 MiB",
+        ]);
+    }
 }
 
 #[test]

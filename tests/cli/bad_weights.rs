@@ -216,3 +216,30 @@ fn a_shard_that_is_missing_or_outside_or_double() {
     desk.model("width16").put(SHARD, double.expect("a shard"));
     desk.types("extract -m width16 hello").fails().says_all(&["width16", "holds tensor", "too"]);
 }
+
+#[test]
+fn a_hostile_pickle_is_one_line_with_or_without_quiet() {
+    // In the format before PyTorch 1.6: the magic number, the protocol, the system, and then the object.
+    let head = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}.";
+    let nested = [b"]".repeat(1_000_000), b"a".repeat(999_999)].concat();
+    let doubled = [&b")"[..], &b"2\x86".repeat(100_000)].concat();
+    let printed = b"cbuiltins\nprint\nX\x05\x00\x00\x00hello\x85R".to_vec();
+    let exits = b"csys\nexit\nK\x00\x85R".to_vec();
+    let appended = [&b"]"[..], &b"Na".repeat((1 << 23) + 1)].concat();
+    for (object, says) in [
+        (nested, "holds no tensors by name"),
+        (doubled, "holds no tensors by name"),
+        (printed, "one object, `builtins.print`"),
+        (exits, "one object, `sys.exit`"),
+        (appended, "has a pickle of more than"),
+    ] {
+        let file = [&head[..], b"\x80\x02", &object, b".\x80\x02]."].concat();
+        let desk = Desk::new();
+        desk.model_as("width3", "broken").put("pytorch_model.bin", file);
+        for line in ["extract -q -m broken hello", "extract -m broken hello -o out"] {
+            let ran = desk.types(line).fails().says_all(&["pytorch_model.bin", says]);
+            assert_eq!(ran.stderr().lines().count(), 1, "{}", ran.stderr());
+        }
+        assert!(!desk.has("out"));
+    }
+}

@@ -421,6 +421,10 @@ fn a_report_belongs_to_its_model() {
     desk.types("predict report x").fails().says_all(&["of another model", "config.json"]);
     desk.put("report/report.json", "{}");
     desk.types("predict report x").fails().says("is not a report of layerwise");
+    desk.put("report/report.json", format!("{}{}", "[".repeat(200), "]".repeat(200)));
+    let deep =
+        "is damaged: it is nested deeper than 127 levels at line 1 column 128, as no file of this kind is; probe anew";
+    desk.types("predict report x").fails().says_all(&["report.json", deep]);
 }
 
 #[test]

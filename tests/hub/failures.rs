@@ -87,8 +87,13 @@ fn a_mirror_with_etags_of_its_own_is_checked_by_size() {
     assert_says(&bench.error(), &["vocab.txt", "12 of 25 bytes"]);
     bench.server.recover();
     bench.server.fail("HEAD", "/vocab.txt", usize::MAX, Fault::Etag("5d8c72a5-1f"));
-    let dir = bench.get().expect("a model").dir;
+    let snapshot = bench.get().expect("a model");
+    let says =
+        "the hub names no digest of vocab.txt, so of this download its size alone was compared and not its content";
+    assert_eq!(snapshot.notes, [says]);
+    let dir = snapshot.dir;
     assert_eq!(fs::read_to_string(dir.join("vocab.txt")).expect("a file"), "the content of vocab.txt\n");
+    assert_eq!(bench.get().expect("a model").notes, [""; 0]);
     assert!(bench.get_offline().is_ok());
 }
 

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::names::is_file_name;
 use crate::checkpoint::modules::{DEFAULTS, TRANSFORMER_SETTINGS};
+use crate::error::json_problem;
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
@@ -135,7 +136,7 @@ pub(super) fn shards(index: &[u8]) -> Result<Vec<String>, String> {
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let index: Index = serde_json::from_slice(index).map_err(|error| error.to_string())?;
+    let index: Index = serde_json::from_slice(index).map_err(|error| json_problem(&error))?;
     let files: BTreeSet<String> = index.weight_map.into_values().collect();
     match files.iter().find(|file| !is_file_name(file) || !file.ends_with(".safetensors")) {
         Some(odd) => Err(format!("it names {odd:?}, expected safetensors files beside it")),

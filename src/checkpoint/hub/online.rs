@@ -127,6 +127,12 @@ impl Download<'_> {
             lacking.push(file.clone());
         }
         let promises = side_by_side(&lacking, |file| self.hub.metadata(commit, file))?;
+        let promised = lacking.iter().zip(&promises);
+        for (file, _) in promised.filter(|(_, promise)| Digest::named_by(&promise.etag).is_none()) {
+            notes.push(format!(
+                "the hub names no digest of {file}, so of this download its size alone was compared and not its content"
+            ));
+        }
         self.progress.expect(promises.iter().filter_map(|promise| promise.size).sum());
         Ok(lacking.into_iter().zip(promises).collect())
     }

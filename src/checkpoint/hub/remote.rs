@@ -17,6 +17,7 @@ use super::progress::{DownloadProgress, FileProgress};
 use super::refusal::Refusal;
 use super::settings::{HubSettings, Token};
 use super::transport::{Ask, Transport};
+use crate::error::json_problem;
 
 /// The longest list of files that is read.
 const LISTING_LIMIT: u64 = 16 << 20;
@@ -107,7 +108,7 @@ impl<'a> Hub<'a> {
             let problem = format!("its list of files is longer than {} MiB", LISTING_LIMIT >> 20);
             return Err(Refusal::Protocol(problem));
         }
-        let info: Info = serde_json::from_slice(&body).map_err(|error| Refusal::Protocol(error.to_string()))?;
+        let info: Info = serde_json::from_slice(&body).map_err(|error| Refusal::Protocol(json_problem(&error)))?;
         let commit = info.sha.filter(|sha| is_commit(sha) && (!is_commit(revision) || sha == revision));
         let commit = commit.ok_or_else(|| Refusal::Protocol("it names no commit for the revision".to_owned()))?;
         let files = info.siblings.unwrap_or_default().into_iter().map(|sibling| sibling.rfilename);

@@ -1,7 +1,9 @@
 //! The zip file of PyTorch 1.6 and later: `NAME/data.pkl`, and `NAME/data/KEY` for each storage.
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
+use std::sync::Arc;
 
 use flate2::CrcReader;
 use zip::{CompressionMethod, ZipArchive};
@@ -10,27 +12,36 @@ use super::limits::most_unfolded;
 use super::machine::Pickle;
 use super::problem::PickleProblem;
 use super::state_dict;
-use super::storage::{At, ByteRange, inflate};
+use super::storage::{ByteRange, LocatedStorage, StorageChecksum};
 use super::tensor::Tensors;
 use crate::checkpoint::foreign::without_panic;
 
 const PICKLE: &str = "data.pkl";
+/// The checksum of a file for which PyTorch was told not to compute it (`set_crc32_options`).
+const NOT_COMPUTED: u32 = 0;
 
 /// Finds the tensors of a zip file.
 pub(super) fn read(file: &File, size: u64) -> Result<Tensors, PickleProblem> {
     let mut archive = Archive::open(file, size)?;
     archive.refuse_big_endian()?;
     let pickle = archive.pickle()?;
+    let mut checksums = HashMap::new();
     state_dict::tensors(&pickle, size, |storage| {
         let entry = archive.find(&format!("data/{}", storage.key));
         let entry = entry.map_err(|problem| format!("cannot be read: {problem}"))?;
-        let region = entry.ok_or_else(|| storage.missing())?.region;
+        let ArchiveMember { region, checksum } = entry.ok_or_else(|| storage.missing())?;
         match storage.element.and_then(|element| storage.numbers.checked_mul(element.size as u64)) {
             Some(expected) if expected != region.size => Err(format!(
                 "has a storage of {} bytes; expected {expected}; the file is damaged, so download it again",
                 region.size
             )),
-            _ => Ok(region),
+            _ => {
+                // Tensors may be views of one storage, of which the checksum is compared once.
+                let shared = || Arc::new(StorageChecksum::new(storage.key, region, checksum));
+                let checksum = (checksum != NOT_COMPUTED)
+                    .then(|| Arc::clone(checksums.entry(storage.key.to_owned()).or_insert_with(shared)));
+                Ok(LocatedStorage { region, checksum })
+            }
         }
     })
 }
@@ -46,8 +57,17 @@ struct Archive<'a> {
 /// A file in the zip file.
 struct ArchiveMember {
     region: ByteRange,
-    /// 0 where PyTorch was told not to compute it.
     checksum: u32,
+}
+
+impl ArchiveMember {
+    /// Compares the checksum of what was read with the one that the zip file gives.
+    fn check(&self, name: &str, crc32: u32) -> Result<(), PickleProblem> {
+        if self.checksum == NOT_COMPUTED || self.checksum == crc32 {
+            return Ok(());
+        }
+        Err(PickleProblem::Damaged(format!("its {name} does not have its checksum")))
+    }
 }
 
 impl<'a> Archive<'a> {
@@ -70,8 +90,10 @@ impl<'a> Archive<'a> {
 
     fn refuse_big_endian(&mut self) -> Result<(), PickleProblem> {
         let Some(entry) = self.find("byteorder").map_err(PickleProblem::Damaged)? else { return Ok(()) };
+        let mut content = CrcReader::new(entry.region.stream(self.file).take(16));
         let mut order = String::new();
-        self.open_entry(&entry).take(16).read_to_string(&mut order)?;
+        content.read_to_string(&mut order)?;
+        entry.check("byteorder", content.crc().sum())?;
         if order == "little" {
             return Ok(());
         }
@@ -84,12 +106,10 @@ impl<'a> Archive<'a> {
     fn pickle(&mut self) -> Result<Pickle, PickleProblem> {
         let entry = self.find(PICKLE).map_err(PickleProblem::Damaged)?;
         let entry = entry.ok_or_else(|| PickleProblem::Damaged(format!("its {PICKLE} is missing")))?;
-        let mut content = BufReader::new(CrcReader::new(self.open_entry(&entry)));
+        let mut content = BufReader::new(CrcReader::new(entry.region.stream(self.file)));
         let pickle = Pickle::read(&mut content)?;
         io::copy(&mut content, &mut io::sink())?;
-        if entry.checksum != 0 && content.get_ref().crc().sum() != entry.checksum {
-            return Err(PickleProblem::Damaged(format!("its {PICKLE} does not have its checksum")));
-        }
+        entry.check(PICKLE, content.get_ref().crc().sum())?;
         Ok(pickle)
     }
 
@@ -113,13 +133,5 @@ impl<'a> Archive<'a> {
             return Err(format!("`{name}` is deflated from {size} bytes, more than weights can be"));
         }
         Ok(Some(ArchiveMember { region: ByteRange { start, size, deflated }, checksum }))
-    }
-
-    fn open_entry(&self, entry: &ArchiveMember) -> Box<dyn BufRead + 'a> {
-        let ByteRange { start, size, deflated } = entry.region;
-        match deflated {
-            None => Box::new(BufReader::new(At { file: self.file, at: start, end: start + size })),
-            Some(length) => Box::new(BufReader::new(inflate(self.file, start, length).take(size))),
-        }
     }
 }

@@ -8,7 +8,7 @@ use std::io::{BufReader, Seek, SeekFrom};
 use super::machine::{Pickle, PickleValue};
 use super::problem::PickleProblem;
 use super::state_dict;
-use super::storage::{ByteRange, Storage};
+use super::storage::{ByteRange, LocatedStorage, Storage};
 use super::tensor::Tensors;
 use crate::positional::read_exact_at;
 
@@ -45,7 +45,11 @@ pub(super) fn read(file: &File, size: u64) -> Result<Tensors, PickleProblem> {
     let object = Pickle::read(&mut reader)?;
     let keys = Pickle::read(&mut reader)?;
     let regions = regions(file, size, reader.stream_position()?, &object, &keys)?;
-    state_dict::tensors(&object, size, |storage| regions.get(storage.key).copied().ok_or_else(|| storage.missing()))
+    state_dict::tensors(&object, size, |storage| {
+        let &region = regions.get(storage.key).ok_or_else(|| storage.missing())?;
+        // This format has no checksums.
+        Ok(LocatedStorage { region, checksum: None })
+    })
 }
 
 /// Where each storage is, by its key, from the end of the pickles on.

@@ -11,6 +11,8 @@ use super::problem::PickleProblem;
 
 /// Values of one pickle. A BERT takes some thousands, a checkpoint with an optimizer some ten thousands.
 const MOST_VALUES: usize = 1 << 22;
+/// Items of all tuples, lists and dicts of one pickle, in which a value may stand any number of times.
+const MOST_ITEMS: usize = 1 << 23;
 /// Bytes of all texts of one pickle.
 const MOST_TEXT: usize = 64 << 20;
 /// Longer texts name no tensor; they are passed over.
@@ -66,6 +68,7 @@ impl Pickle {
             stack: Vec::new(),
             marks: Vec::new(),
             memo: HashMap::new(),
+            items: 0,
             text: 0,
         };
         while !machine.step()? {}
@@ -139,6 +142,8 @@ struct Machine<'a, R> {
     /// Heights of the stack at which marks lie.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
+    /// Items of values so far.
+    items: usize,
     /// Bytes of texts so far.
     text: usize,
 }
@@ -300,6 +305,7 @@ impl<R: BufRead> Machine<'_, R> {
             }
             b'a' => {
                 let item = self.pop()?;
+                self.hold_items(1)?;
                 self.append(vec![item])?;
             }
             b'e' => {
@@ -313,6 +319,7 @@ impl<R: BufRead> Machine<'_, R> {
             }
             b's' => {
                 let (value, key) = (self.pop()?, self.pop()?);
+                self.hold_items(2)?;
                 self.set(&[key, value])?;
             }
             b'u' => {
@@ -414,10 +421,13 @@ impl<R: BufRead> Machine<'_, R> {
     /// Takes all that is above the last mark, and the mark.
     fn pop_mark(&mut self) -> Result<Vec<Id>, PickleProblem> {
         let mark = self.marks.pop().ok_or_else(underflow)?;
-        Ok(self.stack.split_off(mark))
+        let items = self.stack.split_off(mark);
+        self.hold_items(items.len())?;
+        Ok(items)
     }
 
     fn tuple(&mut self, length: usize) -> Result<(), PickleProblem> {
+        self.hold_items(length)?;
         let mut items = vec![NONE; length];
         for item in items.iter_mut().rev() {
             *item = self.pop()?;
@@ -521,6 +531,12 @@ impl<R: BufRead> Machine<'_, R> {
         self.make(PickleValue::Text(text.into()))
     }
 
+    /// Counts items that are kept.
+    fn hold_items(&mut self, count: usize) -> Result<(), PickleProblem> {
+        self.items += count;
+        if self.items > MOST_ITEMS { Err(too_large()) } else { Ok(()) }
+    }
+
     /// Counts bytes that are kept.
     fn hold(&mut self, bytes: usize) -> Result<(), PickleProblem> {
         self.text += bytes;
@@ -578,7 +594,7 @@ fn underflow() -> PickleProblem {
 
 fn too_large() -> PickleProblem {
     PickleProblem::Refused(format!(
-        "has a pickle of more than {MOST_VALUES} values or {MOST_TEXT} bytes of text; save the model's `state_dict()` alone"
+        "has a pickle of more than {MOST_VALUES} values, {MOST_ITEMS} items of them or {MOST_TEXT} bytes of text; save the model's `state_dict()` alone"
     ))
 }
 
@@ -718,6 +734,19 @@ mod tests {
         for opcodes in [&b"]"[..], b"(", b"N", b"K\x01", b"\x88\x94"] {
             let bytes = opcodes.repeat(MOST_VALUES + 4);
             assert!(problem(&bytes).contains("save the model's `state_dict()` alone"), "{opcodes:?}");
+        }
+        // One value that stands in a list, a tuple, a dict any number of times.
+        for (first, opcodes, items) in [
+            (b'N', &b"(NNNNNNNNl0"[..], 8),
+            (b'N', b"(NNNNNNNNt0", 8),
+            (b'N', b"(NNNNNNNNd0", 8),
+            (b']', b"(NNNNNNNNe", 8),
+            (b']', b"Na", 1),
+            (b'}', b"(NNNNNNNNu", 8),
+            (b'}', b"NNs", 2),
+        ] {
+            let bytes = [&[first], &opcodes.repeat(MOST_ITEMS / items + 1)[..]].concat();
+            assert!(problem(&bytes).contains("items of them"), "{opcodes:?}");
         }
         let text = [&b"X\x00\x02\x00\x00"[..], &[b'a'; 512], b"0"].concat();
         assert!(problem(&text.repeat(MOST_TEXT / 512 + 1)).contains("bytes of text"));

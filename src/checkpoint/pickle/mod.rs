@@ -6,9 +6,9 @@
 //! [`view`] says which numbers of a storage are theirs.
 //!
 //! Whoever made the file may mean harm. So no count in it is believed: what is allocated is bounded by the file's size
-//! or by a constant before it is, and nothing follows the file's nesting with the stack. Checksums of storages
-//! are not compared, as they are not for safetensors, which has none: they are read in parts, and PyTorch may
-//! leave them out (`set_crc32_options`).
+//! or by a constant before it is, and nothing follows the file's nesting with the stack. What is read of a
+//! zip file must have the checksum that stands there, a storage before the first of its numbers is taken, but where PyTorch
+//! was told to leave them out (`set_crc32_options`).
 
 mod archive;
 mod legacy;

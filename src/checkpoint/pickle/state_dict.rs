@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::limits::most_unfolded;
 use super::machine::{Id, Pickle, PickleValue};
 use super::problem::PickleProblem;
-use super::storage::{ByteRange, Element, Storage};
+use super::storage::{Element, LocatedStorage, Storage};
 use super::tensor::{Tensor, Tensors};
 use super::view::{MOST_DIMENSIONS, View};
 use crate::checkpoint::numbers::unsupported_type;
@@ -24,7 +24,7 @@ const NAMED_KEYS: usize = 5;
 pub(super) fn tensors(
     pickle: &Pickle,
     file_size: u64,
-    mut locate: impl FnMut(&Storage<'_>) -> Result<ByteRange, String>,
+    mut locate: impl FnMut(&Storage<'_>) -> Result<LocatedStorage, String>,
 ) -> Result<Tensors, PickleProblem> {
     let mut tensors = BTreeMap::new();
     let mut seen = HashSet::from([pickle.root()]);
@@ -181,7 +181,7 @@ impl<'p> Rebuilt<'p> {
     fn tensor(
         self,
         file_size: u64,
-        locate: impl FnOnce(&Storage<'_>) -> Result<ByteRange, String>,
+        locate: impl FnOnce(&Storage<'_>) -> Result<LocatedStorage, String>,
     ) -> Result<Tensor, String> {
         let Self { storage, dtype, view } = self;
         let element = match dtype {
@@ -197,14 +197,14 @@ impl<'p> Rebuilt<'p> {
             None => Some(view),
             Some((first, count)) => (view.span().end <= count).then(|| view.moved(first)).flatten(),
         };
-        let region = locate(&storage)?;
+        let storage = locate(&storage)?;
         match view {
-            Some(view) if view.span().end.checked_mul(size).is_some_and(|end| end <= region.size) => {
-                Ok(Tensor { element, view, region })
+            Some(view) if view.span().end.checked_mul(size).is_some_and(|end| end <= storage.region.size) => {
+                Ok(Tensor { element, view, storage })
             }
             _ => Err(format!(
                 "does not fit into its storage of {} bytes; the file is damaged, so download it again",
-                region.size
+                storage.region.size
             )),
         }
     }

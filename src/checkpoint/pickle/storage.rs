@@ -1,9 +1,11 @@
 //! Storages: runs of numbers of one type, and where in the file they are.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
+use flate2::CrcReader;
 use flate2::bufread::DeflateDecoder;
 use safetensors::Dtype;
 
@@ -100,6 +102,49 @@ impl<'p> Storage<'p> {
     }
 }
 
+/// Where a storage is, and the checksum that its bytes must have where the file gives one.
+#[derive(Debug, Clone)]
+pub(super) struct LocatedStorage {
+    pub(super) region: ByteRange,
+    pub(super) checksum: Option<Arc<StorageChecksum>>,
+}
+
+/// The checksum of a storage, shared by all tensors that are views of it.
+#[derive(Debug)]
+pub(super) struct StorageChecksum {
+    key: String,
+    region: ByteRange,
+    crc32: u32,
+    /// What the comparison gave, once it was made.
+    compared: OnceLock<Result<(), String>>,
+}
+
+impl StorageChecksum {
+    pub(super) fn new(key: &str, region: ByteRange, crc32: u32) -> Self {
+        Self { key: key.to_owned(), region, crc32, compared: OnceLock::new() }
+    }
+
+    /// Reads the storage and compares its checksum, the first time that one of its tensors is needed. A tensor may be read in
+    /// parts and in any order, so this is a pass of its own over all bytes; it is a small part of the time that reading
+    /// takes, as they are in the system's cache afterwards.
+    pub(super) fn check(&self, file: &File) -> Result<(), String> {
+        let compare = || {
+            let mut bytes = CrcReader::new(self.region.stream(file));
+            let count = io::copy(&mut bytes, &mut io::sink()).map_err(|error| {
+                format!("cannot be read: {error}; is the file damaged, or did it change while it was in use?")
+            })?;
+            if count == self.region.size && bytes.crc().sum() == self.crc32 {
+                return Ok(());
+            }
+            Err(format!(
+                "is stored as `{}`, which does not have the checksum that the file gives for it; the file is damaged, so download it again",
+                self.key
+            ))
+        };
+        self.compared.get_or_init(compare).clone()
+    }
+}
+
 /// A part of the file that holds a storage.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct ByteRange {
@@ -115,6 +160,15 @@ impl ByteRange {
     /// Where its bytes begin in the file if they lie there as they are.
     pub(super) fn stored(&self) -> Option<u64> {
         self.deflated.is_none().then_some(self.start)
+    }
+
+    /// All of its bytes in order.
+    pub(super) fn stream<'a>(&self, file: &'a File) -> Box<dyn BufRead + 'a> {
+        let Self { start, size, deflated } = *self;
+        match deflated {
+            None => Box::new(BufReader::with_capacity(PIECE, At { file, at: start, end: start + size })),
+            Some(length) => Box::new(BufReader::new(inflate(file, start, length).take(size))),
+        }
     }
 
     /// Some of its bytes.
@@ -134,6 +188,9 @@ impl ByteRange {
         Ok(bytes)
     }
 }
+
+/// Bytes that are read at once where all of a storage is.
+const PIECE: usize = 1 << 16;
 
 /// Reads `length` bytes from `start` on as deflated ones.
 pub(super) fn inflate(file: &File, start: u64, length: u64) -> DeflateDecoder<BufReader<At<'_>>> {
