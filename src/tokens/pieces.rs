@@ -63,7 +63,8 @@ impl SafeSplits {
     fn is_between(&self, before: char, after: char) -> bool {
         let stands_alone = |character: char| character.is_ascii_punctuation() || self.chinese && is_chinese(character);
         let splits = match after {
-            ' ' => before.is_ascii_graphic() || is_chinese(before),
+            // The normalizer puts a space behind a Chinese character, which an added token may take together with this one.
+            ' ' => before.is_ascii_graphic() || !self.chinese && is_chinese(before),
             _ => stands_alone(before) && stands_alone(after),
         };
         splits && ![before, after].iter().any(|character| self.of_added_tokens.contains(character))
@@ -177,7 +178,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #![proptest_config(ProptestConfig::with_cases(3000))]
 
         #[test]
         fn pieces_come_to_the_whole(
@@ -213,7 +214,7 @@ mod tests {
     fn texts_of_one_token_a_character_have_pieces() {
         let bert = r#"{"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true}"#;
         let tokenizer = tokenizer(bert, &added(1, "[MASK]", [false, true, false, false]));
-        for text in ["....", "b b ", "中中中中", "中。中 "] {
+        for text in ["....", "b b ", "中中中中", "中.中 "] {
             let splits = SafeSplits::of(&tokenizer).unwrap();
             let text = text.repeat(100_000);
             let pieces: Vec<Range<usize>> = splits.pieces(&text).collect();

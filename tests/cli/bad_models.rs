@@ -45,9 +45,7 @@ fn json_that_is_nested_too_deeply() {
     let deep = |count: usize| format!("{{\"a\": {}{}}}", "[".repeat(count), "]".repeat(count));
     let says = "it is nested deeper than 127 levels at line 1 column";
     fails_everywhere("width1", |model| model.put("config.json", deep(200)), &["config.json", says]);
-    for file in ["tokenizer_config.json", "added_tokens.json"] {
-        fails("width64", |model| model.put(file, deep(100_000)), &[file, says]);
-    }
+    fails("width64", |model| model.put("tokenizer_config.json", deep(100_000)), &["tokenizer_config.json", says]);
 }
 
 #[test]
