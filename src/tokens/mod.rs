@@ -348,11 +348,13 @@ impl Tokenizer {
         }
 
         let expected = first.len() + second.as_ref().map_or(0, Encoding::len) + special;
-        let joined = match &self.post_processor {
+        // A damaged one may panic on one text and not on another.
+        let joined = without_panic(|| match &self.post_processor {
             Some(processor) => processor.process(first, second, true),
             None => self.inner.post_process(first, second, true),
-        };
-        let joined = joined.map_err(failed)?;
+        });
+        let joined = joined
+            .map_err(|problem| Error::model(&self.path, format!("its post_processor cannot be used: {problem}")))?;
         if joined.len() != expected {
             return Err(Error::model(
                 &self.path,
