@@ -28,7 +28,7 @@ use crate::error::Result;
 /// Runs the subcommand that was given.
 ///
 /// # Errors
-/// Any of [`Error`]: what is wrong, where, and what helps.
+/// Any of [`Error`](crate::error::Error): what is wrong, where, and what helps.
 pub fn run(command: &Command, console: &Console) -> Result<()> {
     match command {
         Command::Extract(args) => extract::run(args, console),
