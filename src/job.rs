@@ -284,14 +284,13 @@ impl<'a> Job<'a> {
     fn finish(&self, directory: OutputDirectory, begun: Begun) -> Result<JobOutcome> {
         let Begun { encoder, texts, part, manifest, done } = begun;
         let (path, counts) = (directory.path().to_owned(), &part.counts);
-        let (mut sink, mut spool) = directory.arrays(self.plan, &part, manifest, texts, done, self.observer)?;
+        let (mut sink, spool) = directory.arrays(self.plan, &part, manifest, texts, done, self.observer)?;
         let done = sink.texts_done();
         if done > 0 {
             let message = format!("{} holds the first {done} of {} texts; going on", path.display(), counts.texts);
             self.observer.note(&message);
         }
-        let left = spool.counts_left(self.plan.counting()).map_err(Error::io("read the tokens in", &path))?;
-        let tokens_done = counts.encoded_tokens() - left.encoded_tokens();
+        let tokens_done = sink.tokens_done();
         let operations = self.plan.deepest() * encoder::weights_of_layer(self.model.config());
         let sizes = BatchSizes::timed(limits(self.plan, self.batch_tokens, false), operations, self.model.threads());
         let pass = EncodePass { done, tokens_done, way_on: Error::GO_ON, ..self.pass(&encoder, &part, sizes) };

@@ -122,11 +122,7 @@ impl Shard {
             row += 1;
         }
         let first_row = first_row.min(row);
-        spool.rewind(all.texts)?;
-        for _ in 0..first_row {
-            spool.skip_text()?;
-        }
-        spool.limit(counts.texts);
+        spool.select(first_row, counts.texts)?;
         Ok(ShardRows { first_row, counts })
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tempfile::SpooledTempFile;
 
 use crate::batch::Tokens;
-use crate::counts::{Counting, Counts, TextCounts};
+use crate::counts::TextCounts;
 
 /// Size in bytes up to which a temporary spool stays in memory.
 const IN_MEMORY: usize = 8 << 20;
@@ -147,9 +147,16 @@ impl SpoolReader {
         Ok(())
     }
 
-    /// Ends the reading after the next `texts` texts.
-    pub fn limit(&mut self, texts: u64) {
-        self.remaining = self.remaining.min(texts);
+    /// Continues with `count` texts from text `first` on.
+    ///
+    /// # Errors
+    /// The error of reading the file, also when it ends too early.
+    pub fn select(&mut self, first: u64, count: u64) -> io::Result<()> {
+        self.rewind(first + count)?;
+        for _ in 0..first {
+            self.skip_text()?;
+        }
+        Ok(())
     }
 
     /// Passes over the next text's tokens and returns its counts; `None` after the last text.
@@ -162,21 +169,6 @@ impl SpoolReader {
         let counts = self.read_counts()?;
         self.file.seek_relative(counts.bytes_of_tokens() as i64)?;
         Ok(Some(counts))
-    }
-
-    /// The counts of the texts that are still to be read.
-    ///
-    /// # Errors
-    /// The error of reading the file, also when it ends too early.
-    pub fn counts_left(&mut self, counting: Counting) -> io::Result<Counts> {
-        let (place, remaining) = (self.file.stream_position()?, self.remaining);
-        let mut counts = Counts::default();
-        while let Some(text) = self.skip_text()? {
-            counts.add(text, counting);
-        }
-        self.file.seek(SeekFrom::Start(place))?;
-        self.remaining = remaining;
-        Ok(counts)
     }
 
     fn read_counts(&mut self) -> io::Result<TextCounts> {
@@ -267,7 +259,7 @@ mod tests {
         for (counts, _) in &texts[..2000] {
             assert_eq!(reader.skip_text().unwrap(), Some(*counts));
         }
-        reader.limit(500);
+        reader.select(2000, 500).unwrap();
         let read: Vec<Tokens> = reader.by_ref().map(Result::unwrap).collect();
         assert!(read.iter().eq(texts[2000..2500].iter().map(|(_, tokens)| tokens)));
         assert_eq!(reader.skip_text().unwrap(), None);

@@ -125,6 +125,37 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What shows a [`Pace`].
+trait Shows: Send + Sync {
+    /// Changes the pace, and shows it where it is time to.
+    fn update(&self, change: impl FnOnce(&mut Pace));
+
+    /// What is being done right now.
+    fn say(&self, _message: &str) {}
+}
+
+impl<S: Shows> Progress for S {
+    fn advance(&self, by: u64) {
+        self.update(|pace| pace.reach(pace.position + by, Instant::now()));
+    }
+
+    fn retreat(&self, by: u64) {
+        self.update(|pace| pace.reach(pace.position.saturating_sub(by), Instant::now()));
+    }
+
+    fn reach(&self, position: u64) {
+        self.update(|pace| pace.reach(position, Instant::now()));
+    }
+
+    fn expect(&self, more: u64) {
+        self.update(|pace| pace.length = pace.length.map(|length| length + more));
+    }
+
+    fn say(&self, message: &str) {
+        Shows::say(self, message);
+    }
+}
+
 /// A bar that vanishes at the end of the work. It fits 60 columns.
 pub(super) struct Bar {
     bar: ProgressBar,
@@ -161,7 +192,9 @@ impl Bar {
     pub(super) fn handle(&self) -> ProgressBar {
         self.bar.clone()
     }
+}
 
+impl Shows for Bar {
     fn update(&self, change: impl FnOnce(&mut Pace)) {
         let (position, length) = {
             let mut pace = locked(&self.pace);
@@ -170,24 +203,6 @@ impl Bar {
         };
         length.iter().for_each(|&length| self.bar.set_length(length));
         self.bar.set_position(position);
-    }
-}
-
-impl Progress for Bar {
-    fn advance(&self, by: u64) {
-        self.update(|pace| pace.reach(pace.position + by, Instant::now()));
-    }
-
-    fn retreat(&self, by: u64) {
-        self.update(|pace| pace.reach(pace.position.saturating_sub(by), Instant::now()));
-    }
-
-    fn reach(&self, position: u64) {
-        self.update(|pace| pace.reach(position, Instant::now()));
-    }
-
-    fn expect(&self, more: u64) {
-        self.update(|pace| pace.length = pace.length.map(|length| length + more));
     }
 
     fn say(&self, message: &str) {
@@ -201,7 +216,7 @@ impl Drop for Bar {
     }
 }
 
-/// LogLines for a log: one at the beginning if it is wanted, then at most one in 30 seconds, and one at the end of work that had one
+/// Lines for a log: one at the beginning if it is wanted, then at most one in 30 seconds, and one at the end of work that had one
 /// before.
 pub(super) struct LogLines<W: Fn(&str) + Send + Sync> {
     pace: Mutex<Pace>,
@@ -230,7 +245,9 @@ impl<W: Fn(&str) + Send + Sync> LogLines<W> {
         let line = locked(&self.pace).line(Instant::now());
         (self.write)(&line);
     }
+}
 
+impl<W: Fn(&str) + Send + Sync> Shows for LogLines<W> {
     fn update(&self, change: impl FnOnce(&mut Pace)) {
         let begun = {
             let mut pace = locked(&self.pace);
@@ -248,24 +265,6 @@ impl<W: Fn(&str) + Send + Sync> LogLines<W> {
         if is_due {
             self.print();
         }
-    }
-}
-
-impl<W: Fn(&str) + Send + Sync> Progress for LogLines<W> {
-    fn advance(&self, by: u64) {
-        self.update(|pace| pace.reach(pace.position + by, Instant::now()));
-    }
-
-    fn retreat(&self, by: u64) {
-        self.update(|pace| pace.reach(pace.position.saturating_sub(by), Instant::now()));
-    }
-
-    fn reach(&self, position: u64) {
-        self.update(|pace| pace.reach(position, Instant::now()));
-    }
-
-    fn expect(&self, more: u64) {
-        self.update(|pace| pace.length = pace.length.map(|length| length + more));
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Arrays {
     places: Vec<String>,
     /// Number of texts that have all their rows.
     texts: u64,
+    /// Tokens of the texts that need not be encoded again.
+    tokens_done: u64,
     /// The work that the next journal entry records.
     done: ArraysDone,
     flusher: Flusher,
@@ -65,8 +67,10 @@ impl Arrays {
         let (mut done, before) = done.unwrap_or_default();
         manifest.crc32 = Checksums::from_iter([(TEXTS.to_owned(), Crc32(texts_crc32))]);
         done.tokens_crc32 = tokens_crc32;
+        let tokens_done = before.encoded_tokens();
+        let spans = spans(plan, &done, &before);
         let mut files =
-            OpenedFiles { folder, plan, counts, before, done: &done, create: is_new, arrays: vec![], offsets: vec![] };
+            OpenedFiles { folder, plan, counts, before, spans, create: is_new, arrays: vec![], offsets: vec![] };
         for &emit in &plan.kinds {
             match plan.format {
                 Format::Npy => files.open_npy(emit)?,
@@ -94,6 +98,7 @@ impl Arrays {
             special_tokens: plan.special_tokens,
             manifest,
             texts: done.texts,
+            tokens_done,
             done,
             flusher,
             due: Instant::now() + INTERVAL,
@@ -104,6 +109,11 @@ impl Arrays {
     /// Number of texts that need not be encoded again.
     pub fn texts_done(&self) -> u64 {
         self.done.texts
+    }
+
+    /// Number of tokens that need not go through the encoder again.
+    pub fn tokens_done(&self) -> u64 {
+        self.tokens_done
     }
 
     /// Flushes everything to the disk, and then completes the directory by writing its manifest.
@@ -174,14 +184,16 @@ pub(super) fn spans(plan: &DirectoryPlan, done: &ArraysDone, before: &Counts) ->
     let of_arrays = plan.arrays().into_iter().map(|array| plan.array_bytes(&array, before));
     let with_offsets = plan.kinds.iter().filter(|emit| emit.rows() != RowKind::Text);
     let sizes = of_arrays.chain(with_offsets.map(|_| (before.texts + 1) * 8));
-    let rows = sizes.zip(&done.crc32).map(|(done, &crc32)| RowsDone { done, crc32 });
+    // There are no checksums before anything is done.
+    let rows = sizes.zip(&done.crc32).map(|(bytes, &crc32)| RowsDone { bytes, crc32 });
     places(plan).into_iter().zip(rows).collect()
 }
 
 /// The part of an array that is done.
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct RowsDone {
     /// Its size in bytes.
-    pub(super) done: u64,
+    pub(super) bytes: u64,
     pub(super) crc32: u32,
 }
 
@@ -200,7 +212,8 @@ struct OpenedFiles<'a> {
     counts: &'a Counts,
     /// The counts of the texts that are done.
     before: Counts,
-    done: &'a ArraysDone,
+    /// What of each array they fill, by place.
+    spans: BTreeMap<String, RowsDone>,
     create: bool,
     arrays: Vec<ArrayFile>,
     offsets: Vec<OffsetsFile>,
@@ -261,20 +274,21 @@ impl OpenedFiles<'_> {
         Ok(())
     }
 
+    /// An array of `bytes` bytes from `start` on, with what of it is done.
+    fn region(&self, place: &str, start: u64, bytes: u64) -> ArraySpan {
+        let RowsDone { bytes: done, crc32 } = self.spans.get(place).copied().unwrap_or_default();
+        ArraySpan { start, bytes, done, crc32 }
+    }
+
     fn add_array(&mut self, name: &str, array: &ArrayPlan, start: u64, bytes: u64) -> Result<()> {
-        let done = self.plan.array_bytes(array, &self.before);
-        let crc32 = self.done.crc32.get(self.arrays.len()).copied().unwrap_or_default();
-        let region = ArraySpan { start, bytes, done, crc32 };
+        let region = self.region(&array.place(self.plan.format), start, bytes);
         self.arrays.push(ArrayFile::open(self.folder, name, &array.name(), self.plan.dtype, region)?);
         Ok(())
     }
 
     fn add_offsets(&mut self, name: &str, emit: VectorKind, start: u64, bytes: u64) -> Result<()> {
-        let all_arrays = self.plan.arrays().len();
-        let crc32 = self.done.crc32.get(all_arrays + self.offsets.len()).copied().unwrap_or_default();
-        let done = if self.create { 0 } else { (self.before.texts + 1) * 8 };
-        let file =
-            ArrayFile::open(self.folder, name, "offsets", self.plan.dtype, ArraySpan { start, bytes, done, crc32 })?;
+        let region = self.region(&offsets_place(emit, self.plan.format), start, bytes);
+        let file = ArrayFile::open(self.folder, name, "offsets", self.plan.dtype, region)?;
         self.offsets.push(OffsetsFile { file, rows: emit.rows(), next: self.before.rows(emit) as i64 });
         Ok(())
     }

@@ -77,17 +77,10 @@ impl Contents {
         Some((contents, findings.into_damages()))
     }
 
-    /// An array, or offsets, by its name in the manifest.
-    pub(crate) fn region(&self, place: &str) -> Option<&Region> {
-        self.files.iter().flat_map(|file| &file.regions).find(|region| region.place == place)
-    }
-
-    /// The file that holds an array, and the byte at which the array begins in it.
-    pub(crate) fn find(&self, place: &str) -> Option<(&File, u64)> {
-        self.files.iter().find_map(|file| {
-            let region = file.regions.iter().find(|region| region.place == place)?;
-            Some((file, region.start))
-        })
+    /// An array, or offsets, by its name in the manifest, and the file that holds it.
+    pub(crate) fn find(&self, place: &str) -> Option<(&File, &Region)> {
+        let regions = self.files.iter().flat_map(|file| file.regions.iter().map(move |region| (file, region)));
+        regions.into_iter().find(|(_, region)| region.place == place)
     }
 
     /// Number of arrays, including offsets.

@@ -4,13 +4,13 @@
 
 use std::fs;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde_json::json;
 
 use super::folder::Folder;
-use super::manifest::{self, ArrayRecord, Checksums, Crc32, JobRecord, Manifest, ShardRecord, timestamp};
+use super::manifest::{self, ArrayRecord, Checksums, Crc32, JobRecord, Manifest, ShardRecord, is_inside, timestamp};
 use super::names::{MANIFEST, TEXTS};
 use super::output_directory::OutputDirectory;
 use super::{npy, safetensors};
@@ -110,9 +110,6 @@ impl ShardDirectory {
         let manifest = manifest::read_json(path, MANIFEST)?
             .ok_or_else(|| problem("has no manifest.json; expected the directory of a finished shard".to_owned()))?;
         let manifest: Manifest = serde_json::from_value(manifest).map_err(|error| damaged(&error.to_string()))?;
-        let is_inside = |name: &str| {
-            !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
-        };
         for name in manifest.arrays.iter().flat_map(|array| [Some(&array.file), array.offsets.as_ref()]).flatten() {
             if !is_inside(name) {
                 return Err(damaged(&format!("`{name}` is not a file in its directory")));

@@ -315,12 +315,12 @@ impl OutputDirectory {
         let regions: Vec<_> =
             files.iter().flat_map(|file| file.regions.iter().map(move |region| (file, region))).collect();
         let spans = arrays::spans(plan, done, before);
-        let bytes = spans.values().map(|span| span.done).sum();
+        let bytes = spans.values().map(|span| span.bytes).sum();
         let progress = observer.begin(Work::Reading(bytes));
         for (file, region) in regions {
             let Some(span) = spans.get(&region.place) else { return Ok(false) };
             let read = self.folder.read_file(&file.name);
-            let read = read.and_then(|open| checksum(open, region.start, span.done, |bytes| progress.advance(bytes)));
+            let read = read.and_then(|open| checksum(open, region.start, span.bytes, |bytes| progress.advance(bytes)));
             if read.map_err(Error::io("read", self.folder.place(&file.name)))?.finalize() != span.crc32 {
                 return Ok(false);
             }
@@ -344,6 +344,7 @@ impl OutputDirectory {
     ) -> Result<(Arrays, spool::SpoolReader)> {
         let counts = &part.counts;
         let mut spool = texts.spool;
+        let unreadable = |error| Error::io("read", self.folder.place(TOKENS))(error);
         let done = done.filter(|done| {
             let is_ours = done.texts <= counts.texts && done.crc32.len() == arrays::count(plan);
             is_ours && self.has_arrays(plan, counts)
@@ -353,7 +354,7 @@ impl OutputDirectory {
             Some(done) => {
                 let mut before = Counts::default();
                 for _ in 0..done.texts {
-                    let counts = spool.skip_text().map_err(Error::io("read", self.folder.place(TOKENS)))?;
+                    let counts = spool.skip_text().map_err(unreadable)?;
                     counts.into_iter().for_each(|counts| before.add(counts, plan.counting()));
                 }
                 if self.has_rows(plan, counts, (&done, &before), observer)? {
@@ -363,30 +364,22 @@ impl OutputDirectory {
                         "{} holds other rows than were written there; all texts are encoded again",
                         self.path().display()
                     ));
-                    spool
-                        .rewind(part.first_row + counts.texts)
-                        .map_err(Error::io("read", self.folder.place(TOKENS)))?;
-                    for _ in 0..part.first_row {
-                        spool.skip_text().map_err(Error::io("read", self.folder.place(TOKENS)))?;
-                    }
-                    spool.limit(counts.texts);
+                    spool.select(part.first_row, counts.texts).map_err(unreadable)?;
                     None
                 }
             }
         };
-        let (free, needed) = (self.free()?, plan.bytes(counts));
-        if needed > free {
-            let path = self.path().to_owned();
-            self.abandon();
-            return Err(Error::DiskFull { path, needed, free });
-        }
-        if done.is_none()
-            && let Err(error) = self.check_names(manifest.file_names().iter().map(String::as_str))
-        {
-            self.abandon();
-            return Err(error);
-        }
-        if let Err(error) = open_files::allow(arrays::count(plan), self.path()) {
+        let is_possible = || -> Result<()> {
+            let (free, needed) = (self.free()?, plan.bytes(counts));
+            if needed > free {
+                return Err(Error::DiskFull { path: self.path().to_owned(), needed, free });
+            }
+            if done.is_none() {
+                self.check_names(manifest.file_names().iter().map(String::as_str))?;
+            }
+            open_files::allow(arrays::count(plan), self.path())
+        };
+        if let Err(error) = is_possible() {
             self.abandon();
             return Err(error);
         }

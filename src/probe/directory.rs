@@ -64,7 +64,7 @@ impl Directory {
     /// [`Error::Output`] when its file does not exist, or is not of the size that the manifest implies.
     pub fn array(&self, array: &ArrayPlan) -> Result<StoredArray> {
         let place = array.place(self.plan.format);
-        let (file, start) = self
+        let (file, region) = self
             .contents
             .find(&place)
             .ok_or_else(|| Error::Output { path: self.path.clone(), problem: format!("holds no {place}") })?;
@@ -81,7 +81,7 @@ impl Directory {
         Ok(StoredArray {
             path,
             file: opened,
-            start,
+            start: region.start,
             rows: self.counts.rows(array.kind),
             columns: array.columns,
             dtype: self.plan.dtype,
@@ -93,8 +93,8 @@ impl Directory {
     /// # Errors
     /// [`Error::Output`] when they are others.
     pub(super) fn compare(&self, place: &str, path: &Path) -> Result<()> {
-        let (start, bytes, crc32) = match self.contents.region(place) {
-            Some(region) => (region.start, region.bytes, region.crc32),
+        let (start, bytes, crc32) = match self.contents.find(place) {
+            Some((_, region)) => (region.start, region.bytes, region.crc32),
             None if place == TEXTS => (0, u64::MAX, self.contents.texts_crc32),
             None => return Ok(()),
         };
@@ -113,8 +113,8 @@ impl Directory {
 
     /// The file of a place, such as `word/offsets.npy`, and the byte at which the place begins in it.
     pub fn find(&self, place: &str) -> Option<(PathBuf, u64)> {
-        let (file, start) = self.contents.find(place)?;
-        Some((self.path.join(&file.name), start))
+        let (file, region) = self.contents.find(place)?;
+        Some((self.path.join(&file.name), region.start))
     }
 
     /// The arrays of a kind of vector, one for each layer or one in all; `hidden_size` numbers wide but for combined ones.

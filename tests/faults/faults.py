@@ -12,7 +12,7 @@ import shlex
 import sys
 
 import strace
-from bench import PEAK, Bench, Desk, NotReached, Problem, Try, differences, in_turn, is_stray, output
+from bench import PEAK, Bench, Desk, NotReached, Problem, Try, differences, is_stray, output
 from jobs import Job, lay_out
 
 # A disk that is full says so where something is written or made. EIO can come from every call but close, which does not fail for
@@ -90,13 +90,5 @@ def tries(bench: Bench, desk: Desk) -> list[list[Try]]:
     return groups
 
 
-def main() -> int:
-    bench = Bench(__doc__, short_seconds=30)
-    if why := strace.unusable():
-        return bench.skip(why)
-    groups = tries(bench, bench.desk())
-    return bench.run(in_turn(groups), f" of {sum(map(len, groups)):,}")
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(strace.bench(__doc__, tries))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import strace
-from bench import Bench, Desk, Problem, Try, differences, in_turn, output
+from bench import Bench, Desk, Problem, Try, differences, output
 from disk import MODELS, Disk, lay, moments
 from jobs import Job, lay_out
 
@@ -105,13 +105,5 @@ def tries(bench: Bench, desk: Desk) -> list[list[Try]]:
     return groups
 
 
-def main() -> int:
-    bench = Bench(__doc__, short_seconds=30)
-    if why := strace.unusable():
-        return bench.skip(why)
-    groups = tries(bench, bench.desk())
-    return bench.run(in_turn(groups), f" of {sum(map(len, groups)):,}")
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(strace.bench(__doc__, tries))

@@ -6,11 +6,11 @@ import re
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import Desk
+from bench import Bench, Desk, Try, in_turn
 
 # What a job does to the file system. Where a kernel or an architecture lacks one, the question mark has strace leave it out.
 READING = "open openat openat2 read pread64 lseek statx stat newfstatat fstat statfs fstatfs getdents64 readlink flock".split()
@@ -102,3 +102,12 @@ def record(desk: Desk, command: list[str], log: Path, names: list[str], with_dat
     data = ["-xx", "-s", str(1 << 26)] if with_data else []
     ended = desk.runs(*command, under=["strace", "-f", "-qq", "-o", str(log), *data, "-e", only(names)], bounded=False)
     ended.succeeds()
+
+
+def bench(doc: str, tries: Callable[[Bench, Desk], list[list[Try]]]) -> int:
+    """A bench whose groups of tries need strace; the exit code."""
+    bench = Bench(doc, short_seconds=30)
+    if why := unusable():
+        return bench.skip(why)
+    groups = tries(bench, bench.desk())
+    return bench.run(in_turn(groups), f" of {sum(map(len, groups)):,}")
