@@ -9,8 +9,12 @@ use std::hint::black_box;
 use std::ops::Range;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use layerwise::family::NormKind;
 use layerwise::kernels::single::{self, Attention};
-use layerwise::kernels::{self, EncoderLayer, InstructionSet, LayerNorm, LayerParameters, PackedLinear, Parameters};
+use layerwise::kernels::{
+    self, EncoderLayer, FeedForwardParameters, InstructionSet, LayerNorms, LayerParameters, Lookup, Norm, PackedLinear,
+    Parameters, RelativePositions,
+};
 use layerwise::spec::{Activation, Compute};
 
 /// A model's shape: name, hidden size, heads, intermediate size.
@@ -38,8 +42,8 @@ fn parameters(inputs: usize, outputs: usize) -> Parameters<'static, Infallible> 
     Parameters { inputs, bias: vec![0.5; outputs], read: Box::new(read) }
 }
 
-fn norm(hidden: usize) -> LayerNorm {
-    LayerNorm::new(vec![1.0; hidden], vec![0.0; hidden], 1e-12)
+fn norm(hidden: usize) -> Norm {
+    Norm::new(NormKind::LayerNorm, vec![1.0; hidden], None, 1e-12)
 }
 
 fn benchmarks(criterion: &mut Criterion) {
@@ -60,14 +64,25 @@ fn benchmarks(criterion: &mut Criterion) {
                 group.bench_function(name, |b| b.iter(|| linear.forward(black_box(&x))));
             }
             let layer = LayerParameters {
+                norms: LayerNorms {
+                    after_attention: Some(norm(hidden)),
+                    after_feed_forward: Some(norm(hidden)),
+                    ..LayerNorms::default()
+                },
                 query_key_value: [(); 3].map(|()| parameters(hidden, hidden)),
-                attention_output: parameters(hidden, hidden),
-                attention_norm: norm(hidden),
-                intermediate: parameters(hidden, inner),
-                output: parameters(inner, hidden),
-                output_norm: norm(hidden),
                 heads,
-                activation: Activation::Gelu,
+                key_value_heads: heads,
+                rotary: None,
+                window: None,
+                relative: RelativePositions::None,
+                attention_output: parameters(hidden, hidden),
+                feed_forward: FeedForwardParameters {
+                    gate: None,
+                    up: parameters(hidden, inner),
+                    down: parameters(inner, hidden),
+                    activation: Activation::Gelu,
+                },
+                convolution: None,
             };
             let Ok(layer) = EncoderLayer::load(layer, compute, instruction_set);
             let hidden_state = numbers(TOKENS * hidden);
@@ -107,7 +122,8 @@ fn benchmarks(criterion: &mut Criterion) {
                     b.iter(|| single::layer_norm(instruction_set, &norm, black_box(&x), &residual, &mut out));
                 });
                 group.bench_function("embed", |b| {
-                    b.iter(|| kernels::embed([&hidden_state[..]; 3], [&rows; 3], &norm, instruction_set));
+                    let lookup = Lookup { table: &hidden_state, rows: &rows, factors: None };
+                    b.iter(|| kernels::embed(&[lookup; 3], hidden, Some(&norm), instruction_set));
                 });
             }
             group.finish();

@@ -14,6 +14,7 @@ use layerwise::directory::output_directory::OutputDirectory;
 use layerwise::directory::{existing, names};
 use layerwise::encoder::{self, Encoder, EncoderSettings, Ops};
 use layerwise::error::Result;
+use layerwise::family;
 use layerwise::input::{self, Columns, Text};
 use layerwise::kernels::InstructionSet;
 use layerwise::spec::{Compute, Delimiter, InputFormat};
@@ -88,7 +89,7 @@ pub(crate) fn tokenizer(data: &[u8]) {
     let load = || -> Result<()> {
         let checkpoint = find(directory.path())?;
         let config = checkpoint.config()?;
-        let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings)?;
+        let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.longest_text)?;
         let text = "Hello [MASK] naïve WORLD, 中国 x\0y \u{200b} 🙂 unlitly".to_owned();
         tokenizer.encode(0, &Text { text, words: None }, None).map(drop)
     };
@@ -98,7 +99,7 @@ pub(crate) fn tokenizer(data: &[u8]) {
 /// `model.safetensors`, every tensor of it read.
 pub(crate) fn safetensors(data: &[u8]) {
     let directory = directory(&[("model.safetensors", data)]);
-    let _ = Weights::from_safetensors(&[directory.path().join("model.safetensors")])
+    let _ = Weights::from_safetensors(&[directory.path().join("model.safetensors")], family::bert())
         .and_then(|weights| load(weights, CONFIG));
 }
 
@@ -108,7 +109,7 @@ pub(crate) fn pickle(data: &[u8]) {
     const HEAD: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}.";
     for data in [data, &[HEAD, data].concat()] {
         let directory = directory(&[("pytorch_model.bin", data)]);
-        let _ = Weights::from_pickle(&directory.path().join("pytorch_model.bin"))
+        let _ = Weights::from_pickle(&directory.path().join("pytorch_model.bin"), family::bert())
             .and_then(|weights| load(weights, SMALL_CONFIG));
     }
 }
@@ -139,9 +140,9 @@ pub(crate) fn index(data: &[u8]) {
     let Ok(checkpoint) = find(&inside) else { return };
     if data.windows(b"outside".len()).any(|window| window == b"outside") {
         // There is nothing of that name inside.
-        assert!(checkpoint.weights().is_err());
+        assert!(checkpoint.weights(family::bert()).is_err());
     } else {
-        let _ = checkpoint.weights();
+        let _ = checkpoint.weights(family::bert());
     }
 }
 

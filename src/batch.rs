@@ -61,8 +61,6 @@ impl Tokens {
 pub struct Batch {
     /// Token ids, (tokens).
     pub input_ids: Vec<u32>,
-    /// Positions, (tokens), counted from 0 in each sequence.
-    pub position_ids: Vec<u32>,
     /// Token types, (tokens).
     pub token_type_ids: Vec<u32>,
     /// Sequence `i` is tokens `bounds[i]..bounds[i + 1]`; (sequences + 1).
@@ -125,8 +123,6 @@ impl Batch {
             self.input_ids.extend(&text.input_ids[range.clone()]);
             self.token_type_ids.extend(&text.token_type_ids[range]);
         }
-        let start = self.bounds[self.bounds.len() - 1];
-        self.position_ids.extend(0..(self.input_ids.len() - start) as u32);
         self.bounds.push(self.input_ids.len());
     }
 
@@ -135,7 +131,6 @@ impl Batch {
         self.bounds.pop();
         let start = self.bounds[self.bounds.len() - 1];
         self.input_ids.truncate(start);
-        self.position_ids.truncate(start);
         self.token_type_ids.truncate(start);
     }
 
@@ -367,7 +362,6 @@ mod tests {
                 }
                 for (index, bounds) in batch.bounds.windows(2).enumerate() {
                     let sequence = bounds[0]..bounds[1];
-                    prop_assert!(batch.position_ids[sequence.clone()].iter().copied().eq(0..sequence.len() as u32));
                     prop_assert!((0..index).all(|other| batch.sequence(other) != batch.sequence(index)), "each once");
                     prop_assert!(windowing.is_none_or(|windowing| sequence.len() <= windowing.max_length));
                 }

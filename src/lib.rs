@@ -84,6 +84,8 @@ pub mod input;
 
 #[doc(hidden)]
 pub mod error;
+#[doc(hidden)]
+pub mod family;
 mod observer;
 mod positional;
 mod regular_file;

@@ -168,7 +168,7 @@ impl ModelBuilder {
         let checkpoint = Checkpoint::find(&location)?;
         checkpoint.notes.iter().for_each(|note| observer.note(note));
         let config = checkpoint.config()?;
-        let weights = Arc::new(checkpoint.weights()?);
+        let weights = Arc::new(checkpoint.weights(config.family)?);
         let (asked, held) = (config.num_hidden_layers, encoder::layers_held(&weights));
         if asked < held {
             observer.note(&format!(
@@ -244,8 +244,8 @@ impl Model {
     }
 
     /// Number of tokens, special tokens included, that the model can encode at once.
-    pub fn max_position_embeddings(&self) -> usize {
-        self.config.max_position_embeddings
+    pub fn longest_text(&self) -> usize {
+        self.config.longest_text
     }
 
     /// Number of threads that compute.
@@ -488,9 +488,9 @@ impl Model {
     }
 
     fn load_tokenizer(&self, key: &TokenizerKey) -> Result<Tokenizer> {
-        let Config { vocab_size, type_vocab_size, .. } = self.config;
+        let vocab_size = self.config.vocab_size;
         let tokenizer = Tokenizer::load_with(&self.checkpoint, vocab_size, key.max_length, &key.arguments)?
-            .with_type_vocab_size(type_vocab_size)
+            .with_type_vocab_size(self.config.most_token_types())
             .with_prompt(&key.prompt);
         match key.windowing {
             Some(windowing) => tokenizer.with_windows(windowing),

@@ -217,7 +217,7 @@ impl Plan {
             special_tokens: request.special_tokens,
             combine: request.combine,
             normalize: request.normalize,
-            max_length: request.max_length.unwrap_or(config.max_position_embeddings.min(longest)),
+            max_length: request.max_length.unwrap_or(config.longest_text.min(longest)),
             overflow: request.overflow,
             stride: request.stride,
             dtype: request.dtype,
@@ -237,7 +237,7 @@ impl Plan {
     /// [`Error::Usage`] for a `max_length` beyond the model's limit and for a pooler that the weights do not have;
     /// [`Error::Model`] when the modules of the sentence embedding do not fit together.
     pub fn check_model(&self, config: &Config, has_pooler: bool) -> Result<()> {
-        let (max_length, limit) = (self.max_length, config.max_position_embeddings);
+        let (max_length, limit) = (self.max_length, config.longest_text);
         if max_length > limit {
             return Err(Error::Usage(format!(
                 "--max-length {max_length} is beyond the model's limit of {limit} tokens; longer texts can be taken with --overflow window"

@@ -334,9 +334,15 @@ pub enum Activation {
     Relu,
     /// `tanh(x)`, as the pooler uses.
     Tanh,
+    /// `x · σ(x)` with the logistic function (`silu`, `swish`), Elfwing et al. 2018.
+    Silu,
 }
 
 impl Activation {
+    /// The names that are known.
+    pub const NAMES: [&str; 8] =
+        ["gelu", "gelu_python", "gelu_new", "gelu_pytorch_tanh", "relu", "tanh", "silu", "swish"];
+
     /// The activation of transformers' name (`ACT2FN`); `None` for one that is not supported.
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
@@ -344,6 +350,7 @@ impl Activation {
             "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
             "relu" => Activation::Relu,
             "tanh" => Activation::Tanh,
+            "silu" | "swish" | "swiglu" => Activation::Silu,
             _ => return None,
         })
     }

@@ -10,6 +10,7 @@ use layerwise::checkpoint::weights::Weights;
 use layerwise::checkpoint::{Checkpoint, ModelLocation};
 use layerwise::encoder::{self, Encoder, EncoderSettings, Ops};
 use layerwise::error::Result;
+use layerwise::family;
 use layerwise::input::Text;
 use layerwise::kernels::InstructionSet;
 use layerwise::spec::Compute;
@@ -27,9 +28,9 @@ fn load(name: &str, bytes: &[u8], model: &str) -> Result<()> {
     let path = directory.path().join(name);
     std::fs::write(&path, bytes).unwrap();
     let weights = if name.ends_with(".bin") {
-        Weights::from_pickle(&path)?
+        Weights::from_pickle(&path, family::bert())?
     } else {
-        Weights::from_safetensors(std::slice::from_ref(&path))?
+        Weights::from_safetensors(std::slice::from_ref(&path), family::bert())?
     };
     let config = Config::parse(&golden(&format!("{model}/config.json")), Path::new("config.json"))?;
     let (deepest, pooler) = (config.num_hidden_layers, encoder::has_pooler(&weights));

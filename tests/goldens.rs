@@ -85,14 +85,14 @@ fn load_with(name: &str, ops: Ops) -> Model {
         .collect();
     let checkpoint = Checkpoint::find(&ModelLocation::local(directory.to_str().unwrap())).unwrap();
     let config = checkpoint.config().unwrap();
-    let weights = Arc::new(checkpoint.weights().unwrap());
+    let weights = Arc::new(checkpoint.weights(config.family).unwrap());
     let pooler = golden.pytorch_float32_max_abs_error.pooler_output.is_some();
     assert_eq!(layerwise::encoder::has_pooler(&weights), pooler);
     let compute = Compute::F32;
     let instruction_set = InstructionSet::from_env(compute).unwrap();
     let encoder = Encoder::new(weights, config.clone(), EncoderSettings { compute, ops, instruction_set });
     encoder.load(config.num_hidden_layers, pooler).unwrap();
-    let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings).unwrap();
+    let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.longest_text).unwrap();
     let encoded = golden
         .texts
         .iter()

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use layerwise::checkpoint::weights::Weights;
+use layerwise::family;
 use safetensors::SafeTensors;
 
 /// All hold the tensors of `tensors.safetensors`.
@@ -29,7 +30,7 @@ fn open(content: &[u8]) -> layerwise::error::Result<Weights> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("pytorch_model.bin");
     std::fs::write(&path, content).unwrap();
-    Weights::from_pickle(&path)
+    Weights::from_pickle(&path, family::bert())
 }
 
 /// What is said of a file that is refused as a whole.
@@ -45,7 +46,7 @@ fn every_way_of_saving_holds_the_same_numbers() {
     let truth = SafeTensors::deserialize(&bytes).unwrap();
     assert_eq!(truth.len(), 23);
     for file in WHOLE {
-        let weights = Weights::from_pickle(&path(file)).unwrap();
+        let weights = Weights::from_pickle(&path(file), family::bert()).unwrap();
         assert_eq!(weights.stored_dtype(), "f32");
         for (name, tensor) in truth.iter() {
             let expected: Vec<u32> = tensor.data().as_chunks::<4>().0.iter().map(|&b| u32::from_le_bytes(b)).collect();

@@ -14,6 +14,7 @@ use super::modules::{DEFAULTS, Module, TRANSFORMER_SETTINGS, encoder_folder};
 use super::weights::Weights;
 use super::{bundled, hub, other_kinds};
 use crate::error::{Error, Result, json_problem};
+use crate::family::Family;
 use crate::observer::{Observer, Unobserved};
 use crate::regular_file;
 use crate::sha256::{hex, sha256_of_file};
@@ -266,18 +267,18 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Those of [`Weights::from_safetensors`], and [`Error::Model`] when there are no weights.
-    pub fn weights(&self) -> Result<Weights> {
+    pub fn weights(&self, family: &'static Family) -> Result<Weights> {
         match &self.source {
             ModelSource::Bundled => {
                 let bytes = bundled::file(SAFETENSORS).unwrap_or_default();
-                Weights::from_embedded(&format!("{BUNDLED}/{SAFETENSORS}"), bytes)
+                Weights::from_embedded(&format!("{BUNDLED}/{SAFETENSORS}"), bytes, family)
             }
             ModelSource::Directory(directory) => {
                 let paths = self.weight_files()?.iter().map(|name| directory.join(name)).collect::<Vec<_>>();
                 if paths[0].extension().is_some_and(|extension| extension == "bin") {
-                    Weights::from_pickle(&paths[0])
+                    Weights::from_pickle(&paths[0], family)
                 } else {
-                    Weights::from_safetensors(&paths)
+                    Weights::from_safetensors(&paths, family)
                 }
             }
         }

@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
-use super::names::canonical_names;
+use super::names::{CanonicalNames, canonical_names};
 use super::numbers::{first_not_finite, supported, unsupported_type, widen};
 use super::pickle::{self, PickleProblem, Tensors};
 use crate::error::{Error, Result, json_problem};
+use crate::family::{self, Family, ParameterLayout};
 use crate::positional::read_exact_at;
 use crate::regular_file;
 
@@ -24,11 +25,13 @@ use crate::regular_file;
 /// tensor.
 const LARGEST_HEADER: u64 = 100_000_000;
 
-/// The tensors of one checkpoint, by their canonical names (those of transformers' `BertModel`).
+/// The tensors of one checkpoint, by their canonical names: those of the family's layout, without the checkpoint's prefix.
 pub struct Weights {
     shards: Vec<WeightsFile>,
     /// Canonical name → (index of the file, name in that file).
     entries: BTreeMap<String, (usize, String)>,
+    /// What the family's parameters are called here.
+    layout: &'static ParameterLayout,
 }
 
 /// One file of a checkpoint, or bytes embedded in the binary.
@@ -44,8 +47,8 @@ impl Weights {
     /// # Errors
     /// [`Error::Io`] and [`Error::Model`] when a file cannot be read, is not a safetensors file, or is shorter than its
     /// header says.
-    pub fn from_safetensors(paths: &[PathBuf]) -> Result<Self> {
-        Self::new(paths.iter().map(|path| WeightsFile::open_safetensors(path)).collect::<Result<_>>()?)
+    pub fn from_safetensors(paths: &[PathBuf], family: &'static Family) -> Result<Self> {
+        Self::new(paths.iter().map(|path| WeightsFile::open_safetensors(path)).collect::<Result<_>>()?, family)
     }
 
     /// Opens a `pytorch_model.bin` as `torch.save` writes it, in the zip format of PyTorch 1.6 and later or the older
@@ -53,18 +56,18 @@ impl Weights {
     ///
     /// # Errors
     /// Those of [`Weights::from_safetensors`], and [`Error::Model`] when the file holds no named tensors.
-    pub fn from_pickle(path: &Path) -> Result<Self> {
-        Self::new(vec![WeightsFile::open_pickle(path)?])
+    pub fn from_pickle(path: &Path, family: &'static Family) -> Result<Self> {
+        Self::new(vec![WeightsFile::open_pickle(path)?], family)
     }
 
     /// Opens a safetensors file that is embedded in the binary.
     ///
     /// # Errors
     /// Those of [`Weights::from_safetensors`].
-    pub fn from_embedded(name: &str, bytes: &'static [u8]) -> Result<Self> {
+    pub fn from_embedded(name: &str, bytes: &'static [u8], family: &'static Family) -> Result<Self> {
         let path = PathBuf::from(name);
         let (metadata, data_start) = read_header(&mut &bytes[..], bytes.len() as u64, &path)?;
-        Self::new(vec![WeightsFile::Embedded { path, data: &bytes[data_start as usize..], metadata }])
+        Self::new(vec![WeightsFile::Embedded { path, data: &bytes[data_start as usize..], metadata }], family)
     }
 
     /// Opens the weights of a sentence-transformers module, whose parameters keep the names that the file has for them.
@@ -75,10 +78,10 @@ impl Weights {
         let is_pickle = path.extension().is_some_and(|extension| extension == "bin");
         let shard = if is_pickle { WeightsFile::open_pickle(path)? } else { WeightsFile::open_safetensors(path)? };
         let entries = shard.names().into_iter().map(|name| (name.clone(), (0, name))).collect();
-        Ok(Self { shards: vec![shard], entries })
+        Ok(Self { shards: vec![shard], entries, layout: &family::bert().layouts[0] })
     }
 
-    fn new(shards: Vec<WeightsFile>) -> Result<Self> {
+    fn new(shards: Vec<WeightsFile>, family: &'static Family) -> Result<Self> {
         let mut places = BTreeMap::new();
         for (index, shard) in shards.iter().enumerate() {
             for name in shard.names() {
@@ -89,12 +92,15 @@ impl Weights {
             }
         }
         let first = shards.first().map_or_else(PathBuf::new, |shard| shard.path().to_owned());
-        let entries = canonical_names(places.keys().map(String::as_str))
-            .map_err(|problem| Error::model(first, problem))?
-            .into_iter()
-            .map(|(canonical, name)| (canonical, (places[&name], name)))
-            .collect();
-        Ok(Self { shards, entries })
+        let CanonicalNames { layout, names } = canonical_names(places.keys().map(String::as_str), family)
+            .map_err(|problem| Error::model(first, problem))?;
+        let entries = names.into_iter().map(|(canonical, name)| (canonical, (places[&name], name))).collect();
+        Ok(Self { shards, entries, layout })
+    }
+
+    /// What the family's parameters are called in this checkpoint.
+    pub fn layout(&self) -> &'static ParameterLayout {
+        self.layout
     }
 
     /// Whether the checkpoint has this parameter.
@@ -111,7 +117,7 @@ impl Weights {
     /// [`info`](crate::info).
     pub fn stored_dtype(&self) -> String {
         self.entries
-            .get("embeddings.word_embeddings.weight")
+            .get(&format!("{}.weight", self.layout.word_embeddings))
             .and_then(|(shard, name)| self.shards[*shard].shape_and_type(name).ok())
             .map_or_else(|| "unknown".to_owned(), |(_, dtype)| dtype)
     }
@@ -143,6 +149,14 @@ impl Weights {
         let (shard, name) = self.find(canonical, shape)?;
         let source = shard.source(name).map_err(|problem| shard.problem(name, problem))?;
         Ok(TensorReader { shard, name: name.to_owned(), row: shape[1..].iter().product(), source })
+    }
+
+    /// An error that names a parameter and the file that has it, or should have it.
+    pub fn problem(&self, canonical: &str, problem: &str) -> Error {
+        match self.entries.get(canonical) {
+            Some((shard, name)) => self.shards[*shard].problem(name, problem.to_owned()),
+            None => self.shards[0].problem(canonical, problem.to_owned()),
+        }
     }
 
     /// The file that holds a parameter of `shape`, and the parameter's name in that file.

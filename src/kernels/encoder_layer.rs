@@ -7,34 +7,36 @@
 //! step is spread over the threads by itself.
 
 use std::cell::RefCell;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use bytemuck::cast_slice_mut;
 use rayon::prelude::*;
 
-use super::attention::{AttentionScratch, Heads, QueryKeyValue};
+use super::attention::{AttentionScratch, Heads, QueryKeyValue, Relative, Scoring};
+use super::convolution::Convolution;
+use super::feed_forward::{FeedForward, FeedForwardScratch};
 use super::instruction_set::InstructionSet;
-use super::layer_norm::LayerNorm;
 use super::linear::{ConversionBuffers, PackedLinear, ProductBlock, StridedOutput};
+use super::norm::{Norm, add};
 use super::output_tile::Strides;
 use super::packed_matrix::{PANEL_WIDTH, PanelRow};
-use super::parameters::LayerParameters;
+use super::parameters::{DisentangledParameters, LayerNorms, LayerParameters, RelativePositions};
+use super::relative::Disentangled;
+use super::rotary::{RotaryTable, Rotation, rotate};
 use super::text_groups::{GROUPS_PER_THREAD, TextGroup, groups, rows_at_once};
 use crate::spec::Compute;
 
-/// Panels of the intermediate layer that are computed together, 192 columns: whole chains of the product that sums them up.
-const INTERMEDIATE_PANELS: usize = 12;
-
-/// An encoder layer (`BertLayer` of transformers): attention and feed-forward, each with residual and LayerNorm.
+/// An encoder layer: attention and feed-forward network, each with its residual and norms before or after it.
 pub struct EncoderLayer {
+    norms: LayerNorms,
     /// Queries, keys and values, as [`Heads::fuse`] orders them.
     query_key_value: PackedLinear,
     heads: Heads,
+    rotary: Option<Arc<RotaryTable>>,
+    scoring: Scoring,
     attention_output: PackedLinear,
-    attention_norm: LayerNorm,
-    intermediate: PackedLinear,
-    output: PackedLinear,
-    output_norm: LayerNorm,
+    feed_forward: FeedForward,
+    convolution: Option<Convolution>,
     instruction_set: InstructionSet,
 }
 
@@ -48,16 +50,36 @@ impl EncoderLayer {
         compute: Compute,
         instruction_set: InstructionSet,
     ) -> std::result::Result<Self, E> {
-        let LayerParameters { query_key_value, attention_output, intermediate, output, activation, .. } = parameters;
-        let heads = Heads { count: parameters.heads, head_dim: attention_output.inputs / parameters.heads };
+        let LayerParameters { norms, query_key_value, rotary, window, relative, attention_output, .. } = parameters;
+        let heads = Heads {
+            count: parameters.heads,
+            key_values: parameters.key_value_heads,
+            head_dim: attention_output.inputs / parameters.heads,
+            pairs: rotary.as_ref().map(|rotary| rotary.pairs()),
+        };
+        let mut scoring = Scoring { window, ..Scoring::plain(heads.head_dim) };
+        match relative {
+            RelativePositions::None => {}
+            RelativePositions::Bias(bias) => scoring.relative = Relative::Bias(bias),
+            RelativePositions::Disentangled(parameters) => {
+                // He et al. scale by the number of terms, too.
+                let terms = 1 + usize::from(parameters.keys.is_some()) + usize::from(parameters.queries.is_some());
+                scoring.scale = 1.0 / ((heads.head_dim * terms) as f64).sqrt();
+                scoring.relative = Relative::Disentangled(disentangled(parameters, heads, instruction_set)?);
+            }
+        }
         Ok(Self {
+            norms,
             query_key_value: PackedLinear::load(heads.fuse(query_key_value), None, compute, instruction_set)?,
             heads,
+            rotary,
+            scoring,
             attention_output: PackedLinear::load(attention_output, None, compute, instruction_set)?,
-            attention_norm: parameters.attention_norm,
-            intermediate: PackedLinear::load(intermediate, Some(activation), compute, instruction_set)?,
-            output: PackedLinear::load(output, None, compute, instruction_set)?,
-            output_norm: parameters.output_norm,
+            feed_forward: FeedForward::load(parameters.feed_forward, compute, instruction_set)?,
+            convolution: parameters
+                .convolution
+                .map(|convolution| Convolution::load(convolution, instruction_set))
+                .transpose()?,
             instruction_set,
         })
     }
@@ -82,15 +104,27 @@ impl EncoderLayer {
             hidden_state.len()
         );
         let mut out = vec![0.0; hidden_state.len()];
+        self.block(hidden_state, cu_seqlens, &mut out);
+        if let Some(convolution) = &self.convolution {
+            convolution.join(hidden_state, cu_seqlens, &mut out);
+        }
+        out
+    }
+
+    /// Attention and feed-forward network.
+    fn block(&self, hidden_state: &[f32], cu_seqlens: &[usize], out: &mut [f32]) {
+        let longest = cu_seqlens.windows(2).map(|ends| ends[1] - ends[0]).max().unwrap_or(0);
+        let rotations = self.rotary.as_ref().map(|rotary| rotary.rotations(longest));
+        let rotations = rotations.as_ref().map(|rotations| &rotations[..]);
         let threads = rayon::current_num_threads();
         let groups = groups(cu_seqlens, threads);
         if threads > 1 && groups.len() < threads * GROUPS_PER_THREAD {
-            self.step_by_step(hidden_state, &groups, &mut out);
-            return out;
+            self.step_by_step(hidden_state, &groups, rotations, out);
+            return;
         }
         let hidden = self.hidden();
         let mut tasks = Vec::with_capacity(groups.len());
-        let mut rest = &mut out[..];
+        let mut rest = out;
         for group in groups {
             let (out, after) = rest.split_at_mut(group.tokens().len() * hidden);
             tasks.push((group, out));
@@ -103,16 +137,45 @@ impl EncoderLayer {
         rayon::broadcast(|_| {
             SCRATCH.with_borrow_mut(|scratch| {
                 while let Some((group, out)) = next() {
-                    scratch.run(self, hidden_state, &group, out);
+                    scratch.run(self, hidden_state, &group, rotations, out);
                 }
             });
         });
-        out
+    }
+
+    /// Rotates some panels of all heads' queries, keys and values, (panels, tokens, 16), of which the first one is `first`; the
+    /// panels of values stay.
+    fn rotate(
+        &self,
+        panel_rows: &mut [PanelRow<f32>],
+        first: usize,
+        group: &TextGroup<'_>,
+        rotations: Option<&[Rotation]>,
+    ) {
+        let Some(rotations) = rotations else { return };
+        let per_part = self.heads.panels_of_queries();
+        let tokens = group.tokens().len();
+        for (panel, panel_rows) in (first..).zip(panel_rows.chunks_exact_mut(tokens)) {
+            if panel / per_part % 3 == 2 {
+                continue;
+            }
+            for text in group.texts() {
+                rotate(self.instruction_set, &mut panel_rows[text], rotations, panel % per_part, per_part);
+            }
+        }
     }
 
     /// The layer for few groups: each step is spread over all threads, its columns where its rows are too few.
-    fn step_by_step(&self, hidden_state: &[f32], groups: &[TextGroup<'_>], out: &mut [f32]) {
+    fn step_by_step(
+        &self,
+        hidden_state: &[f32],
+        groups: &[TextGroup<'_>],
+        rotations: Option<&[Rotation]>,
+        out: &mut [f32],
+    ) {
         let (hidden, heads) = (self.hidden(), self.heads);
+        let normed = self.norms.before_attention.as_ref().map(|norm| self.normed(norm, hidden_state));
+        let x = normed.as_deref().unwrap_or(hidden_state);
         let threads = rayon::current_num_threads();
 
         // Queries, keys and values: some panels of each group in a task.
@@ -132,22 +195,27 @@ impl EncoderLayer {
             ConversionBuffers::default,
             |buffers, (group, first, panel_rows)| {
                 let tokens = group.tokens();
-                let x = &hidden_state[tokens.start * hidden..tokens.end * hidden];
+                let x = &x[tokens.start * hidden..tokens.end * hidden];
                 let panels = first..first + panel_rows.len() / tokens.len();
                 let strides = Strides { row: PANEL_WIDTH, panel: tokens.len() * PANEL_WIDTH };
                 let out = StridedOutput { numbers: cast_slice_mut(panel_rows), strides };
                 self.query_key_value.rows_to_panels(x, panels, out, buffers);
+                self.rotate(panel_rows, first, group, rotations);
             },
         );
 
         // Attention: some queries of a text in a task.
         let mut context = vec![0.0; out.len()];
         let queries_per_task = (out.len() / hidden).div_ceil(threads * GROUPS_PER_THREAD).max(1).next_multiple_of(4);
+        // Disentangled attention prepares all keys of a text for each task.
+        let is_disentangled = matches!(self.scoring.relative, Relative::Disentangled(_));
+        let tasks_per_text = if is_disentangled { threads } else { usize::MAX };
         let mut tasks = Vec::new();
         let mut rest = &mut context[..];
         for (group, panel_rows) in groups.iter().zip(&query_key_value) {
             let tokens = group.tokens().len();
             for text in group.texts() {
+                let queries_per_task = queries_per_task.max(text.len().div_ceil(tasks_per_text)).max(1);
                 for first in text.clone().step_by(queries_per_task) {
                     let queries = first..text.end.min(first + queries_per_task);
                     let (out, after) = rest.split_at_mut(queries.len() * hidden);
@@ -161,7 +229,7 @@ impl EncoderLayer {
             |scratch, (panel_rows, tokens, text, queries, out)| {
                 for (head, panel_rows) in panel_rows.chunks_exact(heads.panels_per_head() * tokens).enumerate() {
                     let qkv = QueryKeyValue { panel_rows, tokens, heads, head };
-                    scratch.attend(self.instruction_set, qkv, text.clone(), queries.clone(), out);
+                    scratch.attend(self.instruction_set, &self.scoring, qkv, text.clone(), queries.clone(), out);
                 }
             },
         );
@@ -169,10 +237,41 @@ impl EncoderLayer {
         // The rest, by rows or by columns.
         let mut attended = vec![0.0; out.len()];
         let projected = self.attention_output.forward(&context);
-        self.attention_norm.rows(self.instruction_set, &projected, hidden_state, &mut attended);
-        let projected = self.output.forward(&self.intermediate.forward(&attended));
-        self.output_norm.rows(self.instruction_set, &projected, &attended, out);
+        self.join(self.norms.after_attention.as_ref(), &projected, hidden_state, &mut attended);
+        let normed = self.norms.before_feed_forward.as_ref().map(|norm| self.normed(norm, &attended));
+        let projected = self.feed_forward.forward(normed.as_deref().unwrap_or(&attended));
+        self.join(self.norms.after_feed_forward.as_ref(), &projected, &attended, out);
     }
+
+    /// The norm of all rows of `x`, (rows, hidden).
+    fn normed(&self, norm: &Norm, x: &[f32]) -> Vec<f32> {
+        let mut out = vec![0.0; x.len()];
+        norm.rows(self.instruction_set, x, None, &mut out);
+        out
+    }
+
+    /// `out = x + residual`, normalized if there is a norm; all are (rows, hidden).
+    fn join(&self, norm: Option<&Norm>, x: &[f32], residual: &[f32], out: &mut [f32]) {
+        match norm {
+            Some(norm) => norm.rows(self.instruction_set, x, Some(residual), out),
+            None => add(x, residual, out),
+        }
+    }
+}
+
+/// The embeddings of distances, made keys and queries of; in float32 whatever the arithmetic of the other products.
+fn disentangled<E: Send>(
+    parameters: DisentangledParameters<'_, E>,
+    heads: Heads,
+    instruction_set: InstructionSet,
+) -> std::result::Result<Disentangled, E> {
+    let DisentangledParameters { buckets, embeddings, keys, queries } = parameters;
+    let project = |parameters| {
+        let linear = PackedLinear::load(parameters, None, Compute::F32, instruction_set)?;
+        Ok(linear.forward(&embeddings))
+    };
+    let (keys, queries) = (keys.map(project).transpose()?, queries.map(project).transpose()?);
+    Ok(Disentangled::new(buckets, heads.count, heads.head_dim, keys.as_deref(), queries.as_deref()))
 }
 
 thread_local! {
@@ -187,6 +286,8 @@ struct GroupScratch {
     /// Of one head: (panels, tokens, 16)
     query_key_value: Vec<PanelRow<f32>>,
     attention: AttentionScratch,
+    /// (tokens, hidden), where there is a norm before attention.
+    normed: Vec<f32>,
     /// (tokens, hidden)
     context: Vec<f32>,
     rows: RowScratch,
@@ -195,12 +296,19 @@ struct GroupScratch {
 
 impl GroupScratch {
     /// Takes one group through all of a layer: `out` is the group's, (tokens, hidden).
-    fn run(&mut self, layer: &EncoderLayer, hidden_state: &[f32], group: &TextGroup<'_>, out: &mut [f32]) {
+    fn run(
+        &mut self,
+        layer: &EncoderLayer,
+        hidden_state: &[f32],
+        group: &TextGroup<'_>,
+        rotations: Option<&[Rotation]>,
+        out: &mut [f32],
+    ) {
         let hidden = layer.hidden();
         let tokens = group.tokens().len();
         let x = &hidden_state[group.tokens().start * hidden..][..tokens * hidden];
         self.context.resize(tokens * hidden, 0.0);
-        self.attention(layer, x, group);
+        self.attention(layer, x, group, rotations);
         let rows = rows_at_once(tokens) * hidden;
         for ((out, context), x) in out.chunks_mut(rows).zip(self.context.chunks(rows)).zip(x.chunks(rows)) {
             self.rows.post_attention(layer, context, x, out);
@@ -208,8 +316,16 @@ impl GroupScratch {
     }
 
     /// Attention, a head at a time, from `x` (tokens, hidden) to `self.context`.
-    fn attention(&mut self, layer: &EncoderLayer, x: &[f32], group: &TextGroup<'_>) {
+    fn attention(&mut self, layer: &EncoderLayer, x: &[f32], group: &TextGroup<'_>, rotations: Option<&[Rotation]>) {
         let (hidden, heads, tokens) = (layer.hidden(), layer.heads, group.tokens().len());
+        let x = match &layer.norms.before_attention {
+            None => x,
+            Some(norm) => {
+                self.normed.resize(x.len(), 0.0);
+                norm.rows(layer.instruction_set, x, None, &mut self.normed);
+                &self.normed
+            }
+        };
         let panels = heads.panels_per_head();
         self.query_key_value.resize(panels * tokens, PanelRow([0.0; PANEL_WIDTH]));
         let left = layer.query_key_value.left_operand(x, hidden, &mut self.buffers);
@@ -225,10 +341,11 @@ impl GroupScratch {
                 let out = StridedOutput { numbers, strides: Strides { row: PANEL_WIDTH, panel: tokens * PANEL_WIDTH } };
                 layer.query_key_value.multiply(left.rows_from(first), block, out);
             }
+            layer.rotate(&mut self.query_key_value, head * panels, group, rotations);
             let qkv = QueryKeyValue { panel_rows: &self.query_key_value, tokens, heads, head };
             for text in group.texts() {
                 let context = &mut self.context[text.start * hidden..text.end * hidden];
-                self.attention.attend(layer.instruction_set, qkv, text.clone(), text, context);
+                self.attention.attend(layer.instruction_set, &layer.scoring, qkv, text.clone(), text, context);
             }
         }
     }
@@ -241,46 +358,32 @@ struct RowScratch {
     projected: Vec<f32>,
     /// (rows, hidden)
     attended: Vec<f32>,
-    /// (rows, columns of the intermediate layer that are computed together)
-    intermediate: Vec<f32>,
-    /// Of `attended` and what is before it.
+    /// (rows, hidden), where there is a norm before the feed-forward network.
+    normed: Vec<f32>,
+    /// Of the attention's output.
     buffers: ConversionBuffers,
-    intermediate_buffers: ConversionBuffers,
+    feed_forward: FeedForwardScratch,
 }
 
 impl RowScratch {
-    /// Output projection, residual, LayerNorm, feed-forward, residual, LayerNorm, for some rows, on this thread; all arguments
-    /// are (rows, hidden).
+    /// Output projection, residual, feed-forward, residual, and the norms between them, for some rows, on this thread; all
+    /// arguments are (rows, hidden).
     fn post_attention(&mut self, layer: &EncoderLayer, context: &[f32], residual: &[f32], out: &mut [f32]) {
-        self.projected.resize(context.len(), 0.0);
-        self.attended.resize(context.len(), 0.0);
-        layer.attention_output.rows(context, &mut self.projected, &mut self.buffers);
-        layer.attention_norm.rows(layer.instruction_set, &self.projected, residual, &mut self.attended);
-        self.feed_forward(layer);
-        layer.output_norm.rows(layer.instruction_set, &self.projected, &self.attended, out);
-    }
-
-    /// The feed-forward from `self.attended` to `self.projected`, [`INTERMEDIATE_PANELS`] at a time: the output's sums accumulate
-    /// over them, in the same order as all at once.
-    fn feed_forward(&mut self, layer: &EncoderLayer) {
-        let Self { projected, attended, intermediate, buffers, intermediate_buffers } = self;
-        let (hidden, columns) = (layer.hidden(), layer.intermediate.outputs());
-        let rows = attended.len() / hidden;
-        let left = layer.intermediate.left_operand(attended, hidden, buffers);
-        for first in (0..columns).step_by(INTERMEDIATE_PANELS * PANEL_WIDTH) {
-            let piece = first..columns.min(first + INTERMEDIATE_PANELS * PANEL_WIDTH);
-            intermediate.resize(rows * piece.len(), 0.0);
-            layer.intermediate.multiply(
-                left,
-                ProductBlock { rows, panels: first / PANEL_WIDTH..piece.end.div_ceil(PANEL_WIDTH), inputs: 0..hidden },
-                StridedOutput { numbers: intermediate, strides: Strides::of_rows(piece.len()) },
-            );
-            layer.output.multiply(
-                layer.output.left_operand(intermediate, piece.len(), intermediate_buffers),
-                ProductBlock { rows, panels: 0..layer.output.panels(), inputs: piece },
-                StridedOutput { numbers: projected, strides: Strides::of_rows(hidden) },
-            );
-        }
+        let Self { projected, attended, normed, buffers, feed_forward } = self;
+        projected.resize(context.len(), 0.0);
+        attended.resize(context.len(), 0.0);
+        layer.attention_output.rows(context, projected, buffers);
+        layer.join(layer.norms.after_attention.as_ref(), projected, residual, attended);
+        let x = match &layer.norms.before_feed_forward {
+            None => &attended[..],
+            Some(norm) => {
+                normed.resize(context.len(), 0.0);
+                norm.rows(layer.instruction_set, attended, None, normed);
+                normed
+            }
+        };
+        layer.feed_forward.rows(x, projected, feed_forward);
+        layer.join(layer.norms.after_feed_forward.as_ref(), projected, attended, out);
     }
 }
 
@@ -290,7 +393,8 @@ mod tests {
     use std::ops::Range;
 
     use super::*;
-    use crate::kernels::parameters::Parameters;
+    use crate::family::NormKind;
+    use crate::kernels::parameters::{FeedForwardParameters, Parameters};
     use crate::spec::Activation;
 
     fn numbers(count: usize, seed: usize) -> Vec<f32> {
@@ -312,17 +416,29 @@ mod tests {
             };
             Parameters { inputs, bias: numbers(outputs, seed + 1), read: Box::new(read) }
         };
-        let norm = |seed: usize| LayerNorm::new(numbers(hidden, seed), numbers(hidden, seed + 1), 1e-12);
+        let norm =
+            |seed: usize| Norm::new(NormKind::LayerNorm, numbers(hidden, seed), Some(numbers(hidden, seed + 1)), 1e-12);
         let Ok(layer) = EncoderLayer::load(
             LayerParameters {
+                norms: LayerNorms {
+                    after_attention: Some(norm(9)),
+                    after_feed_forward: Some(norm(15)),
+                    ..LayerNorms::default()
+                },
                 query_key_value: [1, 3, 5].map(|seed| linear(hidden, hidden, seed)),
-                attention_output: linear(hidden, hidden, 7),
-                attention_norm: norm(9),
-                intermediate: linear(hidden, intermediate, 11),
-                output: linear(intermediate, hidden, 13),
-                output_norm: norm(15),
                 heads,
-                activation: Activation::Gelu,
+                key_value_heads: heads,
+                rotary: None,
+                window: None,
+                relative: RelativePositions::None,
+                attention_output: linear(hidden, hidden, 7),
+                feed_forward: FeedForwardParameters {
+                    gate: None,
+                    up: linear(hidden, intermediate, 11),
+                    down: linear(intermediate, hidden, 13),
+                    activation: Activation::Gelu,
+                },
+                convolution: None,
             },
             compute,
             instruction_set,
@@ -349,9 +465,9 @@ mod tests {
                 let mut scratch = GroupScratch::default();
                 for group in &groups {
                     let numbers = group.tokens().start * hidden..group.tokens().end * hidden;
-                    scratch.run(&layer, &x, group, &mut by_group[numbers]);
+                    scratch.run(&layer, &x, group, None, &mut by_group[numbers]);
                 }
-                layer.step_by_step(&x, &groups, &mut by_step);
+                layer.step_by_step(&x, &groups, None, &mut by_step);
                 assert!(by_group.iter().all(|number| number.is_finite()));
                 let bits = |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
                 assert!(bits(&by_group) == bits(&by_step), "hidden {hidden}, intermediate {intermediate}, {compute:?}");

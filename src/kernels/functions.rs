@@ -103,6 +103,16 @@ pub(super) fn gelu_tanh(x: f32) -> f32 {
     if x > 0.0 { x / one_and_power } else { -power.times(t / one_and_power) }
 }
 
+/// x · σ(x) with the logistic function σ (SiLU). At most 3 ulp off, and 0 below -104.
+#[inline(always)]
+pub(super) fn silu(x: f32) -> f32 {
+    let t = x.abs();
+    let t = if t > 120.0 { 120.0 } else { t }; // beyond, the result is x or 0
+    let power = Power::of(-t, 0.0);
+    let one_and_power = 1.0 + power.times(1.0);
+    if x > 0.0 { x / one_and_power } else { -power.times(t / one_and_power) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,13 +150,14 @@ mod tests {
 
     fn check(step: u64) {
         let all = [f32::MIN, f32::MAX];
-        let cases: [Case; 6] = [
+        let cases: [Case; 7] = [
             ("exp", |x| exp(x, 0.0), libm::exp, [f32::MIN, 88.7], 1.2),
             ("gelu", gelu, gelu_truth, [-1.0, f32::MAX], 3.2),
             ("gelu", gelu, gelu_truth, [-3.0, f32::MAX], 6.8),
             ("gelu", gelu, gelu_truth, [-6.0, f32::MAX], 15.0),
             ("gelu", gelu, gelu_truth, all, 37.0),
             ("gelu_tanh", gelu_tanh, gelu_tanh_truth, all, 3.4),
+            ("silu", silu, |x| x / (1.0 + libm::exp(-x)), all, 3.0),
         ];
         for (name, function, truth, range, bound) in cases {
             let (error, at) = largest_error(function, truth, range, step);
@@ -167,12 +178,12 @@ mod tests {
 
     #[test]
     fn edges() {
-        for function in [gelu, gelu_tanh] {
+        for function in [gelu, gelu_tanh, silu] {
             assert!(function(f32::NAN).is_nan());
             assert_eq!(function(f32::INFINITY), f32::INFINITY);
             assert_eq!(function(f32::MAX), f32::MAX);
             assert_eq!(function(0.0), 0.0);
-            assert_eq!(function(-100.0), 0.0);
+            assert_eq!(function(-120.0), 0.0);
             assert_eq!(function(f32::MIN), 0.0);
         }
         assert_eq!(exp(0.0, 0.0), 1.0);

@@ -12,25 +12,8 @@ use super::output_tile::Strides;
 use super::packed_matrix::{PANEL_WIDTH, PackedMatrix, PanelRow, pack_transposed};
 use super::parameters::Parameters;
 use super::product::{Product, StridedRows};
+use super::text_groups::rows_per_task;
 use crate::spec::{Activation, Compute};
-
-/// Rows of a task at most: enough that a panel is used often once it is in cache, few enough that there are tasks for all
-/// threads; and whole micro-tiles of 4, 6 or 8 rows.
-const MOST_ROWS: usize = 48;
-
-/// Rows of a task at least, where there are several. With fewer each thread would read all weights for little work;
-/// then the threads share the columns instead.
-const FEWEST_ROWS: usize = 32;
-
-/// How many rows a task takes of `rows`; `None` when they are too few and the columns should be split.
-pub(super) fn rows_per_task(rows: usize) -> Option<usize> {
-    let threads = rayon::current_num_threads();
-    (threads == 1 || rows >= threads * FEWEST_ROWS).then(|| {
-        // As many tasks for each thread, as equal as can be.
-        let tasks = rows.max(1).div_ceil(MOST_ROWS).next_multiple_of(threads);
-        rows.div_ceil(tasks).next_multiple_of(4).clamp(1, MOST_ROWS)
-    })
-}
 
 /// A linear layer, `activation(x · weightᵀ + bias)`, with a weight packed for an instruction set.
 pub struct PackedLinear {

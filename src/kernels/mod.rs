@@ -4,8 +4,10 @@
 //! of another text, and every number is computed by a fixed sequence of operations: see the module `product`.
 
 // Models, layers, steps.
+mod convolution;
 mod embedding;
 mod encoder_layer;
+mod feed_forward;
 mod parameters;
 #[doc(hidden)]
 pub mod single;
@@ -14,9 +16,11 @@ mod text_groups;
 mod activation;
 mod attention;
 mod functions;
-mod layer_norm;
 mod linear;
+mod norm;
 mod reduce;
+mod relative;
+mod rotary;
 
 // Matrix products.
 mod dispatch;
@@ -42,9 +46,14 @@ mod tile_registers;
 #[cfg(test)]
 mod testing;
 
-pub use self::embedding::{NoSuchRow, embed};
+pub use self::embedding::{Lookup, MOST_TABLES, NoSuchRow, embed};
 pub use self::encoder_layer::EncoderLayer;
 pub use self::instruction_set::{InstructionSet, VARIABLE};
-pub use self::layer_norm::LayerNorm;
 pub use self::linear::PackedLinear;
-pub use self::parameters::{LayerParameters, Parameters, ReadRows};
+pub use self::norm::Norm;
+pub use self::parameters::{
+    ConvolutionParameters, DisentangledParameters, FeedForwardParameters, LayerNorms, LayerParameters, Parameters,
+    ReadRows, RelativePositions,
+};
+pub use self::relative::{DistanceBias, DistanceBuckets, mpnet_bucket};
+pub use self::rotary::RotaryTable;

@@ -5,9 +5,9 @@ use std::hint::black_box;
 use pulp::{Simd, WithSimd};
 
 use super::activation;
-use super::attention::{AttentionScratch, Heads, QueryKeyValue};
+use super::attention::{AttentionScratch, Heads, QueryKeyValue, Scoring};
 use super::instruction_set::InstructionSet;
-use super::layer_norm::LayerNorm;
+use super::norm::Norm;
 use super::packed_matrix::{PANEL_WIDTH, PanelRow};
 use crate::spec::Activation;
 
@@ -17,8 +17,8 @@ pub fn activate(instruction_set: InstructionSet, activation: Activation, values:
 }
 
 /// LayerNorm of `x + residual`, row by row.
-pub fn layer_norm(instruction_set: InstructionSet, norm: &LayerNorm, x: &[f32], residual: &[f32], out: &mut [f32]) {
-    norm.rows(instruction_set, x, residual, out);
+pub fn layer_norm(instruction_set: InstructionSet, norm: &Norm, x: &[f32], residual: &[f32], out: &mut [f32]) {
+    norm.rows(instruction_set, x, Some(residual), out);
 }
 
 /// Attention of one text, all heads.
@@ -35,7 +35,7 @@ pub struct Attention {
 impl Attention {
     /// A text of `tokens`, its queries, keys and values out of `numbers`.
     pub fn new(heads: usize, head_dim: usize, tokens: usize, mut numbers: impl Iterator<Item = f32>) -> Self {
-        let heads = Heads { count: heads, head_dim };
+        let heads = Heads { count: heads, key_values: heads, head_dim, pairs: None };
         let mut panel_row = || PanelRow(std::array::from_fn::<_, PANEL_WIDTH, _>(|_| numbers.next().unwrap_or(0.0)));
         let query_key_value = (0..heads.panels() * tokens).map(|_| panel_row()).collect();
         let out = vec![0.0; tokens * heads.count * head_dim];
@@ -47,7 +47,14 @@ impl Attention {
         let panels = self.heads.panels_per_head();
         for (head, panel_rows) in self.query_key_value.chunks_exact(panels * self.tokens).enumerate() {
             let qkv = QueryKeyValue { panel_rows, tokens: self.tokens, heads: self.heads, head };
-            self.scratch.attend(instruction_set, qkv, 0..self.tokens, 0..self.tokens, &mut self.out);
+            self.scratch.attend(
+                instruction_set,
+                &Scoring::plain(self.heads.head_dim),
+                qkv,
+                0..self.tokens,
+                0..self.tokens,
+                &mut self.out,
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Groups of whole texts, which tasks take through a layer.
+//! What tasks take: groups of whole texts through a layer, or some rows through a step.
 
 use std::ops::Range;
 
@@ -57,6 +57,24 @@ pub(super) fn groups(cu_seqlens: &[usize], threads: usize) -> Vec<TextGroup<'_>>
 pub(super) fn rows_at_once(rows: usize) -> usize {
     let rows = rows.max(1);
     rows.div_ceil(rows.div_ceil(MOST_TOKENS)).next_multiple_of(24)
+}
+
+/// Rows of a task at most: enough that a panel is used often once it is in cache, few enough that there are tasks for all
+/// threads; and whole micro-tiles of 4, 6 or 8 rows.
+const MOST_ROWS: usize = 48;
+
+/// Rows of a task at least, where there are several. With fewer each thread would read all weights for little work;
+/// then the threads share the columns instead.
+const FEWEST_ROWS: usize = 32;
+
+/// How many rows a task takes of `rows`; `None` when they are too few and the columns should be split.
+pub(super) fn rows_per_task(rows: usize) -> Option<usize> {
+    let threads = rayon::current_num_threads();
+    (threads == 1 || rows >= threads * FEWEST_ROWS).then(|| {
+        // As many tasks for each thread, as equal as can be.
+        let tasks = rows.max(1).div_ceil(MOST_ROWS).next_multiple_of(threads);
+        rows.div_ceil(tasks).next_multiple_of(4).clamp(1, MOST_ROWS)
+    })
 }
 
 #[cfg(test)]

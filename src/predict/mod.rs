@@ -266,7 +266,7 @@ fn plan(
         plan.combine = None;
     }
     let sound = plan.layers.iter().all(|&layer| layer <= model.num_hidden_layers())
-        && (1..=model.max_position_embeddings()).contains(&plan.max_length);
+        && (1..=model.longest_text()).contains(&plan.max_length);
     if !sound {
         return Err(Error::Output {
             path: request.report.join(REPORT),

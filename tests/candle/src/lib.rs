@@ -30,13 +30,14 @@ fn json(name: &str, file: &str) -> Value {
 fn ours(name: &str) -> (Activation, Vec<Tokens>, Vec<Vec<f32>>) {
     let directory = directory(name);
     let checkpoint = Checkpoint::find(&ModelLocation::local(directory.to_str().unwrap())).unwrap();
-    let (config, weights) = (checkpoint.config().unwrap(), checkpoint.weights().unwrap());
+    let config = checkpoint.config().unwrap();
+    let weights = checkpoint.weights(config.family).unwrap();
     let deepest = config.num_hidden_layers;
     let compute = Compute::F32;
     let instruction_set = InstructionSet::from_env(compute).unwrap();
     let settings = EncoderSettings { compute, ops: Ops::Kernels, instruction_set };
     let encoder = Encoder::new(Arc::new(weights), config.clone(), settings);
-    let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings).unwrap();
+    let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.longest_text).unwrap();
     let golden = json(name, "golden.json");
     let texts = golden["texts"].as_array().unwrap().iter().filter(|text| text["words"].is_null());
     let raw = |text: &Value| Text { text: text.as_str().unwrap().to_owned(), words: None };
