@@ -44,6 +44,8 @@ pub(crate) struct Rehearsal {
     pub(crate) part: ShardRows,
     /// Number of texts of the whole input.
     pub(crate) all_texts: u64,
+    /// Tokens of the longest text of the whole input, before it is cut.
+    pub(crate) longest: usize,
     pub(crate) outlook: Outlook,
 }
 
@@ -75,8 +77,10 @@ pub(crate) fn identity(model: &Model) -> Result<ModelIdentity> {
         id: model.id().to_owned(),
         revision: model.revision().map(str::to_owned),
         sha256: model.checkpoint().digests()?,
+        family: model.config().family.name().to_owned(),
         num_hidden_layers: model.num_hidden_layers(),
         hidden_size: model.hidden_size(),
+        final_norm: model.config().family.has_final_norm().then(|| format!("layer {}", model.num_hidden_layers())),
     })
 }
 
@@ -120,8 +124,8 @@ impl<'a> Job<'a> {
                 }
             }
         };
-        let (part, all_texts, input_sha256) = self.count()?;
-        let rehearsal = |outlook| Rehearsal { part, all_texts, outlook };
+        let (part, Tokenized { counts: Counts { texts: all_texts, .. }, input_sha256, longest, .. }) = self.count()?;
+        let rehearsal = |outlook| Rehearsal { part, all_texts, longest, outlook };
         let Some((path, overwrite, _)) = to else { return Ok(rehearsal(Outlook::Begins)) };
         let outlook = match existing {
             Existing::Complete(manifest) => {
@@ -145,20 +149,18 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Counts the texts and tokens of the job's part of the input, and all texts, without keeping or encoding anything. Returns
-    /// the digest of the input as well.
-    fn count(&self) -> Result<(ShardRows, u64, String)> {
+    /// Counts the texts and tokens of the job's part of the input, and of all of it, without keeping or encoding anything.
+    fn count(&self) -> Result<(ShardRows, Tokenized)> {
         if self.shard.is_none() {
-            let Tokenized { counts, input_sha256, .. } = self.tokenize().run(&mut CountOnly)?;
-            return Ok((ShardRows { first_row: 0, counts }, counts.texts, input_sha256));
+            let tokenized = self.tokenize().run(&mut CountOnly)?;
+            return Ok((ShardRows { first_row: 0, counts: tokenized.counts }, tokenized));
         }
         // Where a part ends is known once all texts are.
         let (mut spool, mut columns) = (SpoolWriter::temporary(), ColumnsWriter::new());
-        let Tokenized { counts, input_sha256, .. } =
-            self.tokenize().run(&mut SpooledTexts { spool: &mut spool, columns: &mut columns })?;
-        let part = spool.finish().and_then(|mut spool| self.part(&mut spool, counts));
+        let tokenized = self.tokenize().run(&mut SpooledTexts { spool: &mut spool, columns: &mut columns })?;
+        let part = spool.finish().and_then(|mut spool| self.part(&mut spool, tokenized.counts));
         let part = part.map_err(Error::io("write a temporary file into", std::env::temp_dir()))?;
-        Ok((part, counts.texts, input_sha256))
+        Ok((part, tokenized))
     }
 
     /// The first pass.

@@ -70,7 +70,7 @@ pub(crate) struct Tokenized {
     pub(crate) counts: Counts,
     pub(crate) input_sha256: String,
     /// Tokens of the longest text, before it is cut.
-    longest: usize,
+    pub(crate) longest: usize,
     /// Some of the pieces of text that the vocabulary does not have.
     unknown: UnknownPieces,
 }

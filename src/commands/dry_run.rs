@@ -11,7 +11,7 @@ use crate::model::Model;
 /// Prints what a job would do on standard output; `output` is the directory, if there would be one.
 pub(super) fn print(job: &Job<'_>, rehearsal: &Rehearsal, output: Option<&Path>) -> Result<()> {
     let Job { model, plan, .. } = *job;
-    let Rehearsal { part, all_texts, outlook } = rehearsal;
+    let Rehearsal { part, all_texts, longest, outlook } = rehearsal;
     let counts = &part.counts;
     let layers: Vec<String> = plan.layers.iter().map(usize::to_string).collect();
     let kinds: Vec<&str> = plan.kinds.iter().map(|kind| kind.name()).collect();
@@ -33,7 +33,7 @@ pub(super) fn print(job: &Job<'_>, rehearsal: &Rehearsal, output: Option<&Path>)
             counts.windows, counts.windowed_texts, counts.overlap_tokens
         ));
     }
-    let memory = memory_needed(model, job.batch_tokens);
+    let memory = memory_needed(model, job.batch_tokens, plan.max_length.min(*longest));
     text.push_str(&format!("memory    about {}\n", bytes(memory)));
     match outlook {
         Outlook::Begins => {}
@@ -72,11 +72,11 @@ pub(super) fn print(job: &Job<'_>, rehearsal: &Rehearsal, output: Option<&Path>)
 }
 
 /// A rough upper bound of a job's memory use in bytes: the weights, and the intermediate results of a batch in one
-/// layer.
-fn memory_needed(model: &Model, batch_tokens: u32) -> u64 {
+/// layer, which holds all tokens of the longest text.
+fn memory_needed(model: &Model, batch_tokens: u32, longest: usize) -> u64 {
     let config = model.config();
     const FLOAT: u64 = 4;
-    let tokens = u64::from(batch_tokens).max(config.max_position_embeddings as u64);
+    let tokens = u64::from(batch_tokens).max(longest as u64);
     let per_token = 8 * config.hidden_size + config.intermediate_size;
     FLOAT * (encoder::parameter_count(model.weights(), config) + tokens * per_token as u64) + (32 << 20)
 }

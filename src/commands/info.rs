@@ -9,11 +9,13 @@ use super::args::InfoArgs;
 use super::console::Console;
 use super::shared::builder;
 use super::standard_output::print;
+use crate::checkpoint::config::{Config, Positions};
 use crate::directory::journal::JournalEntry;
 use crate::directory::manifest::{self, Manifest, ShardRecord};
 use crate::directory::names::{RUN, UNFINISHED};
 use crate::encoder;
 use crate::error::{Error, Result, bytes};
+use crate::family::RelativeRule;
 use crate::observer::Observer;
 use crate::regular_file;
 use crate::shard::{Shard, ShardRows};
@@ -95,6 +97,7 @@ fn model_facts(args: &InfoArgs, console: &Console) -> Result<Map<String, Value>>
     let layers = config.num_hidden_layers + 1;
     let facts = json!({
         "model": model.id(),
+        "family": config.family.name(),
         "revision": model.revision(),
         "description": checkpoint.is_bundled().then_some(BUNDLED_DESCRIPTION),
         "num_hidden_layers": config.num_hidden_layers,
@@ -104,6 +107,10 @@ fn model_facts(args: &InfoArgs, console: &Console) -> Result<Map<String, Value>>
         "hidden_act": config.hidden_act,
         "vocab_size": config.vocab_size,
         "max_position_embeddings": config.max_position_embeddings,
+        "longest_text": config.longest_text,
+        "is_limited": config.is_limited,
+        "positions": positions(config),
+        "final_norm": config.family.has_final_norm().then(|| format!("layer {}", config.num_hidden_layers)),
         "type_vocab_size": config.type_vocab_size,
         "layer_norm_eps": config.layer_norm_eps,
         "parameters": parameters,
@@ -117,6 +124,35 @@ fn model_facts(args: &InfoArgs, console: &Console) -> Result<Map<String, Value>>
         Value::Object(facts) => Ok(facts),
         _ => Ok(Map::new()),
     }
+}
+
+/// What tells the model where a token is.
+fn positions(config: &Config) -> String {
+    let mut kinds = Vec::new();
+    if config.positions != Positions::None {
+        kinds.push("a table".to_owned());
+    }
+    let mut bases: Vec<f64> = config.layers.iter().filter_map(|layer| Some(layer.rotary?.theta)).collect();
+    bases.dedup();
+    bases.sort_unstable_by(f64::total_cmp);
+    bases.dedup();
+    if !bases.is_empty() {
+        let bases: Vec<String> = bases.iter().map(f64::to_string).collect();
+        kinds.push(format!("rotary (base {})", bases.join(", ")));
+    }
+    match config.family.relative {
+        RelativeRule::None => {}
+        RelativeRule::Buckets => kinds.push("a number for each head and distance".to_owned()),
+        RelativeRule::Disentangled if config.disentangled.is_some() => {
+            kinds.push("embeddings of distances".to_owned());
+        }
+        RelativeRule::Disentangled => {}
+    }
+    let local = config.layers.iter().filter(|layer| layer.window.is_some()).count();
+    if let Some(window) = config.layers.iter().find_map(|layer| layer.window) {
+        kinds.push(format!("{local} layers see {window} tokens to each side"));
+    }
+    if kinds.is_empty() { "none".to_owned() } else { kinds.join("; ") }
 }
 
 /// The description of the bundled model.
@@ -137,8 +173,10 @@ fn describe_model(facts: &Map<String, Value>) -> String {
     if !facts["description"].is_null() {
         lines.push(("which is", get("description")));
     }
+    let after = if facts["final_norm"].is_null() { "" } else { ", the last one behind the final norm" };
     lines.extend([
-        ("layers", format!("{0} (0 is the embedding output, 1 to {0} the encoder's)", get("num_hidden_layers"))),
+        ("family", get("family")),
+        ("layers", format!("{0} (0 is the embedding output, 1 to {0} the encoder's{after})", get("num_hidden_layers"))),
         (
             "width",
             format!(
@@ -150,7 +188,15 @@ fn describe_model(facts: &Map<String, Value>) -> String {
         ),
         ("activation", get("hidden_act")),
         ("parameters", format!("{} stored as {}", group(number("parameters")), get("weights_dtype"))),
-        ("longest text", format!("{} tokens", get("max_position_embeddings"))),
+        ("positions", get("positions")),
+        (
+            "longest text",
+            format!(
+                "{} tokens{}",
+                get("longest_text"),
+                if facts["is_limited"] == json!(true) { "" } else { ", as the model has no limit" }
+            ),
+        ),
         ("vocabulary", group(number("vocab_size"))),
         ("pooler", yes_no("pooler").to_owned()),
         ("sentence", yes_no("sentence").to_owned()),

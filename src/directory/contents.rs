@@ -364,8 +364,10 @@ mod tests {
             id: "a model".to_owned(),
             revision: None,
             sha256: BTreeMap::from([("config.json".to_owned(), digest.clone())]),
+            family: "bert".to_owned(),
             num_hidden_layers: 4,
             hidden_size: 128,
+            final_norm: None,
         };
         let poolings = vec![Pooling::Cls, Pooling::Mean];
         let recipe = SentenceRecipe {

@@ -15,6 +15,7 @@ use super::plan_record::{DirectoryPlan, PlanRecord};
 use crate::counts::Counts;
 use crate::encode::EncodingStats;
 use crate::error::{Error, Result, json_problem};
+use crate::family;
 use crate::plan::{ArrayPlan, Slot};
 use crate::regular_file;
 use crate::shard::Shard;
@@ -35,10 +36,20 @@ pub struct ModelIdentity {
     pub revision: Option<String>,
     /// File name → sha256, for every file that decides the vectors.
     pub sha256: BTreeMap<String, String>,
+    /// The model's family, by its `model_type`; manifests of older versions, all of BERT's, do not have it.
+    #[serde(default = "bert")]
+    pub family: String,
     /// Encoder layers.
     pub num_hidden_layers: usize,
     /// Width of a hidden state.
     pub hidden_size: usize,
+    /// The layer whose hidden state is behind the norm after all layers (`layer 12`); there for families with such a norm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub final_norm: Option<String>,
+}
+
+fn bert() -> String {
+    family::bert().name().to_owned()
 }
 
 /// What identifies a job before its input is read: the beginning of its manifest.

@@ -114,8 +114,10 @@ pub fn check(weights: &Weights, config: &Config, deepest: usize, pooler: bool) -
 
 /// Number of weights of a layer's matrix products, each of which a token is multiplied with once.
 pub fn weights_of_layer(config: &Config) -> usize {
-    let Config { hidden_size, intermediate_size, .. } = *config;
-    4 * hidden_size * hidden_size + 2 * hidden_size * intermediate_size
+    let Config { hidden_size, intermediate_size, num_key_value_heads, .. } = *config;
+    let key_values = 2 * num_key_value_heads * config.head_dim();
+    let of_feed_forward = if config.family.is_gated() { 3 } else { 2 };
+    (2 * hidden_size + key_values + of_feed_forward * intermediate_size) * hidden_size
 }
 
 /// Number of parameters of the encoder and its pooler, without task heads.

@@ -57,6 +57,11 @@ impl Family {
         self.model_types[0]
     }
 
+    /// Whether the feed-forward network has a gate.
+    pub fn is_gated(&self) -> bool {
+        !matches!(self.layouts[0].feed_forward, FeedForwardNames::Plain { .. })
+    }
+
     /// Whether `hidden_states[N]` is normalized once more after the last layer.
     pub fn has_final_norm(&self) -> bool {
         self.layouts.iter().any(|layout| layout.final_norm.is_some())

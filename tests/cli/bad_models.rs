@@ -75,7 +75,7 @@ fn a_config_that_makes_no_sense() {
 #[test]
 fn a_config_that_asks_for_what_is_not_computed() {
     for (key, value, says) in [
-        ("model_type", json!("roberta"), ["`roberta` is not supported", "expected `bert`"]),
+        ("model_type", json!("longformer"), ["`longformer` is not supported", "expected one of bert, roberta"]),
         ("hidden_act", json!("swish"), ["`swish` is not known", "gelu"]),
         ("position_embedding_type", json!("relative_key_query"), ["`relative_key_query`", "expected `absolute`"]),
         ("is_decoder", json!(true), ["is_decoder", "only plain encoders"]),

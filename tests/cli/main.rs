@@ -30,6 +30,7 @@ mod bad_weights;
 mod streams;
 
 mod compare;
+mod families;
 mod help;
 mod info;
 mod messages;
