@@ -14,9 +14,9 @@ use layerwise::directory::output_directory::OutputDirectory;
 use layerwise::directory::{existing, names};
 use layerwise::encoder::{self, Encoder, EncoderSettings, Ops};
 use layerwise::error::Result;
-use layerwise::input::{self, Columns, Text};
+use layerwise::input::{self, Columns, Skipped, Text};
 use layerwise::kernels::InstructionSet;
-use layerwise::spec::{Compute, Delimiter, InputFormat};
+use layerwise::spec::{Compute, Delimiter, InputFormat, OnBadLine};
 use layerwise::tokens::Tokenizer;
 use sha2::{Digest, Sha256};
 
@@ -63,9 +63,10 @@ pub(crate) fn readers(data: &[u8]) {
         pretokenized: options & 128 != 0,
         ..Columns::default()
     };
-    let Ok(records) = input::records_of(content, format, &columns) else { return };
+    let on_bad_line = if options & 8 == 0 { OnBadLine::Error } else { OnBadLine::Skip };
+    let Ok(mut records) = input::records_of(content, format, &columns, on_bad_line) else { return };
     let mut digest = Sha256::new();
-    for record in records {
+    for record in records.by_ref() {
         match record {
             Ok(record) => {
                 let text = &record.text;
@@ -75,6 +76,8 @@ pub(crate) fn readers(data: &[u8]) {
             Err(error) => assert!(!error.to_string().is_empty()),
         }
     }
+    let warning = records.skipped().and_then(Skipped::warning);
+    assert!(warning.is_none() || on_bad_line == OnBadLine::Skip);
 }
 
 /// `config.json`.

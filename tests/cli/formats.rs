@@ -12,7 +12,7 @@ fn column(desk: &Desk, out: &str, name: &str) -> Vec<Value> {
     desk.json_lines(&format!("{out}/texts.jsonl")).into_iter().map(|mut line| line[name].take()).collect()
 }
 
-fn gzip(content: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(content: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(content).expect("memory");
     encoder.finish().expect("memory")
