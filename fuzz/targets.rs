@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 const CONFIG: &[u8] = include_bytes!("../tests/golden/width1/config.json");
 const SMALL_CONFIG: &[u8] = include_bytes!("../tests/pickles/config.json");
 const VOCABULARY: &[u8] = include_bytes!("../tests/golden/width1/vocab.txt");
-const FORMATS: [InputFormat; 7] = [
+const FORMATS: [InputFormat; 8] = [
     InputFormat::Text,
     InputFormat::Jsonl,
     InputFormat::Csv,
@@ -31,6 +31,7 @@ const FORMATS: [InputFormat; 7] = [
     InputFormat::Conll,
     InputFormat::Conllu,
     InputFormat::Json,
+    InputFormat::Fasta,
 ];
 
 /// A directory with these files.
@@ -58,6 +59,7 @@ pub(crate) fn readers(data: &[u8]) {
     let columns = Columns {
         text_column: if has_columns { name("1", "text") } else { None },
         pair_column: if has_columns && options & 32 != 0 { name("2", "pair") } else { None },
+        carry: if format == InputFormat::Fasta { vec!["description".to_owned()] } else { Vec::new() },
         no_header,
         delimiter: Delimiter::new(b';').filter(|_| table && options & 16 != 0),
         pretokenized: options & 128 != 0,

@@ -473,6 +473,8 @@ choices! {
         Conll = "conll",
         /// CoNLL-U, as Universal Dependencies have it
         Conllu = "conllu",
+        /// FASTA: a line `>id description`, then a sequence on any number of lines
+        Fasta = "fasta",
     }
 }
 

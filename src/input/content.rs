@@ -70,7 +70,7 @@ mod tests {
     proptest! {
         #[test]
         fn records_do_not_depend_on_the_encoding(
-            header in prop_oneof![Just(""), Just("text,b\n"), Just("text\tb\n"), Just("[{\"text\":\"a"), Just("{\"text\": \"a\"}\n")],
+            header in prop_oneof![Just(""), Just("text,b\n"), Just("text\tb\n"), Just("[{\"text\":\"a"), Just("{\"text\": \"a\"}\n"), Just(">a b\n")],
             text in r#"[\[\]{}",:;a0é🙂中 \\\n\r\t]{0,60}"#,
         ) {
             let text = format!("{header}{text}");

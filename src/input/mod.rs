@@ -9,6 +9,7 @@ mod conllu;
 mod content;
 mod encoding;
 mod entry;
+mod fasta;
 mod first_bytes;
 mod identity;
 mod ids;
@@ -181,6 +182,7 @@ impl Input {
             InputFormat::Csv | InputFormat::Tsv if self.columns.no_header => "records",
             InputFormat::Csv | InputFormat::Tsv => "records below a header",
             InputFormat::Conll | InputFormat::Conllu => "a word a line",
+            InputFormat::Fasta => "headers that begin with >, each with a sequence below it",
         };
         Error::Input { source_name, problem: format!("holds no text; expected {expected}") }
     }
@@ -217,6 +219,7 @@ fn entries<'a>(
         InputFormat::Tsv => Box::new(table::TableRecords::new(reader, b'\t', columns)?),
         InputFormat::Conll => Box::new(sentences::SentenceRecords::new(reader, conll::Conll::new(columns))),
         InputFormat::Conllu => Box::new(sentences::SentenceRecords::new(reader, conllu::Conllu::new(&columns))),
+        InputFormat::Fasta => Box::new(fasta::FastaRecords::new(reader, columns)),
     })
 }
 

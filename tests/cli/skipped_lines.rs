@@ -176,6 +176,7 @@ fn every_format_goes_on_behind_a_bad_line() {
         ("a.csv", b"text,b\nx,1\ny\nz,\xff\ntext,b\n\"v\nw\",2\nu,3\n".to_vec(), "", &[2, 6, 8]),
         ("a.tsv", b"x\t1\ny\nz\t2\n".to_vec(), "--no-header --text-column 1", &[1, 3]),
         ("a.conll", b"a O\nb O\n\nc\nd O\n\ne O\n\nf O\n\xff O\ng O\n\nh O\n".to_vec(), "", &[1, 7, 13]),
+        ("a.fasta", b"x\n>a\nA\n>b \xe9\nC\n>c\nG\n\xff\nT\n>a\nT\n>d\n".to_vec(), "", &[2, 12]),
         ("a.conllu", (conllu("a") + "1\tb\n\n" + &conllu("c")).into_bytes(), "", &[1, 5]),
     ] {
         desk.put(name, content);
