@@ -15,16 +15,16 @@ use layerwise::directory::{existing, names};
 use layerwise::encoder::{self, Encoder, EncoderSettings, Ops};
 use layerwise::error::Result;
 use layerwise::family;
-use layerwise::input::{self, Columns, Text};
+use layerwise::input::{self, Columns, Skipped, Text};
 use layerwise::kernels::InstructionSet;
-use layerwise::spec::{Compute, Delimiter, InputFormat};
+use layerwise::spec::{Compute, Delimiter, InputFormat, OnBadLine};
 use layerwise::tokens::Tokenizer;
 use sha2::{Digest, Sha256};
 
 const CONFIG: &[u8] = include_bytes!("../tests/golden/width1/config.json");
 const SMALL_CONFIG: &[u8] = include_bytes!("../tests/pickles/config.json");
 const VOCABULARY: &[u8] = include_bytes!("../tests/golden/width1/vocab.txt");
-const FORMATS: [InputFormat; 7] = [
+const FORMATS: [InputFormat; 8] = [
     InputFormat::Text,
     InputFormat::Jsonl,
     InputFormat::Csv,
@@ -32,6 +32,7 @@ const FORMATS: [InputFormat; 7] = [
     InputFormat::Conll,
     InputFormat::Conllu,
     InputFormat::Json,
+    InputFormat::Fasta,
 ];
 
 /// A directory with these files.
@@ -59,14 +60,16 @@ pub(crate) fn readers(data: &[u8]) {
     let columns = Columns {
         text_column: if has_columns { name("1", "text") } else { None },
         pair_column: if has_columns && options & 32 != 0 { name("2", "pair") } else { None },
+        carry: if format == InputFormat::Fasta { vec!["description".to_owned()] } else { Vec::new() },
         no_header,
         delimiter: Delimiter::new(b';').filter(|_| table && options & 16 != 0),
         pretokenized: options & 128 != 0,
         ..Columns::default()
     };
-    let Ok(records) = input::records_of(content, format, &columns) else { return };
+    let on_bad_line = if options & 8 == 0 { OnBadLine::Error } else { OnBadLine::Skip };
+    let Ok(mut records) = input::records_of(content, format, &columns, on_bad_line) else { return };
     let mut digest = Sha256::new();
-    for record in records {
+    for record in records.by_ref() {
         match record {
             Ok(record) => {
                 let text = &record.text;
@@ -76,6 +79,8 @@ pub(crate) fn readers(data: &[u8]) {
             Err(error) => assert!(!error.to_string().is_empty()),
         }
     }
+    let warning = records.skipped().and_then(Skipped::warning);
+    assert!(warning.is_none() || on_bad_line == OnBadLine::Skip);
 }
 
 /// `config.json`.

@@ -16,7 +16,7 @@ use crate::directory::text_files::TokenizedTexts;
 use crate::encode::{BatchSizes, EncodePass, EncodingStats, limits};
 use crate::encoder::{self, Encoder};
 use crate::error::{Error, Result};
-use crate::input::Input;
+use crate::input::{Input, InputRecord};
 use crate::json_lines::JsonLines;
 use crate::json_lines::columns::{ColumnsWriter, SpooledTexts};
 use crate::model::Model;
@@ -26,14 +26,14 @@ use crate::shard::{Shard, ShardRows};
 use crate::sink::Sink;
 use crate::spec::Format;
 use crate::spool::{SpoolReader, SpoolWriter};
-use crate::tokenize::{CountOnly, TokenizePass, Tokenized, digest};
+use crate::tokenize::{CountOnly, TokenizePass, Tokenized, identify};
 use crate::tokens::Tokenizer;
 
 /// The result of a job.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum JobOutcome {
-    /// The job was done; the counts of its texts, and statistics of the encoding.
-    Done(Counts, EncodingStats),
+    /// The job was done; the counts of its texts, statistics of the encoding, and the number of bad lines that were skipped.
+    Done(Counts, EncodingStats, u64),
     /// The directory already held the finished job.
     WasThere,
 }
@@ -44,6 +44,8 @@ pub(crate) struct Rehearsal {
     pub(crate) part: ShardRows,
     /// Number of texts of the whole input.
     pub(crate) all_texts: u64,
+    /// The whole input.
+    pub(crate) input: InputRecord,
     /// Tokens of the longest text of the whole input, before it is cut.
     pub(crate) longest: usize,
     pub(crate) outlook: Outlook,
@@ -124,28 +126,26 @@ impl<'a> Job<'a> {
                 }
             }
         };
-        let (part, Tokenized { counts: Counts { texts: all_texts, .. }, input_sha256, longest, .. }) = self.count()?;
-        let rehearsal = |outlook| Rehearsal { part, all_texts, longest, outlook };
-        let Some((path, overwrite, _)) = to else { return Ok(rehearsal(Outlook::Begins)) };
+        let (part, Tokenized { counts: Counts { texts: all_texts, .. }, input, longest, .. }) = self.count()?;
+        let rehearsal = |outlook, input| Rehearsal { part, all_texts, input, longest, outlook };
+        let Some((path, overwrite, _)) = to else { return Ok(rehearsal(Outlook::Begins, input)) };
         let outlook = match existing {
             Existing::Complete(manifest) => {
-                self.check_complete(path, &manifest, &input_sha256, all_texts)?;
-                return Ok(rehearsal(Outlook::WasThere));
+                self.check_complete(path, &manifest, &input, all_texts)?;
+                return Ok(rehearsal(Outlook::WasThere, input));
             }
             Existing::Unfinished(JournalEntry::Texts(_, done)) if done.texts > 0 => Outlook::TokenizedSome(done.texts),
-            Existing::Unfinished(JournalEntry::Arrays(manifest, done)) => {
-                match (manifest.input.sha256 == input_sha256, overwrite) {
-                    (true, _) => Outlook::EncodedSome(done.texts),
-                    (false, true) => Outlook::Begins,
-                    (false, false) => return Err(Error::another_job(path, &["the input".to_owned()])),
-                }
-            }
+            Existing::Unfinished(JournalEntry::Arrays(manifest, done)) => match (manifest.input == input, overwrite) {
+                (true, _) => Outlook::EncodedSome(done.texts),
+                (false, true) => Outlook::Begins,
+                (false, false) => return Err(Error::another_job(path, &["the input".to_owned()])),
+            },
             _ => Outlook::Begins,
         };
         let (needed, free) = (self.plan.bytes(&part.counts), room(path).map(|free| free + old_bytes));
         match free {
             Some(free) if needed > free => Err(Error::DiskFull { path: path.to_owned(), needed, free }),
-            _ => Ok(rehearsal(outlook)),
+            _ => Ok(rehearsal(outlook, input)),
         }
     }
 
@@ -175,7 +175,8 @@ impl<'a> Job<'a> {
     /// Any of [`Error`].
     pub(crate) fn to_json_lines(&self, out: impl Write + Send) -> Result<JobOutcome> {
         let (mut spool, mut columns) = (SpoolWriter::temporary(), ColumnsWriter::new());
-        let counts = self.tokenize().run(&mut SpooledTexts { spool: &mut spool, columns: &mut columns })?.counts;
+        let Tokenized { counts, input, .. } =
+            self.tokenize().run(&mut SpooledTexts { spool: &mut spool, columns: &mut columns })?;
         let unreadable = |error| Error::io("write a temporary file into", std::env::temp_dir())(error);
         let mut spool = spool.finish().map_err(unreadable)?;
         let part = self.part(&mut spool, counts).map_err(unreadable)?;
@@ -185,7 +186,7 @@ impl<'a> Job<'a> {
         let encoder = if is_one_batch { self.model.encoder(self.plan)? } else { self.model.load(self.plan)? };
         let stats = self.encode(self.pass(&encoder, &part, BatchSizes::largest(limits)), spool, &part, &mut sink)?;
         sink.finish()?;
-        Ok(JobOutcome::Done(part.counts, stats))
+        Ok(JobOutcome::Done(part.counts, stats, input.skipped()))
     }
 
     /// Writes arrays into a directory. An interrupted job resumes where it stopped.
@@ -246,8 +247,8 @@ impl<'a> Job<'a> {
         let path = directory.path();
         let (mut files, done, earlier) = match directory.start(record)? {
             Start::Complete(manifest) => {
-                let (input_sha256, texts) = digest(self.input, self.observer)?;
-                self.check_complete(path, &manifest, &input_sha256, texts)?;
+                let (input, texts) = identify(self.input, self.observer)?;
+                self.check_complete(path, &manifest, &input, texts)?;
                 directory.tidy();
                 return Ok(None);
             }
@@ -265,10 +266,10 @@ impl<'a> Job<'a> {
                 return Err(error);
             }
         };
-        let mut texts = files.finish(&read.input_sha256)?;
+        let mut texts = files.finish(&read.input.sha256)?;
         let all_texts = read.counts.texts;
         let part = self.part(&mut texts.spool, read.counts).map_err(Error::io("read the tokens in", path))?;
-        let mut manifest = Manifest::new(record.clone(), self.plan, &read.input_sha256, &part.counts);
+        let mut manifest = Manifest::new(record.clone(), self.plan, read.input, &part.counts);
         if let Some(shard) = &mut manifest.job.shard {
             shard.first_row = Some(part.first_row);
             shard.all_texts = Some(all_texts);
@@ -285,7 +286,7 @@ impl<'a> Job<'a> {
     /// Runs the second pass, or what is left of it.
     fn finish(&self, directory: OutputDirectory, begun: Begun) -> Result<JobOutcome> {
         let Begun { encoder, texts, part, manifest, done } = begun;
-        let (path, counts) = (directory.path().to_owned(), &part.counts);
+        let (path, counts, skipped) = (directory.path().to_owned(), &part.counts, manifest.input.skipped());
         let (mut sink, spool) = directory.arrays(self.plan, &part, manifest, texts, done, self.observer)?;
         let done = sink.texts_done();
         if done > 0 {
@@ -299,7 +300,7 @@ impl<'a> Job<'a> {
         match self.encode(pass, spool, &part, &mut sink) {
             Ok(stats) => {
                 sink.finish(&manifest::run(self.started, &stats, self.model.threads(), self.batch_tokens))?;
-                Ok(JobOutcome::Done(part.counts, stats))
+                Ok(JobOutcome::Done(part.counts, stats, skipped))
             }
             Err(error) => {
                 let done = sink.stop();
@@ -309,8 +310,8 @@ impl<'a> Job<'a> {
     }
 
     /// Refuses a complete directory that is damaged, or whose input differs from this job's.
-    fn check_complete(&self, path: &Path, manifest: &Manifest, input_sha256: &str, texts: u64) -> Result<()> {
-        if manifest.input.sha256 != input_sha256 {
+    fn check_complete(&self, path: &Path, manifest: &Manifest, input: &InputRecord, texts: u64) -> Result<()> {
+        if manifest.input != *input {
             return Err(Error::another_job(path, &["the input".to_owned()]));
         }
         let damaged = |problem: String| Error::Output {

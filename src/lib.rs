@@ -100,7 +100,7 @@ pub use self::batch::{Batch, Tokens};
 pub use self::directory::merge::{Merged, merge};
 pub use self::embeddings::Embeddings;
 pub use self::error::{Error, Result};
-pub use self::input::{Columns, Input, Record, Source, Text};
+pub use self::input::{Columns, Input, Record, Records, Skipped, SkippedLine, SkippedLines, Source, SourceLine, Text};
 pub use self::job::DirectoryOptions;
 pub use self::model::{Model, ModelBuilder};
 pub use self::observer::{Observer, Progress, Unobserved, Work};
@@ -109,7 +109,7 @@ pub use self::request::Request;
 pub use self::shard::Shard;
 pub use self::sink::Sink;
 pub use self::spec::{
-    Combine, Compute, DeviceKind, DeviceSelection, Dtype, Format, InputFormat, LayerSelection, Overflow, SpecialTokens,
-    VectorKind, WordPooling,
+    Combine, Compute, DeviceKind, DeviceSelection, Dtype, Format, InputFormat, LayerSelection, OnBadLine, Overflow,
+    SpecialTokens, VectorKind, WordPooling,
 };
 pub use self::tokens::Encoded;

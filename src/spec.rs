@@ -480,6 +480,26 @@ choices! {
         Conll = "conll",
         /// CoNLL-U, as Universal Dependencies have it
         Conllu = "conllu",
+        /// FASTA: a line `>id description`, then a sequence on any number of lines
+        Fasta = "fasta",
+    }
+}
+
+choices! {
+    /// What happens to a line of the input that cannot be taken.
+    pub enum OnBadLine {
+        /// All of them are named, and nothing is encoded
+        Error = "error",
+        /// They are left out, named and counted; texts.jsonl has the line of each text that is kept
+        Skip = "skip",
+    } default Error
+}
+
+impl OnBadLine {
+    /// Whether it is [`OnBadLine::Error`].
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands it a reference")]
+    pub(crate) fn is_error(&self) -> bool {
+        *self == OnBadLine::Error
     }
 }
 

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::counts::{Counts, TextCounts};
 use crate::error::{Error, Result};
-use crate::input::{Input, Record};
+use crate::input::{Input, InputRecord, Record, Skipped, SourceLine};
 use crate::observer::{Observer, Work};
 use crate::plan::Plan;
 use crate::sha256::hex;
@@ -68,7 +68,7 @@ impl TokenSink for CountOnly {
 /// The result of the first pass.
 pub(crate) struct Tokenized {
     pub(crate) counts: Counts,
-    pub(crate) input_sha256: String,
+    pub(crate) input: InputRecord,
     /// Tokens of the longest text, before it is cut.
     pub(crate) longest: usize,
     /// Some of the pieces of text that the vocabulary does not have.
@@ -121,7 +121,7 @@ impl TokenizePass<'_> {
             }
             let new = &piece[known..];
             for (record, encoded) in new.iter().zip(tokenizer.encode_records(row, new)) {
-                let encoded = encoded?;
+                let encoded = encoded.map_err(|error| with_line(error, record))?;
                 record.digest_into(&mut digest);
                 let counts = TextCounts::of(&encoded);
                 tally.count(counts);
@@ -140,6 +140,7 @@ impl TokenizePass<'_> {
         if row == 0 {
             return Err(input.is_empty_error());
         }
+        pieces.skipped().and_then(Skipped::warning).iter().for_each(|warning| observer.warn(warning));
         let Tally { counts, longest, too_long, without_room, rooms, .. } = tally;
         if row < counts.texts {
             return Err(Error::OtherInput(Box::new(input.is_shorter_error(row, counts.texts))));
@@ -160,15 +161,26 @@ impl TokenizePass<'_> {
                 examples: rooms.join(", "),
             });
         }
-        Ok(Tokenized { counts, input_sha256: hex(&digest.finalize()), longest, unknown })
+        Ok(Tokenized { counts, input: InputRecord::new(digest, pieces.skipped()), longest, unknown })
     }
 }
 
-/// The digest of an input and its number of texts, without tokenizing them.
+/// The error of a text that the tokenizer refuses, with its line where that cannot be told from its row.
+fn with_line(error: Error, record: &Record) -> Error {
+    match (error, record.line) {
+        (Error::Tokenize { row, message }, Some(SourceLine { file, line })) => {
+            let file = file.map_or_else(String::new, |file| format!(" of file {file}"));
+            Error::Tokenize { row, message: format!("{message} (line {line}{file})") }
+        }
+        (error, _) => error,
+    }
+}
+
+/// The identity of an input and its number of texts, without tokenizing them.
 ///
 /// # Errors
 /// Those of the input; [`Error::Interrupted`] when the observer ends the pass.
-pub(crate) fn digest(input: &Input, observer: &dyn Observer) -> Result<(String, u64)> {
+pub(crate) fn identify(input: &Input, observer: &dyn Observer) -> Result<(InputRecord, u64)> {
     let progress = observer.begin(Work::Tokenizing);
     let (mut digest, mut row) = (Sha256::new(), 0);
     let pieces = input.pieces();
@@ -177,7 +189,7 @@ pub(crate) fn digest(input: &Input, observer: &dyn Observer) -> Result<(String, 
         row += piece.len() as u64;
         progress.reach(row);
     }
-    if row == 0 { Err(input.is_empty_error()) } else { Ok((hex(&digest.finalize()), row)) }
+    if row == 0 { Err(input.is_empty_error()) } else { Ok((InputRecord::new(digest, pieces.skipped()), row)) }
 }
 
 fn interrupted(signal: u8, texts: u64, way_on: &'static str) -> Error {

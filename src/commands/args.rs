@@ -10,8 +10,8 @@ use crate::checkpoint::BUNDLED;
 use crate::probe::labels::TaskChoice;
 use crate::shard::ShardSelection;
 use crate::spec::{
-    Choice, Combine, Compute, Delimiter, DeviceSelection, Dtype, Format, InputFormat, LayerSelection, Overflow,
-    SpecialTokens, VectorKind, WordPooling,
+    Choice, Combine, Compute, Delimiter, DeviceSelection, Dtype, Format, InputFormat, LayerSelection, OnBadLine,
+    Overflow, SpecialTokens, VectorKind, WordPooling,
 };
 
 /// Embeddings from every encoder layer of BERT models: exact, bit-identical, without Python
@@ -152,6 +152,10 @@ pub struct InputArgs {
     /// Texts are words separated by spaces, or lists of words in jsonl and json; conll and conllu always are
     #[arg(long)]
     pub pretokenized: bool,
+
+    /// What to do with a line that cannot be taken: not UTF-8, ragged, without a text, an id twice, …
+    #[arg(long, value_name = "HOW", value_parser = choice::<OnBadLine>(), default_value_t)]
+    pub on_bad_line: OnBadLine,
 }
 
 /// Arguments of `extract`

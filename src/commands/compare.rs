@@ -11,7 +11,7 @@ use super::shared::{builder, columns, note_of_bundled, say_what_was_settled, sou
 use super::standard_output::{columns_of_terminal, print};
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
-use crate::input::{Columns, Input, Record};
+use crate::input::{Columns, Input, Record, Skipped};
 use crate::observer::Observer;
 use crate::request::Request;
 use crate::spec::VectorKind;
@@ -109,7 +109,8 @@ fn kind(args: &CompareArgs) -> Result<VectorKind> {
 fn texts(args: &CompareArgs, console: &Console) -> Result<Vec<Record>> {
     let none = Some(String::new());
     let columns = Columns { id_column: none.clone(), label_column: none, ..columns(&args.input) };
-    let input = Input::new(sources(&args.texts, &args.input.input, console)?, args.input.input_format, columns)?;
+    let sources = sources(&args.texts, &args.input.input, console)?;
+    let input = Input::new(sources, args.input.input_format, columns)?.on_bad_line(args.input.on_bad_line)?;
     let mut texts = Vec::new();
     let pieces = input.pieces();
     let interrupted = |signal| Error::Interrupted { signal, done: 0, texts: 0, way_on: Error::START_OVER };
@@ -122,6 +123,7 @@ fn texts(args: &CompareArgs, console: &Console) -> Result<Vec<Record>> {
             )));
         }
     }
+    pieces.skipped().and_then(Skipped::warning).iter().for_each(|warning| console.warn(warning));
     match texts.len() {
         0 => Err(input.is_empty_error()),
         1 => Err(Error::Usage(format!(

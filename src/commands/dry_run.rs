@@ -11,7 +11,7 @@ use crate::model::Model;
 /// Prints what a job would do on standard output; `output` is the directory, if there would be one.
 pub(super) fn print(job: &Job<'_>, rehearsal: &Rehearsal, output: Option<&Path>) -> Result<()> {
     let Job { model, plan, .. } = *job;
-    let Rehearsal { part, all_texts, longest, outlook } = rehearsal;
+    let Rehearsal { part, all_texts, input, longest, outlook } = rehearsal;
     let counts = &part.counts;
     let layers: Vec<String> = plan.layers.iter().map(usize::to_string).collect();
     let kinds: Vec<&str> = plan.kinds.iter().map(|kind| kind.name()).collect();
@@ -27,6 +27,9 @@ pub(super) fn print(job: &Job<'_>, rehearsal: &Rehearsal, output: Option<&Path>)
         counts.truncated_tokens,
         counts.truncated_texts,
     );
+    if input.skipped() > 0 {
+        text.push_str(&format!("skipped   {} bad lines of the input\n", input.skipped()));
+    }
     if counts.windowed_texts > 0 {
         text.push_str(&format!(
             "windows   {} of {} texts, {} tokens to encode beside the above\n",

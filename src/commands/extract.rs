@@ -142,13 +142,13 @@ fn input(args: &ExtractArgs, console: &Console) -> Result<Input> {
         ..columns(&args.input)
     };
     let sources = sources(&args.texts, &args.input.input, console)?;
-    check_carried(&columns.carry)?;
+    check_carried(&columns.carry, args.input.on_bad_line)?;
     if args.dtype == Dtype::Bf16 && args.format == Format::Npy && args.output.is_some() {
         return Err(Error::Usage(
             "--dtype bf16 does not exist in .npy files; choose --format safetensors or --dtype f16".to_owned(),
         ));
     }
-    Input::new(sources, args.input.input_format, columns)
+    Input::new(sources, args.input.input_format, columns)?.on_bad_line(args.input.on_bad_line)
 }
 
 /// The request that the options describe.
@@ -183,7 +183,7 @@ fn open(args: &ExtractArgs, console: &Console) -> Result<Model> {
 /// Prints the summary line.
 fn summarize(job: &Job<'_>, outcome: JobOutcome, to: Destination<'_>, console: &Console) {
     let path = if let Destination::Directory(path) = to { Some(path) } else { None };
-    let JobOutcome::Done(counts, stats) = outcome else {
+    let JobOutcome::Done(counts, stats, skipped) = outcome else {
         let path = path.unwrap_or_else(|| Path::new("-")).display();
         let job = job.shard.map_or_else(|| "this job".to_owned(), |shard| format!("this job, shard {shard}"));
         return console.summary(&format!("{path} already holds {job}; nothing to do"));
@@ -193,6 +193,7 @@ fn summarize(job: &Job<'_>, outcome: JobOutcome, to: Destination<'_>, console: &
         some(counts.truncated_texts, "truncated"),
         some(counts.windowed_texts, "in windows"),
         some(stats.repeated_texts, "encoded once with others"),
+        if skipped > 0 { format!(", {} skipped", counted(skipped, "bad line")) } else { String::new() },
     ];
     let place = path.map(|path| format!(" → {}", path.display())).unwrap_or_default();
     let shard = job.shard.map(|shard| format!(", shard {shard}")).unwrap_or_default();

@@ -213,7 +213,7 @@ fn describe_model(facts: &Map<String, Value>) -> String {
 }
 
 fn describe_output(manifest: &Manifest) -> String {
-    let Manifest { job, counts, arrays, .. } = manifest;
+    let Manifest { job, input, counts, arrays, .. } = manifest;
     let layers: Vec<String> = job.plan.layers.iter().map(usize::to_string).collect();
     let mut lines = vec![("model", job.model.id.clone())];
     if let Some(revision) = &job.model.revision {
@@ -229,6 +229,9 @@ fn describe_output(manifest: &Manifest) -> String {
         ("tokens", group(counts.tokens)),
         ("truncated", format!("{} texts, {} tokens", group(counts.truncated_texts), group(counts.truncated_tokens))),
     ]);
+    if input.skipped.is_some() {
+        lines.push(("skipped", format!("{} bad lines of the input", group(input.skipped()))));
+    }
     if counts.windowed_texts > 0 {
         lines.push(("windows", format!("{} of {} texts", group(counts.windows), group(counts.windowed_texts))));
     }

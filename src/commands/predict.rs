@@ -9,7 +9,7 @@ use super::predict_show;
 use super::shared::{columns, say_what_was_settled, sources};
 use super::standard_output::standard_output;
 use crate::error::{Error, Result};
-use crate::input::{Columns, Input};
+use crate::input::{Columns, Input, Skipped};
 use crate::observer::Observer;
 use crate::predict::labelled::PredictedText;
 use crate::predict::{PredictRequest, Predictor};
@@ -48,6 +48,7 @@ pub(super) fn run(args: &PredictArgs, console: &Console) -> Result<()> {
     if is_empty {
         return Err(input.is_empty_error());
     }
+    pieces.skipped().and_then(Skipped::warning).iter().for_each(|warning| console.warn(warning));
     predictor.warnings().iter().for_each(|warning| console.warn(warning));
     Ok(())
 }
@@ -68,5 +69,6 @@ fn input(args: &PredictArgs, console: &Console) -> Result<Input> {
         label_column: Some(String::new()),
         ..columns(&args.input)
     };
-    Input::new(sources(&args.texts, &args.input.input, console)?, args.input.input_format, columns)
+    let sources = sources(&args.texts, &args.input.input, console)?;
+    Input::new(sources, args.input.input_format, columns)?.on_bad_line(args.input.on_bad_line)
 }

@@ -12,14 +12,15 @@ use super::arrays::offsets_place;
 use super::damage::{Damage, Findings};
 use super::keys;
 use super::layout::{File, Region, files};
-use super::manifest::{ArrayRecord, FORMAT_VERSION, InputRecord, ModelIdentity, ShardRecord, layer_names};
+use super::manifest::{ArrayRecord, FORMAT_VERSION, ModelIdentity, ShardRecord, layer_names};
 use super::names::{MANIFEST, REPORT, TEXTS, UNFINISHED};
 use super::plan_record::{DirectoryPlan, PlanRecord};
 use crate::counts::Counts;
 use crate::error::{Error, Result, json_problem};
+use crate::input::{InputRecord, SkippedLines};
 use crate::plan::ArrayPlan;
 use crate::regular_file;
-use crate::spec::{RowKind, SpecialTokens, VectorKind};
+use crate::spec::{OnBadLine, RowKind, SpecialTokens, VectorKind};
 
 /// Largest size of a manifest in bytes. It has some hundred bytes for each array, and takes thirty times that when
 /// parsed.
@@ -50,7 +51,7 @@ pub(crate) struct Origin {
     /// The version of the program.
     pub(crate) layerwise: String,
     pub(crate) instruction_set: String,
-    pub(crate) input_sha256: String,
+    pub(crate) input: InputRecord,
     pub(crate) model: ModelIdentity,
 }
 
@@ -126,6 +127,9 @@ fn read(manifest: &Value, findings: &mut Findings) -> Option<Contents> {
     if let (Some(plan), Some(counts)) = (&plan, &counts) {
         check_counts(plan, counts, findings);
     }
+    if let (Some(plan), Some(input)) = (&plan, &input) {
+        check_skipped(plan, input, findings);
+    }
     let (model, plan, counts) = (model?, plan?, counts?);
     let plan = plan.to_plan(model.num_hidden_layers, model.hidden_size);
     if !check_plan(&plan, findings) {
@@ -141,8 +145,7 @@ fn read(manifest: &Value, findings: &mut Findings) -> Option<Contents> {
     let checksums = check_checksums(checksums, &plan, &arrays, findings);
     let files = files(&plan, &counts, &arrays, &checksums);
     let files = files.map_err(|problem| findings.add(problem)).ok()?;
-    let input_sha256 = input.unwrap_or_default().sha256;
-    let origin = Origin { layerwise, instruction_set, input_sha256, model };
+    let origin = Origin { layerwise, instruction_set, input: input.unwrap_or_default(), model };
     Some(Contents {
         texts_crc32: checksums.get(TEXTS).copied(),
         plan,
@@ -181,6 +184,27 @@ fn first_row(manifest: &Value, counts: Option<&Counts>, findings: &mut Findings)
 fn check_sha256(key: &str, digest: &str, findings: &mut Findings) {
     if digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         findings.add(format!("{key} is not a sha256; expected 64 hexadecimal digits"));
+    }
+}
+
+/// Checks that what was left out of the input is what the plan allows, in the order of the input.
+fn check_skipped(plan: &PlanRecord, input: &InputRecord, findings: &mut Findings) {
+    let Some(SkippedLines { count, sha256, lines }) = &input.skipped else {
+        if plan.on_bad_line == OnBadLine::Skip {
+            findings.add("input.skipped is missing; expected it, as plan.on_bad_line is skip");
+        }
+        return;
+    };
+    if plan.on_bad_line == OnBadLine::Error {
+        findings.add("input.skipped is not expected, as plan.on_bad_line is not skip");
+    }
+    check_sha256("input.skipped.sha256", sha256, findings);
+    let expected = usize::try_from(*count).unwrap_or(usize::MAX).min(SkippedLines::LISTED);
+    if lines.len() != expected {
+        findings.add(format!("input.skipped.lines has {} entries; expected {expected} of {count} lines", lines.len()));
+    }
+    if !lines.is_sorted_by_key(|line| line.place) {
+        findings.add("input.skipped.lines are not in the order of the input");
     }
 }
 
@@ -392,7 +416,8 @@ mod tests {
         let counts = Counts { texts: 3, tokens: 8, token_rows: 8, words: 2, ..Counts::default() };
         let plan = DirectoryPlan { plan, ..DirectoryPlan::default() };
         let job = JobRecord::new(model, &plan, None, "portable");
-        let mut manifest = json!(Manifest::new(job, &plan, &digest, &counts));
+        let input = InputRecord { sha256: digest, skipped: None };
+        let mut manifest = json!(Manifest::new(job, &plan, input, &counts));
         manifest["crc32"] = json!({
             "texts.jsonl": "0fae29df",
             "token/layer_00.npy": "c7b32527",

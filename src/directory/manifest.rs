@@ -16,6 +16,7 @@ use crate::counts::Counts;
 use crate::encode::EncodingStats;
 use crate::error::{Error, Result, json_problem};
 use crate::family;
+use crate::input::InputRecord;
 use crate::plan::{ArrayPlan, Slot};
 use crate::regular_file;
 use crate::shard::Shard;
@@ -102,13 +103,6 @@ pub struct Manifest {
     /// Checksums of `texts.jsonl` and of every array, by place.
     #[serde(default)]
     pub crc32: Checksums,
-}
-
-/// The manifest's key `input`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InputRecord {
-    /// sha256 of all records in order.
-    pub sha256: String,
 }
 
 /// The manifest's entry for an array.
@@ -227,10 +221,10 @@ fn spelled(value: &Value) -> String {
 impl Manifest {
     /// The manifest of a job whose input is read, without the checksums of its arrays. It is the same for every run of
     /// the job.
-    pub fn new(job: JobRecord, plan: &DirectoryPlan, input_sha256: &str, counts: &Counts) -> Self {
+    pub fn new(job: JobRecord, plan: &DirectoryPlan, input: InputRecord, counts: &Counts) -> Self {
         Self {
             job,
-            input: InputRecord { sha256: input_sha256.to_owned() },
+            input,
             counts: *counts,
             layers: layer_names(plan),
             arrays: plan.arrays().iter().map(|array| ArrayRecord::new(array, plan, counts)).collect(),

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use crate::input::{Columns, Input};
 use crate::plan::Plan;
 use crate::spec::{
-    Combine, Compute, DeviceKind, Dtype, Format, InputFormat, Overflow, SpecialTokens, VectorKind, WordPooling,
+    Combine, Compute, DeviceKind, Dtype, Format, InputFormat, OnBadLine, Overflow, SpecialTokens, VectorKind,
+    WordPooling,
 };
 
 /// What a job computes and writes, with every default filled in. Jobs with equal plans, models and inputs are the same
@@ -21,6 +22,8 @@ pub struct DirectoryPlan {
     pub input_format: Vec<InputFormat>,
     /// The roles of the input's columns, and whether words are given.
     pub columns: Columns,
+    /// What happens to bad lines of the input.
+    pub on_bad_line: OnBadLine,
     /// The format of the arrays.
     pub format: Format,
 }
@@ -28,7 +31,8 @@ pub struct DirectoryPlan {
 impl DirectoryPlan {
     /// The plan for texts of `input`, written as files of `format`.
     pub fn new(plan: Plan, input: &Input, format: Format) -> Self {
-        Self { plan, input_format: input.formats(), columns: input.columns().clone(), format }
+        let (input_format, columns) = (input.formats(), input.columns().clone());
+        Self { plan, input_format, columns, on_bad_line: input.bad_lines(), format }
     }
 }
 
@@ -72,6 +76,9 @@ pub struct PlanRecord {
     /// [`DirectoryPlan::columns`].
     #[serde(flatten)]
     pub columns: Columns,
+    /// [`DirectoryPlan::on_bad_line`]; absent where they are an error, as in manifests of older versions.
+    #[serde(default, skip_serializing_if = "OnBadLine::is_error")]
+    pub on_bad_line: OnBadLine,
     /// [`DirectoryPlan::format`].
     pub format: Format,
     /// [`Plan::dtype`].
@@ -87,7 +94,7 @@ pub struct PlanRecord {
 
 impl From<&DirectoryPlan> for PlanRecord {
     fn from(of: &DirectoryPlan) -> Self {
-        let DirectoryPlan { plan, input_format, columns, format } = of;
+        let DirectoryPlan { plan, input_format, columns, on_bad_line, format } = of;
         Self {
             layers: plan.layers.clone(),
             emit: plan.kinds.clone(),
@@ -102,6 +109,7 @@ impl From<&DirectoryPlan> for PlanRecord {
             stride: plan.stride,
             input_format: input_format.clone(),
             columns: columns.clone(),
+            on_bad_line: *on_bad_line,
             format: *format,
             dtype: plan.dtype,
             compute: plan.compute,
@@ -135,6 +143,12 @@ impl PlanRecord {
             sentence: None,
             prompt_tokens: 0,
         };
-        DirectoryPlan { plan, input_format: record.input_format, columns: record.columns, format: record.format }
+        DirectoryPlan {
+            plan,
+            input_format: record.input_format,
+            columns: record.columns,
+            on_bad_line: record.on_bad_line,
+            format: record.format,
+        }
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use crate::batch::SPECIAL;
-use crate::input::{Json, Record, Text};
+use crate::input::{Json, Record, SourceLine, Text};
 use crate::spec::SpecialTokens;
 use crate::tokens::Encoded;
 
@@ -11,6 +11,9 @@ use crate::tokens::Encoded;
 #[derive(Debug, Serialize)]
 pub struct TextLine<'a> {
     row: u64,
+    /// Where bad lines are skipped: the text's own line, and its file if there are several.
+    #[serde(flatten)]
+    line: Option<SourceLine>,
     id: Option<&'a str>,
     label: Option<&'a Json>,
     #[serde(flatten)]
@@ -63,6 +66,7 @@ impl<'a> TextLine<'a> {
             || (0..tokens.words.len()).filter(|&i| special_tokens == SpecialTokens::Keep || tokens.words[i] != SPECIAL);
         Self {
             row,
+            line: record.line,
             id: record.id.as_deref(),
             label: record.label.as_ref(),
             carried: Carried(&record.carried),

@@ -48,7 +48,7 @@ impl Columns {
             InputFormat::Text => match named.first() {
                 Some((option, _)) => wrong(
                     option,
-                    "is plain text, a text a line; columns are for jsonl, json, csv, tsv, conll and conllu, see --input-format",
+                    "is plain text, a text a line; columns are for jsonl, json, csv, tsv, conll, conllu and fasta, see --input-format",
                 ),
                 None if self.no_header => {
                     wrong("--no-header", "is plain text; headers are for csv and tsv, see --input-format")
@@ -90,6 +90,23 @@ impl Columns {
                         &format!(
                             "has the columns {}; expected one of them, or its number, not `{name}`",
                             CONLLU_COLUMNS.join(", ")
+                        ),
+                    ),
+                    None => Ok(()),
+                }
+            }
+            InputFormat::Fasta if self.no_header => wrong("--no-header", "is FASTA, whose sequences have headers"),
+            InputFormat::Fasta => {
+                let of_text = ["--text-column", "--pair-column"];
+                match named.iter().find(|(option, name)| of_text.contains(option) || !FASTA_COLUMNS.contains(name)) {
+                    Some((option, _)) if of_text.contains(option) => {
+                        wrong(option, "is FASTA, whose texts are its sequences")
+                    }
+                    Some((option, name)) => wrong(
+                        option,
+                        &format!(
+                            "is FASTA, with the columns {} of each header, not `{name}`",
+                            FASTA_COLUMNS.join(" and ")
                         ),
                     ),
                     None => Ok(()),
@@ -159,6 +176,9 @@ impl<'a> Optional<'a> {
 pub(super) const CONLLU_COLUMNS: [&str; 10] =
     ["ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC"];
 
+/// The columns of a FASTA header: its first word, and the rest.
+pub(super) const FASTA_COLUMNS: [&str; 2] = ["id", "description"];
+
 /// The index of a column of CoNLL-U, given by name or number.
 pub(super) fn conllu_column(name: &str) -> Option<usize> {
     let by_name = CONLLU_COLUMNS.iter().position(|column| column.eq_ignore_ascii_case(name));
@@ -224,6 +244,12 @@ mod tests {
         let carry = Columns { carry: vec!["1".to_owned()], ..text.clone() };
         let bare = Columns { no_header: true, ..text.clone() };
         let blind = Columns { no_header: true, ..Columns::default() };
+        let header = Columns {
+            id_column: some("id"),
+            label_column: some("description"),
+            carry: vec!["description".to_owned()],
+            ..Columns::default()
+        };
         for (format, good, bad) in [
             (InputFormat::Text, vec![&none], vec![&text, &named, &id, &carry, &bare, &blind]),
             (InputFormat::Jsonl, vec![&none, &text, &named, &id, &carry], vec![&bare, &blind]),
@@ -231,6 +257,7 @@ mod tests {
             (InputFormat::Csv, vec![&none, &text, &named, &id, &carry, &bare], vec![&blind]),
             (InputFormat::Conll, vec![&none, &text], vec![&named, &id, &carry, &bare, &blind]),
             (InputFormat::Conllu, vec![&none, &text], vec![&named, &id, &carry, &bare, &blind]),
+            (InputFormat::Fasta, vec![&none, &header], vec![&text, &named, &id, &carry, &bare, &blind]),
         ] {
             good.iter().for_each(|columns| assert!(columns.check(format, "f").is_ok(), "{format:?} {columns:?}"));
             bad.iter().for_each(|columns| assert!(columns.check(format, "f").is_err(), "{format:?} {columns:?}"));

@@ -19,6 +19,19 @@ pub(super) struct Entry {
     /// The line on which it begins, from 1.
     pub(super) line: u64,
     pub(super) record: Result<Record, String>,
+    /// Whether the problem hides all that follows it in the file, so that it cannot be skipped.
+    pub(super) hides_the_rest: bool,
+}
+
+impl Entry {
+    pub(super) fn new(line: u64, record: Result<Record, String>) -> Self {
+        Self { line, record, hides_the_rest: false }
+    }
+
+    /// The last entry of a file, behind whose problem no record can be told apart.
+    pub(super) fn hiding_the_rest(line: u64, problem: String) -> Self {
+        Self { line, record: Err(problem), hides_the_rest: true }
+    }
 }
 
 /// The reason why reading cannot continue.

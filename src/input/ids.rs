@@ -1,4 +1,7 @@
-//! Finds ids that occur twice without keeping the ids, in 20 bytes for each.
+//! Finds ids that occur twice without keeping the ids.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use sha2::{Digest, Sha256};
 
@@ -11,7 +14,7 @@ const SHARDS: usize = 256;
 /// Where a record begins: the index of the input, and the line.
 pub(super) type RecordPlace = (u32, u64);
 
-/// The ids seen so far.
+/// The ids seen so far, in 20 bytes for each. Which of them are repeated is known at the end.
 pub(super) struct Ids {
     shards: Vec<Vec<SeenId>>,
 }
@@ -19,14 +22,53 @@ pub(super) struct Ids {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct SeenId {
     digest: [u8; DIGEST],
-    /// The input's number in 20 bits and the line in 44, big-endian, so that they sort as places do.
-    place: [u8; 8],
+    place: PackedPlace,
 }
 
-impl SeenId {
-    fn place(&self) -> RecordPlace {
-        let packed = u64::from_be_bytes(self.place);
+/// The input's number in 20 bits and the line in 44, big-endian, so that they sort as places do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct PackedPlace([u8; 8]);
+
+impl PackedPlace {
+    fn new((input, line): RecordPlace) -> Self {
+        Self((u64::from(input) << 44 | line).to_be_bytes())
+    }
+
+    fn place(self) -> RecordPlace {
+        let packed = u64::from_be_bytes(self.0);
         ((packed >> 44) as u32, packed & ((1 << 44) - 1))
+    }
+}
+
+/// The part of an id's digest that is kept, and its list.
+fn digest_of(id: &str) -> ([u8; DIGEST], usize) {
+    let whole = Sha256::digest(id.as_bytes());
+    let mut digest = [0; DIGEST];
+    digest.copy_from_slice(&whole[..DIGEST]);
+    (digest, usize::from(whole[DIGEST]))
+}
+
+/// The first place of each id, for an input whose repeated ids are left out as they come. It takes 22 to 48 bytes for
+/// each.
+pub(super) struct FirstPlaces {
+    shards: Vec<HashMap<[u8; DIGEST], PackedPlace>>,
+}
+
+impl FirstPlaces {
+    pub(super) fn new() -> Self {
+        Self { shards: vec![HashMap::new(); SHARDS] }
+    }
+
+    /// The place at which the id occurred before. If there is none, it is this one from now on.
+    pub(super) fn earlier(&mut self, id: &str, place: RecordPlace) -> Option<RecordPlace> {
+        let (digest, shard) = digest_of(id);
+        match self.shards[shard].entry(digest) {
+            Entry::Occupied(first) => Some(first.get().place()),
+            Entry::Vacant(vacant) => {
+                vacant.insert(PackedPlace::new(place));
+                None
+            }
+        }
     }
 }
 
@@ -35,12 +77,10 @@ impl Ids {
         Self { shards: vec![Vec::new(); SHARDS] }
     }
 
-    pub(super) fn add(&mut self, id: &str, (input, line): RecordPlace) {
-        let whole = Sha256::digest(id.as_bytes());
-        let mut digest = [0; DIGEST];
-        digest.copy_from_slice(&whole[..DIGEST]);
-        let place = (u64::from(input) << 44 | line).to_be_bytes();
-        let shard = &mut self.shards[usize::from(whole[DIGEST])];
+    pub(super) fn add(&mut self, id: &str, place: RecordPlace) {
+        let (digest, shard) = digest_of(id);
+        let place = PackedPlace::new(place);
+        let shard = &mut self.shards[shard];
         if shard.len() == shard.capacity() {
             shard.reserve_exact(shard.len() / 16 + 4);
         }
@@ -55,7 +95,7 @@ impl Ids {
             shard.sort_unstable();
             for same in shard.chunk_by(|a, b| a.digest == b.digest) {
                 count += same.len() as u64 - 1;
-                first.extend(same[1..].iter().take(most).map(|again| (again.place(), same[0].place())));
+                first.extend(same[1..].iter().take(most).map(|again| (again.place.place(), same[0].place.place())));
                 if first.len() > 1000 + most {
                     first.sort_unstable();
                     first.truncate(most);
@@ -72,7 +112,6 @@ impl Ids {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::HashMap;
 
     #[test]
     fn twenty_bytes_an_id() {
@@ -91,8 +130,10 @@ mod tests {
                 list.into_iter().enumerate().map(|(line, (id, input))| (id, (input * 300_000, line as u64 + 1))).collect();
             list.sort_by_key(|&(_, place)| place);
             let (mut ids, mut seen, mut expected) = (Ids::new(), HashMap::new(), Vec::new());
+            let mut first_places = FirstPlaces::new();
             for (id, place) in list {
                 ids.add(&id.to_string(), place);
+                prop_assert_eq!(first_places.earlier(&id.to_string(), place), seen.get(&id).copied());
                 match seen.get(&id) {
                     Some(&first) => expected.push((place, first)),
                     None => { seen.insert(id, place); }

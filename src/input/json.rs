@@ -62,7 +62,7 @@ impl<R: BufRead> JsonRecords<R> {
                 }
                 (place, next) => {
                     self.place = JsonPlace::End;
-                    return Ok(Some(Entry { line, record: Err(unexpected(place, next)) }));
+                    return Ok(Some(Entry::hiding_the_rest(line, unexpected(place, next))));
                 }
             };
         }
@@ -101,7 +101,7 @@ impl<R: BufRead> JsonRecords<R> {
             JsonPlace::Value(_) => format!("{problem} (value {count} of the array)"),
             _ => problem,
         });
-        Ok(Entry { line, record })
+        Ok(Entry { line, record, hides_the_rest: self.place == JsonPlace::End })
     }
 
     fn read_value(&mut self) -> io::Result<Value> {

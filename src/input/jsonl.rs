@@ -18,7 +18,7 @@ pub(super) fn records(reader: impl BufRead, columns: Arc<Columns>) -> impl Itera
                 Ok(text) => record(text, &columns),
                 Err(problem) => Err(problem.to_owned()),
             };
-            Some(Entry { line: line.number, record })
+            Some(Entry { line: line.number, record, hides_the_rest: line.is_whole_file })
         });
         entry.transpose()
     })

@@ -9,6 +9,10 @@ pub(super) struct Line {
     /// The line's number, from 1.
     pub(super) number: u64,
     pub(super) text: Result<String, String>,
+    /// The first byte, also of a line that cannot be read; `None` for an empty line.
+    pub(super) first: Option<u8>,
+    /// Whether the problem is that of the file as a whole, which has no lines.
+    pub(super) is_whole_file: bool,
 }
 
 /// The current line number, for readers that work on bytes: lines end at `\n`, `\r\n` or `\r`.
@@ -62,11 +66,13 @@ impl<R: BufRead> Lines<R> {
                 bytes.pop();
             }
         }
+        let (number, first) = (self.number, bytes.first().copied());
         let is_long = bytes.len() > self.longest;
         // The only line of a file whose lines end with carriage returns alone.
         let is_of_returns = self.number == 1 && !ended && bytes[..bytes.len() - 1].contains(&b'\r');
         if !is_long && !is_of_returns {
-            return Ok(Some(Line { number: self.number, text: characters::text(bytes) }));
+            let text = characters::text(bytes);
+            return Ok(Some(Line { number, text, first, is_whole_file: false }));
         }
         if !ended {
             self.reader.skip_until(b'\n')?;
@@ -77,7 +83,7 @@ impl<R: BufRead> Lines<R> {
         } else {
             format!("is longer than {} MiB, the longest that is taken", self.longest >> 20)
         };
-        Ok(Some(Line { number: self.number, text: Err(problem) }))
+        Ok(Some(Line { number, text: Err(problem), first, is_whole_file: is_of_returns }))
     }
 }
 

@@ -9,7 +9,9 @@ mod conllu;
 mod content;
 mod encoding;
 mod entry;
+mod fasta;
 mod first_bytes;
+mod identity;
 mod ids;
 mod json;
 mod jsonl;
@@ -20,6 +22,7 @@ mod record;
 mod records;
 mod sentences;
 mod separators;
+mod skipped;
 mod source;
 mod table;
 mod text;
@@ -32,20 +35,24 @@ use std::sync::Arc;
 pub use self::columns::Columns;
 use self::entry::{Entries, Entry, Failed};
 pub use self::entry::{LONGEST_RECORD, LONGEST_TEXT};
+pub use self::identity::InputRecord;
 pub use self::read_ahead::Pieces;
 use self::read_ahead::read_ahead;
-pub use self::record::{Json, Record, Text};
-use self::records::{Open, Records};
+pub use self::record::{Json, Record, SourceLine, Text};
+use self::records::Open;
+pub use self::records::Records;
+pub use self::skipped::{Skipped, SkippedLine, SkippedLines};
 pub use self::source::Source;
 use self::watched::Watched;
 use crate::error::{Error, Result};
-use crate::spec::InputFormat;
+use crate::spec::{InputFormat, OnBadLine};
 
 /// The sources of texts, with their formats and columns.
 #[derive(Debug, Clone)]
 pub struct Input {
     sources: Vec<(Source, InputFormat)>,
     columns: Columns,
+    on_bad_line: OnBadLine,
 }
 
 impl Input {
@@ -75,7 +82,27 @@ impl Input {
         sources.iter().try_for_each(|(source, _)| source.check())?;
         let of_words = |(_, format): &(Source, InputFormat)| matches!(format, InputFormat::Conll | InputFormat::Conllu);
         let columns = Columns { pretokenized: columns.pretokenized || sources.iter().all(of_words), ..columns };
-        Ok(Self { sources, columns })
+        Ok(Self { sources, columns, on_bad_line: OnBadLine::Error })
+    }
+
+    /// The same input with this done to its bad lines, which are an error otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for texts given as arguments, which have none to skip.
+    pub fn on_bad_line(self, on_bad_line: OnBadLine) -> Result<Self> {
+        let is_of_arguments = self.sources.iter().any(|(source, _)| matches!(source, Source::Arguments(_)));
+        if on_bad_line == OnBadLine::Skip && is_of_arguments {
+            return Err(Error::Usage(
+                "--on-bad-line skip is for files and standard input; texts given as arguments are taken as they are"
+                    .to_owned(),
+            ));
+        }
+        Ok(Self { on_bad_line, ..self })
+    }
+
+    /// What happens to bad lines.
+    pub fn bad_lines(&self) -> OnBadLine {
+        self.on_bad_line
     }
 
     /// An input from files that are read one after the other, each in the format of its name. Formats with columns have
@@ -105,13 +132,13 @@ impl Input {
     ///
     /// The last item may be an error: [`Error::BadLines`] with everything that is wrong with the input, or
     /// [`Error::Input`] if reading failed.
-    pub fn read(&self) -> impl Iterator<Item = Result<Record>> + Send + use<> {
+    pub fn read(&self) -> Records<'static> {
         let columns = Arc::new(self.columns.clone());
         let inputs = self.sources.iter().cloned().map(|(source, format)| {
             let (name, columns) = (source.name(), columns.clone());
             (name, Box::new(move || open(source, format, columns)) as Open<'static>)
         });
-        Records::new(inputs.collect())
+        Records::new(inputs.collect(), self.on_bad_line)
     }
 
     /// The records in pieces, which are read ahead on a thread of their own.
@@ -155,6 +182,7 @@ impl Input {
             InputFormat::Csv | InputFormat::Tsv if self.columns.no_header => "records",
             InputFormat::Csv | InputFormat::Tsv => "records below a header",
             InputFormat::Conll | InputFormat::Conllu => "a word a line",
+            InputFormat::Fasta => "headers that begin with >, each with a sequence below it",
         };
         Error::Input { source_name, problem: format!("holds no text; expected {expected}") }
     }
@@ -168,13 +196,14 @@ pub fn records_of<'a>(
     content: &'a [u8],
     format: InputFormat,
     columns: &Columns,
-) -> Result<impl Iterator<Item = Result<Record>> + use<'a>> {
+    on_bad_line: OnBadLine,
+) -> Result<Records<'a>> {
     let name = "the content".to_owned();
     columns.check(format, &name)?;
     columns.check_delimiter([format])?;
     let columns = Arc::new(columns.clone());
     let open = move || entries(content::content(content, None)?, format, columns);
-    Ok(Records::new(vec![(name, Box::new(open) as Open<'a>)]))
+    Ok(Records::new(vec![(name, Box::new(open) as Open<'a>)], on_bad_line))
 }
 
 fn entries<'a>(
@@ -190,6 +219,7 @@ fn entries<'a>(
         InputFormat::Tsv => Box::new(table::TableRecords::new(reader, b'\t', columns)?),
         InputFormat::Conll => Box::new(sentences::SentenceRecords::new(reader, conll::Conll::new(columns))),
         InputFormat::Conllu => Box::new(sentences::SentenceRecords::new(reader, conllu::Conllu::new(&columns))),
+        InputFormat::Fasta => Box::new(fasta::FastaRecords::new(reader, columns)),
     })
 }
 
@@ -200,6 +230,6 @@ fn open(source: Source, format: InputFormat, columns: Arc<Columns>) -> std::resu
     };
     Ok(Box::new(texts.into_iter().zip(1..).map(move |(text, line)| {
         let text = Text::of_line(text, columns.pretokenized);
-        Ok(Entry { line, record: Ok(Record::from(text)) })
+        Ok(Entry::new(line, Ok(Record::from(text))))
     })))
 }

@@ -34,7 +34,7 @@ pub(super) fn record(object: &Object<'_>, columns: &Columns) -> Result<Record, S
     let value = value.filter(|(value, _)| value.get() != "null");
     let label = value.map(|(value, name)| label(value, name, &text)).transpose()?;
     let carried = columns.carry.iter().map(|name| Ok((name.clone(), on_one_line(object.get(name, false)?))));
-    Ok(Record { text, pair, id, label, carried: carried.collect::<Result<_, String>>()? })
+    Ok(Record { text, pair, id, label, line: None, carried: carried.collect::<Result<_, String>>()? })
 }
 
 fn text(value: &RawValue, name: &str, pretokenized: bool) -> Result<Text, String> {

@@ -1,10 +1,13 @@
 //! Reads records on a thread of their own while others are tokenized.
 
+use std::sync::OnceLock;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
 use super::record::Record;
+use super::records::Records;
+use super::skipped::Skipped;
 use crate::error::{Error, Result};
 use crate::observer::Observer;
 
@@ -18,7 +21,17 @@ const SIGNAL_LATENCY: Duration = Duration::from_millis(50);
 
 /// Pieces of records that are read ahead on a thread of their own. A piece is large enough to keep all threads busy and
 /// small enough to hold in memory.
-pub struct Pieces(Receiver<Result<Vec<Record>>>);
+pub struct Pieces {
+    receiver: Receiver<Result<Piece>>,
+    /// Known once the input is read.
+    skipped: OnceLock<Skipped>,
+}
+
+enum Piece {
+    Records(Vec<Record>),
+    /// The end of the input, with what was left out of it.
+    End(Option<Skipped>),
+}
 
 impl Pieces {
     /// The next piece; `None` at the end. While waiting for input, the observer is asked repeatedly whether the job
@@ -31,31 +44,41 @@ impl Pieces {
             if let Some(signal) = observer.interruption() {
                 return Err(interrupted(signal));
             }
-            match self.0.recv_timeout(SIGNAL_LATENCY) {
-                Ok(piece) => return piece.map(|piece| Some(piece).filter(|piece| !piece.is_empty())),
+            match self.receiver.recv_timeout(SIGNAL_LATENCY) {
+                Ok(Ok(Piece::Records(records))) => return Ok(Some(records)),
+                Ok(Ok(Piece::End(skipped))) => {
+                    skipped.into_iter().for_each(|skipped| drop(self.skipped.set(skipped)));
+                    return Ok(None);
+                }
+                Ok(Err(error)) => return Err(error),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
             }
         }
     }
+
+    /// What was left out of the input, once it is read to its end; `None` where bad lines are an error.
+    pub fn skipped(&self) -> Option<&Skipped> {
+        self.skipped.get()
+    }
 }
 
 /// Starts to read ahead. The thread ends with the input, with an error, or when the pieces are no longer taken.
-pub(super) fn read_ahead(mut records: impl Iterator<Item = Result<Record>> + Send + 'static) -> Pieces {
+pub(super) fn read_ahead(mut records: Records<'static>) -> Pieces {
     let (sender, receiver) = mpsc::sync_channel(1);
     thread::spawn(move || {
         loop {
             let piece = next_piece(&mut records);
-            let ended = piece.as_ref().map_or(true, Vec::is_empty);
+            let ended = !matches!(piece, Ok(Piece::Records(_)));
             if sender.send(piece).is_err() || ended {
                 return;
             }
         }
     });
-    Pieces(receiver)
+    Pieces { receiver, skipped: OnceLock::new() }
 }
 
-fn next_piece(records: &mut impl Iterator<Item = Result<Record>>) -> Result<Vec<Record>> {
+fn next_piece(records: &mut Records<'_>) -> Result<Piece> {
     let (mut piece, mut size) = (Vec::new(), 0);
     while piece.len() < RECORDS_PER_PIECE && size < BYTES_PER_PIECE {
         let Some(record) = records.next() else { break };
@@ -63,5 +86,5 @@ fn next_piece(records: &mut impl Iterator<Item = Result<Record>>) -> Result<Vec<
         size += record.size();
         piece.push(record);
     }
-    Ok(piece)
+    Ok(if piece.is_empty() { Piece::End(records.skipped().cloned()) } else { Piece::Records(piece) })
 }

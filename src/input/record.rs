@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
@@ -57,12 +58,24 @@ pub struct Record {
     pub label: Option<Json>,
     /// The columns of `--carry`, in order.
     pub carried: Vec<(String, Json)>,
+    /// Where it stands in the input, if bad lines are skipped: then this cannot be told from its row.
+    pub line: Option<SourceLine>,
+}
+
+/// A place in the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SourceLine {
+    /// The number of the file, from 1, where there are several. Their names may be other ones the next time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<u32>,
+    /// The line, from 1.
+    pub line: u64,
 }
 
 impl From<Text> for Record {
     /// A text without columns.
     fn from(text: Text) -> Self {
-        Self { text, pair: None, id: None, label: None, carried: Vec::new() }
+        Self { text, pair: None, id: None, label: None, carried: Vec::new(), line: None }
     }
 }
 
@@ -94,6 +107,10 @@ impl Record {
         for (name, value) in &self.carried {
             part(name.as_bytes());
             part(value.get().as_bytes());
+        }
+        if let Some(SourceLine { file, line }) = self.line {
+            part(&file.unwrap_or_default().to_le_bytes());
+            part(&line.to_le_bytes());
         }
     }
 
@@ -155,6 +172,9 @@ mod tests {
             Record { label: Some(json("null")), ..plain.clone() },
             Record { carried: vec![("a".to_owned(), json("1"))], ..plain.clone() },
             Record { carried: vec![("a".to_owned(), json("1")), ("b".to_owned(), json("1"))], ..plain.clone() },
+            Record { line: Some(SourceLine { file: None, line: 1 }), ..plain.clone() },
+            Record { line: Some(SourceLine { file: None, line: 2 }), ..plain.clone() },
+            Record { line: Some(SourceLine { file: Some(1), line: 2 }), ..plain.clone() },
         ];
         let digests = records.iter().map(digest).collect::<std::collections::BTreeSet<_>>();
         assert_eq!(digests.len(), records.len());

@@ -1,35 +1,55 @@
 //! Concatenates the records of several inputs.
 
 use super::entry::{Entries, Entry, Failed};
-use super::ids::{Ids, RecordPlace};
-use super::record::Record;
+use super::ids::{FirstPlaces, Ids, RecordPlace};
+use super::record::{Record, SourceLine};
+use super::skipped::Skipped;
 use crate::error::{BadLines, Error, Result};
+use crate::spec::OnBadLine;
 
 /// Opens an input when its turn comes.
 pub(super) type Open<'a> = Box<dyn FnOnce() -> std::result::Result<Entries<'a>, Failed> + Send + 'a>;
 
-/// The records of several inputs, followed by an error with everything that is wrong with them.
-pub(super) struct Records<'a> {
+/// The records of several inputs. Bad lines are left out, or an error with all of them follows the records.
+pub struct Records<'a> {
     names: Vec<String>,
     unopened: std::vec::IntoIter<Open<'a>>,
     /// Number of inputs opened so far; the last one is being read.
     opened: u32,
     entries: Option<Entries<'a>>,
-    ids: Ids,
-    /// The first bad lines; `bad_count` counts all of them.
-    bad: Vec<(RecordPlace, String)>,
-    bad_count: u64,
+    bad: BadOnes,
     ended: bool,
 }
 
+/// The bad lines so far, and what is done with them.
+enum BadOnes {
+    /// The first of them are named in the error at the end, which counts all.
+    Gathered { ids: Ids, named: Vec<(RecordPlace, String)>, count: u64 },
+    /// They are left out.
+    Skipped { ids: FirstPlaces, skipped: Skipped, is_any_kept: bool },
+}
+
 impl<'a> Records<'a> {
-    pub(super) fn new(inputs: Vec<(String, Open<'a>)>) -> Self {
+    pub(super) fn new(inputs: Vec<(String, Open<'a>)>, on_bad_line: OnBadLine) -> Self {
         let (names, unopened): (Vec<_>, Vec<_>) = inputs.into_iter().unzip();
-        let unopened = unopened.into_iter();
-        Self { names, unopened, opened: 0, entries: None, ids: Ids::new(), bad: Vec::new(), bad_count: 0, ended: false }
+        let bad = match on_bad_line {
+            OnBadLine::Error => BadOnes::Gathered { ids: Ids::new(), named: Vec::new(), count: 0 },
+            OnBadLine::Skip => {
+                BadOnes::Skipped { ids: FirstPlaces::new(), skipped: Skipped::default(), is_any_kept: false }
+            }
+        };
+        Self { names, unopened: unopened.into_iter(), opened: 0, entries: None, bad, ended: false }
     }
 
-    /// The next record. After a bad line, the rest of the input is only searched for further bad lines.
+    /// What was left out so far; `None` where bad lines are an error.
+    pub fn skipped(&self) -> Option<&Skipped> {
+        match &self.bad {
+            BadOnes::Gathered { .. } => None,
+            BadOnes::Skipped { skipped, .. } => Some(skipped),
+        }
+    }
+
+    /// The next record. After a bad line that is an error, the rest of the input is only searched for further ones.
     fn next_record(&mut self) -> Result<Option<Record>> {
         loop {
             let entry = match &mut self.entries {
@@ -46,21 +66,59 @@ impl<'a> Records<'a> {
             match entry {
                 None => self.entries = None,
                 Some(Err(failed)) => return Err(self.failed(failed)),
-                Some(Ok(Entry { line, record })) => {
-                    let place = (self.opened - 1, line);
-                    match record {
-                        Ok(record) => {
-                            record.id.iter().for_each(|id| self.ids.add(id, place));
-                            if self.bad_count == 0 {
-                                return Ok(Some(record));
-                            }
-                        }
-                        Err(problem) => {
-                            self.bad_count += 1;
-                            if self.bad.len() < BadLines::NAMED {
-                                self.bad.push((place, problem));
-                            }
-                        }
+                Some(Ok(entry)) => {
+                    if let Some(record) = self.take(entry)? {
+                        return Ok(Some(record));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The record of an entry, if it is to be given out.
+    fn take(&mut self, entry: Entry) -> Result<Option<Record>> {
+        let Entry { line, record, hides_the_rest } = entry;
+        let place = (self.opened - 1, line);
+        match &mut self.bad {
+            BadOnes::Gathered { ids, named, count } => match record {
+                Ok(record) => {
+                    record.id.iter().for_each(|id| ids.add(id, place));
+                    Ok(Some(record).filter(|_| *count == 0))
+                }
+                Err(problem) => {
+                    *count += 1;
+                    if named.len() < BadLines::NAMED {
+                        named.push((place, problem));
+                    }
+                    Ok(None)
+                }
+            },
+            BadOnes::Skipped { ids, skipped, is_any_kept } => {
+                let file = (self.names.len() > 1).then_some(self.opened);
+                let source_line = SourceLine { file, line };
+                let names = &self.names;
+                let named = |problem: &str| format!("{}: line {line} {problem}", names[place.0 as usize]);
+                match record {
+                    Ok(record) => {
+                        let first = record.id.as_ref().and_then(|id| ids.earlier(id, place));
+                        let Some(first) = first else {
+                            *is_any_kept = true;
+                            return Ok(Some(Record { line: Some(source_line), ..record }));
+                        };
+                        let problem = repeated(place, first, |file| format!("file {}, ", file + 1));
+                        let in_message = || named(&repeated(place, first, |file| in_file(names, file)));
+                        skipped.add(source_line, &problem, in_message);
+                        Ok(None)
+                    }
+                    Err(problem) if hides_the_rest => {
+                        let problem = format!(
+                            "line {line} {problem}; what follows it cannot be told apart, so it is not skipped either"
+                        );
+                        Err(self.failed(Failed(problem)))
+                    }
+                    Err(problem) => {
+                        skipped.add(source_line, &problem, || named(&problem));
+                        Ok(None)
                     }
                 }
             }
@@ -71,36 +129,46 @@ impl<'a> Records<'a> {
         Error::Input { source_name: self.names[self.opened as usize - 1].clone(), problem }
     }
 
-    /// Fails with everything that was wrong.
+    /// Fails with everything that was wrong, if that is an error.
     fn finish(&mut self) -> Result<()> {
-        let (repeated, count) = self.ids.repeated(BadLines::NAMED);
-        self.bad_count += count;
-        if self.bad_count == 0 {
+        let (ids, named, count) = match &mut self.bad {
+            BadOnes::Gathered { ids, named, count } => (ids, named, count),
+            BadOnes::Skipped { skipped, is_any_kept: false, .. } if skipped.count() > 0 => {
+                return Err(Error::BadLines(skipped.as_error()));
+            }
+            BadOnes::Skipped { .. } => return Ok(()),
+        };
+        let (again, count_again) = ids.repeated(BadLines::NAMED);
+        *count += count_again;
+        if *count == 0 {
             return Ok(());
         }
-        let name = |place: RecordPlace| &self.names[place.0 as usize];
-        let repeated = repeated.into_iter().map(|(place, first)| {
-            let file = if place.0 == first.0 { String::new() } else { format!("{}: ", name(first)) };
-            if place == first {
-                // In JSON, several records may begin on one line.
-                return (
-                    place,
-                    "has two records with one id; expected an id of its own for each (--id-column '' reads none)"
-                        .to_owned(),
-                );
-            }
-            (
-                place,
-                format!("has the id of {file}line {}; expected an id of its own (--id-column '' reads none)", first.1),
-            )
-        });
-        let mut bad = std::mem::take(&mut self.bad);
-        bad.extend(repeated);
+        let names = &self.names;
+        let mut bad = std::mem::take(named);
+        bad.extend(
+            again.into_iter().map(|(place, first)| (place, repeated(place, first, |file| in_file(names, file)))),
+        );
         bad.sort();
         let named = bad.into_iter().take(BadLines::NAMED);
-        let named = named.map(|(place, problem)| format!("{}: line {} {problem}", name(place), place.1));
-        Err(Error::BadLines(BadLines { named: named.collect(), count: self.bad_count }))
+        let named = named.map(|(place, problem)| format!("{}: line {} {problem}", names[place.0 as usize], place.1));
+        Err(Error::BadLines(BadLines { named: named.collect(), count: *count }))
     }
+}
+
+/// The problem of a record whose id an earlier one has. `in_file` says in which file that one is, if it is another.
+fn repeated(place: RecordPlace, first: RecordPlace, in_file: impl Fn(u32) -> String) -> String {
+    if place == first {
+        // In JSON, several records may begin on one line.
+        return "has two records with one id; expected an id of its own for each (--id-column '' reads none)"
+            .to_owned();
+    }
+    let file = if place.0 == first.0 { String::new() } else { in_file(first.0) };
+    format!("has the id of {file}line {}; expected an id of its own (--id-column '' reads none)", first.1)
+}
+
+/// The beginning of a line's name in a message.
+fn in_file(names: &[String], file: u32) -> String {
+    format!("{}: ", names[file as usize])
 }
 
 impl Iterator for Records<'_> {

@@ -25,7 +25,7 @@ pub(super) struct SentenceRecords<R, P> {
     lines: Lines<R>,
     parse: P,
     /// Further problems of the previous sentence.
-    wrong: VecDeque<Wrong>,
+    wrong: VecDeque<Entry>,
     /// Whether the current sentence has a line that cannot be read, for which it is skipped.
     broken: bool,
     ended: bool,
@@ -38,8 +38,8 @@ impl<R: BufRead, P: Parse> SentenceRecords<R, P> {
 
     fn next_entry(&mut self) -> Result<Option<Entry>, Failed> {
         loop {
-            if let Some((line, problem)) = self.wrong.pop_front() {
-                return Ok(Some(Entry { line, record: Err(problem) }));
+            if let Some(wrong) = self.wrong.pop_front() {
+                return Ok(Some(wrong));
             }
             if self.ended {
                 return Ok(None);
@@ -47,9 +47,11 @@ impl<R: BufRead, P: Parse> SentenceRecords<R, P> {
             let sentence = self.next_sentence()?;
             let Some(&(line, _)) = sentence.first() else { continue };
             match self.parse.record(&sentence) {
-                Ok(Some(record)) => return Ok(Some(Entry { line, record: Ok(record) })),
+                Ok(Some(record)) => return Ok(Some(Entry::new(line, Ok(record)))),
                 Ok(None) => {}
-                Err(wrong) => self.wrong.extend(wrong),
+                Err(wrong) => {
+                    self.wrong.extend(wrong.into_iter().map(|(line, problem)| Entry::new(line, Err(problem))));
+                }
             }
         }
     }
@@ -73,12 +75,16 @@ impl<R: BufRead, P: Parse> SentenceRecords<R, P> {
                         let problem = format!(
                             "begins a sentence that is longer than {longest} MiB, the longest that is taken; separate sentences by empty lines"
                         );
-                        self.wrong.push_back((sentence[0].0, problem));
+                        self.wrong.push_back(Entry::new(sentence[0].0, Err(problem)));
                     }
                 }
                 Err(problem) => {
                     self.broken = true;
-                    self.wrong.push_back((line.number, problem));
+                    self.wrong.push_back(Entry {
+                        line: line.number,
+                        record: Err(problem),
+                        hides_the_rest: line.is_whole_file,
+                    });
                     return Ok(Vec::new());
                 }
             }

@@ -52,6 +52,7 @@ impl Source {
             // The test set of WNUT-17 is named `annotated`.
             "conll" | "iob" | "iob2" | "bio" | "annotated" => InputFormat::Conll,
             "conllu" => InputFormat::Conllu,
+            "fasta" | "fa" | "faa" | "fas" | "fna" => InputFormat::Fasta,
             _ => InputFormat::Text,
         }
     }
@@ -145,6 +146,11 @@ mod tests {
             ("a.iob2.xz", InputFormat::Conll),
             ("emerging.test.annotated", InputFormat::Conll),
             ("a.Conllu.GZ", InputFormat::Conllu),
+            ("a.fasta", InputFormat::Fasta),
+            ("uniprot.FA.gz", InputFormat::Fasta),
+            ("a.faa", InputFormat::Fasta),
+            ("a.fas.xz", InputFormat::Fasta),
+            ("a.fna", InputFormat::Fasta),
             ("a.gz", InputFormat::Text),
         ] {
             assert_eq!(Source::File(name.into()).format(), format, "{name}");

@@ -95,7 +95,7 @@ impl<R: BufRead> TableRecords<R> {
             }
             self.skip_line_ends()?;
             let line = self.line.get();
-            let wrong = |problem: String| Ok(Some(Entry { line, record: Err(problem) }));
+            let wrong = |problem: String| Ok(Some(Entry::hiding_the_rest(line, problem)));
             if !self.read_cells()? {
                 self.ended = true;
                 return wrong(format!(
@@ -124,7 +124,7 @@ impl<R: BufRead> TableRecords<R> {
             if let Some(occurrences) = &mut self.occurrences {
                 occurrences.add(self.cells.iter());
             }
-            return Ok(Some(Entry { line, record: places.record(&self.cells, &self.columns) }));
+            return Ok(Some(Entry::new(line, places.record(&self.cells, &self.columns))));
         }
     }
 
@@ -296,6 +296,7 @@ impl Places {
             pair: self.pair.map(text).transpose()?,
             id: id.map(str::to_owned),
             label: label.map(string).transpose()?,
+            line: None,
             carried: (columns.carry.iter().zip(&self.carried))
                 .map(|(name, &index)| Ok((name.clone(), string(cells[index])?)))
                 .collect::<Result<_, String>>()?,
@@ -325,7 +326,7 @@ mod tests {
 
     fn problem(table: &[u8], columns: &Columns) -> String {
         match entries(table, columns).into_iter().find(|entry| !matches!(entry, Ok(Entry { record: Ok(_), .. }))) {
-            Some(Ok(Entry { line, record: Err(problem) })) => format!("line {line} {problem}"),
+            Some(Ok(Entry { line, record: Err(problem), .. })) => format!("line {line} {problem}"),
             Some(Err(Failed(problem))) => format!("fatal: {problem}"),
             _ => panic!("{} is good", String::from_utf8_lossy(table)),
         }

@@ -7,8 +7,8 @@ use tempfile::SpooledTempFile;
 
 use crate::counts::TextCounts;
 use crate::error::{Error, Result};
-use crate::input::{Json, Record};
-use crate::spec::VectorKind;
+use crate::input::{Json, Record, SourceLine};
+use crate::spec::{OnBadLine, VectorKind};
 use crate::spool::SpoolWriter;
 use crate::tokenize::TokenSink;
 use crate::tokens::Encoded;
@@ -33,14 +33,18 @@ const OURS: [&str; 13] = [
     "layers",
 ];
 
+/// The keys that layerwise writes for a text where bad lines are skipped.
+const OURS_WITH_LINES: [&str; 2] = ["file", "line"];
+
 /// Refuses names of carried columns that clash with each other or with layerwise's own keys.
 ///
 /// # Errors
 /// [`Error::Usage`] for a name of layerwise's own and for a name that is given twice.
-pub fn check_carried(names: &[String]) -> Result<()> {
+pub fn check_carried(names: &[String], on_bad_line: OnBadLine) -> Result<()> {
     let kinds = VectorKind::ALL;
     for (index, name) in names.iter().enumerate() {
-        if OURS.contains(&name.as_str()) || kinds.iter().any(|kind| kind.name() == name) {
+        let is_of_lines = on_bad_line == OnBadLine::Skip && OURS_WITH_LINES.contains(&name.as_str());
+        if is_of_lines || OURS.contains(&name.as_str()) || kinds.iter().any(|kind| kind.name() == name) {
             return Err(Error::Usage(format!(
                 "--carry {name}: the output has `{name}` of its own; rename the column in the input"
             )));
@@ -56,6 +60,7 @@ pub fn check_carried(names: &[String]) -> Result<()> {
 /// The columns of one text that are carried from the input to the output.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct ColumnsOfText {
+    pub(super) line: Option<SourceLine>,
     pub(super) id: Option<String>,
     pub(super) label: Option<Json>,
     pub(super) carried: Vec<(String, Json)>,
@@ -63,6 +68,7 @@ pub(super) struct ColumnsOfText {
 
 #[derive(Serialize)]
 struct ColumnsOfRecord<'a> {
+    line: Option<SourceLine>,
     id: Option<&'a str>,
     label: Option<&'a Json>,
     carried: &'a [(String, Json)],
@@ -88,8 +94,13 @@ impl ColumnsWriter {
     /// # Errors
     /// [`Error::Io`] when the temporary file cannot be written.
     pub fn write(&mut self, record: &Record) -> Result<()> {
-        let line = ColumnsOfRecord { id: record.id.as_deref(), label: record.label.as_ref(), carried: &record.carried };
-        let written = serde_json::to_writer(&mut self.0, &line).map_err(io::Error::from);
+        let columns = ColumnsOfRecord {
+            line: record.line,
+            id: record.id.as_deref(),
+            label: record.label.as_ref(),
+            carried: &record.carried,
+        };
+        let written = serde_json::to_writer(&mut self.0, &columns).map_err(io::Error::from);
         written.and_then(|()| self.0.write_all(b"\n")).map_err(Error::io("write", std::env::temp_dir()))
     }
 
@@ -140,7 +151,11 @@ mod tests {
 
     #[test]
     fn names_of_ours_are_refused() {
-        let check = |names: &[&str]| check_carried(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
+        let names_of = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let check = |names: &[&str]| check_carried(&names_of(names), OnBadLine::Error);
+        for name in ["line", "file"] {
+            assert!(check(&[name]).is_ok() && check_carried(&names_of(&[name]), OnBadLine::Skip).is_err());
+        }
         assert!(check(&[]).is_ok() && check(&["text", "stars"]).is_ok());
         for names in [&["row"][..], &["a", "layers"], &["mean"], &["pooler"], &["a", "b", "a"], &[""]] {
             assert!(matches!(check(names), Err(Error::Usage(_))), "{names:?}");

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use self::columns::{ColumnsOfText, ColumnsReader};
 use crate::batch::{Batch, SPECIAL};
 use crate::error::{Error, Result};
+use crate::input::SourceLine;
 use crate::plan::{ArrayPlan, Plan, Slot};
 use crate::sink::{Sink, check_fits};
 use crate::spec::{Dtype, RowKind, SpecialTokens};
@@ -158,6 +159,10 @@ impl Serialize for TextObject {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("row", &self.row)?;
+        if let Some(SourceLine { file, line }) = self.columns.line {
+            file.iter().try_for_each(|file| map.serialize_entry("file", file))?;
+            map.serialize_entry("line", &line)?;
+        }
         map.serialize_entry("id", &self.columns.id)?;
         if let Some(label) = &self.columns.label {
             map.serialize_entry("label", label)?;

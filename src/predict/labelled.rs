@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::ser::SerializeMap;
 
 use crate::batch::SPECIAL;
-use crate::input::Record;
+use crate::input::{Record, SourceLine};
 use crate::probe::heads::Head;
 use crate::probe::report::Report;
 use crate::probe::task::Task;
@@ -21,6 +21,8 @@ pub struct Labeller<'a> {
 #[derive(Debug, Serialize)]
 pub struct PredictedText<'a> {
     pub row: u64,
+    #[serde(flatten)]
+    pub line: Option<SourceLine>,
     pub id: Option<&'a str>,
     pub text: &'a str,
     #[serde(flatten)]
@@ -118,7 +120,7 @@ impl<'a> Labeller<'a> {
                 }
             }
         };
-        PredictedText { row, id: record.id.as_deref(), text: &record.text.text, found }
+        PredictedText { row, line: record.line, id: record.id.as_deref(), text: &record.text.text, found }
     }
 
     fn words<'t>(&self, record: &Record, encoded: &Encoded, vectors: &[f32]) -> Prediction<'t>

@@ -5,11 +5,17 @@ use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::input::SourceLine;
 
 /// A line. Other keys are carried columns.
 #[derive(Debug, Deserialize)]
 pub(super) struct ParsedLine {
     pub(super) row: u64,
+    // Where bad lines are an error, these may be carried columns.
+    file: Option<Box<RawValue>>,
+    line: Option<Box<RawValue>>,
     #[serde(deserialize_with = "present")]
     #[allow(dead_code, reason = "to be there is all that is asked of it")]
     id: Option<Str>,
@@ -35,6 +41,18 @@ pub(super) struct Lists {
 }
 
 impl ParsedLine {
+    /// The text's own line in the input, of a job that skips bad lines.
+    pub(super) fn source_line(&self) -> Result<SourceLine, String> {
+        let number = |key: &str, value: &RawValue| {
+            let number = value.get().parse::<u64>().ok().filter(|&number| number > 0);
+            number.ok_or_else(|| format!("{key} is {}; expected a number from 1", value.get()))
+        };
+        let line = self.line.as_ref().ok_or_else(|| "line is missing".to_owned())?;
+        let file = self.file.as_ref().map(|file| number("file", file)).transpose()?;
+        let file = file.map(|file| u32::try_from(file).map_err(|_| format!("file is {file}, which no input has")));
+        Ok(SourceLine { file: file.transpose()?, line: number("line", line)? })
+    }
+
     /// The numbers of rows; an error if a list is missing or the lists differ in length.
     pub(super) fn lists(&self) -> Result<Lists, String> {
         let missing = |key: &str| format!("{key} is missing");

@@ -20,12 +20,11 @@ use crate::directory::names::MANIFEST;
 use crate::directory::plan_record::DirectoryPlan;
 use crate::encode::{BatchSizes, EncodePass, limits};
 use crate::error::{Error, Result};
-use crate::input::{Input, Source};
+use crate::input::{Input, InputRecord, Source};
 use crate::model::Model;
 use crate::observer::{Observer, Work};
 use crate::plan::Plan;
 use crate::request::Request;
-use crate::sha256::hex;
 use crate::spec::{DeviceKind, VectorKind};
 use crate::spool::{SpoolReader, SpoolWriter};
 use crate::tokens::Tokenizer;
@@ -170,7 +169,7 @@ fn open_input(request: &RecomputeRequest, plan: &DirectoryPlan) -> Result<Input>
     }
     // Several formats were told by the names of the files; one may have been an option.
     let format = if let [format] = plan.input_format[..] { Some(format) } else { None };
-    Input::new(request.input.clone(), format, plan.columns.clone())
+    Input::new(request.input.clone(), format, plan.columns.clone())?.on_bad_line(plan.on_bad_line)
 }
 
 /// Opens the model and checks that its files are those that the directory was made with.
@@ -275,7 +274,7 @@ fn read(
         progress.reach(row);
     }
     drop(progress);
-    if hex(&digest.finalize()) == contents.origin.input_sha256 {
+    if InputRecord::new(digest, pieces.skipped()) == contents.origin.input {
         return Ok((texts, tokens, spool.finish().map_err(unwritable)?));
     }
     let problem = format!(

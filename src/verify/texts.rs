@@ -12,8 +12,8 @@ use crate::directory::contents::Contents;
 use crate::directory::damage::{Damage, Findings};
 use crate::directory::names::{MANIFEST, TEXTS};
 use crate::error::json_problem;
-use crate::input::LONGEST_RECORD;
-use crate::spec::{SpecialTokens, VectorKind};
+use crate::input::{LONGEST_RECORD, SourceLine};
+use crate::spec::{OnBadLine, SpecialTokens, VectorKind};
 
 /// Longest line that is read, in bytes. No record makes a longer one, even if JSON escapes each character with six.
 const LONGEST_LINE: u64 = 8 * LONGEST_RECORD as u64;
@@ -29,6 +29,7 @@ pub(super) fn check(directory: &Path, contents: &Contents, told: &dyn Fn(u64)) -
         lines: 0,
         next_row: contents.first_row,
         other_row: None,
+        source_line: None,
         sums: Some(LineSums::default()),
         findings: Findings::new(TEXTS),
     };
@@ -52,6 +53,8 @@ struct TextsCheck<'a> {
     next_row: u64,
     /// The row that it should have if lines are missing before the previous one.
     other_row: Option<u64>,
+    /// The last text's own line in the input, of a job that skips bad lines.
+    source_line: Option<SourceLine>,
     /// Sums over the lines; `None` once a line could not be read.
     sums: Option<LineSums>,
     findings: Findings,
@@ -103,6 +106,9 @@ impl TextsCheck<'_> {
                 return Err(format!("row is {}; expected {expected}", line.row));
             }
         }
+        if self.contents.plan.on_bad_line == OnBadLine::Skip {
+            self.compare_source_line(line.source_line()?)?;
+        }
         let (tokens, before) = (line.n_tokens, line.n_tokens_before_truncation);
         if tokens > before {
             return Err(format!("n_tokens is {tokens}, and n_tokens_before_truncation {before}"));
@@ -123,6 +129,20 @@ impl TextsCheck<'_> {
         }
         self.compare(line.row, lists);
         Ok(())
+    }
+
+    /// Checks that the texts are in the order of the input. In JSON, several may begin on one line.
+    fn compare_source_line(&mut self, found: SourceLine) -> Result<(), String> {
+        let spelled = |SourceLine { file, line }: SourceLine| {
+            let file = file.map_or_else(String::new, |file| format!(" of file {file}"));
+            format!("line {line}{file}")
+        };
+        match self.source_line.replace(found) {
+            Some(before) if found < before || found.file.is_some() != before.file.is_some() => {
+                Err(format!("is of {}, and the line before of {}", spelled(found), spelled(before)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Compares the rows that a line implies with the offsets.

@@ -104,6 +104,15 @@ fn every_kind_is_named_with_its_line() {
         ),
         ("a.conll", b"a O\n", "--label-column 3", "line 1 has 2 columns; --label-column asks for column 3"),
         ("a.conllu", b"1\ta\n", "", "a.conllu: line 1 has 2 columns separated by tabs; expected the 10 of CoNLL-U"),
+        (
+            "a.fasta",
+            b"\nACGT\n>a\nA\n",
+            "",
+            "a.fasta: line 2 stands before the first header; expected a line that begins with >",
+        ),
+        ("a.fasta", b">a\nA\nC\xff\n", "", "a.fasta: line 3 is not UTF-8"),
+        ("a.fasta", b">a\nA\n>b\n>a x\n", "", "a.fasta: line 4 has the id of line 1"),
+        ("a.fasta", b">a x\nA\n>b\n", "--id-column description", "line 3 has nothing in column `description`"),
     ] {
         fails(name, content, options, &[says]);
     }
@@ -235,6 +244,7 @@ fn records_without_text_are_none() {
         ("a.json", "[]\n", "an array of objects, or objects"),
         ("a.conll", "\n\n", "a word a line"),
         ("a.conllu", "# newdoc\n", "a word a line"),
+        ("a.fasta", "; a comment\n\n", "headers that begin with >, each with a sequence below it"),
     ] {
         fails(name, content, "", &[name, "holds no text", expected]);
     }
@@ -271,7 +281,7 @@ fn a_missing_file_is_found_before_another_is_read() {
 #[test]
 fn options_that_the_format_has_no_use_for() {
     let desk = Desk::with("width1");
-    for name in ["a.txt", "a.jsonl", "a.json", "a.csv", "a.conll", "a.conllu"] {
+    for name in ["a.txt", "a.jsonl", "a.json", "a.csv", "a.conll", "a.conllu", "a.fasta"] {
         desk.put(name, "");
     }
     for (job, says) in [
@@ -298,6 +308,10 @@ fn options_that_the_format_has_no_use_for() {
         ("-i a.conll --id-column 1", &["--id-column", "words and tags"]),
         ("-i a.conllu --carry 1", &["--carry", "CoNLL-U"]),
         ("-i a.conllu --label-column pos", &["--label-column", "UPOS"]),
+        ("-i a.fasta --text-column sequence", &["--text-column", "texts are its sequences"]),
+        ("-i a.fasta --pair-column id", &["--pair-column", "texts are its sequences"]),
+        ("-i a.fasta --carry length", &["--carry", "the columns id and description", "not `length`"]),
+        ("-i a.fasta --no-header", &["--no-header", "FASTA"]),
         ("-i - -i -", &["-i -", "twice"]),
         ("-i a.csv --carry row", &["--carry row", "of its own", "rename"]),
         ("-i a.csv --carry mean", &["--carry mean", "of its own"]),
@@ -326,6 +340,7 @@ fn ids_that_repeat_can_be_left_unread() {
         ("a.jsonl", "{\"text\": \"a\", \"id\": 1}\n{\"text\": \"b\", \"id\": 1}\n"),
         ("a.json", "[{\"text\": \"a\", \"id\": \"1\"},\n{\"text\": \"b\", \"id\": \"1\"}]"),
         ("a.conllu", conllu.as_str()),
+        ("a.fasta", ">1\na\n>1\nb\n"),
     ] {
         desk.put(file, content);
         desk.types(&format!("extract -m width1 -i {file}"))

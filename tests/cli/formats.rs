@@ -12,7 +12,7 @@ fn column(desk: &Desk, out: &str, name: &str) -> Vec<Value> {
     desk.json_lines(&format!("{out}/texts.jsonl")).into_iter().map(|mut line| line[name].take()).collect()
 }
 
-fn gzip(content: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(content: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(content).expect("memory");
     encoder.finish().expect("memory")
@@ -123,6 +123,7 @@ fn encodings_with_a_mark_are_read_in_every_format() {
         ("a.jsonl", JSONL),
         ("a.json", JSONL),
         ("a.conll", "hello O\nworld B\n\none O\n"),
+        ("a.fasta", ">é one\nhel\nlo\n>b\n\n>c\nriver\n"),
     ] {
         desk.put(name, content);
         desk.types(&format!("extract -m width1 -i {name} -e token -o plain --overwrite")).succeeds();
@@ -224,6 +225,53 @@ fn conllu_has_parts_of_speech_and_sentence_ids() {
     assert_eq!(column(&desk, "out", "label"), [json!(["NUM", "PART"]), json!(["PROPN"])]);
     desk.types("extract -m width1 -i a.conllu --label-column xpos -e word -o xpos").succeeds();
     assert_eq!(column(&desk, "xpos", "label")[1], json!(["X"]));
+}
+
+#[test]
+fn fasta_has_a_sequence_below_each_header() {
+    let desk = Desk::with("width1");
+    let fasta = "; proteins\n>p1 the first  one\nhello \n\nworld*\n>p2\n>p3\tlast\nRiver\n";
+    desk.put("a.fasta", fasta);
+    desk.types("extract -m width1 -i a.fasta --carry description -e token,mean -o out").succeeds().says("3 texts");
+    assert_eq!(column(&desk, "out", "id"), ["p1", "p2", "p3"]);
+    assert_eq!(column(&desk, "out", "description"), ["the first  one", "", "last"]);
+    assert_eq!(column(&desk, "out", "label"), [Value::Null, Value::Null, Value::Null]);
+    // Lines are joined, and the tokenizer gets the letters as they are.
+    desk.types_into("extract -m width1 -e token,mean -o lines", "helloworld*\n\nRiver\n").succeeds();
+    assert_eq!(column(&desk, "out", "tokens"), column(&desk, "lines", "tokens"));
+    for array in ["token/layer_01.npy", "mean/layer_00.npy"] {
+        assert_eq!(desk.read(&format!("out/{array}")), desk.read(&format!("lines/{array}")), "{array}");
+    }
+    desk.types("verify out --recompute 3 -i a.fasta").succeeds().says("3 of 3 texts recomputed");
+    let manifest = desk.json("out/manifest.json");
+    assert_eq!((&manifest["plan"]["input_format"], &manifest["counts"]["texts"]), (&json!(["fasta"]), &json!(3)));
+
+    let texts = desk.read("out/texts.jsonl");
+    let job = "extract -m width1 --carry description -e token,mean -o same --overwrite";
+    let bytes = fasta.as_bytes();
+    for (name, content) in [
+        ("a.fa", fasta.replace('\n', "\r\n").into_bytes()),
+        ("a.faa", [b"\xef\xbb\xbf", bytes].concat()),
+        ("a.fas.gz", gzip(bytes)),
+        ("a.fna.xz", xz(bytes)),
+        ("A.FASTA.zst", zstd(bytes)),
+    ] {
+        desk.put(name, content);
+        desk.types(&format!("{job} -i {name}")).succeeds();
+        assert_eq!(desk.read("same/texts.jsonl"), texts, "{name}");
+    }
+    desk.types_into(&format!("{job} --input-format fasta"), fasta).succeeds();
+    assert_eq!(desk.read("same/texts.jsonl"), texts);
+    desk.types("extract -m width1 -i a.fasta --dry-run").succeeds().prints("texts     3\n");
+    desk.types("extract -m width1 -i a.fasta --id-column '' --label-column description -o labelled").succeeds();
+    assert_eq!(column(&desk, "labelled", "id"), [Value::Null, Value::Null, Value::Null]);
+    assert_eq!(column(&desk, "labelled", "label"), [json!("the first  one"), Value::Null, json!("last")]);
+    for part in 1..=2 {
+        desk.types(&format!("{job} -i a.fasta --shard {part}/2").replace("-o same", &format!("-o part-{part}")))
+            .succeeds();
+    }
+    desk.types("merge merged part-1 part-2").succeeds();
+    assert!(desk.job("merged") == desk.job("out"));
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod bad_models;
 mod bad_output;
 mod bad_usage;
 mod bad_weights;
+mod skipped_lines;
 mod streams;
 
 mod compare;
