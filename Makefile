@@ -6,7 +6,7 @@ VENV := .venv
 # vocabularies out; `probes`, `model-card`, `bench-peers` and `profile` need them.
 DATA ?= $(wildcard ../shared/data)
 
-.PHONY: all lint test venv parity published device probes bits candle kills faults power-loss bit-search hostile faults-short bounded fuzz bench bench-kernels bench-peers cold-build profile goldens model model-card
+.PHONY: all lint test venv parity published device probes bits candle kills faults power-loss bit-search hostile faults-short bounded fuzz bench bench-kernels bench-peers cold-build profile goldens families bench-families model model-card
 
 all: lint test
 
@@ -107,6 +107,16 @@ fuzz:
 	done
 
 # BENCHMARKS.md's kernels, peers, cold starts and bits. Leave the machine alone meanwhile: about two hours on two cores.
+# Every family at the shape of a real checkpoint, with random weights: errors by layer beside PyTorch's, and (needs the peers' packages)
+# tokens a second beside transformers, OpenVINO and ONNX Runtime.
+families: venv
+	cargo build --locked --release
+	$(VENV)/bin/python tests/real/families.py --layerwise target/release/layerwise
+
+bench-families: $(VENV)/peers-installed
+	cargo build --locked --release
+	$(VENV)/bin/python benches/peers/families.py --layerwise target/release/layerwise
+
 bench: bench-kernels bench-peers
 
 bench-kernels:
@@ -141,6 +151,7 @@ $(VENV)/peers-installed: benches/peers/requirements.txt $(VENV)/installed
 # The golden models and what transformers computes from them (tests/golden/README.md).
 goldens: venv
 	$(VENV)/bin/python tests/golden/make.py
+	$(VENV)/bin/python tests/golden/families.py
 
 # The model in the binary, trained anew from a folder of text (models/bert-4x160/README.md): three and a half hours on two cores.
 # It goes on where it was stopped.

@@ -1,4 +1,4 @@
-//! Embeddings from every encoder layer of BERT models: exact, bit-identical, without Python.
+//! Embeddings from every encoder layer of BERT and its kin: exact, bit-identical, without Python.
 //!
 //! ```
 //! use layerwise::{Model, Request, VectorKind::{Mean, Token}};

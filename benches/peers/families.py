@@ -67,7 +67,12 @@ def peers_of(shape: family_models.Shape, work: Path, threads: int, rows: int) ->
         compiled = openvino.Core().compile_model(
             openvino.convert_model(wrapped, example_input=arguments),
             "CPU",
-            {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"},
+            {
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": 1,
+                "INFERENCE_PRECISION_HINT": "f32",
+                "PERFORMANCE_HINT": "LATENCY",
+            },
         )
         request = compiled.create_infer_request()
         engines["openvino"] = lambda ids: next(iter(request.infer([ids, np.ones_like(ids)]).values()))
@@ -82,7 +87,9 @@ def peers_of(shape: family_models.Shape, work: Path, threads: int, rows: int) ->
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        engines["onnxruntime"] = lambda ids: session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]
+        engines["onnxruntime"] = lambda ids: session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[
+            0
+        ]
     except Exception as error:
         print(f"  (ONNX Runtime does not take it: {str(error).splitlines()[0][:100]})", flush=True)
     return engines
@@ -123,7 +130,10 @@ def compare(binary: Path, shape: family_models.Shape, work: Path, threads: int, 
     medians = {name: statistics.median(own) for name, own in times.items()}
     best = min(time for name, time in medians.items() if name != "layerwise")
     speeds = "  ".join(f"{name} {tokens / time:,.0f}" for name, time in medians.items())
-    print(f"{shape.family:11s} {shape.checkpoint:30s} {shape.tokens:5d} tokens a text, tokens/s: {speeds}  ratio {best / medians['layerwise']:.2f}", flush=True)
+    print(
+        f"{shape.family:11s} {shape.checkpoint:30s} {shape.tokens:5d} tokens a text, tokens/s: {speeds}  ratio {best / medians['layerwise']:.2f}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -149,8 +149,6 @@ impl DisentangledConfig {
 pub struct ConvolutionConfig {
     /// Tokens that each output is made of; odd.
     pub kernel_size: usize,
-    /// Groups of columns that are convolved by themselves.
-    pub groups: usize,
     /// Applied to the convolution's output.
     pub activation: Activation,
 }
@@ -285,7 +283,7 @@ impl Config {
             },
             layers: rotary::layers(keys, family, num_hidden_layers, head_dim)?,
             disentangled: disentangled(keys, family)?,
-            convolution: convolution(keys, family, hidden_size)?,
+            convolution: convolution(keys, family)?,
         })
     }
 
@@ -402,7 +400,7 @@ fn disentangled(keys: &Keys<'_>, family: &Family) -> Result<Option<DisentangledC
     }))
 }
 
-fn convolution(keys: &Keys<'_>, family: &Family, hidden_size: usize) -> Result<Option<ConvolutionConfig>> {
+fn convolution(keys: &Keys<'_>, family: &Family) -> Result<Option<ConvolutionConfig>> {
     if !family.convolution {
         return Ok(None);
     }
@@ -411,11 +409,7 @@ fn convolution(keys: &Keys<'_>, family: &Family, hidden_size: usize) -> Result<O
         let problem = format!("{kernel_size} is even, and then the output would have another length");
         return Err(keys.problem("conv_kernel_size", problem));
     }
-    let groups = keys.optional_size(&["conv_groups"], LARGEST)?.unwrap_or(1);
-    if !hidden_size.is_multiple_of(groups) {
-        return Err(keys.problem("conv_groups", format!("{groups} does not divide hidden_size, {hidden_size}")));
-    }
-    Ok(Some(ConvolutionConfig { kernel_size, groups, activation: keys.activation(&["conv_act"], "tanh")? }))
+    Ok(Some(ConvolutionConfig { kernel_size, activation: keys.activation(&["conv_act"], "tanh")? }))
 }
 
 #[cfg(test)]

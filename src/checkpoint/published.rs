@@ -66,6 +66,33 @@ pub const TABLE: &[Row] = &[
         "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act max_position_embeddings type_vocab_size layer_norm_eps",
         "the shape of the encoder",
     ),
+    applied(
+        MODEL,
+        "dim n_layers n_heads hidden_dim activation n_embd n_layer n_head n_inner layer_norm_epsilon hidden_activation activation_function norm_eps rms_norm_eps",
+        "the same, as DistilBERT, NomicBERT, ModernBERT and EuroBERT call it",
+    ),
+    applied(MODEL, "model_type", "the family (docs/families.md); others are refused"),
+    applied(
+        MODEL,
+        "embedding_size num_hidden_groups num_key_value_heads head_dim use_task_id task_type_vocab_size emb_layer_norm_before norm_bias attention_bias mlp_bias qkv_proj_bias mlp_fc1_bias mlp_fc2_bias token_dropout mask_token_id",
+        "in the families that have them",
+    ),
+    applied(MODEL, "pad_token_id", "where positions begin after it, as in RoBERTa; else no effect"),
+    applied(
+        MODEL,
+        "rope_theta rotary_emb_base rope_parameters rope_scaling global_rope_theta local_rope_theta layer_types global_attn_every_n_layers local_attention max_trained_positions",
+        "rotary positions and windows; types of scaling other than linear, and GTE's ntk, are refused",
+    ),
+    applied(
+        MODEL,
+        "relative_attention position_buckets max_relative_positions pos_att_type share_att_key norm_rel_ebd position_biased_input conv_kernel_size conv_act",
+        "DeBERTa's distances and convolution",
+    ),
+    refused(
+        MODEL,
+        "inner_group_num is_folding_model prenorm rotary_emb_fraction rotary_emb_interleaved rotary_emb_scale_base num_experts moe_every_n_layers use_rms_norm use_cls_token layer_norm_type logn_attention_scale logn_attention_clip1 talking_head attention_head_size conv_groups rotary_value causal parallel_block scale_attn_by_inverse_layer_idx",
+        "where they ask for what the family here does not compute",
+    ),
     applied(MODEL, "tokenizer_class", "where tokenizer_config.json names none"),
     applied(
         MODEL,
@@ -73,16 +100,19 @@ pub const TABLE: &[Row] = &[
         "a `…ForCausalLM` without modules.json has the last token's vector as its `sentence`",
     ),
     applied(MODEL, "output_hidden_states", "for WeightedLayerPooling; else no effect"),
-    refused(MODEL, "model_type", "other than `bert`"),
-    refused(MODEL, "auto_map", "where it names an AutoModel: the model's own code is not run"),
+    refused(
+        MODEL,
+        "auto_map",
+        "where it names an AutoModel, but for the families whose own code on the hub came before transformers': the model's own code is not run",
+    ),
     refused(MODEL, "is_causal", "true; transformers 5 masks later tokens, 4 does not know it"),
     refused(MODEL, "is_decoder add_cross_attention is_encoder_decoder", "true"),
-    refused(MODEL, "position_embedding_type", "other than `absolute`"),
+    refused(MODEL, "position_embedding_type", "other than that of the family, `absolute` in most"),
     refused(MODEL, "tie_last_hidden_states", "false"),
     refused(MODEL, "pruned_heads quantization_config", "where they are not empty"),
     no_effect(
         MODEL,
-        "attention_probs_dropout_prob hidden_dropout_prob classifier_dropout layerdrop initializer_range initializer_factor gradient_checkpointing use_cache tie_word_embeddings output_attentions output_scores return_dict return_dict_in_generate torchscript use_bfloat16 dtype torch_dtype transformers_version _name_or_path name_or_path _commit_hash _attn_implementation attn_implementation _attn_implementation_autoset _attn_implementation_internal chunk_size_feed_forward cross_attention_hidden_size pad_token_id bos_token_id eos_token_id sep_token_id cls_token_id mask_token_id unk_token_id decoder_start_token_id directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type id2label label2id num_labels problem_type finetuning_task task_specific_params prefix language adapters custom_pipelines model_max_length model_name is_composition sentence_transformers",
+        "attention_probs_dropout_prob hidden_dropout_prob classifier_dropout layerdrop initializer_range initializer_factor gradient_checkpointing use_cache tie_word_embeddings output_attentions output_scores return_dict return_dict_in_generate torchscript use_bfloat16 dtype torch_dtype transformers_version _name_or_path name_or_path _commit_hash _attn_implementation attn_implementation _attn_implementation_autoset _attn_implementation_internal chunk_size_feed_forward cross_attention_hidden_size bos_token_id eos_token_id sep_token_id cls_token_id unk_token_id decoder_start_token_id directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type id2label label2id num_labels problem_type finetuning_task task_specific_params prefix language adapters custom_pipelines model_max_length model_name is_composition sentence_transformers dropout attention_dropout activation_dropout embedding_dropout mlp_dropout qa_dropout seq_classif_dropout classifier_dropout_prob pooler_dropout pooler_hidden_act resid_pdrop attn_pdrop embd_pdrop summary_activation summary_first_dropout summary_last_dropout summary_proj_to_labels summary_type summary_use_proj sinusoidal_pos_embds relative_attention_num_buckets n_positions initializer_cutoff_factor decoder_bias classifier_bias classifier_activation classifier_pooling deterministic_flash_attn sparse_prediction sparse_pred_ignore_index reference_compile repad_logits_with_grad legacy net_type down_scale_factor gap_size num_memory_blocks vocab_list esmfold_config pack_qkv unpad_inputs use_memory_efficient_attention use_flash_attn fused_bias_fc fused_dropout_add_ln pad_vocab_size_multiple scale_attn_weights reorder_and_upcast_attn mask_padding parallel_block_tied_norm rotary_scaling_factor use_xentropy mup_embeddings emb_pooler lora_adaptations lora_alpha lora_dropout_p lora_main_params_trainable lora_prompts lora_rank load_trained_adapters matryoshka_dimensions truncate_dim task_instructions pretraining_tp mlm_probability output_past",
         "weights of other types are widened to float32, in which the forward pass runs",
     ),
     no_effect(

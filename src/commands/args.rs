@@ -14,7 +14,7 @@ use crate::spec::{
     Overflow, SpecialTokens, VectorKind, WordPooling,
 };
 
-/// Embeddings from every encoder layer of BERT models: exact, bit-identical, without Python
+/// Embeddings from every encoder layer of BERT and its kin: exact, bit-identical, without Python
 #[derive(Debug, Parser)]
 #[command(
     name = "layerwise",

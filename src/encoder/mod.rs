@@ -124,5 +124,5 @@ pub fn weights_of_layer(config: &Config) -> usize {
 pub fn parameter_count(weights: &Weights, config: &Config) -> u64 {
     let shapes = ParameterReader::shapes(weights, config, config.num_hidden_layers, has_pooler(weights));
     let numbers = |shape: &Vec<usize>| shape.iter().map(|&length| length as u64).product::<u64>();
-    shapes.map_or(0, |shapes| shapes.values().map(numbers).sum())
+    shapes.map_or(0, |shapes| shapes.iter().map(|(_, shape)| numbers(shape)).sum())
 }

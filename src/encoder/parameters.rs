@@ -1,7 +1,7 @@
 //! The parameters of an encoder, by its configuration and the names of its checkpoint: the one place that says which there are
 //! and what shapes they have. H is `hidden_size`, I is `intermediate_size`, E is `embedding_size`.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::positions::Distances;
@@ -28,11 +28,18 @@ pub(super) struct LayerPositions {
     pub(super) distances: Option<Distances>,
 }
 
+/// Names and shapes of parameters, each once, in the order in which they are used.
+#[derive(Default)]
+struct NotedParameters {
+    shapes: Vec<(String, Vec<usize>)>,
+    names: HashSet<String>,
+}
+
 /// Takes the parameters out of a checkpoint, or only notes which ones it would take.
 pub(super) struct ParameterReader<'a> {
     weights: &'a Weights,
     config: &'a Config,
-    noted: Option<BTreeMap<String, Vec<usize>>>,
+    noted: Option<NotedParameters>,
 }
 
 impl<'a> ParameterReader<'a> {
@@ -50,8 +57,8 @@ impl<'a> ParameterReader<'a> {
         config: &'a Config,
         deepest: usize,
         pooler: bool,
-    ) -> Result<BTreeMap<String, Vec<usize>>> {
-        let mut reader = Self { weights, config, noted: Some(BTreeMap::new()) };
+    ) -> Result<Vec<(String, Vec<usize>)>> {
+        let mut reader = Self { weights, config, noted: Some(NotedParameters::default()) };
         for (name, rows) in reader.tables() {
             reader.note(format!("{name}.weight"), &[rows, config.embedding_size]);
         }
@@ -66,12 +73,14 @@ impl<'a> ParameterReader<'a> {
         if pooler {
             reader.pooler()?;
         }
-        Ok(reader.noted.unwrap_or_default())
+        Ok(reader.noted.unwrap_or_default().shapes)
     }
 
     fn note(&mut self, name: String, shape: &[usize]) {
         if let Some(noted) = &mut self.noted {
-            noted.insert(name, shape.to_vec());
+            if noted.names.insert(name.clone()) {
+                noted.shapes.push((name, shape.to_vec()));
+            }
         }
     }
 
@@ -94,6 +103,7 @@ impl<'a> ParameterReader<'a> {
     ) -> Result<Parameters<'a, Error>> {
         let (weight, bias_name) = (format!("{module}.weight"), format!("{module}.bias"));
         let own = first..first + outputs;
+        self.note(weight.clone(), &[rows, inputs]);
         let bias = match bias {
             true => self.tensor(bias_name, &[rows])?[own.clone()].to_vec(),
             false if self.weights.contains(&bias_name) => {
@@ -105,7 +115,6 @@ impl<'a> ParameterReader<'a> {
             false => vec![0.0; outputs],
         };
         if self.noted.is_some() {
-            self.note(weight, &[rows, inputs]);
             return Ok(Parameters { inputs, bias, read: Box::new(|_, _| Ok(())) });
         }
         let reader = self.weights.open(&weight, &[rows, inputs])?;

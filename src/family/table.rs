@@ -259,6 +259,13 @@ static NOMIC_BERT: Family = Family {
             what: "rotary positions of neighbouring numbers",
         },
         RefusedKey { key: "rotary_emb_scale_base", unless: Unless::Empty, what: "scaled rotary positions" },
+        RefusedKey { key: "causal", unless: Unless::Empty, what: "a decoder" },
+        RefusedKey { key: "parallel_block", unless: Unless::Empty, what: "attention beside the feed-forward network" },
+        RefusedKey {
+            key: "scale_attn_by_inverse_layer_idx",
+            unless: Unless::Empty,
+            what: "attention scaled by the layer",
+        },
         RefusedKey { key: "num_experts", unless: Unless::Empty, what: "a mixture of experts" },
         RefusedKey { key: "moe_every_n_layers", unless: Unless::Empty, what: "a mixture of experts" },
         RefusedKey { key: "use_rms_norm", unless: Unless::Empty, what: "RMSNorm" },
@@ -328,6 +335,7 @@ static DEBERTA_V2: Family = Family {
     relative: RelativeRule::Disentangled,
     convolution: true,
     refused: &[
+        RefusedKey { key: "conv_groups", unless: Unless::Number(1.0), what: "a convolution of groups" },
         RefusedKey { key: "talking_head", unless: Unless::Empty, what: "talking heads" },
         RefusedKey { key: "attention_head_size", unless: Unless::Empty, what: "heads of another width" },
     ],

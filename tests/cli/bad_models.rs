@@ -76,7 +76,7 @@ fn a_config_that_makes_no_sense() {
 fn a_config_that_asks_for_what_is_not_computed() {
     for (key, value, says) in [
         ("model_type", json!("longformer"), ["`longformer` is not supported", "expected one of bert, roberta"]),
-        ("hidden_act", json!("swish"), ["`swish` is not known", "gelu"]),
+        ("hidden_act", json!("mish"), ["`mish` is not known", "gelu"]),
         ("position_embedding_type", json!("relative_key_query"), ["`relative_key_query`", "expected `absolute`"]),
         ("is_decoder", json!(true), ["is_decoder", "only plain encoders"]),
         ("add_cross_attention", json!(true), ["add_cross_attention", "only plain encoders"]),

@@ -198,18 +198,48 @@ def cases() -> list[Case]:
     modernbert |= {"cls_token_id": 1, "sep_token_id": 2}
     long = (1, 33, 180)
     return [
-        Case("roberta", T.RobertaModel, T.RobertaConfig(**sizes(**ROBERTA)), ref.roberta, special={4: 1}, rename=prefixed("roberta.")),
-        Case("xlm-roberta", T.XLMRobertaModel, T.XLMRobertaConfig(**sizes(**ROBERTA, num_attention_heads=3)), ref.roberta),
-        Case("camembert", T.CamembertModel, T.CamembertConfig(**sizes(**ROBERTA, hidden_act="gelu_new")), ref.roberta, rename=prefixed("roberta.")),
-        Case("data2vec-text", T.Data2VecTextModel, T.Data2VecTextConfig(**sizes(type_vocab_size=1)), ref.roberta, rename=prefixed("data2vec_text.")),
+        Case(
+            "roberta",
+            T.RobertaModel,
+            T.RobertaConfig(**sizes(**ROBERTA)),
+            ref.roberta,
+            special={4: 1},
+            rename=prefixed("roberta."),
+        ),
+        Case(
+            "xlm-roberta", T.XLMRobertaModel, T.XLMRobertaConfig(**sizes(**ROBERTA, num_attention_heads=3)), ref.roberta
+        ),
+        Case(
+            "camembert",
+            T.CamembertModel,
+            T.CamembertConfig(**sizes(**ROBERTA, hidden_act="gelu_new")),
+            ref.roberta,
+            rename=prefixed("roberta."),
+        ),
+        Case(
+            "data2vec-text",
+            T.Data2VecTextModel,
+            T.Data2VecTextConfig(**sizes(type_vocab_size=1)),
+            ref.roberta,
+            rename=prefixed("data2vec_text."),
+        ),
         Case(
             "distilbert",
             T.DistilBertModel,
-            T.DistilBertConfig(vocab_size=61, dim=24, n_layers=3, n_heads=4, hidden_dim=37, max_position_embeddings=220),
+            T.DistilBertConfig(
+                vocab_size=61, dim=24, n_layers=3, n_heads=4, hidden_dim=37, max_position_embeddings=220
+            ),
             ref.distilbert,
             rename=prefixed("distilbert."),
         ),
-        Case("electra", T.ElectraModel, T.ElectraConfig(**sizes(embedding_size=10)), ref.bert, types=True, rename=prefixed("electra.")),
+        Case(
+            "electra",
+            T.ElectraModel,
+            T.ElectraConfig(**sizes(embedding_size=10)),
+            ref.bert,
+            types=True,
+            rename=prefixed("electra."),
+        ),
         Case("electra-wide", T.ElectraModel, T.ElectraConfig(**sizes(embedding_size=24)), ref.bert, types=True),
         Case(
             "albert",
@@ -219,9 +249,28 @@ def cases() -> list[Case]:
             types=True,
             rename=prefixed("albert."),
         ),
-        Case("albert-shared", T.AlbertModel, T.AlbertConfig(**sizes(embedding_size=24, hidden_act="gelu")), ref.albert, types=True),
-        Case("ernie", T.ErnieModel, T.ErnieConfig(**sizes(use_task_id=True)), ref.bert, types=True, rename=prefixed("ernie.")),
-        Case("bert-generation", T.BertGenerationEncoder, T.BertGenerationConfig(**sizes()), ref.bert_generation, rename=prefixed("bert.")),
+        Case(
+            "albert-shared",
+            T.AlbertModel,
+            T.AlbertConfig(**sizes(embedding_size=24, hidden_act="gelu")),
+            ref.albert,
+            types=True,
+        ),
+        Case(
+            "ernie",
+            T.ErnieModel,
+            T.ErnieConfig(**sizes(use_task_id=True)),
+            ref.bert,
+            types=True,
+            rename=prefixed("ernie."),
+        ),
+        Case(
+            "bert-generation",
+            T.BertGenerationEncoder,
+            T.BertGenerationConfig(**sizes()),
+            ref.bert_generation,
+            rename=prefixed("bert."),
+        ),
         Case(
             "esm2",
             T.EsmModel,
@@ -241,7 +290,11 @@ def cases() -> list[Case]:
         Case(
             "esm2-saved",
             T.EsmModel,
-            T.EsmConfig(**sizes(pad_token_id=1, mask_token_id=32, num_attention_heads=3), position_embedding_type="rotary", token_dropout=False),
+            T.EsmConfig(
+                **sizes(pad_token_id=1, mask_token_id=32, num_attention_heads=3),
+                position_embedding_type="rotary",
+                token_dropout=False,
+            ),
             ref.esm,
             rename=esm_of_version_5,
             inv_freq=True,
@@ -249,7 +302,11 @@ def cases() -> list[Case]:
         Case(
             "esm2-computed",
             T.EsmModel,
-            T.EsmConfig(**sizes(pad_token_id=1, mask_token_id=32, num_attention_heads=4), position_embedding_type="rotary", token_dropout=True),
+            T.EsmConfig(
+                **sizes(pad_token_id=1, mask_token_id=32, num_attention_heads=4),
+                position_embedding_type="rotary",
+                token_dropout=True,
+            ),
             ref.esm,
             rename=lambda weights: {name: tensor for name, tensor in weights.items() if "inv_freq" not in name},
         ),
@@ -265,12 +322,20 @@ def cases() -> list[Case]:
             ref.esm,
             special={3: 32, 5: 1},
         ),
-        Case("modernbert", T.ModernBertModel, T.ModernBertConfig(**modernbert), ref.modernbert, lengths=long, rename=prefixed("model.")),
+        Case(
+            "modernbert",
+            T.ModernBertModel,
+            T.ModernBertConfig(**modernbert),
+            ref.modernbert,
+            lengths=long,
+            rename=prefixed("model."),
+        ),
         Case(
             "modernbert-keys",
             T.ModernBertModel,
             T.ModernBertConfig(
-                **modernbert | {"num_hidden_layers": 4, "num_attention_heads": 3, "hidden_activation": "silu", "norm_bias": True},
+                **modernbert
+                | {"num_hidden_layers": 4, "num_attention_heads": 3, "hidden_activation": "silu", "norm_bias": True},
                 attention_bias=True,
                 mlp_bias=True,
                 layer_types=["sliding_attention", "full_attention", "full_attention", "sliding_attention"],
@@ -285,15 +350,42 @@ def cases() -> list[Case]:
         Case(
             "modernbert-old",
             T.ModernBertModel,
-            T.ModernBertConfig(**modernbert | {"num_hidden_layers": 4}, global_attn_every_n_layers=2, global_rope_theta=150_000.0, local_rope_theta=160_000.0),
+            T.ModernBertConfig(
+                **modernbert | {"num_hidden_layers": 4},
+                global_attn_every_n_layers=2,
+                global_rope_theta=150_000.0,
+                local_rope_theta=160_000.0,
+            ),
             ref.modernbert,
             keys=without(
-                "rope_parameters", "layer_types", "norm_eps", layer_norm_eps=1e-5, global_attn_every_n_layers=2, global_rope_theta=150_000.0, local_rope_theta=160_000
+                "rope_parameters",
+                "layer_types",
+                "norm_eps",
+                layer_norm_eps=1e-5,
+                global_attn_every_n_layers=2,
+                global_rope_theta=150_000.0,
+                local_rope_theta=160_000,
             ),
         ),
-        Case("mpnet", T.MPNetModel, T.MPNetConfig(**sizes(layer_norm_eps=1e-5)), ref.mpnet, special={4: 1}, lengths=(1, 33, 200), rename=prefixed("mpnet.")),
+        Case(
+            "mpnet",
+            T.MPNetModel,
+            T.MPNetConfig(**sizes(layer_norm_eps=1e-5)),
+            ref.mpnet,
+            special={4: 1},
+            lengths=(1, 33, 200),
+            rename=prefixed("mpnet."),
+        ),
         Case("nomic_bert", T.NomicBertModel, T.NomicBertConfig(**sizes()), ref.nomic_bert, types=True),
-        Case("nomic_bert-old", T.NomicBertModel, T.NomicBertConfig(**sizes(num_attention_heads=3)), ref.nomic_bert, types=True, rename=nomic_names, keys=old_nomic),
+        Case(
+            "nomic_bert-old",
+            T.NomicBertModel,
+            T.NomicBertConfig(**sizes(num_attention_heads=3)),
+            ref.nomic_bert,
+            types=True,
+            rename=nomic_names,
+            keys=old_nomic,
+        ),
         Case("gte", T.GteModel, T.GteConfig(**sizes(type_vocab_size=2), rope_parameters=rope), ref.gte, types=True),
         Case(
             "gte-new",
@@ -362,19 +454,48 @@ def cases() -> list[Case]:
         Case(
             "deberta-v2-apart",
             T.DebertaV2Model,
-            T.DebertaV2Config(**sizes(**DEBERTA, type_vocab_size=2, embedding_size=10) | {"max_position_embeddings": 100}, pos_att_type=["c2p", "p2c"], position_biased_input=True),
+            T.DebertaV2Config(
+                **sizes(**DEBERTA, type_vocab_size=2, embedding_size=10) | {"max_position_embeddings": 100},
+                pos_att_type=["c2p", "p2c"],
+                position_biased_input=True,
+            ),
             ref.deberta_v2,
             types=True,
         ),
         Case(
             "deberta-v2-c2p",
             T.DebertaV2Model,
-            T.DebertaV2Config(**sizes(**DEBERTA, type_vocab_size=0), position_buckets=16, pos_att_type=["c2p"], position_biased_input=False),
+            T.DebertaV2Config(
+                **sizes(**DEBERTA, type_vocab_size=0),
+                position_buckets=16,
+                pos_att_type=["c2p"],
+                position_biased_input=False,
+            ),
             ref.deberta_v2,
         ),
-        Case("roformer", T.RoFormerModel, T.RoFormerConfig(**sizes(embedding_size=10)), ref.roformer, types=True, rename=prefixed("roformer.")),
-        Case("eurobert", T.EuroBertModel, T.EuroBertConfig(**sizes(num_attention_heads=4, num_key_value_heads=2, pad_token_id=0, bos_token_id=1, eos_token_id=2)), ref.preln_rms),
-        Case("xlm-roberta-xl", T.XLMRobertaXLModel, T.XLMRobertaXLConfig(**sizes(type_vocab_size=1)), ref.xlm_roberta_xl, rename=prefixed("roberta.")),
+        Case(
+            "roformer",
+            T.RoFormerModel,
+            T.RoFormerConfig(**sizes(embedding_size=10)),
+            ref.roformer,
+            types=True,
+            rename=prefixed("roformer."),
+        ),
+        Case(
+            "eurobert",
+            T.EuroBertModel,
+            T.EuroBertConfig(
+                **sizes(num_attention_heads=4, num_key_value_heads=2, pad_token_id=0, bos_token_id=1, eos_token_id=2)
+            ),
+            ref.preln_rms,
+        ),
+        Case(
+            "xlm-roberta-xl",
+            T.XLMRobertaXLModel,
+            T.XLMRobertaXLConfig(**sizes(type_vocab_size=1)),
+            ref.xlm_roberta_xl,
+            rename=prefixed("roberta."),
+        ),
     ]
 
 
@@ -469,7 +590,11 @@ def make(case: Case, seed: int) -> None:
     layers = len(states)
     for layer in range(layers):
         size = max(float(tensors[f"hidden_states.{row}.{layer}"].abs().max()) for row in range(len(texts)))
-        assert errors[torch.float32][layer].largest < 1e-4 * size, (case.name, layer, "the reference is not the model's")
+        assert errors[torch.float32][layer].largest < 1e-4 * size, (
+            case.name,
+            layer,
+            "the reference is not the model's",
+        )
     stored = case.rename(dict(weights))
     stored = {name: tensor.half().contiguous() for name, tensor in stored.items() if tensor.is_floating_point()}
     save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
