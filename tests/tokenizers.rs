@@ -299,6 +299,19 @@ fn what_cannot_be_read_is_named_with_the_way_out() {
     }
 }
 
+#[test]
+fn the_files_of_a_class_are_digested_where_they_are_read() {
+    let copy = copied("albert-spm");
+    fs::write(copy.path().join("model.safetensors"), b"weights").unwrap();
+    let digested = || {
+        let checkpoint = Checkpoint::find(&ModelLocation::local(copy.path().to_str().unwrap())).unwrap();
+        checkpoint.digests().unwrap().contains_key("spiece.model")
+    };
+    assert!(digested());
+    fs::copy(fixture("albert-json/tokenizer.json"), copy.path().join("tokenizer.json")).unwrap();
+    assert!(!digested(), "beside tokenizer.json it decides nothing");
+}
+
 #[derive(Debug, Clone)]
 enum Damage {
     Change(Index, u8),

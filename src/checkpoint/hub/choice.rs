@@ -233,6 +233,21 @@ mod tests {
     }
 
     #[test]
+    fn other_tokenizers_are_chosen_where_there_is_no_tokenizer_json() {
+        let small = |extra: &[&str]| {
+            choose(&names(&[&["config.json", "model.safetensors"], extra].concat())).map(|choice| choice.small)
+        };
+        for files in
+            [&["vocab.json", "merges.txt"][..], &["sentencepiece.bpe.model"], &["spiece.model"], &["spm.model"]]
+        {
+            assert_eq!(small(files), Ok(names(&[&["config.json"], files].concat())));
+            let beside_json = [&["tokenizer.json"], files].concat();
+            assert_eq!(small(&beside_json), Ok(names(&["config.json", "tokenizer.json"])));
+        }
+        assert_eq!(small(&["vocab.json"]), Err(Lack::Tokenizer), "merges.txt is a part of it");
+    }
+
+    #[test]
     fn an_encoder_in_a_folder_of_its_own_is_taken_from_there() {
         let files = names(&[
             "config.json",
