@@ -6,7 +6,7 @@ VENV := .venv
 # vocabularies out; `probes`, `model-card`, `bench-peers` and `profile` need them.
 DATA ?= $(wildcard ../shared/data)
 
-.PHONY: all lint test venv parity published device probes bits candle kills faults power-loss bit-search hostile faults-short bounded fuzz bench bench-kernels bench-peers cold-build profile goldens families bench-families model model-card
+.PHONY: all lint test venv parity published tokenizers device probes bits candle kills faults power-loss bit-search hostile faults-short bounded fuzz bench bench-kernels bench-peers cold-build profile goldens families bench-families model model-card
 
 all: lint test
 
@@ -46,6 +46,16 @@ $(VENV)/published-installed: $(VENV)/installed tests/real/published/requirements
 	$(PYTHON) -m venv $(VENV)-4
 	$(VENV)-4/bin/python -m pip install --quiet --requirement tests/real/published/requirements-4.txt
 	touch $@
+
+# Real tokenizers of other families (ESM's, XLM-RoBERTa's, and folders named by TOKENIZERS) against transformers 4, on odd and real
+# texts.
+TOKENIZERS ?=
+REAL_TOKENIZERS ?= target/tokenizers
+tokenizers: $(VENV)/published-installed
+	$(VENV)-4/bin/python -m pip install --quiet sentencepiece==0.2.3 protobuf==7.36.2
+	test -d $(REAL_TOKENIZERS) || $(VENV)-4/bin/python tests/tokenizers/real.py $(REAL_TOKENIZERS) --python4 $(VENV)-4/bin/python \
+		--texts $(wildcard $(DATA)/text/pud/*.txt) --folder $(TOKENIZERS)
+	LAYERWISE_TOKENIZERS=$(abspath $(REAL_TOKENIZERS)) cargo test --locked --test tokenizers -- --ignored
 
 # A GPU against the CPU's kernels.
 DEVICE ?= cuda

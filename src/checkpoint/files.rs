@@ -40,6 +40,9 @@ const DECIDING_FILES: [&str; 6] = [
     "added_tokens.json",
 ];
 
+/// Files that decide as well where there is no `tokenizer.json`, beside which no tokenizer reads them.
+const WITHOUT_JSON: [&str; 5] = ["vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "spm.model"];
+
 /// A model's files, found but not yet read.
 pub struct Checkpoint {
     /// The model as the user named it: `bundled`, a folder, or a hub id.
@@ -291,7 +294,8 @@ impl Checkpoint {
     pub fn digests(&self) -> Result<BTreeMap<String, String>> {
         let mut digests = BTreeMap::new();
         let modules = self.modules()?.unwrap_or_default();
-        let of_encoder = DECIDING_FILES.iter().map(|name| self.of_encoder(name));
+        let without_json = WITHOUT_JSON.iter().filter(|_| !self.has("tokenizer.json"));
+        let of_encoder = DECIDING_FILES.iter().chain(without_json).map(|name| self.of_encoder(name));
         let of_sentences = TRANSFORMER_SETTINGS.iter().map(|name| self.of_encoder(name));
         let of_model = ["modules.json", DEFAULTS].map(str::to_owned);
         let of_modules = modules.iter().filter(|module| !module.path.is_empty() && module.path != self.encoder);

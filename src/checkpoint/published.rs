@@ -93,7 +93,11 @@ pub const TABLE: &[Row] = &[
         "inner_group_num is_folding_model prenorm rotary_emb_fraction rotary_emb_interleaved rotary_emb_scale_base num_experts moe_every_n_layers use_rms_norm use_cls_token layer_norm_type logn_attention_scale logn_attention_clip1 talking_head attention_head_size conv_groups rotary_value causal parallel_block scale_attn_by_inverse_layer_idx",
         "where they ask for what the family here does not compute",
     ),
-    applied(MODEL, "tokenizer_class", "where tokenizer_config.json names none"),
+    applied(
+        MODEL,
+        "tokenizer_class",
+        "where tokenizer_config.json names none; where this one names none either, the class is that of the `model_type`",
+    ),
     applied(
         MODEL,
         "architectures",
@@ -136,6 +140,14 @@ pub const TABLE: &[Row] = &[
         "with their flags",
     ),
     applied(TOKENIZER_CONFIG, "split_special_tokens truncation_side model_input_names add_prefix_space", ""),
+    applied(TOKENIZER_CONFIG, "trim_offsets", "RobertaTokenizer, over tokenizer.json"),
+    applied(
+        TOKENIZER_CONFIG,
+        "keep_accents split_by_punct",
+        "AlbertTokenizer and DebertaV2Tokenizer, as do_lower_case, where there is no tokenizer.json",
+    ),
+    applied(TOKENIZER_CONFIG, "add_bos_token add_eos_token", "GPT2Tokenizer, where there is no tokenizer.json"),
+    refused(TOKENIZER_CONFIG, "sp_model_kwargs", "where it is not empty, for BertGenerationTokenizer; else no effect"),
     applied(
         TOKENIZER_CONFIG,
         "model_max_length max_len",
@@ -144,7 +156,7 @@ pub const TABLE: &[Row] = &[
     refused(
         TOKENIZER_CONFIG,
         "tokenizer_class",
-        "BertJapaneseTokenizer and others that do more than tokenizer.json says; a class that transformers does not have is taken as TokenizersBackend",
+        "BertJapaneseTokenizer, RoFormerTokenizer and others that do more than tokenizer.json says; a class that transformers does not have is taken as TokenizersBackend",
     ),
     refused(
         TOKENIZER_CONFIG,
@@ -160,7 +172,7 @@ pub const TABLE: &[Row] = &[
     ),
     no_effect(
         TOKENIZER_CONFIG,
-        "padding_side pad_token_type_id pad_to_multiple_of padding truncation max_length stride truncation_strategy clean_up_tokenization_spaces add_bos_token add_eos_token name_or_path special_tokens_map_file tokenizer_file vocab_file auto_map processor_class backend is_local local_files_only use_fast return_tensors errors model_type device_map torch_dtype verbose trust_remote_code",
+        "padding_side pad_token_type_id pad_to_multiple_of padding truncation max_length stride truncation_strategy clean_up_tokenization_spaces name_or_path special_tokens_map_file tokenizer_file vocab_file merges_file remove_space auto_map processor_class backend is_local local_files_only use_fast return_tensors errors model_type device_map torch_dtype verbose trust_remote_code",
         "",
     ),
     applied("special_tokens_map.json", "*", "over tokenizer_config.json, unless that has added_tokens_decoder"),
@@ -172,6 +184,16 @@ pub const TABLE: &[Row] = &[
     ),
     applied("tokenizer.json", "truncation", "its direction, where tokenizer_config.json has no truncation_side"),
     no_effect("tokenizer.json", "version padding decoder", ""),
+    applied("vocab.txt", "*", "WordPiece, where there is no tokenizer.json; EsmTokenizer, always"),
+    applied(
+        "vocab.json",
+        "*",
+        "with merges.txt: RobertaTokenizer and GPT2Tokenizer, where there is no tokenizer.json, as the next ones",
+    ),
+    applied("merges.txt", "*", ""),
+    applied("sentencepiece.bpe.model", "*", "XLMRobertaTokenizer and CamembertTokenizer"),
+    applied("spiece.model", "*", "AlbertTokenizer, and BertGenerationTokenizer always"),
+    applied("spm.model", "*", "DebertaV2Tokenizer"),
     applied(
         "modules.json",
         "path type",
@@ -222,12 +244,12 @@ pub const TABLE: &[Row] = &[
     no_effect(DROPOUT, "dropout", ""),
 ];
 
-/// Files whose bytes matter as a whole: weights and vocabularies.
-const READ_WHOLE: [&str; 5] =
-    ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "vocab.txt", "adapter_config.json"];
+/// Files whose bytes matter as a whole.
+const READ_WHOLE: [&str; 4] =
+    ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "adapter_config.json"];
 
 /// Files that neither library reads for a vector, by the end of their name.
-const NOT_READ: [&str; 24] = [
+const NOT_READ: [&str; 23] = [
     "README.md",
     "LICENSE",
     "LICENSE.txt",
@@ -249,7 +271,6 @@ const NOT_READ: [&str; 24] = [
     "chat_template.jinja",
     "bert_config.json",
     "pytorch_model.bin.index.json",
-    "sentencepiece.bpe.model",
     "unigram.json",
     ".safetensors",
 ];

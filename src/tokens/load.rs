@@ -1,23 +1,24 @@
-//! Loads a tokenizer as transformers does: from `tokenizer.json` or `vocab.txt`, and the settings beside them.
+//! Loads a tokenizer as transformers does: from `tokenizer.json` or the files of its class, and the settings beside them.
 
-use ahash::AHashMap;
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 use tokenizers::models::ModelWrapper;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::{BertNormalizer, Lowercase, Sequence};
-use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
-use tokenizers::processors::bert::BertProcessing;
-use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::utils::truncation::TruncationDirection;
 use tokenizers::{
-    DecoderWrapper, Encoding, Model, NormalizerWrapper, PostProcessor, PostProcessorWrapper, PreTokenizerWrapper,
-    Token, Tokenizer, TokenizerImpl,
+    DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Tokenizer, TokenizerImpl,
 };
 
-use super::class::{self, Class, Known, NormalizerFlags, TOKENIZERS_BACKEND};
-use super::settings::{
-    ADDED_TOKENS, CONFIG, Rules, SPECIAL_TOKENS_MAP, SettingsFiles, SettingsProblem, TokenizerSettings,
+use super::byte_level::{self, BytePairs};
+use super::class::{
+    self, ByteLevelKind, Class, Known, NormalizerFlags, Rules, SentencePieceKind, TOKENIZERS_BACKEND, Vocabulary,
 };
+use super::sentence_piece::{ConversionProblem, SentencePieceModel};
+use super::settings::{ADDED_TOKENS, CONFIG, SPECIAL_TOKENS_MAP, SettingsFiles, SettingsProblem, TokenizerSettings};
+use super::unigram::UnigramParts;
+use super::{esm, word_piece};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::foreign::without_panic;
 use crate::checkpoint::sentence::TokenizerArguments;
@@ -26,6 +27,8 @@ use crate::error::{Error, Result, json_problem};
 const MODEL_CONFIG: &str = "config.json";
 const JSON: &str = "tokenizer.json";
 const VOCABULARY: &str = "vocab.txt";
+/// Files that some class makes a tokenizer of.
+const OF_CLASSES: [&str; 5] = [VOCABULARY, "vocab.json", "sentencepiece.bpe.model", "spiece.model", "spm.model"];
 
 /// A tokenizer and its settings.
 pub(super) struct Loaded {
@@ -41,6 +44,8 @@ pub(super) struct Loaded {
     pub(super) unk_token: Option<String>,
     /// The ids of the special tokens that the settings name.
     pub(super) special_ids: Vec<u32>,
+    /// Whether there is something to put between the texts of a pair, as some classes demand.
+    pub(super) takes_pairs: bool,
     /// Special tokens that `vocab.txt` lacks, with the ids that they get after the vocabulary's last one.
     pub(super) lacking: Vec<(String, u32)>,
     /// Notes for the user.
@@ -59,15 +64,13 @@ pub(super) fn load(checkpoint: &Checkpoint, arguments: &TokenizerArguments) -> R
         arguments: arguments.settings.clone(),
         ..SettingsFiles::default()
     };
-    let refuse =
-        |SettingsProblem { file, key, problem }| Error::Config { path: checkpoint.path_of(file), key, problem };
+    let refuse = |problem| refusal(checkpoint, problem);
     let mut notes = Vec::new();
-    let mut class = choose_class(checkpoint, &files, &mut notes)?;
-    refuse_what_is_not_done(&files).map_err(refuse)?;
+    let (mut class, mut rules) = choose_class(checkpoint, &files, &mut notes)?;
+    refuse_what_is_not_done(&files, class).map_err(refuse)?;
 
-    let mut from_json = read_json(checkpoint)?;
+    let mut from_json = if class.vocabulary.is_alone() { None } else { read_json(checkpoint)? };
     let mut truncation = TruncationDirection::Right;
-    let mut rules = if std::ptr::eq(class, TOKENIZERS_BACKEND) { Rules::Five } else { Rules::Four };
     if let Some(tokenizer) = &from_json {
         files.of_json = tokenizer.get_added_tokens_decoder().into_iter().collect();
         files.padding_of_json = tokenizer.get_padding().map(|padding| padding.pad_token.clone());
@@ -78,13 +81,21 @@ pub(super) fn load(checkpoint: &Checkpoint, arguments: &TokenizerArguments) -> R
     }
     // In version 4 a path in the settings goes before the file that is there: null is no file, and the path of another
     // machine is an error.
+    let own_files = class.vocabulary.files();
+    let has_own_files = !own_files.is_empty() && own_files.iter().all(|name| checkpoint.has(name));
     match files.setting(if from_json.is_some() { "tokenizer_file" } else { "vocab_file" }) {
         None => {}
-        Some(Value::Null) if from_json.is_some() && class.separators.is_some() && checkpoint.has(VOCABULARY) => {
-            from_json = None;
-        }
+        Some(Value::Null) if from_json.is_some() && has_own_files => from_json = None,
         Some(_) => rules = Rules::Five,
     }
+    let sentence_piece = match class.vocabulary {
+        Vocabulary::SentencePiece(kind) if from_json.is_none() => {
+            let model = read_sentence_piece(checkpoint, class)?;
+            files.of_conversion = Some(model.added_tokens(kind));
+            Some(model)
+        }
+        _ => None,
+    };
     let settings = match TokenizerSettings::merge(&files, class, rules) {
         Err(_) if rules == Rules::Four => {
             rules = Rules::Five;
@@ -100,54 +111,197 @@ pub(super) fn load(checkpoint: &Checkpoint, arguments: &TokenizerArguments) -> R
     }
     // Version 5 makes the tokenizer of a class anew, out of the vocabulary alone.
     let is_rebuilt = rules == Rules::Five && !class.special_tokens.is_empty();
-    let damaged = |error: tokenizers::Error| Error::model(checkpoint.path_of(JSON), format!("is damaged: {error}"));
-    let mut is_of_vocabulary = false;
-    let tokenizer = match from_json {
-        Some(mut tokenizer) if !is_rebuilt => {
-            if class.normalizer != NormalizerFlags::None {
-                let own = spelled_out_otherwise(&tokenizer, &settings);
-                if !own.is_empty() {
-                    notes.push(format!(
-                        "tokenizer.json has a {} of its own, which {} used, as in transformers 4; transformers 5 builds {}'s instead",
-                        own.join(" and a "),
-                        if own.len() == 1 { "is" } else { "are" },
-                        class.name
-                    ));
-                }
-            }
-            tokenizer.with_padding(None);
-            tokenizer.with_truncation(None).map_err(damaged)?;
-            tokenizer.add_tokens(settings.tokens.iter().cloned()).map_err(damaged)?;
-            follow_class(&mut tokenizer, class, &settings).map_err(refuse)?;
-            tokenizer
-        }
-        Some(tokenizer) => {
-            from_vocabulary(vocabulary_of(&tokenizer, class).map_err(refuse)?, class, &settings).map_err(refuse)?
-        }
-        None => {
-            is_of_vocabulary = true;
-            let Some(bytes) = checkpoint.read(VOCABULARY)? else {
-                let problem = "is missing, and so is vocab.txt; a model needs one of them";
-                return Err(Error::model(checkpoint.path_of(JSON), problem));
-            };
-            let vocabulary =
-                parse_vocabulary(&bytes).map_err(|problem| Error::model(checkpoint.path_of(VOCABULARY), problem))?;
-            from_vocabulary(vocabulary, class, &settings).map_err(refuse)?
-        }
+    let made = match from_json {
+        Some(tokenizer) if is_rebuilt => Made::alone(rebuild(checkpoint, &tokenizer, class, &settings)?),
+        Some(tokenizer) => Made::alone(follow_json(checkpoint, tokenizer, class, &settings, &mut notes)?),
+        None => make_of_files(checkpoint, sentence_piece.as_ref(), class, &settings, rules)?,
     };
-    let lacking = if is_of_vocabulary { lacking(&tokenizer, &settings) } else { Vec::new() };
-    let loaded = finish(tokenizer, &settings, class, arguments, truncation, notes).map_err(refuse)?;
-    Ok(Loaded { lacking, ..loaded })
+    let lacking = if made.is_of_words { word_piece::lacking(&made.tokenizer, &settings) } else { Vec::new() };
+    let takes_pairs = made.takes_pairs;
+    let loaded = finish(made.tokenizer, &settings, class, rules, arguments, truncation, notes).map_err(refuse)?;
+    Ok(Loaded { lacking, takes_pairs, ..loaded })
 }
 
-/// The special tokens around a text, and the unknown token unless the settings name another, that the vocabulary does
-/// not have.
-fn lacking(tokenizer: &Tokenizer, settings: &TokenizerSettings) -> Vec<(String, u32)> {
-    let needed = ["unk_token", "cls_token", "sep_token"];
-    let needed = needed.into_iter().filter(|key| *key != "unk_token" || settings.get(key).is_none());
-    let tokens = needed.filter_map(|key| settings.token(key));
-    let lacking = tokens.filter(|token| tokenizer.get_model().token_to_id(token).is_none());
-    lacking.filter_map(|token| Some((token.to_owned(), tokenizer.token_to_id(token)?))).collect()
+/// A tokenizer, and what has to be known of how it was made.
+struct Made {
+    tokenizer: Tokenizer,
+    takes_pairs: bool,
+    /// Whether it was made of a `vocab.txt` of WordPiece.
+    is_of_words: bool,
+}
+
+impl Made {
+    fn alone(tokenizer: Tokenizer) -> Self {
+        Self { tokenizer, takes_pairs: true, is_of_words: false }
+    }
+}
+
+/// The tokenizer of `tokenizer.json`, with what its class adds and overrides.
+fn follow_json(
+    checkpoint: &Checkpoint,
+    mut tokenizer: Tokenizer,
+    class: &Class,
+    settings: &TokenizerSettings,
+    notes: &mut Vec<String>,
+) -> Result<Tokenizer> {
+    let damaged = |error: tokenizers::Error| Error::model(checkpoint.path_of(JSON), format!("is damaged: {error}"));
+    if class.normalizer != NormalizerFlags::None {
+        let own = word_piece::spelled_out_otherwise(&tokenizer, settings);
+        if !own.is_empty() {
+            notes.push(format!(
+                "tokenizer.json has a {} of its own, which {} used, as in transformers 4; transformers 5 builds {}'s instead",
+                own.join(" and a "),
+                if own.len() == 1 { "is" } else { "are" },
+                class.name
+            ));
+        }
+    }
+    tokenizer.with_padding(None);
+    tokenizer.with_truncation(None).map_err(damaged)?;
+    tokenizer.add_tokens(settings.tokens.iter().cloned()).map_err(damaged)?;
+    follow_class(&mut tokenizer, class, settings).map_err(|problem| refusal(checkpoint, problem))?;
+    Ok(tokenizer)
+}
+
+/// The tokenizer that version 5 makes of what it keeps of a `tokenizer.json`.
+fn rebuild(
+    checkpoint: &Checkpoint,
+    tokenizer: &Tokenizer,
+    class: &Class,
+    settings: &TokenizerSettings,
+) -> Result<Tokenizer> {
+    let refuse = |problem| refusal(checkpoint, problem);
+    let is_of_another_kind = |needs: &str| {
+        refuse(SettingsProblem {
+            file: CONFIG,
+            key: "tokenizer_class".to_owned(),
+            problem: format!("`{}` needs a vocabulary of {needs}, which tokenizer.json does not have", class.name),
+        })
+    };
+    match class.vocabulary {
+        Vocabulary::WordPiece { separators } => {
+            let vocabulary = word_piece::vocabulary_of(tokenizer).ok_or_else(|| is_of_another_kind("WordPiece"))?;
+            word_piece::build(vocabulary, separators, settings).map_err(refuse)
+        }
+        Vocabulary::ByteLevel(kind) => {
+            let pairs = byte_level::vocabulary_of(tokenizer).ok_or_else(|| is_of_another_kind("BPE"))?;
+            let model = without_panic(|| byte_level::model(pairs));
+            let damaged = |problem| Error::model(checkpoint.path_of(JSON), format!("is damaged: {problem}"));
+            let processor = tokenizer.get_post_processor().cloned();
+            byte_level::build(model.map_err(damaged)?, kind, settings, Rules::Five, processor).map_err(refuse)
+        }
+        Vocabulary::SentencePiece(kind) => {
+            let parts = UnigramParts::of_json(tokenizer).ok_or_else(|| is_of_another_kind("Unigram"))?;
+            parts.build(kind, settings).map_err(|problem| conversion_error(checkpoint, JSON, problem))
+        }
+        Vocabulary::Residues | Vocabulary::None => Err(is_of_another_kind("its own")),
+    }
+}
+
+/// The tokenizer that a class makes of its own files.
+fn make_of_files(
+    checkpoint: &Checkpoint,
+    sentence_piece: Option<&SentencePieceModel>,
+    class: &Class,
+    settings: &TokenizerSettings,
+    rules: Rules,
+) -> Result<Made> {
+    let refuse = |problem| refusal(checkpoint, problem);
+    let wrong = |name: &'static str| move |problem: String| Error::model(checkpoint.path_of(name), problem);
+    match class.vocabulary {
+        Vocabulary::WordPiece { separators } => {
+            let bytes = read_needed(checkpoint, class, VOCABULARY)?;
+            let vocabulary = word_piece::parse_vocabulary(&bytes).map_err(wrong(VOCABULARY))?;
+            let tokenizer = word_piece::build(vocabulary, separators, settings).map_err(refuse)?;
+            Ok(Made { is_of_words: true, ..Made::alone(tokenizer) })
+        }
+        Vocabulary::Residues => {
+            let bytes = read_needed(checkpoint, class, VOCABULARY)?;
+            let lines = esm::parse_vocabulary(&bytes).map_err(wrong(VOCABULARY))?;
+            let (tokenizer, takes_pairs) = esm::build(&lines, settings).map_err(refuse)?;
+            Ok(Made { takes_pairs, ..Made::alone(tokenizer) })
+        }
+        Vocabulary::ByteLevel(kind) => {
+            const FILES: [&str; 2] = ["vocab.json", "merges.txt"];
+            let vocabulary = byte_level::parse_vocabulary(&read_needed(checkpoint, class, FILES[0])?);
+            let vocabulary =
+                vocabulary.map_err(|error| wrong(FILES[0])(format!("is damaged: {}", json_problem(&error))))?;
+            let merges = byte_level::parse_merges(&read_needed(checkpoint, class, FILES[1])?, rules);
+            let merges = merges.map_err(wrong(FILES[1]))?;
+            // The library does not look at how long merges are, and panics.
+            let model = without_panic(|| byte_level::model(BytePairs { vocabulary, merges }));
+            let model = model.map_err(|problem| wrong(FILES[1])(format!("cannot be used: {problem}")))?;
+            Ok(Made::alone(byte_level::build(model, kind, settings, rules, None).map_err(refuse)?))
+        }
+        Vocabulary::SentencePiece(kind) => {
+            let name = class.vocabulary.files()[0];
+            let Some(model) = sentence_piece else { return Err(lacks_files(checkpoint, class, name)) };
+            let made = without_panic(|| {
+                Ok::<_, String>(if rules == Rules::Four || kind == SentencePieceKind::BertGeneration {
+                    model.build(kind, settings)
+                } else {
+                    let parts = UnigramParts::of_sentence_piece(model, kind, settings);
+                    parts.map_err(ConversionProblem::File).and_then(|parts| parts.build(kind, settings))
+                })
+            });
+            let tokenizer = made.map_err(|problem| wrong(name)(format!("cannot be used: {problem}")))?;
+            Ok(Made::alone(tokenizer.map_err(|problem| conversion_error(checkpoint, name, problem))?))
+        }
+        Vocabulary::None if checkpoint.has(VOCABULARY) => Err(refuse(SettingsProblem {
+            file: CONFIG,
+            key: "tokenizer_class".to_owned(),
+            problem: format!(
+                "`{}` cannot be built from vocab.txt; save the tokenizer as tokenizer.json (save_pretrained of its fast version)",
+                class.name
+            ),
+        })),
+        Vocabulary::None => Err(lacks_files(checkpoint, class, JSON)),
+    }
+}
+
+/// A file that a class cannot do without.
+fn read_needed(checkpoint: &Checkpoint, class: &Class, name: &'static str) -> Result<Cow<'static, [u8]>> {
+    checkpoint.read(name)?.ok_or_else(|| lacks_files(checkpoint, class, name))
+}
+
+fn read_sentence_piece(checkpoint: &Checkpoint, class: &Class) -> Result<SentencePieceModel> {
+    let name = class.vocabulary.files()[0];
+    let bytes = read_needed(checkpoint, class, name)?;
+    let parsed = without_panic(|| SentencePieceModel::parse(&bytes));
+    parsed.map_err(|problem| Error::model(checkpoint.path_of(name), problem))
+}
+
+/// The error for a model that lacks `name`, of which its class makes a tokenizer.
+fn lacks_files(checkpoint: &Checkpoint, class: &Class, name: &str) -> Error {
+    let files = class.vocabulary.files();
+    let others = OF_CLASSES.iter().find(|other| !files.contains(other) && checkpoint.has(other));
+    let instead = others.map_or_else(String::new, |other| {
+        format!(
+            "; it has {other}, which `{}` does not read: is its class another one (tokenizer_class of tokenizer_config.json)?",
+            class.name
+        )
+    });
+    if class.vocabulary.is_alone() {
+        let problem = format!("is missing, and `{}` reads no other file for its tokens{instead}", class.name);
+        return Error::model(checkpoint.path_of(name), problem);
+    }
+    let problem = match files {
+        [] => format!("is missing, and `{}` knows no other file{instead}", class.name),
+        [file] => format!("is missing, and so is {file}; a model needs one of them{instead}"),
+        files => format!("is missing, and so is {name}; a model needs it, or {}{instead}", files.join(" and ")),
+    };
+    Error::model(checkpoint.path_of(JSON), problem)
+}
+
+fn refusal(checkpoint: &Checkpoint, SettingsProblem { file, key, problem }: SettingsProblem) -> Error {
+    Error::Config { path: checkpoint.path_of(file), key, problem }
+}
+
+fn conversion_error(checkpoint: &Checkpoint, file: &str, problem: ConversionProblem) -> Error {
+    match problem {
+        ConversionProblem::File(problem) => Error::model(checkpoint.path_of(file), problem),
+        ConversionProblem::Setting(problem) => refusal(checkpoint, problem),
+    }
 }
 
 /// Applies the settings that hold for a tokenizer from either file.
@@ -155,6 +309,7 @@ fn finish(
     mut tokenizer: Tokenizer,
     settings: &TokenizerSettings,
     class: &Class,
+    rules: Rules,
     arguments: &TokenizerArguments,
     truncation: TruncationDirection,
     mut notes: Vec<String>,
@@ -180,9 +335,10 @@ fn finish(
     }
     Ok(Loaded {
         truncation: truncation_side(settings, truncation)?,
-        token_type_ids: token_type_ids(settings, class)?,
+        token_type_ids: token_type_ids(settings, class, rules)?,
         model_max_length: settings.model_max_length()?.map(|length| length as usize),
         unk_token: unk_token(&tokenizer, settings),
+        takes_pairs: true,
         lacking: Vec::new(),
         special_ids: settings.special.iter().filter_map(|token| tokenizer.token_to_id(token)).collect(),
         tokenizer,
@@ -190,22 +346,33 @@ fn finish(
     })
 }
 
-/// The class that transformers would choose: that of `tokenizer_config.json`, else of `config.json`, else BERT's.
-fn choose_class(checkpoint: &Checkpoint, files: &SettingsFiles, notes: &mut Vec<String>) -> Result<&'static Class> {
-    let of_model: Option<Map<String, Value>> = checkpoint.read_json(MODEL_CONFIG)?;
+/// The class that transformers would choose, and the version whose rules it has: that of `tokenizer_config.json`, else of
+/// `config.json`, else the `model_type`'s.
+fn choose_class(
+    checkpoint: &Checkpoint,
+    files: &SettingsFiles,
+    notes: &mut Vec<String>,
+) -> Result<(&'static Class, Rules)> {
+    let of_model: Map<String, Value> = checkpoint.read_json(MODEL_CONFIG)?.unwrap_or_default();
     let named = |map: &Map<String, Value>| map.get("tokenizer_class").filter(|name| !name.is_null()).cloned();
-    let (file, name) = match named(&files.config) {
-        Some(name) => (CONFIG, name),
-        None => match of_model.as_ref().and_then(named) {
-            Some(name) => (MODEL_CONFIG, name),
-            None => return Ok(class::BERT),
+    let (file, key, name, rules) = match (named(&files.config), named(&of_model), of_model.get("model_type")) {
+        (Some(name), _, _) => (CONFIG, "tokenizer_class", name, Rules::Four),
+        (None, Some(name), _) => (MODEL_CONFIG, "tokenizer_class", name, Rules::Four),
+        (None, None, Some(Value::String(model_type))) => match class::of_model_type(model_type) {
+            Some((name, rules)) => (MODEL_CONFIG, "model_type", Value::from(name), rules),
+            None => return Ok((TOKENIZERS_BACKEND, Rules::Five)),
         },
+        _ => return Ok((class::BERT, Rules::Four)),
     };
-    let refuse =
-        |problem: String| Error::Config { path: checkpoint.path_of(file), key: "tokenizer_class".to_owned(), problem };
+    let refuse = |problem: String| Error::Config { path: checkpoint.path_of(file), key: key.to_owned(), problem };
     let Value::String(name) = name else { return Err(refuse(format!("expected the name of a class, found {name}"))) };
     match class::find(&name) {
-        Known::Yes(class) => Ok(class),
+        Known::Yes(class) if std::ptr::eq(class, TOKENIZERS_BACKEND) => Ok((class, Rules::Five)),
+        Known::Yes(class) => Ok((class, rules)),
+        Known::ByName if name.starts_with("RoFormerTokenizer") => Err(refuse(format!(
+            "`{name}` is not supported: it cuts Chinese words with a dictionary (jieba) before it looks for pieces, which no \
+             tokenizer.json can hold"
+        ))),
         Known::ByName => Err(refuse(format!(
             "`{name}` is not supported: it does more than tokenizer.json says; save the tokenizer with \
              PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer).save_pretrained, where it has one"
@@ -215,13 +382,13 @@ fn choose_class(checkpoint: &Checkpoint, files: &SettingsFiles, notes: &mut Vec<
                 "{file} names the tokenizer class `{name}`, which is not part of transformers: tokenizer.json is taken as \
                  it is, as transformers does"
             ));
-            Ok(TOKENIZERS_BACKEND)
+            Ok((TOKENIZERS_BACKEND, Rules::Five))
         }
     }
 }
 
 /// Refuses settings that would make the tokenizer from other files or by other rules.
-fn refuse_what_is_not_done(files: &SettingsFiles) -> std::result::Result<(), SettingsProblem> {
+fn refuse_what_is_not_done(files: &SettingsFiles, class: &Class) -> std::result::Result<(), SettingsProblem> {
     let refuse = |key: &str, problem: String| Err(SettingsProblem { file: CONFIG, key: key.to_owned(), problem });
     if let Some(Value::Array(names)) = files.config.get("fast_tokenizer_files")
         && let Some(other) = names.iter().find(|name| name.as_str() != Some(JSON))
@@ -237,6 +404,13 @@ fn refuse_what_is_not_done(files: &SettingsFiles) -> std::result::Result<(), Set
         if files.config.get(key).or(files.arguments.get(key)) == Some(&Value::Bool(true)) {
             return refuse(key, "true is not supported; save the tokenizer as tokenizer.json".to_owned());
         }
+    }
+    // Those of the SentencePiece library, which transformers itself uses for this class alone.
+    if class.vocabulary == Vocabulary::SentencePiece(SentencePieceKind::BertGeneration)
+        && let Some(Value::Object(arguments)) = files.setting("sp_model_kwargs")
+        && !arguments.is_empty()
+    {
+        return refuse("sp_model_kwargs", "is not empty, which is not supported".to_owned());
     }
     if files.config.get("init_inputs").and_then(Value::as_array).is_some_and(|inputs| !inputs.is_empty()) {
         return refuse("init_inputs", "is not empty, which is not supported; save the tokenizer again".to_owned());
@@ -262,124 +436,6 @@ fn read_json(checkpoint: &Checkpoint) -> Result<Option<Tokenizer>> {
         .map_err(|problem| Error::model(checkpoint.path_of(JSON), format!("is damaged: {}", json_problem(&problem))))
 }
 
-/// A line's token has the line's number, from 0, as its id. Lines end as Python takes them to end: with `\n`, `\r\n` or
-/// `\r`.
-fn parse_vocabulary(bytes: &[u8]) -> std::result::Result<AHashMap<String, u32>, String> {
-    let text =
-        std::str::from_utf8(bytes).map_err(|error| format!("is not UTF-8 after {} bytes", error.valid_up_to()))?;
-    let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    let lines = text.strip_suffix('\n').unwrap_or(&text).split('\n');
-    Ok(lines.enumerate().map(|(id, line)| (line.to_owned(), id as u32)).collect())
-}
-
-/// The vocabulary that version 5 takes out of a `tokenizer.json`.
-fn vocabulary_of(tokenizer: &Tokenizer, class: &Class) -> std::result::Result<AHashMap<String, u32>, SettingsProblem> {
-    match tokenizer.get_model() {
-        ModelWrapper::WordPiece(_) => Ok(tokenizer.get_vocab(false).into_iter().collect()),
-        _ => Err(SettingsProblem {
-            file: CONFIG,
-            key: "tokenizer_class".to_owned(),
-            problem: format!("`{}` needs a vocabulary of WordPiece, which tokenizer.json does not have", class.name),
-        }),
-    }
-}
-
-/// BERT's tokenizer out of a WordPiece vocabulary, as transformers' class builds it.
-fn from_vocabulary(
-    vocabulary: AHashMap<String, u32>,
-    class: &Class,
-    settings: &TokenizerSettings,
-) -> std::result::Result<Tokenizer, SettingsProblem> {
-    let Some(separators) = class.separators else {
-        return Err(SettingsProblem {
-            file: CONFIG,
-            key: "tokenizer_class".to_owned(),
-            problem: format!(
-                "`{}` cannot be built from vocab.txt; save the tokenizer as tokenizer.json (save_pretrained of its fast version)",
-                class.name
-            ),
-        });
-    };
-    let wrong = |error: tokenizers::Error| settings.problem("tokenizer_class", format!("cannot be built: {error}"));
-    let unk_token = settings.token("unk_token").unwrap_or("None").to_owned();
-    let model = WordPiece::builder().vocab(vocabulary).unk_token(unk_token).build().map_err(wrong)?;
-    let mut tokenizer = Tokenizer::new(model);
-    tokenizer.with_normalizer(Some(bert_normalizer(true, settings)?)).map_err(wrong)?;
-    tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
-    tokenizer.add_tokens(settings.tokens.iter().cloned()).map_err(wrong)?;
-
-    let around = |attribute: &str| -> std::result::Result<(String, u32), SettingsProblem> {
-        let Some(token) = settings.token(attribute) else {
-            return Err(settings.problem(attribute, "is null, and every text needs it; name a token".to_owned()));
-        };
-        match tokenizer.token_to_id(token) {
-            Some(id) => Ok((token.to_owned(), id)),
-            None => Err(settings.problem(attribute, format!("is `{token}`, which is no token"))),
-        }
-    };
-    let (cls, sep) = (around("cls_token")?, around("sep_token")?);
-    let post_processor: PostProcessorWrapper = if separators == 1 {
-        BertProcessing::new(sep, cls).into()
-    } else {
-        RobertaProcessing::new(sep, cls).trim_offsets(false).into()
-    };
-    tokenizer.with_post_processor(Some(post_processor));
-    Ok(tokenizer)
-}
-
-fn bert_normalizer(
-    clean_text: bool,
-    settings: &TokenizerSettings,
-) -> std::result::Result<BertNormalizer, SettingsProblem> {
-    Ok(BertNormalizer::new(
-        clean_text,
-        settings.flag("tokenize_chinese_chars", true)?,
-        settings.optional_flag("strip_accents", None)?,
-        settings.flag("do_lower_case", true)?,
-    ))
-}
-
-/// The parts of a `tokenizer.json` that version 5 would build anew and differently.
-fn spelled_out_otherwise(tokenizer: &Tokenizer, settings: &TokenizerSettings) -> Vec<&'static str> {
-    let mut own = Vec::new();
-    if !matches!(tokenizer.get_normalizer(), Some(NormalizerWrapper::BertNormalizer(normalizer)) if normalizer.clean_text)
-    {
-        own.push("normalizer");
-    }
-    if !matches!(tokenizer.get_pre_tokenizer(), Some(PreTokenizerWrapper::BertPreTokenizer(_))) {
-        own.push("pre-tokenizer");
-    }
-    let is_standard = |model: &WordPiece| {
-        model.max_input_chars_per_word == 100
-            && model.continuing_subword_prefix == "##"
-            && settings.token("unk_token").is_none_or(|unk| unk == model.unk_token)
-    };
-    if !matches!(tokenizer.get_model(), ModelWrapper::WordPiece(model) if is_standard(model)) {
-        own.push("model");
-    }
-    if !has_template_of_class(tokenizer, settings) {
-        own.push("template");
-    }
-    own
-}
-
-/// Whether texts and pairs get the special tokens and token types that BERT's class gives them.
-fn has_template_of_class(tokenizer: &Tokenizer, settings: &TokenizerSettings) -> bool {
-    let id = |attribute: &str| tokenizer.token_to_id(settings.token(attribute)?);
-    let (Some(cls), Some(sep), Some(processor)) = (id("cls_token"), id("sep_token"), tokenizer.get_post_processor())
-    else {
-        return false;
-    };
-    let text = |type_id| Encoding::from_tokens(vec![Token::new(u32::MAX, "text".to_owned(), (0, 4))], type_id);
-    let types = |joined: Option<Encoding>| {
-        joined.map(|joined| (joined.get_ids().to_vec(), joined.get_type_ids().to_vec())).unwrap_or_default()
-    };
-    let single = processor.process(text(0), None, true).ok();
-    let pair = processor.process(text(0), Some(text(1)), true).ok();
-    types(single) == (vec![cls, u32::MAX, sep], vec![0; 3])
-        && types(pair) == (vec![cls, u32::MAX, sep, u32::MAX, sep], vec![0, 0, 0, 1, 1])
-}
-
 /// Applies what the tokenizer's class overrides in its `tokenizer.json`.
 fn follow_class(
     tokenizer: &mut Tokenizer,
@@ -389,7 +445,7 @@ fn follow_class(
     if let Some(NormalizerWrapper::BertNormalizer(spelled_out)) = tokenizer.get_normalizer()
         && class.normalizer != NormalizerFlags::None
     {
-        let mut settled = bert_normalizer(spelled_out.clean_text, settings)?;
+        let mut settled = word_piece::bert_normalizer(spelled_out.clean_text, settings)?;
         if class.normalizer == NormalizerFlags::CaseAndAccents {
             settled.handle_chinese_chars = spelled_out.handle_chinese_chars;
         }
@@ -406,6 +462,9 @@ fn follow_class(
             let settled = spelled_out.add_prefix_space(add_prefix_space);
             tokenizer.with_pre_tokenizer(Some(settled));
         }
+    }
+    if class.vocabulary == Vocabulary::ByteLevel(ByteLevelKind::Roberta) {
+        byte_level::follow_settings(tokenizer, settings)?;
     }
     Ok(())
 }
@@ -440,9 +499,13 @@ fn truncation_side(
 }
 
 /// Whether the model takes token types.
-fn token_type_ids(settings: &TokenizerSettings, class: &Class) -> std::result::Result<bool, SettingsProblem> {
+fn token_type_ids(
+    settings: &TokenizerSettings,
+    class: &Class,
+    rules: Rules,
+) -> std::result::Result<bool, SettingsProblem> {
     match settings.get("model_input_names") {
-        None => Ok(class.token_type_ids),
+        None => Ok(class.token_type_ids.by(rules)),
         Some(Value::Array(names)) => Ok(names.iter().any(|name| name == "token_type_ids")),
         Some(other) => Err(settings.problem("model_input_names", format!("expected a list of names, found {other}"))),
     }

@@ -1,15 +1,22 @@
 //! Tokenization: token ids, the length limit, and the word each token belongs to.
 
+mod byte_level;
 mod class;
+mod esm;
 mod load;
 mod patterns;
 mod pieces;
+mod sentence_piece;
 mod settings;
+mod template;
+mod unigram;
 pub mod unknown;
+mod word_piece;
 
 use std::borrow::{Borrow, Cow};
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use rayon::prelude::*;
 use tokenizers::utils::truncation::{TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings};
@@ -33,6 +40,10 @@ pub struct Tokenizer {
     /// The tokenizer without its post-processor: texts are cut before special tokens are added.
     inner: tokenizers::Tokenizer,
     post_processor: Option<PostProcessorWrapper>,
+    /// The same for words that are given one by one, where it is another one; made once there are such.
+    for_words: OnceLock<Option<Box<tokenizers::Tokenizer>>>,
+    /// The post-processor for them, if it is another one.
+    post_processor_for_words: Option<PostProcessorWrapper>,
     /// The patterns that may give up on a text, if it has any.
     patterns: Option<BacktrackingPatterns>,
     /// Where long texts can be tokenized piece by piece, if they can.
@@ -44,6 +55,8 @@ pub struct Tokenizer {
     truncation: TruncationDirection,
     /// Whether the second text of a pair has token type 1; all token types are 0 otherwise.
     token_type_ids: bool,
+    /// Whether there is something to put between the texts of a pair.
+    takes_pairs: bool,
     /// The limit in tokens that the tokenizer's own settings name.
     model_max_length: Option<usize>,
     /// The unknown token (`[UNK]`), and its id if it is in the vocabulary itself.
@@ -117,7 +130,9 @@ impl Tokenizer {
         });
         let tokenizer = Self {
             inner: loaded.tokenizer,
+            post_processor_for_words: post_processor.as_ref().and_then(byte_level::processor_for_words),
             post_processor,
+            for_words: OnceLock::new(),
             patterns,
             splits,
             vocab_size,
@@ -125,6 +140,7 @@ impl Tokenizer {
             max_length,
             truncation: loaded.truncation,
             token_type_ids: loaded.token_type_ids,
+            takes_pairs: loaded.takes_pairs,
             model_max_length: loaded.model_max_length,
             unk_token,
             special_ids: loaded.special_ids,
@@ -226,7 +242,7 @@ impl Tokenizer {
     /// Whether the text has no unknown tokens.
     fn knows(&self, text: &str) -> bool {
         let unk = self.unk_token.as_ref().and_then(|(_, id)| *id);
-        let encoded = self.inner.encode_fast(text, false);
+        let encoded = without_panic(|| self.inner.encode_fast(text, false));
         encoded.is_ok_and(|encoded| !encoded.is_empty() && encoded.get_ids().iter().all(|id| Some(*id) != unk))
     }
 
@@ -243,8 +259,15 @@ impl Tokenizer {
     /// Refuses pairs of texts where the model has no embedding for the second one's tokens.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the model has no embedding for the second text's token type.
+    /// [`Error::Usage`] when the model has no embedding for the second text's token type, or the tokenizer nothing to put
+    /// between two texts.
     pub fn check_pairs(&self) -> Result<()> {
+        if !self.takes_pairs {
+            return Err(Error::Usage(
+                "--pair-column: this model's tokenizer has no eos_token, which would stand between two texts (tokenizer_config.json), so it takes no pairs"
+                    .to_owned(),
+            ));
+        }
         if self.type_vocab_size < 2 && self.token_type_ids {
             return Err(Error::Usage(
                 "--pair-column: this model knows one token type (type_vocab_size is 1), so it takes no pairs"
@@ -283,7 +306,6 @@ impl Tokenizer {
     /// [`Error::Tokenize`] when the tokenizers library fails, [`Error::TokenOutOfRange`] for an id without an
     /// embedding.
     pub fn encode(&self, row: u64, text: &Text, pair: Option<&Text>) -> Result<Encoded> {
-        let failed = |error: tokenizers::Error| self.failed(row, &error);
         let prompted = self.prompted(text);
         let (text, given) = (prompted.as_ref(), text);
         [Some(text), pair].into_iter().flatten().try_for_each(|text| self.check_patterns(row, text))?;
@@ -311,7 +333,8 @@ impl Tokenizer {
                 stride: 0,
                 direction: self.truncation,
             };
-            let (mut first, mut second) = truncate_encodings(first, second, &params).map_err(failed)?;
+            let (mut first, mut second) =
+                truncate_encodings(first, second, &params).map_err(|error| self.failed(row, &error.to_string()))?;
             // Frees the parts that were cut off, which the encoding would otherwise carry along.
             first.take_overflowing();
             if let Some(second) = &mut second {
@@ -348,8 +371,9 @@ impl Tokenizer {
         }
 
         let expected = first.len() + second.as_ref().map_or(0, Encoding::len) + special;
+        let of_words = self.post_processor_for_words.as_ref().filter(|_| text.words.is_some());
         // A damaged one may panic on one text and not on another.
-        let joined = without_panic(|| match &self.post_processor {
+        let joined = without_panic(|| match of_words.or(self.post_processor.as_ref()) {
             Some(processor) => processor.process(first, second, true),
             None => self.inner.post_process(first, second, true),
         });
@@ -387,20 +411,20 @@ impl Tokenizer {
     fn check_patterns(&self, row: u64, text: &Text) -> Result<()> {
         let Some(patterns) = &self.patterns else { return Ok(()) };
         let check = |text: &str| patterns.check(&self.inner, text);
-        match &text.words {
+        without_panic(|| match &text.words {
             None => check(&text.text),
             Some(words) => words.iter().try_for_each(|word| check(&text.text[word.clone()])),
-        }
+        })
         .map_err(|message| Error::Tokenize { row, message })
     }
 
     /// The error for a text that the tokenizers library cannot encode, with the cause if it is known.
-    fn failed(&self, row: u64, error: &tokenizers::Error) -> Error {
+    fn failed(&self, row: u64, problem: &str) -> Error {
         let message = match &self.unk_token {
             Some((token, None)) => format!(
                 "a word is not in the vocabulary (vocab.txt or tokenizer.json), and neither is `{token}`, which stands for such words (unk_token of tokenizer_config.json or special_tokens_map.json, else the class's); is this a BERT vocabulary?"
             ),
-            _ => error.to_string(),
+            _ => problem.to_owned(),
         };
         Error::Tokenize { row, message }
     }
@@ -454,10 +478,10 @@ impl Tokenizer {
     /// Encodes one text without special tokens and without a limit. Of a long text the tokens beyond `keep` may be counted
     /// alone.
     fn encode_alone(&self, row: u64, text: &Text, keep: usize) -> Result<JoinedPieces> {
-        let failed = |error: tokenizers::Error| self.failed(row, &error);
+        let failed = |problem: String| self.failed(row, &problem);
         if text.words.is_none() && text.text.len() > LONG {
             if let Some(splits) = &self.splits {
-                return splits.encode(&self.inner, &text.text, keep).map_err(failed);
+                return without_panic(|| splits.encode(&self.inner, &text.text, keep)).map_err(failed);
             }
             if text.text.len() > LONGEST_WHOLE {
                 let message = format!(
@@ -472,8 +496,18 @@ impl Tokenizer {
             None => text.text.as_str().into(),
             Some(words) => words.iter().map(|word| &text.text[word.clone()]).collect::<Vec<&str>>().into(),
         };
-        let encoding = self.inner.encode_char_offsets(input, false).map_err(failed)?;
+        let tokenizer = match &text.words {
+            None => &self.inner,
+            Some(_) => self.for_words().unwrap_or(&self.inner),
+        };
+        // The map of characters of a damaged model makes the library panic on one text and not on another.
+        let encoding = without_panic(|| tokenizer.encode_char_offsets(input, false)).map_err(failed)?;
         Ok(JoinedPieces { encoding, tokens_beyond: 0, words_beyond: 0 })
+    }
+
+    /// The tokenizer for words that are given one by one, if it is another one.
+    fn for_words(&self) -> Option<&tokenizers::Tokenizer> {
+        self.for_words.get_or_init(|| byte_level::for_words(&self.inner).map(Box::new)).as_deref()
     }
 
     /// Copies ids, strings, offsets and words of `joined`, which has its special tokens, into `encoded`.

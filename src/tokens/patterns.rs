@@ -4,6 +4,10 @@
 //! stack. The tokenizers library takes that for the end of the matches, so that the rest of the text silently stays whole.
 //! Texts of a tokenizer that has such patterns are therefore taken through its steps once before they are tokenized, and
 //! what each pattern says is looked at. Other tokenizers, among them all of BERT's own, pay nothing.
+//!
+//! Those that split text into bytes look ahead at one place: `\s+(?!\S)`, white space but for the last one before a word.
+//! Everything else in their patterns is matched without backtracking, so that a match takes at most some steps for each
+//! character, and a text of a few thousand characters cannot come near the limits. Such texts are not looked at.
 
 use std::sync::OnceLock;
 
@@ -16,8 +20,19 @@ use tokenizers::{
 /// What the tokenizers library splits byte-level tokenizers' text by.
 const BYTE_LEVEL: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
+/// The end of such patterns, as it is in most of them and as it is in some.
+const LOOKS_AHEAD: [&str; 2] = [r"|\s+(?!\S)|\s+", r"|\s+(?!\S)"];
+
+/// Bytes of a text that is too short for them to give up: normalizers make at most 18 characters of one, each costs two steps,
+/// and a million steps are the limit.
+const TOO_SHORT: usize = 1 << 14;
+/// Bytes that a normalizer may put in place of one match.
+const LONGEST_CONTENT: usize = 16;
+
 /// The steps of a tokenizer of which some match by backtracking.
 pub(super) struct BacktrackingPatterns {
+    /// Whether none of them gives up on a short text.
+    needs_length: bool,
     normalizers: Vec<PatternStep<NormalizerWrapper>>,
     pre_tokenizers: Vec<PatternStep<PreTokenizerWrapper>>,
 }
@@ -41,9 +56,14 @@ impl BacktrackingPatterns {
         if let Some(pre_tokenizer) = tokenizer.get_pre_tokenizer() {
             add_pre_tokenizers(pre_tokenizer, &mut pre_tokenizers)?;
         }
-        let any = normalizers.iter().any(|step| step.pattern.is_some())
-            || pre_tokenizers.iter().any(|step| step.pattern.is_some());
-        Ok(any.then_some(Self { normalizers, pre_tokenizers }))
+        let patterns = normalizers.iter().filter_map(|step| step.pattern.as_ref());
+        let patterns = patterns.chain(pre_tokenizers.iter().filter_map(|step| step.pattern.as_ref()));
+        let (mut any, mut needs_length) = (false, !normalizers.iter().any(|step| makes_much_of_little(&step.step)));
+        for pattern in patterns {
+            any = true;
+            needs_length &= takes_a_step_each(pattern.as_str());
+        }
+        Ok(any.then_some(Self { needs_length, normalizers, pre_tokenizers }))
     }
 
     /// Takes a text through the steps.
@@ -51,6 +71,9 @@ impl BacktrackingPatterns {
     /// # Errors
     /// A description of the pattern that gave up.
     pub(super) fn check(&self, tokenizer: &Tokenizer, text: &str) -> Result<(), String> {
+        if self.needs_length && text.len() < TOO_SHORT {
+            return Ok(());
+        }
         let checked = CheckedNormalizer { steps: &self.normalizers, problem: OnceLock::new() };
         let mut pieces = tokenizer.get_added_vocabulary().extract_and_normalize(Some(&checked), text);
         if let Some(problem) = checked.problem.into_inner() {
@@ -147,18 +170,42 @@ fn backtracking(pattern: &str) -> Result<Option<Regex>, String> {
     Regex::new(pattern).map(Some).map_err(|error| format!("has the pattern `{pattern}`: {error}"))
 }
 
-/// Whether a pattern has nothing but what an automaton matches, in one pass: no groups with a mark, no escapes beyond classes
-/// and punctuation, and no quantifier of a quantifier.
+/// Whether a pattern looks ahead at its end alone, at white space.
+fn takes_a_step_each(pattern: &str) -> bool {
+    LOOKS_AHEAD.iter().find_map(|end| pattern.strip_suffix(end)).is_some_and(is_plain)
+}
+
+/// Whether a normalizer may make a long text of a short one.
+fn makes_much_of_little(normalizer: &NormalizerWrapper) -> bool {
+    match normalizer {
+        NormalizerWrapper::Replace(replace) => {
+            // The library shows it in the form of the file alone.
+            let written = serde_json::to_value(replace).unwrap_or_default();
+            written["content"].as_str().is_none_or(|content| content.len() > LONGEST_CONTENT)
+        }
+        NormalizerWrapper::Prepend(prepend) => prepend.prepend.len() > LONGEST_CONTENT,
+        _ => false,
+    }
+}
+
+/// Whether a pattern has nothing but what an automaton matches, in one pass: no groups with a mark but for those that only
+/// group or leave case out, no escapes beyond classes, line ends and punctuation, and no quantifier of a quantifier.
 fn is_plain(pattern: &str) -> bool {
     let mut rest = pattern;
     let mut before = ' ';
     while let Some(character) = rest.chars().next() {
         rest = &rest[character.len_utf8()..];
+        if character == '('
+            && let Some(group) = rest.strip_prefix("?:").or_else(|| rest.strip_prefix("?i:"))
+        {
+            (rest, before) = (group, ' ');
+            continue;
+        }
         match (before, character) {
             ('(', '?') | ('+' | '*' | '?' | '}', '+') => return false,
             (_, '\\') => {
                 let Some(escaped) = rest.chars().next() else { return false };
-                if !"sSdDwWpP".contains(escaped) && !escaped.is_ascii_punctuation() {
+                if !"sSdDwWpPrnt".contains(escaped) && !escaped.is_ascii_punctuation() {
                     return false;
                 }
                 // The braces of a property are no quantifier.
@@ -178,10 +225,21 @@ mod tests {
 
     #[test]
     fn plain_patterns_are_those_of_an_automaton() {
-        for plain in [r"\s+", r"\w+|[^\w\s]+", r"[0-9]{1,3}", r"\p{L}+", r"\(\?", r"\++", "a|(b)*?", "^a.b$"] {
+        for plain in [
+            r"\s+",
+            r"\w+|[^\w\s]+",
+            r"[0-9]{1,3}",
+            r"\p{L}+",
+            r"\(\?",
+            r"\++",
+            "a|(b)*?",
+            "^a.b$",
+            "(?:a)",
+            r"(?i:'s|'t)|[^\r\n]?a",
+        ] {
             assert!(is_plain(plain), "{plain}");
         }
-        for other in [r"\s+(?!\S)", "(?=a)", "(?:a)", "(?<=a)b", r"(a)\1", "a++", "a*+", "a{2}+", r"\Ga", BYTE_LEVEL] {
+        for other in [r"\s+(?!\S)", "(?=a)", "(?<=a)b", "(?>a)", r"(a)\1", "a++", "a*+", "a{2}+", r"\Ga", BYTE_LEVEL] {
             assert!(!is_plain(other), "{other}");
         }
     }
@@ -235,6 +293,25 @@ mod tests {
         assert_eq!(checked("null", &easy, &"a a ".repeat(40)), Ok(true));
         assert_eq!(checked(&replace(r"a+"), &split(r"[ab]+"), &hard), Ok(false));
         assert_eq!(checked("null", r#"{"type": "BertPreTokenizer"}"#, &hard), Ok(false));
+    }
+
+    #[test]
+    fn patterns_that_look_ahead_at_white_space_give_up_on_long_texts_alone() {
+        let newer = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+        // Such a one also goes on from character to character where nothing matches.
+        let sparse = r"b|\s+(?!\S)";
+        for pattern in [BYTE_LEVEL, newer, sparse] {
+            assert!(takes_a_step_each(pattern), "{pattern}");
+            let compiled = Regex::new(pattern).unwrap();
+            for unit in [" ", "a", "a ", "\r\n", "\n \t", "'", "1", "\u{3000}", "\u{301}"] {
+                let text = format!("{}x", unit.repeat(18 * TOO_SHORT / unit.len()));
+                matches_to_the_end(&compiled, &text, "pre_tokenizer")
+                    .unwrap_or_else(|problem| panic!("{unit:?}: {problem}"));
+            }
+        }
+        for other in [r"(?<!a)b|\s+(?!\S)|\s+", r"\s+(?!\S)", "a|b", r"(a+a+)+(?>b)|\s+(?!\S)"] {
+            assert!(!takes_a_step_each(other), "{other}");
+        }
     }
 
     #[test]

@@ -6,8 +6,12 @@
 //!
 //! That holds for BERT's own tokenizers: their normalizer looks at one character at a time, but for marks, which follow
 //! theirs; their pre-tokenizer removes white space and takes each punctuation character apart; and WordPiece sees one word
-//! at a time and gives each at least one token. What could reach over a split is an added token such as `[MASK]`, so none of the
-//! characters around a split occurs in any.
+//! at a time and gives each at least one token. What could reach over a split is an added token such as `[MASK]`: one that has
+//! both characters around the split in it, one after the other, or one that ends or begins right there and takes the space
+//! behind it or looks at what stands before it. Between a character and a space neither is possible where the character ends
+//! no added token, none has this character before a space, and none begins with a space. (A token that takes the space before
+//! it begins behind that space, and its space is on its side of the split.) Everywhere else none of the characters around a
+//! split occurs in any added token.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -23,6 +27,10 @@ const PIECE: usize = 1 << 15;
 pub(super) struct SafeSplits {
     /// The characters of added tokens, in both cases.
     of_added_tokens: HashSet<char>,
+    /// Those that end one or have a space behind them in one, in both cases.
+    before_a_space: HashSet<char>,
+    /// Whether an added token begins with a space.
+    any_begins_with_space: bool,
     /// Whether the normalizer makes a word of each Chinese character.
     chinese: bool,
     /// Bytes of a piece, up to the next place where a text can be split.
@@ -56,18 +64,39 @@ impl SafeSplits {
             return None;
         }
         let both_cases = |character: char| [character.to_ascii_lowercase(), character.to_ascii_uppercase()];
-        Some(Self { of_added_tokens: of_added_tokens.chars().flat_map(both_cases).collect(), chinese, piece: PIECE })
+        let (mut before_a_space, mut any_begins_with_space) = (HashSet::new(), false);
+        for token in added.get_added_tokens_decoder().values() {
+            // The normalizer takes control characters away and makes spaces of others, so any character may be the last.
+            let is_odd = token.content.contains(|character: char| character.is_ascii_control());
+            let mut characters = token.content.chars().peekable();
+            while let Some(character) = characters.next() {
+                if is_odd || characters.peek().is_none_or(|next| *next == ' ') {
+                    before_a_space.extend(both_cases(character));
+                }
+            }
+            any_begins_with_space |=
+                token.content.starts_with(' ') || is_odd && token.content.contains(|c: char| c.is_ascii_whitespace());
+        }
+        let of_added_tokens = of_added_tokens.chars().flat_map(both_cases).collect();
+        Some(Self { of_added_tokens, before_a_space, any_begins_with_space, chinese, piece: PIECE })
     }
 
     /// Whether a text can be split between two characters.
     fn is_between(&self, before: char, after: char) -> bool {
         let stands_alone = |character: char| character.is_ascii_punctuation() || self.chinese && is_chinese(character);
-        let splits = match after {
+        match after {
             // The normalizer puts a space behind a Chinese character, which an added token may take together with this one.
-            ' ' => before.is_ascii_graphic() || !self.chinese && is_chinese(before),
-            _ => stands_alone(before) && stands_alone(after),
-        };
-        splits && ![before, after].iter().any(|character| self.of_added_tokens.contains(character))
+            ' ' => {
+                (before.is_ascii_graphic() || !self.chinese && is_chinese(before))
+                    && !self.any_begins_with_space
+                    && !self.before_a_space.contains(&before)
+            }
+            _ => {
+                stands_alone(before)
+                    && stands_alone(after)
+                    && ![before, after].iter().any(|character| self.of_added_tokens.contains(character))
+            }
+        }
     }
 
     /// The pieces of a text, in order and without a gap.
@@ -187,7 +216,7 @@ mod tests {
             keep in prop_oneof![Just(usize::MAX), 0..30usize],
             flags in any::<[bool; 4]>(),
             mask_flags in any::<[bool; 4]>(),
-            other in prop::sample::select(vec!["<x>", "d", "a b", "b.a", ". a"]),
+            other in prop::sample::select(vec!["<x>", "d", "a b", "b.a", ". a", " a", "b ", "a\\u0000", "\\u0000 b", "a\\tb", "AB", "b", "x a"]),
             normalizer in prop_oneof![
                 Just("null".to_owned()),
                 any::<[bool; 4]>().prop_map(|[clean, chinese, strip, lower]| format!(
@@ -214,7 +243,7 @@ mod tests {
     fn texts_of_one_token_a_character_have_pieces() {
         let bert = r#"{"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true}"#;
         let tokenizer = tokenizer(bert, &added(1, "[MASK]", [false, true, false, false]));
-        for text in ["....", "b b ", "中中中中", "中.中 "] {
+        for text in ["....", "b b ", "a a ", "m k ", "中中中中", "中.中 "] {
             let splits = SafeSplits::of(&tokenizer).unwrap();
             let text = text.repeat(100_000);
             let pieces: Vec<Range<usize>> = splits.pieces(&text).collect();

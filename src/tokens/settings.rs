@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
-use super::class::{ATTRIBUTES, Class, SpecialToken, TakesSpace};
+use super::class::{ATTRIBUTES, Class, MadeBy, Rules, SpecialToken};
 
 pub(super) const CONFIG: &str = "tokenizer_config.json";
 pub(super) const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
@@ -19,17 +19,6 @@ pub(super) const ADDED_TOKENS: &str = "added_tokens.json";
 const ADDED_TOKENS_DECODER: &str = "added_tokens_decoder";
 const ADDITIONAL: &str = "additional_special_tokens";
 const EXTRA: &str = "extra_special_tokens";
-
-/// Whose rules say what the files mean. The two agree on nearly all models. Where they do not, version 4 keeps to what
-/// `tokenizer.json` spells out, as every program built on the tokenizers library does; version 5 decides where version 4
-/// cannot load a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rules {
-    /// Those of transformers 4.57.
-    Four,
-    /// Those of transformers 5.24.
-    Five,
-}
 
 /// The files, as they were read.
 #[derive(Debug, Default)]
@@ -46,6 +35,8 @@ pub(super) struct SettingsFiles {
     pub(super) of_json: BTreeMap<u32, AddedToken>,
     /// The token that the padding of `tokenizer.json` uses.
     pub(super) padding_of_json: Option<String>,
+    /// The added tokens of a tokenizer that was made of another file than `tokenizer.json`, by id.
+    pub(super) of_conversion: Option<BTreeMap<u32, AddedToken>>,
 }
 
 impl SettingsFiles {
@@ -156,10 +147,10 @@ impl TokenizerSettings {
         }
 
         settings.name(class, files, rules, &by_text)?;
-        let list = settings.list_of(rules)?;
+        let list = settings.list_of(class, rules)?;
         let named = settings.named.iter().map(|(_, token)| token);
         settings.special = named.chain(&list).map(|token| token.content().to_owned()).collect();
-        settings.tokens = settings.tokens_to_add(added, &files.of_json, &list, rules);
+        settings.tokens = settings.tokens_to_add(added, files, &list, rules);
         Ok(settings)
     }
 
@@ -309,7 +300,9 @@ impl TokenizerSettings {
                 content.map(Declared::Text)
             };
             if let Some(token) = token {
-                self.named.push((attribute.to_owned(), of_class.map_or(token.clone(), |class| token.made_by(class))));
+                let made =
+                    of_class.map_or(token.clone(), |class| token.made_by(class, rules, files.of_conversion.is_some()));
+                self.named.push((attribute.to_owned(), made));
             }
         }
         if rules == Rules::Five {
@@ -343,7 +336,11 @@ impl TokenizerSettings {
     }
 
     /// The special tokens without names.
-    fn list_of(&self, rules: Rules) -> Result<Vec<Declared>, SettingsProblem> {
+    fn list_of(&self, class: &Class, rules: Rules) -> Result<Vec<Declared>, SettingsProblem> {
+        let is_given = |key: &str| self.values.contains_key(key);
+        if !is_given(ADDITIONAL) && (rules == Rules::Four || !is_given(EXTRA) && self.own.is_empty()) {
+            return Ok(class.additional.iter().map(|content| Declared::Text((*content).to_owned())).collect());
+        }
         match rules {
             Rules::Four => self.list(ADDITIONAL),
             Rules::Five if matches!(self.values.get(EXTRA), Some(Value::Array(_))) => self.list(EXTRA),
@@ -357,7 +354,7 @@ impl TokenizerSettings {
     fn tokens_to_add(
         &self,
         added: BTreeMap<u32, Flagged>,
-        of_json: &BTreeMap<u32, AddedToken>,
+        files: &SettingsFiles,
         list: &[Declared],
         rules: Rules,
     ) -> Vec<AddedToken> {
@@ -375,7 +372,8 @@ impl TokenizerSettings {
 
         let known = |content: &str| {
             let added = added.values().map(|token| token.content.as_str());
-            added.chain(of_json.values().map(|token| token.content.as_str())).any(|known| known == content)
+            let of_tokenizer = files.of_json.values().chain(files.of_conversion.iter().flat_map(BTreeMap::values));
+            added.chain(of_tokenizer.map(|token| token.content.as_str())).any(|known| known == content)
         };
         let mut tokens: Vec<AddedToken> =
             added.values().map(|token| token.resolve(token.special || is_special(&token.content))).collect();
@@ -468,10 +466,16 @@ impl Declared {
     }
 
     /// Some classes make objects of plain texts.
-    fn made_by(self, class: &SpecialToken) -> Self {
-        match (self, class.as_object) {
-            (Declared::Text(content), Some(TakesSpace(lstrip))) => {
-                Declared::Object(Flagged { lstrip, ..Flagged::new(&content, false) })
+    fn made_by(self, class: &SpecialToken, rules: Rules, is_converted: bool) -> Self {
+        let made = class.as_object.filter(|made| match made.by {
+            MadeBy::Both => true,
+            MadeBy::Version4 => rules == Rules::Four,
+            MadeBy::Version4WithoutJson => rules == Rules::Four && is_converted,
+        });
+        match (self, made) {
+            (Declared::Text(content), Some(made)) => {
+                let (lstrip, normalized) = (made.lstrip, made.normalized);
+                Declared::Object(Flagged { lstrip, normalized, ..Flagged::new(&content, false) })
             }
             (token, _) => token,
         }

@@ -18,7 +18,7 @@ fn long_job() -> (Desk, &'static str) {
 const SLOWLY: &str = "--threads 1 --batch-tokens 1";
 
 /// A process that was told to stop does so at once.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(20);
 
 fn assert_interrupted(running: &mut Running, code: i32) -> String {
     let status = running.ends_within(SOON);

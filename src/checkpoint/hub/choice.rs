@@ -13,7 +13,11 @@ const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const PICKLE: &str = "pytorch_model.bin";
 /// Either of them makes a tokenizer.
-const TOKENIZERS: [&str; 2] = ["tokenizer.json", "vocab.txt"];
+const TOKENIZERS: [&str; 2] = [JSON, "vocab.txt"];
+const JSON: &str = "tokenizer.json";
+/// Each of these groups makes one too, where there is no tokenizer.json.
+const WITHOUT_JSON: [&[&str]; 4] =
+    [&["vocab.json", "merges.txt"], &["sentencepiece.bpe.model"], &["spiece.model"], &["spm.model"]];
 /// What else changes a model's meaning, beside the weights and the settings of sentence models: the tokenizer's settings.
 const EXTRAS: [&str; 4] =
     ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "adapter_config.json"];
@@ -81,10 +85,13 @@ pub(super) fn choose(files: &[String]) -> Result<FileChoice, Lack> {
         let is_weights = |file: &&String| OTHER_WEIGHTS.iter().any(|ending| file.ends_with(ending));
         return Err(Lack::Weights { others: files.iter().filter(is_weights).cloned().collect() });
     };
-    if !TOKENIZERS.iter().any(|name| has_of_encoder(name)) {
+    let whole_groups = WITHOUT_JSON.iter().filter(|group| group.iter().all(|name| has_of_encoder(name)));
+    let whole_groups: Vec<&str> = whole_groups.filter(|_| !has_of_encoder(JSON)).copied().flatten().copied().collect();
+    if whole_groups.is_empty() && !TOKENIZERS.iter().any(|name| has_of_encoder(name)) {
         return Err(Lack::Tokenizer);
     }
-    let of_encoder = [CONFIG].into_iter().chain(TOKENIZERS).chain(EXTRAS).chain(TRANSFORMER_SETTINGS).map(of_encoder);
+    let of_tokenizer = TOKENIZERS.into_iter().chain(whole_groups).chain(EXTRAS);
+    let of_encoder = [CONFIG].into_iter().chain(of_tokenizer).chain(TRANSFORMER_SETTINGS).map(of_encoder);
     let fixed = [CONFIG].into_iter().chain(OF_SENTENCES).map(str::to_owned).chain(of_encoder);
     let mut small: Vec<String> = Vec::new();
     for name in fixed.filter(|name| has(name)) {
@@ -152,8 +159,8 @@ impl Lack {
             Lack::Config => "has no config.json: expected a BERT model in the layout of the transformers library; \
                              choose another model or --revision"
                 .to_owned(),
-            Lack::Tokenizer => "has no tokenizer that can be read: expected tokenizer.json or vocab.txt; save it with \
-                                the tokenizers library, or choose another model or --revision"
+            Lack::Tokenizer => "has no tokenizer that can be read: expected tokenizer.json or vocab.txt, vocab.json with \
+                                merges.txt, or a model of SentencePiece; save it with the tokenizers library, or choose another model or --revision"
                 .to_owned(),
             Lack::Weights { others } => {
                 let instead = if others.is_empty() { "and none of another kind".to_owned() } else { list(others) };
@@ -223,6 +230,21 @@ mod tests {
             "2_Dense/model.safetensors",
         ]);
         assert_eq!(choice, FileChoice { small, weights: ListedWeights::Whole("model.safetensors".to_owned()) });
+    }
+
+    #[test]
+    fn other_tokenizers_are_chosen_where_there_is_no_tokenizer_json() {
+        let small = |extra: &[&str]| {
+            choose(&names(&[&["config.json", "model.safetensors"], extra].concat())).map(|choice| choice.small)
+        };
+        for files in
+            [&["vocab.json", "merges.txt"][..], &["sentencepiece.bpe.model"], &["spiece.model"], &["spm.model"]]
+        {
+            assert_eq!(small(files), Ok(names(&[&["config.json"], files].concat())));
+            let beside_json = [&["tokenizer.json"], files].concat();
+            assert_eq!(small(&beside_json), Ok(names(&["config.json", "tokenizer.json"])));
+        }
+        assert_eq!(small(&["vocab.json"]), Err(Lack::Tokenizer), "merges.txt is a part of it");
     }
 
     #[test]
