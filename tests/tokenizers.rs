@@ -312,6 +312,23 @@ fn the_files_of_a_class_are_digested_where_they_are_read() {
     assert!(!digested(), "beside tokenizer.json it decides nothing");
 }
 
+#[test]
+fn a_map_of_characters_that_leads_nowhere_is_an_error_of_the_text() {
+    // Leaves of its tree are numbers with the highest bit set: places in what characters are replaced by.
+    let mut bytes = fs::read(fixture("albert-spm/spiece.model")).unwrap();
+    for at in 0..bytes.len() - 3 {
+        if bytes[at + 2..at + 4] == [0, 0x80] {
+            bytes[at..at + 3].fill(0xff);
+        }
+    }
+    let copy = copied("albert-spm");
+    fs::write(copy.path().join("spiece.model"), bytes).unwrap();
+    let tokenizer = open(copy.path()).unwrap();
+    tokenizer.encode(0, &plain("the boat"), None).unwrap();
+    let error = tokenizer.encode(0, &plain("the\tboat"), None).unwrap_err().to_string();
+    assert!(error.contains("makes no sense"), "{error}");
+}
+
 #[derive(Debug, Clone)]
 enum Damage {
     Change(Index, u8),
