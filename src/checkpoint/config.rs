@@ -49,7 +49,7 @@ pub struct Config {
     /// Whether [`Config::longest_text`] is a limit of the model, and not one that was set for it here.
     pub is_limited: bool,
     /// What token types do.
-    pub token_types: TokenTypes,
+    pub token_types: TokenTypeUse,
     /// Rows of the token type embedding table; 0 where there is none.
     pub type_vocab_size: usize,
     /// Whether row 0 of the table of task types is added to the embeddings, and the rows of that table.
@@ -87,7 +87,7 @@ pub enum Positions {
 
 /// What token types do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenTypes {
+pub enum TokenTypeUse {
     /// Nothing.
     None,
     /// Every token has row 0.
@@ -221,12 +221,12 @@ impl Config {
         let (longest_text, is_limited) = longest_text(keys, family, positions, max_position_embeddings)?;
         let type_vocab_size = keys.size_from_0("type_vocab_size")?.unwrap_or(type_vocab_size);
         let token_types = match (family.token_types, type_vocab_size) {
-            (TokenTypeRule::None, _) | (TokenTypeRule::BySize, 0) => TokenTypes::None,
+            (TokenTypeRule::None, _) | (TokenTypeRule::BySize, 0) => TokenTypeUse::None,
             // DeBERTa has no table where the size is 0; in others it is a damaged configuration.
-            (TokenTypeRule::Table, 0) if family.relative == RelativeRule::Disentangled => TokenTypes::None,
+            (TokenTypeRule::Table, 0) if family.relative == RelativeRule::Disentangled => TokenTypeUse::None,
             (_, 0) => return Err(keys.problem("type_vocab_size", "expected a whole number from 1, found 0")),
-            (TokenTypeRule::FirstRow, _) | (TokenTypeRule::BySize, 1) => TokenTypes::FirstRow,
-            (TokenTypeRule::Table | TokenTypeRule::BySize, _) => TokenTypes::Table,
+            (TokenTypeRule::FirstRow, _) | (TokenTypeRule::BySize, 1) => TokenTypeUse::FirstRow,
+            (TokenTypeRule::Table | TokenTypeRule::BySize, _) => TokenTypeUse::Table,
         };
         let embedding_size = match family.embedding_projection {
             ProjectionRule::None => hidden_size,
@@ -252,7 +252,7 @@ impl Config {
             longest_text,
             is_limited,
             token_types,
-            type_vocab_size: if token_types == TokenTypes::None { 0 } else { type_vocab_size },
+            type_vocab_size: if token_types == TokenTypeUse::None { 0 } else { type_vocab_size },
             task_type_vocab_size: match family.task_types && keys.flag("use_task_id", false)? {
                 true => Some(keys.optional_size(&["task_type_vocab_size"], LARGEST)?.unwrap_or(3)),
                 false => None,
@@ -300,8 +300,8 @@ impl Config {
     /// The number of token types that texts may have; those of a model that does not look at them are any.
     pub fn most_token_types(&self) -> usize {
         match self.token_types {
-            TokenTypes::None => usize::MAX,
-            TokenTypes::FirstRow | TokenTypes::Table => self.type_vocab_size,
+            TokenTypeUse::None => usize::MAX,
+            TokenTypeUse::FirstRow | TokenTypeUse::Table => self.type_vocab_size,
         }
     }
 }

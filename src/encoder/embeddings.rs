@@ -6,7 +6,7 @@ use super::backend::{Backend, TableRows};
 use super::parameters::ParameterReader;
 use super::positions::{position_ids, token_dropout};
 use crate::batch::Batch;
-use crate::checkpoint::config::{Config, Projection, TokenTypes};
+use crate::checkpoint::config::{Config, Projection, TokenTypeUse};
 use crate::checkpoint::weights::Weights;
 use crate::error::Result;
 
@@ -66,9 +66,9 @@ impl<B: Backend> EmbeddingTables<B> {
             ids.push(Cow::Owned(position_ids(config.positions, batch)));
         }
         match config.token_types {
-            TokenTypes::None => {}
-            TokenTypes::FirstRow => ids.push(Cow::Owned(vec![0; tokens])),
-            TokenTypes::Table => ids.push(Cow::Borrowed(&batch.token_type_ids)),
+            TokenTypeUse::None => {}
+            TokenTypeUse::FirstRow => ids.push(Cow::Owned(vec![0; tokens])),
+            TokenTypeUse::Table => ids.push(Cow::Borrowed(&batch.token_type_ids)),
         }
         if config.task_type_vocab_size.is_some() {
             ids.push(Cow::Owned(vec![0; tokens]));

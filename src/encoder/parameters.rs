@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::positions::Distances;
-use crate::checkpoint::config::{Config, Projection, TokenTypes};
+use crate::checkpoint::config::{Config, Projection, TokenTypeUse};
 use crate::checkpoint::weights::Weights;
 use crate::error::{Error, Result};
 use crate::family::{FeedForwardNames, GateOrder, ProjectionNames, RelativeRule};
@@ -148,7 +148,7 @@ impl<'a> ParameterReader<'a> {
         if config.max_position_embeddings > 0 {
             tables.push((layout.position_embeddings, config.max_position_embeddings));
         }
-        if config.token_types != TokenTypes::None {
+        if config.token_types != TokenTypeUse::None {
             tables.push((layout.token_type_embeddings, config.type_vocab_size));
         }
         if let Some(rows) = config.task_type_vocab_size {
