@@ -135,7 +135,8 @@ impl Observer for Console {
 
 /// Prints a line on standard error. If nobody can read it, the job continues all the same.
 fn print(line: fmt::Arguments<'_>) {
-    let _ = writeln!(anstream::stderr(), "{line}");
+    // In one piece, so that no other's line comes between, and a line is there whole or not at all.
+    let _ = anstream::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// Prints what clap has to say: help, the version, or what is wrong with the command line.

@@ -64,7 +64,9 @@ pub fn examine(path: &Path, overwrite: bool) -> Result<Existing> {
     }
     if overwrite {
         // The unfinished job may be the interrupted replacement of the rest.
-        let is_later = |entry: &JournalEntry| matches!(entry, JournalEntry::Texts(..)) || !path.join(MANIFEST).exists();
+        let manifest = path.join(MANIFEST);
+        let is_complete = manifest.try_exists().map_err(Error::io("look at", &manifest))?;
+        let is_later = |entry: &JournalEntry| matches!(entry, JournalEntry::Texts(..)) || !is_complete;
         let journal = JournalEntry::read(path).ok().flatten().filter(is_later);
         return Ok(journal.map_or(Existing::Replaceable, Existing::Unfinished));
     }
@@ -83,34 +85,44 @@ pub fn examine(path: &Path, overwrite: bool) -> Result<Existing> {
 
 /// Removes temporary files that killed processes left behind, except those in `but`. Finished files never have such
 /// names.
-pub(super) fn remove_leftovers(folder: &Folder, but: &[&str]) {
-    let left = TEMPORARIES.into_iter().filter(|name| !but.contains(name) && folder.has_file(name));
-    left.for_each(|name| folder.remove_if_there(name));
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be found out whether they are there.
+pub(super) fn remove_leftovers(folder: &Folder, but: &[&str]) -> Result<()> {
+    for name in TEMPORARIES.into_iter().filter(|name| !but.contains(name)) {
+        if folder.has_file(name)? {
+            folder.remove_if_there(name);
+        }
+    }
+    Ok(())
 }
 
 /// The names of the files that layerwise made in a directory, the manifest first: those that its manifest and its journal
 /// name. Where one of them is ours and damaged, so that it names none, it is whatever has a name that layerwise gives.
 ///
 /// # Errors
-/// [`Error::Output`] when a file has a name that every job gives, and nothing says that it is of layerwise.
+/// [`Error::Output`] when a file has a name that every job gives, and nothing says that it is of layerwise; [`Error::Io`] when it
+/// cannot be found out what is there.
 pub(super) fn made_here(folder: &Folder) -> Result<Vec<String>> {
     let fixed = [MANIFEST, UNFINISHED, RUN, TEXTS];
     let mut named = Vec::new();
     let mut is_damaged = false;
     for name in [MANIFEST, UNFINISHED] {
-        if !folder.has_file(name) {
+        if !folder.has_file(name)? {
             continue;
         }
-        match manifest_in(folder, name) {
+        match manifest_in(folder, name)? {
             Described::As(names) => named.extend(names),
             Described::Damaged => is_damaged = true,
-            Described::Foreign if name == UNFINISHED || !folder.has(UNFINISHED) => return Err(folder.foreign(name)),
+            Described::Foreign if name == UNFINISHED || !folder.has(UNFINISHED)? => return Err(folder.foreign(name)),
             Described::Foreign => {}
         }
     }
-    let is_ours = is_damaged || folder.has(MANIFEST) || folder.has(UNFINISHED);
-    if let Some(name) = [RUN, TEXTS].into_iter().find(|name| !is_ours && folder.has(name)) {
-        return Err(folder.foreign(name));
+    let is_ours = is_damaged || folder.has(MANIFEST)? || folder.has(UNFINISHED)?;
+    for name in [RUN, TEXTS] {
+        if !is_ours && folder.has(name)? {
+            return Err(folder.foreign(name));
+        }
     }
     if is_damaged {
         let found = outputs(folder.path()).into_iter().filter_map(|path| {
@@ -123,8 +135,13 @@ pub(super) fn made_here(folder: &Folder) -> Result<Vec<String>> {
     named.sort();
     named.dedup();
     names.extend(named.into_iter().filter(|name| !fixed.contains(&name.as_str())));
-    names.retain(|name| folder.has_file(name));
-    Ok(names)
+    let mut there = Vec::new();
+    for name in names {
+        if folder.has_file(&name)? {
+            there.push(name);
+        }
+    }
+    Ok(there)
 }
 
 /// The bytes that the files take which layerwise made in a directory, if it exists; refuses what a job would refuse there.
@@ -149,22 +166,22 @@ enum Described {
     Foreign,
 }
 
-fn manifest_in(folder: &Folder, name: &str) -> Described {
+fn manifest_in(folder: &Folder, name: &str) -> Result<Described> {
     let names = if name == UNFINISHED {
         JournalEntry::read(folder.path()).map(|entry| entry.map(|entry| entry.file_names()))
     } else {
         manifest::read(folder.path()).map(|manifest| manifest.map(|manifest| manifest.file_names()))
     };
     if let Ok(Some(names)) = names {
-        return Described::As(names);
+        return Ok(Described::As(names));
     }
     let read = || serde_json::from_reader(io::BufReader::new(folder.read_file(name).ok()?)).ok();
-    match read() {
+    Ok(match read() {
         Some(serde_json::Value::Object(keys)) if keys.contains_key("format_version") => Described::Damaged,
         // A file that is no JSON may be half of ours, where others of ours are beside it.
-        None if folder.has_file(TEXTS) || folder.has_file(RUN) => Described::Damaged,
+        None if folder.has_file(TEXTS)? || folder.has_file(RUN)? => Described::Damaged,
         _ => Described::Foreign,
-    }
+    })
 }
 
 /// The files in a directory that layerwise writes, the manifest first.

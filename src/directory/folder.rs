@@ -41,19 +41,30 @@ impl Folder {
         self.path.join(name)
     }
 
-    /// What is there by this name, not what a link leads to.
-    fn metadata(&self, name: &str) -> Option<Metadata> {
-        self.directory.symlink_metadata(name).ok()
+    /// What is there by this name, not what a link leads to; `None` where there is nothing. What cannot be looked at is an
+    /// error, as a file that is taken for missing would be left behind, or made anew.
+    fn metadata(&self, name: &str) -> Result<Option<Metadata>> {
+        match self.directory.symlink_metadata(name) {
+            Ok(metadata) => Ok(Some(metadata)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(error) => Err(Error::io("look at", self.place(name))(error)),
+        }
     }
 
     /// Whether there is anything by this name.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.metadata(name).is_some()
+    ///
+    /// # Errors
+    /// [`Error::Io`] when that cannot be found out.
+    pub(crate) fn has(&self, name: &str) -> Result<bool> {
+        Ok(self.metadata(name)?.is_some())
     }
 
     /// Whether there is a file by this name, which is no link.
-    pub(crate) fn has_file(&self, name: &str) -> bool {
-        self.metadata(name).is_some_and(|metadata| metadata.is_file())
+    ///
+    /// # Errors
+    /// [`Error::Io`] when that cannot be found out.
+    pub(crate) fn has_file(&self, name: &str) -> Result<bool> {
+        Ok(self.metadata(name)?.is_some_and(|metadata| metadata.is_file()))
     }
 
     /// The disk space that removing a file frees; an array that was not filled takes less than its length.
@@ -62,7 +73,7 @@ impl Folder {
         let size = |metadata: Metadata| cap_std::fs::MetadataExt::blocks(&metadata) * 512;
         #[cfg(not(unix))]
         let size = |metadata: Metadata| metadata.len();
-        self.metadata(name).map(size).unwrap_or(0)
+        self.metadata(name).ok().flatten().map_or(0, size)
     }
 
     /// Refuses a directory where a name that jobs give is a link, a pipe or a device, so that this is said before any work. The
@@ -75,7 +86,7 @@ impl Folder {
         let kinds = VectorKind::ALL.iter().flat_map(of_kinds);
         let fixed = [LOCK, MANIFEST, UNFINISHED, RUN, TEXTS].into_iter().chain(TEMPORARIES).map(str::to_owned);
         for name in fixed.chain(kinds) {
-            if self.metadata(&name).is_some_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
+            if self.metadata(&name)?.is_some_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
                 return Err(self.foreign(&name));
             }
         }
@@ -84,7 +95,7 @@ impl Folder {
 
     /// The error for what has a name of ours and is not of ours.
     pub(crate) fn foreign(&self, name: &str) -> Error {
-        let what = match self.metadata(name) {
+        let what = match self.metadata(name).ok().flatten() {
             Some(metadata) if metadata.is_symlink() => "a symbolic link",
             Some(metadata) if metadata.is_dir() => "a directory",
             Some(metadata) if metadata.is_file() => "a file",
@@ -117,7 +128,7 @@ impl Folder {
     /// Those of [`Folder::create_new`].
     pub(crate) fn create_temporary(&self, name: &str) -> Result<File> {
         debug_assert!(name.starts_with(TEMPORARY), "{name}");
-        if self.has_file(name) {
+        if self.has_file(name)? {
             self.remove(name)?;
         }
         self.create_new(name)
@@ -158,7 +169,7 @@ impl Folder {
 
     fn open_with(&self, name: &str, options: &mut OpenOptions) -> io::Result<File> {
         // Looked at first, as opening a pipe would wait for its other end.
-        if self.metadata(name).is_some_and(|metadata| !metadata.is_file()) {
+        if self.directory.symlink_metadata(name).is_ok_and(|metadata| !metadata.is_file()) {
             return Err(io::Error::other("it is a link, or no file"));
         }
         let file = self.directory.open_with(name, options.follow(FollowSymlinks::No))?.into_std();
@@ -175,7 +186,7 @@ impl Folder {
     pub(crate) fn create_directory(&self, name: &str) -> Result<()> {
         match self.directory.create_dir(name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let is_directory = self.metadata(name).is_some_and(|metadata| metadata.is_dir());
+                let is_directory = self.metadata(name)?.is_some_and(|metadata| metadata.is_dir());
                 if is_directory { Ok(()) } else { Err(self.foreign(name)) }
             }
             made => made.map_err(Error::io("create directory", self.place(name))),
@@ -224,7 +235,7 @@ impl Folder {
     /// # Errors
     /// [`Error::Io`] when the file cannot be written.
     pub(crate) fn replace(&self, name: &str, content: &[u8]) -> Result<()> {
-        if self.has(name) && !self.has_file(name) {
+        if self.has(name)? && !self.has_file(name)? {
             return Err(self.foreign(name));
         }
         let mut file = self.create_temporary(SO_FAR)?;
@@ -266,8 +277,8 @@ impl Folder {
     /// Whether a file that is open is the one of this name.
     pub(crate) fn is_named(&self, file: &File, name: &str) -> bool {
         let open = Metadata::from_file(file).map(|metadata| (metadata.dev(), metadata.ino()));
-        let there = self.metadata(name).map(|metadata| (metadata.dev(), metadata.ino()));
-        matches!((open, there), (Ok(open), Some(there)) if open == there)
+        let there = self.directory.symlink_metadata(name).map(|metadata| (metadata.dev(), metadata.ino()));
+        matches!((open, there), (Ok(open), Ok(there)) if open == there)
     }
 
     /// Refuses to go on where another directory has taken this one's place.

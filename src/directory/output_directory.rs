@@ -106,7 +106,7 @@ impl OutputDirectory {
                     JournalEntry::Merging(..) => false,
                 };
                 if is_begun {
-                    remove_leftovers(&self.folder, &[TEXTS_SO_FAR, TOKENS]);
+                    remove_leftovers(&self.folder, &[TEXTS_SO_FAR, TOKENS])?;
                     return TextFiles::begin(&self.folder, job.clone(), FileNames::Beside).map(Start::Texts);
                 }
             }
@@ -120,13 +120,13 @@ impl OutputDirectory {
     fn go_on(&self, job: &JobRecord, entry: &JournalEntry) -> Result<Option<Start>> {
         match entry {
             JournalEntry::Texts(_, done) if done.texts > 0 => {
-                remove_leftovers(&self.folder, &[TEXTS_SO_FAR, TOKENS]);
+                remove_leftovers(&self.folder, &[TEXTS_SO_FAR, TOKENS])?;
                 Ok(TextFiles::resume(&self.folder, job.clone(), done)?.map(Start::Texts))
             }
             JournalEntry::Texts(..) | JournalEntry::Merging(..) => Ok(None),
             JournalEntry::Arrays(manifest, done) => {
                 let Some(earlier) = self.whole_first_pass(manifest, done)? else { return Ok(None) };
-                remove_leftovers(&self.folder, &[TEXTS_SO_FAR, TOKENS]);
+                remove_leftovers(&self.folder, &[TEXTS_SO_FAR, TOKENS])?;
                 let files = TextFiles::done(&self.folder, earlier);
                 Ok(Some(Start::Arrays(files, done.clone(), Box::new(manifest.clone()))))
             }
@@ -139,14 +139,17 @@ impl OutputDirectory {
         if let Existing::Unfinished(entry) | Existing::OfAnotherJob(entry) = &self.existing {
             // The new journal will not name them.
             let names = entry.file_names();
-            names.iter().filter(|name| self.folder.has_file(name)).try_for_each(|name| self.folder.remove(name))?;
+            for name in &names {
+                if self.folder.has_file(name)? {
+                    self.folder.remove(name)?;
+                }
+            }
         }
-        if self.folder.has(UNFINISHED) {
+        if self.folder.has(UNFINISHED)? {
             let entry = JournalEntry::Texts(job.clone(), TextsDone::default());
             self.folder.write_json(UNFINISHED, &entry.to_json())?;
         }
-        remove_leftovers(&self.folder, &[]);
-        Ok(())
+        remove_leftovers(&self.folder, &[])
     }
 
     /// Marks the unfinished job in the directory as a different one. It stays until all texts of the new job are known.
@@ -171,7 +174,8 @@ impl OutputDirectory {
     /// Removes files left by a process that ended just after it had completed this directory, where that can be done.
     pub fn tidy(&self) {
         self.folder.remove_if_there(UNFINISHED);
-        remove_leftovers(&self.folder, &[]);
+        // What cannot be looked at is not in the way.
+        let _ = remove_leftovers(&self.folder, &[]);
     }
 
     /// Prepares the directory for the files of a merged job, `bytes` bytes in all. Returns false when it already holds
@@ -206,10 +210,10 @@ impl OutputDirectory {
             Existing::Unfinished(JournalEntry::Merging(..)) => {}
             _ => check()?,
         }
-        let old = self.old(&[UNFINISHED]);
+        let old = self.old(&[UNFINISHED])?;
         let entry = JournalEntry::Merging(manifest.clone(), ReplacedFiles { replaced: old.clone() });
         self.folder.write_json(UNFINISHED, &entry.to_json())?;
-        remove_leftovers(&self.folder, &[]);
+        remove_leftovers(&self.folder, &[])?;
         remove(&self.folder, &old)?;
         Ok(true)
     }
@@ -220,9 +224,14 @@ impl OutputDirectory {
     }
 
     /// What was made before, but for `kept`, as far as it is there.
-    fn old(&self, kept: &[&str]) -> Vec<String> {
-        let is_old = |name: &&String| !kept.contains(&name.as_str()) && self.folder.has_file(name);
-        self.made.iter().filter(is_old).cloned().collect()
+    fn old(&self, kept: &[&str]) -> Result<Vec<String>> {
+        let mut old = Vec::new();
+        for name in self.made.iter().filter(|name| !kept.contains(&name.as_str())) {
+            if self.folder.has_file(name)? {
+                old.push(name.clone());
+            }
+        }
+        Ok(old)
     }
 
     /// The room on the disk, with what removing the old files gives.
@@ -232,9 +241,13 @@ impl OutputDirectory {
     }
 
     /// Refuses names at which there is something that layerwise did not make.
-    fn check_names<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> Result<()> {
-        let is_foreign = |name: &&str| self.folder.has(name) && !self.made.iter().any(|made| made == name);
-        names.find(is_foreign).map_or(Ok(()), |name| Err(self.folder.foreign(name)))
+    fn check_names<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<()> {
+        for name in names {
+            if self.folder.has(name)? && !self.made.iter().any(|made| made == name) {
+                return Err(self.folder.foreign(name));
+            }
+        }
+        Ok(())
     }
 
     /// Completes a merged job by writing its manifest.
@@ -259,10 +272,11 @@ impl OutputDirectory {
     fn whole_first_pass(&self, manifest: &Manifest, done: &ArraysDone) -> Result<Option<TextsDone>> {
         let shard = manifest.job.shard;
         // The lines of a shard have to be cut out of all lines again.
-        let is_to_be_cut = shard.is_some() && self.folder.has_file(TEXTS_SO_FAR);
-        let texts = if self.folder.has_file(TEXTS_SO_FAR) { TEXTS_SO_FAR } else { TEXTS };
-        if !self.folder.has_file(TOKENS)
-            || !self.folder.has_file(texts)
+        let is_so_far = self.folder.has_file(TEXTS_SO_FAR)?;
+        let is_to_be_cut = shard.is_some() && is_so_far;
+        let texts = if is_so_far { TEXTS_SO_FAR } else { TEXTS };
+        if !self.folder.has_file(TOKENS)?
+            || !self.folder.has_file(texts)?
             || checksum_of(&self.folder, TOKENS)?.finalize() != done.tokens_crc32
         {
             return Ok(None);
@@ -294,7 +308,8 @@ impl OutputDirectory {
         for name in [FileNames::Beside.texts(), FileNames::Beside.tokens()] {
             folder.remove_if_there(name);
         }
-        if !folder.has(UNFINISHED) {
+        // What cannot be looked at may be there.
+        if matches!(folder.has(UNFINISHED), Ok(false)) {
             folder.remove_if_there(TEXTS_SO_FAR);
             folder.remove_if_there(TOKENS);
         }
@@ -384,7 +399,7 @@ impl OutputDirectory {
             return Err(error);
         }
         let so_far = texts.names.texts();
-        let (mut lines, checksum) = if !self.folder.has_file(so_far) {
+        let (mut lines, checksum) = if !self.folder.has_file(so_far)? {
             (TEXTS, texts.checksum) // of a process before this one
         } else if manifest.job.shard.is_none() {
             (so_far, texts.checksum)
@@ -395,7 +410,7 @@ impl OutputDirectory {
         if done.is_none() {
             // From here on what is there belongs to this job; without checksums there are no arrays to trust.
             let crc32 = Checksums::from_iter([(TEXTS.to_owned(), Crc32(checksum))]);
-            let old = self.old(&[lines, UNFINISHED]);
+            let old = self.old(&[lines, UNFINISHED])?;
             let before = ReplacedFiles { replaced: old.clone() };
             let begun = ArraysDone { tokens_crc32: texts.tokens_crc32, before, ..ArraysDone::default() };
             let entry = JournalEntry::Arrays(Manifest { crc32, ..manifest.clone() }, begun);

@@ -181,7 +181,7 @@ impl TextFiles {
     /// [`Error::Io`] when files cannot be written, or those written before cannot be read.
     pub fn finish(mut self, input_sha256: &str) -> Result<TokenizedTexts> {
         let Some(mut writer) = self.writer.take() else {
-            let name = if self.folder.has_file(TEXTS_SO_FAR) { TEXTS_SO_FAR } else { TEXTS };
+            let name = if self.folder.has_file(TEXTS_SO_FAR)? { TEXTS_SO_FAR } else { TEXTS };
             return Ok(TokenizedTexts {
                 spool: self.spool(self.earlier.texts)?,
                 names: self.names,

@@ -67,7 +67,7 @@ pub(super) fn write(path: &Path, report: &Report, setup: &Setup<'_>, outcomes: &
     // files without it count as no report.
     folder.create_temporary(BEGUN)?;
     for name in FILES {
-        if folder.has_file(name) {
+        if folder.has_file(name)? {
             folder.remove(name)?;
         }
     }
