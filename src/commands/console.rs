@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
 use indicatif::ProgressBar;
 
@@ -135,8 +136,14 @@ impl Observer for Console {
 
 /// Prints a line on standard error. If nobody can read it, the job continues all the same.
 fn print(line: fmt::Arguments<'_>) {
-    // In one piece, so that no other's line comes between, and a line is there whole or not at all.
-    let _ = anstream::stderr().write_all(format!("{line}\n").as_bytes());
+    let line = format!("{line}\n");
+    // In one piece, so that no other's line comes between, and a line is there whole or not at all. anstream takes styles out piece
+    // by piece; on Windows it may have to translate them.
+    let _ = match anstream::AutoStream::choice(&io::stderr()) {
+        ColorChoice::Never => io::stderr().write_all(anstream::adapter::strip_str(&line).to_string().as_bytes()),
+        _ if cfg!(windows) => anstream::stderr().write_all(line.as_bytes()),
+        _ => io::stderr().write_all(line.as_bytes()),
+    };
 }
 
 /// Prints what clap has to say: help, the version, or what is wrong with the command line.

@@ -201,9 +201,11 @@ pub(crate) fn outputs(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Removes files, the manifest first so that the rest counts as unfinished, and then the empty folders.
+/// Removes files, the manifest first so that the rest counts as unfinished, and then the empty folders. The names are gone from the
+/// disk then, before a journal that no longer speaks of them can be there.
 pub(super) fn remove(folder: &Folder, names: &[String]) -> Result<()> {
     names.iter().try_for_each(|name| folder.remove(name))?;
+    folder.sync_names(names.iter().map(String::as_str))?;
     VectorKind::ALL.iter().for_each(|kind| folder.remove_empty(kind.name()));
     Ok(())
 }

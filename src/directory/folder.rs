@@ -297,3 +297,22 @@ impl Folder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_looked_at_is_an_error() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let folder = Folder::open(directory.path()).expect("a folder");
+        assert!(!folder.has("token").expect("nothing is there"));
+        assert!(!folder.has_file("token/layer_00.npy").expect("nor in a folder that is not there"));
+        std::fs::write(directory.path().join("mean"), "").expect("a file");
+        assert!(!folder.has_file("mean/layer_00.npy").expect("nor in a file"));
+        assert!(folder.has_file("mean").expect("a file"));
+        // A name that no file system takes is one that cannot be looked at.
+        let message = folder.has_file(&"x".repeat(5000)).expect_err("an error").to_string();
+        assert!(message.contains("cannot look at"), "{message}");
+    }
+}

@@ -139,11 +139,13 @@ impl OutputDirectory {
         if let Existing::Unfinished(entry) | Existing::OfAnotherJob(entry) = &self.existing {
             // The new journal will not name them.
             let names = entry.file_names();
-            for name in &names {
-                if self.folder.has_file(name)? {
-                    self.folder.remove(name)?;
+            let mut there = Vec::new();
+            for name in names {
+                if self.folder.has_file(&name)? {
+                    there.push(name);
                 }
             }
+            remove(&self.folder, &there)?;
         }
         if self.folder.has(UNFINISHED)? {
             let entry = JournalEntry::Texts(job.clone(), TextsDone::default());
