@@ -122,6 +122,44 @@ fn a_repository_that_is_no_model_says_what_it_has_instead() {
     assert_says(&Bench::new(without(&["config.json"])).error(), &[ID, "no config.json"]);
 }
 
+/// Each golden family by its id, through the binary: downloaded, computed, and found in the cache without the network.
+#[test]
+#[cfg(feature = "cli")]
+fn a_model_of_every_family_comes_by_its_id() {
+    let families = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/families");
+    let words: serde_json::Map<String, serde_json::Value> =
+        (0..61).map(|id| (id.to_string(), serde_json::json!(id))).collect();
+    let tokenizer = serde_json::json!({
+        "version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "post_processor": null, "decoder": null, "model": {"type": "WordLevel", "vocab": words, "unk_token": "60"}
+    });
+    for folder in fs::read_dir(families).expect("families") {
+        let folder = folder.expect("a family").path();
+        let read = |name: &str| fs::read(folder.join(name)).expect("a file");
+        let files = vec![
+            file("config.json", read("config.json")),
+            file("tokenizer.json", tokenizer.to_string()),
+            file("tokenizer_config.json", r#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#),
+            RepoFile { name: WEIGHTS.to_owned(), content: read(WEIGHTS), large: true },
+        ];
+        let bench = Bench::new(Repo { files, ..tiny() });
+        let run = |offline: &str| {
+            let ran = Command::new(env!("CARGO_BIN_EXE_layerwise"))
+                .args(["extract", "-m", ID, "5 6 7", "-e", "token"])
+                .env("HF_ENDPOINT", bench.server.endpoint())
+                .env("HF_HUB_CACHE", &bench.settings.cache_dir)
+                .env("HF_HUB_OFFLINE", offline)
+                .output()
+                .expect("it runs");
+            assert!(ran.status.success(), "{}: {}", folder.display(), String::from_utf8_lossy(&ran.stderr));
+            ran.stdout
+        };
+        let first = run("0");
+        assert!(first.starts_with(b"{\"row\":0"), "{}", String::from_utf8_lossy(&first));
+        assert_eq!(run("1"), first, "{}", folder.display());
+    }
+}
+
 #[test]
 fn a_file_that_xet_has_too_comes_over_http() {
     let bench = Bench::new(Repo { xet: true, ..tiny() });
