@@ -77,10 +77,10 @@ impl<'a> ParameterReader<'a> {
     }
 
     fn note(&mut self, name: String, shape: &[usize]) {
-        if let Some(noted) = &mut self.noted {
-            if noted.names.insert(name.clone()) {
-                noted.shapes.push((name, shape.to_vec()));
-            }
+        if let Some(noted) = &mut self.noted
+            && noted.names.insert(name.clone())
+        {
+            noted.shapes.push((name, shape.to_vec()));
         }
     }
 

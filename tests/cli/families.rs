@@ -37,7 +37,8 @@ fn desk(model: &str) -> Desk {
         (0..length).map(|i| format!("{} ", 5 + (row * 13 + i * 11) % 50)).collect()
     };
     let line = |row: usize| {
-        json!({"text": text(row).trim_end(), "label": if row % 2 == 0 { "left" } else { "right" }}).to_string() + "\n"
+        json!({"text": text(row).trim_end(), "label": if row.is_multiple_of(2) { "left" } else { "right" }}).to_string()
+            + "\n"
     };
     desk.put("texts.jsonl", (0..40).map(line).collect::<String>());
     desk
