@@ -250,6 +250,6 @@ fn the_tensor_library_computes_the_same() {
     for model in models() {
         let set = InstructionSet::from_env(Compute::F32).unwrap();
         let encoder = model.encoder(Compute::F32, Ops::Tensors(candle_core::Device::Cpu), set);
-        model.assert_within(&encoder, 8.0, &model.golden.pytorch_float32);
+        model.assert_within(&encoder, 2.0, &model.golden.pytorch_float32);
     }
 }

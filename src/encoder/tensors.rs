@@ -379,7 +379,7 @@ impl TensorLayer {
     /// and `key` are (texts, heads, longest, width).
     fn with_positions(&self, scores: Tensor, query: &Tensor, key: &Tensor, scale: f64) -> Result<Tensor> {
         let (texts, heads, longest, _) = scores.dims4()?;
-        let device = scores.device();
+        let device = query.device();
         let mut scores = scores;
         if let Some(window) = self.window {
             let pairs = (0..longest).flat_map(|query| (0..longest).map(move |key| query.abs_diff(key)));
