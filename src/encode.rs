@@ -127,10 +127,10 @@ pub(crate) struct BatchSizes {
 
 impl BatchSizes {
     /// How long a batch should take. With the time until the journal is on the disk, it is less than a second.
-    const TIME: Duration = Duration::from_millis(700);
-    /// Tokens for each thread with which a batch is still worth while: a group of texts that reads the weights once
-    /// (`kernels/text_groups.rs`).
-    const FEWEST_PER_THREAD: usize = 144;
+    const TIME: Duration = Duration::from_millis(800);
+    /// Tokens for each thread with which a batch is still worth while: two groups of texts that read the weights once
+    /// (`kernels/text_groups.rs`), as with one the threads wait for each other after each layer.
+    const FEWEST_PER_THREAD: usize = 288;
     /// Floating-point operations in a second of one thread on a slow machine, by which the first batch is measured out.
     const SLOW: f64 = 20e9;
 
@@ -210,9 +210,9 @@ mod tests {
     fn batches_take_less_than_a_second_but_are_not_too_small() {
         // BERT-base has 85 million weights in its layers, the bundled model one.
         let base = BatchSizes::timed(MOST, 85_000_000, 2);
-        assert_eq!(sizes(base, 1000.0), [288, 700, 700, 700, 700]);
-        assert_eq!(sizes(base, 1e6), [288, 4096, 4096, 4096, 4096]);
-        assert_eq!(sizes(base, 50.0), [288; 5], "a group of texts for each thread");
+        assert_eq!(sizes(base, 1000.0), [576, 800, 800, 800, 800]);
+        assert_eq!(sizes(base, 1e6), [576, 4096, 4096, 4096, 4096]);
+        assert_eq!(sizes(base, 50.0), [576; 5], "two groups of texts for each thread");
         let bundled = BatchSizes::timed(MOST, 1_230_000, 1);
         assert_eq!(sizes(bundled, 20_000.0), [4096; 5]);
         assert_eq!(sizes(BatchSizes::largest(MOST), 100.0), [4096; 5]);
@@ -273,6 +273,6 @@ mod tests {
         sizes.learn(3, Duration::from_millis(100));
         assert_eq!(sizes.limits(), MOST);
         sizes.learn(4000, Duration::from_secs(4));
-        assert_eq!(sizes.limits().tokens, 700);
+        assert_eq!(sizes.limits().tokens, 800);
     }
 }

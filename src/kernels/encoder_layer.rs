@@ -23,7 +23,7 @@ use super::packed_matrix::{PANEL_WIDTH, PanelRow};
 use super::parameters::{DisentangledParameters, LayerNorms, LayerParameters, RelativePositions};
 use super::relative::Disentangled;
 use super::rotary::{RotaryTable, Rotation, rotate};
-use super::text_groups::{GROUPS_PER_THREAD, TextGroup, groups, rows_at_once};
+use super::text_groups::{GROUPS_PER_THREAD, TextGroup, are_even, groups, rows_at_once};
 use crate::spec::Compute;
 
 /// An encoder layer: attention and feed-forward network, each with its residual and norms before or after it.
@@ -118,7 +118,7 @@ impl EncoderLayer {
         let rotations = rotations.as_ref().map(|rotations| &rotations[..]);
         let threads = rayon::current_num_threads();
         let groups = groups(cu_seqlens, threads);
-        if threads > 1 && groups.len() < threads * GROUPS_PER_THREAD {
+        if threads > 1 && groups.len() < threads * GROUPS_PER_THREAD && !are_even(&groups, threads) {
             self.step_by_step(hidden_state, &groups, rotations, out);
             return;
         }

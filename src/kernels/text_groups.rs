@@ -33,13 +33,17 @@ impl TextGroup<'_> {
     }
 }
 
-/// Groups of at most [`MOST_TOKENS`] tokens; a longer text is a group by itself. Where several threads take them, the last
-/// ones are smaller, so that all threads end at about the same time.
+/// Groups of at most [`MOST_TOKENS`] tokens; a longer text is a group by itself. Where several threads take many of them, the last
+/// ones are smaller, so that all threads end at about the same time; of few tokens each thread gets an equal part.
 pub(super) fn groups(cu_seqlens: &[usize], threads: usize) -> Vec<TextGroup<'_>> {
     let end = cu_seqlens[cu_seqlens.len() - 1];
+    let tokens = end - cu_seqlens[0];
+    let are_many = tokens >= threads * GROUPS_PER_THREAD * MOST_TOKENS;
+    let rounds = tokens.div_ceil(threads * MOST_TOKENS).max(1);
     let limit = |first: usize| match threads {
         1 => MOST_TOKENS,
-        _ => ((end - first) / (threads * GROUPS_PER_THREAD)).clamp(FEWEST_TOKENS, MOST_TOKENS),
+        _ if are_many => ((end - first) / (threads * GROUPS_PER_THREAD)).clamp(FEWEST_TOKENS, MOST_TOKENS),
+        _ => tokens.div_ceil(threads * rounds).clamp(FEWEST_TOKENS, MOST_TOKENS),
     };
     let mut groups = Vec::new();
     let (mut first, mut most) = (0, limit(cu_seqlens[0]));
@@ -51,6 +55,21 @@ pub(super) fn groups(cu_seqlens: &[usize], threads: usize) -> Vec<TextGroup<'_>>
         }
     }
     groups
+}
+
+/// Whether all threads have about the same to do when each takes groups from the largest on: at most a fifth of their time is
+/// waited for the last one. Then a group in a task is better than a step in a task, in which threads meet several times.
+pub(super) fn are_even(groups: &[TextGroup<'_>], threads: usize) -> bool {
+    let mut sizes: Vec<usize> = groups.iter().map(|group| group.tokens().len()).collect();
+    sizes.sort_unstable_by_key(|&size| std::cmp::Reverse(size));
+    let mut loads = vec![0; threads];
+    for size in &sizes {
+        if let Some(least) = loads.iter_mut().min() {
+            *least += size;
+        }
+    }
+    let most = loads.into_iter().max().unwrap_or(0);
+    5 * sizes.iter().sum::<usize>() >= 4 * threads * most
 }
 
 /// How many of a group's rows pass a weight together: all, or equal parts, of whole micro-tiles of 4, 6 or 8 rows.
@@ -80,6 +99,28 @@ pub(super) fn rows_per_task(rows: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_tokens_are_shared_out_evenly() {
+        let ends = |lengths: &[usize]| {
+            let mut cu_seqlens = vec![0];
+            lengths.iter().for_each(|length| cu_seqlens.push(cu_seqlens[cu_seqlens.len() - 1] + length));
+            cu_seqlens
+        };
+        for (lengths, threads, count, even) in [
+            (vec![128, 128], 2, 2, true),
+            (vec![20; 14], 2, 2, true),
+            (vec![100; 4], 2, 4, true),
+            (vec![128, 128, 128], 2, 3, false),
+            (vec![500, 20], 2, 2, false),
+            (vec![30], 2, 1, false),
+            (vec![10; 8], 4, 2, false),
+        ] {
+            let cu_seqlens = ends(&lengths);
+            let groups = groups(&cu_seqlens, threads);
+            assert_eq!((groups.len(), are_even(&groups, threads)), (count, even), "{lengths:?}");
+        }
+    }
 
     #[test]
     fn groups_are_all_texts_once_and_smaller_towards_the_end() {
