@@ -141,7 +141,8 @@ impl OutputDirectory {
             let names = entry.file_names();
             let mut there = Vec::new();
             for name in names {
-                if self.folder.has_file(&name)? {
+                // Arrays of several layers share the file of their offsets.
+                if !there.contains(&name) && self.folder.has_file(&name)? {
                     there.push(name);
                 }
             }
