@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+#[path = "support/damage.rs"]
+mod damage;
+
 use std::path::Path;
 use std::sync::Arc;
 
+use damage::{damage, damaged};
 use layerwise::checkpoint::config::Config;
 use layerwise::checkpoint::weights::Weights;
 use layerwise::checkpoint::{Checkpoint, ModelLocation};
@@ -16,7 +20,6 @@ use layerwise::kernels::InstructionSet;
 use layerwise::spec::Compute;
 use layerwise::tokens::{Encoded, Tokenizer};
 use proptest::prelude::*;
-use proptest::sample::Index;
 
 fn golden(file: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file)).unwrap()
@@ -41,21 +44,6 @@ fn load(name: &str, bytes: &[u8], model: &str) -> Result<()> {
     Encoder::new(Arc::new(weights), config, settings).load(deepest, pooler)
 }
 
-#[derive(Debug, Clone)]
-enum Damage {
-    Change(Index, u8),
-    Cut(Index),
-    Insert(Index, u8),
-}
-
-fn damage() -> impl Strategy<Value = Damage> {
-    prop_oneof![
-        4 => (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Damage::Change(at, byte)),
-        1 => any::<Index>().prop_map(Damage::Cut),
-        1 => (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Damage::Insert(at, byte)),
-    ]
-}
-
 /// Loads a model whose one file is replaced, and tokenizes a text that goes through every part of a tokenizer.
 fn tokenize(file: &str, bytes: &[u8], model: &str) -> Result<Encoded> {
     let directory = tempfile::tempdir().unwrap();
@@ -72,22 +60,6 @@ fn tokenize(file: &str, bytes: &[u8], model: &str) -> Result<Encoded> {
     let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.max_position_embeddings)?;
     let text = "Hello [MASK] naïve WORLD, 中国 x\0y \u{200b} 🙂 unlitly".repeat(2);
     tokenizer.encode(0, &Text { text, words: None }, None)
-}
-
-/// Applies damage within the first `within` bytes, where the structure is.
-fn damaged(mut bytes: Vec<u8>, damages: &[Damage], within: usize) -> Vec<u8> {
-    for damage in damages {
-        let length = bytes.len().min(within);
-        if length == 0 {
-            break;
-        }
-        match damage {
-            Damage::Change(at, byte) => bytes[at.index(length)] = *byte,
-            Damage::Cut(at) => bytes.truncate(at.index(length)),
-            Damage::Insert(at, byte) => bytes.insert(at.index(length), *byte),
-        }
-    }
-    bytes
 }
 
 proptest! {

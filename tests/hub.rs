@@ -11,6 +11,9 @@ mod hub_server;
 mod limits;
 #[path = "hub/proxy.rs"]
 mod proxy;
+#[cfg(feature = "cli")]
+#[path = "support/word_ids.rs"]
+mod word_ids;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -127,22 +130,15 @@ fn a_repository_that_is_no_model_says_what_it_has_instead() {
 #[cfg(feature = "cli")]
 fn a_model_of_every_family_comes_by_its_id() {
     let families = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/families");
-    let words: serde_json::Map<String, serde_json::Value> =
-        (0..61).map(|id| (id.to_string(), serde_json::json!(id))).collect();
-    let tokenizer = serde_json::json!({
-        "version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "WhitespaceSplit"},
-        "post_processor": null, "decoder": null, "model": {"type": "WordLevel", "vocab": words, "unk_token": "60"}
-    });
     for folder in fs::read_dir(families).expect("families") {
         let folder = folder.expect("a family").path();
         let read = |name: &str| fs::read(folder.join(name)).expect("a file");
-        let files = vec![
+        let of_model = [
             file("config.json", read("config.json")),
-            file("tokenizer.json", tokenizer.to_string()),
-            file("tokenizer_config.json", r#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#),
             RepoFile { name: WEIGHTS.to_owned(), content: read(WEIGHTS), large: true },
         ];
-        let bench = Bench::new(Repo { files, ..tiny() });
+        let files = word_ids::tokenizer().into_iter().map(|(name, content)| file(name, content)).chain(of_model);
+        let bench = Bench::new(Repo { files: files.collect(), ..tiny() });
         let run = |offline: &str| {
             let ran = Command::new(env!("CARGO_BIN_EXE_layerwise"))
                 .args(["extract", "-m", ID, "5 6 7", "-e", "token"])

@@ -2,15 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+#[path = "support/damage.rs"]
+mod damage;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use damage::{damage, damaged};
 use layerwise::batch::SPECIAL;
 use layerwise::checkpoint::{Checkpoint, ModelLocation};
 use layerwise::input::Text;
 use layerwise::tokens::{Encoded, Tokenizer};
 use proptest::prelude::*;
-use proptest::sample::Index;
 use serde::Deserialize;
 
 /// What is given to a tokenizer: a text, a pair, or words one by one.
@@ -329,21 +332,6 @@ fn a_map_of_characters_that_leads_nowhere_is_an_error_of_the_text() {
     assert!(error.contains("makes no sense"), "{error}");
 }
 
-#[derive(Debug, Clone)]
-enum Damage {
-    Change(Index, u8),
-    Cut(Index),
-    Insert(Index, u8),
-}
-
-fn damage() -> impl Strategy<Value = Damage> {
-    prop_oneof![
-        4 => (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Damage::Change(at, byte)),
-        1 => any::<Index>().prop_map(Damage::Cut),
-        1 => (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Damage::Insert(at, byte)),
-    ]
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
 
@@ -361,17 +349,7 @@ proptest! {
     ) {
         let copy = copied(folder);
         let path = copy.path().join(file);
-        let mut bytes = fs::read(&path).unwrap();
-        for damage in damages {
-            let length = bytes.len().min(within);
-            match damage {
-                _ if length == 0 => {}
-                Damage::Change(at, byte) => bytes[at.index(length)] = byte,
-                Damage::Cut(at) => bytes.truncate(at.index(length)),
-                Damage::Insert(at, byte) => bytes.insert(at.index(length), byte),
-            }
-        }
-        fs::write(&path, bytes).unwrap();
+        fs::write(&path, damaged(fs::read(&path).unwrap(), &damages, within)).unwrap();
         let text = plain("Hello <mask> naïve WORLD, 中国 ﬁx\0y \u{200b} 🙂 ｆｕｌｌ 1,23,").text.repeat(2);
         match open(copy.path()) {
             Err(error) => prop_assert!(!error.to_string().is_empty()),

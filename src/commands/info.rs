@@ -133,7 +133,6 @@ fn positions(config: &Config) -> String {
         kinds.push("a table".to_owned());
     }
     let mut bases: Vec<f64> = config.layers.iter().filter_map(|layer| Some(layer.rotary?.theta)).collect();
-    bases.dedup();
     bases.sort_unstable_by(f64::total_cmp);
     bases.dedup();
     if !bases.is_empty() {

@@ -131,17 +131,8 @@ pub(super) fn made_here(folder: &Folder) -> Result<Vec<String>> {
         });
         named.extend(found);
     }
-    let mut names: Vec<String> = fixed.map(str::to_owned).to_vec();
     named.sort();
-    named.dedup();
-    names.extend(named.into_iter().filter(|name| !fixed.contains(&name.as_str())));
-    let mut there = Vec::new();
-    for name in names {
-        if folder.has_file(&name)? {
-            there.push(name);
-        }
-    }
-    Ok(there)
+    folder.files_among(fixed.map(str::to_owned).into_iter().chain(named))
 }
 
 /// The bytes that the files take which layerwise made in a directory, if it exists; refuses what a job would refuse there.

@@ -3,6 +3,7 @@
 //! Nothing outside is ever reached for writing: no symbolic link is followed, whoever put it there, and a directory that was
 //! moved while a job runs is still the one that is written, not what has taken its place.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -65,6 +66,21 @@ impl Folder {
     /// [`Error::Io`] when that cannot be found out.
     pub(crate) fn has_file(&self, name: &str) -> Result<bool> {
         Ok(self.metadata(name)?.is_some_and(|metadata| metadata.is_file()))
+    }
+
+    /// The files among some names that are there, each once.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when that cannot be found out.
+    pub(crate) fn files_among(&self, names: impl IntoIterator<Item = String>) -> Result<Vec<String>> {
+        let mut seen = HashSet::new();
+        let mut there = Vec::new();
+        for name in names {
+            if seen.insert(name.clone()) && self.has_file(&name)? {
+                there.push(name);
+            }
+        }
+        Ok(there)
     }
 
     /// The disk space that removing a file frees; an array that was not filled takes less than its length.

@@ -138,15 +138,7 @@ impl OutputDirectory {
     fn clear_work(&self, job: &JobRecord) -> Result<()> {
         if let Existing::Unfinished(entry) | Existing::OfAnotherJob(entry) = &self.existing {
             // The new journal will not name them.
-            let names = entry.file_names();
-            let mut there = Vec::new();
-            for name in names {
-                // Arrays of several layers share the file of their offsets.
-                if !there.contains(&name) && self.folder.has_file(&name)? {
-                    there.push(name);
-                }
-            }
-            remove(&self.folder, &there)?;
+            remove(&self.folder, &self.folder.files_among(entry.file_names())?)?;
         }
         if self.folder.has(UNFINISHED)? {
             let entry = JournalEntry::Texts(job.clone(), TextsDone::default());
@@ -228,13 +220,7 @@ impl OutputDirectory {
 
     /// What was made before, but for `kept`, as far as it is there.
     fn old(&self, kept: &[&str]) -> Result<Vec<String>> {
-        let mut old = Vec::new();
-        for name in self.made.iter().filter(|name| !kept.contains(&name.as_str())) {
-            if self.folder.has_file(name)? {
-                old.push(name.clone());
-            }
-        }
-        Ok(old)
+        self.folder.files_among(self.made.iter().filter(|name| !kept.contains(&name.as_str())).cloned())
     }
 
     /// The room on the disk, with what removing the old files gives.

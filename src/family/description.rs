@@ -33,8 +33,6 @@ pub struct Family {
     pub biases: BiasRules,
     /// Rotary positions of queries and keys.
     pub rotary: RotaryRule,
-    /// Attention within a window.
-    pub window: WindowRule,
     /// Positions that are added to the scores of attention.
     pub relative: RelativeRule,
     /// Whether layers share parameters in `num_hidden_groups` groups.
@@ -198,7 +196,7 @@ pub enum RotaryRule {
         keys: &'static [&'static str],
         default: f64,
     },
-    /// ModernBERT's: a base for layers of global and one for those of local attention.
+    /// ModernBERT's: a base for layers of global and one for those of local attention, which see `local_attention` tokens.
     ByLayerType,
 }
 
@@ -209,14 +207,6 @@ pub enum RotaryPairs {
     Halves,
     /// 2i and 2i + 1, as in RoFormer.
     Neighbours,
-}
-
-/// Attention within a window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WindowRule {
-    None,
-    /// ModernBERT's: `local_attention` tokens in layers of local attention.
-    ByLayerType,
 }
 
 /// Positions that are added to the scores of attention.
@@ -291,6 +281,28 @@ pub struct BlockNorms {
     pub before_feed_forward: Option<&'static str>,
     /// Of the sum of the feed-forward network and its input.
     pub after_feed_forward: Option<&'static str>,
+}
+
+impl BlockNorms {
+    /// Those of a pre-norm block, before attention and before the feed-forward network.
+    pub(super) const fn before(attention: &'static str, feed_forward: &'static str) -> Self {
+        Self {
+            before_attention: Some(attention),
+            after_attention: None,
+            before_feed_forward: Some(feed_forward),
+            after_feed_forward: None,
+        }
+    }
+
+    /// Those of a post-norm block, after attention and after the feed-forward network.
+    pub(super) const fn after(attention: &'static str, feed_forward: &'static str) -> Self {
+        Self {
+            before_attention: None,
+            after_attention: Some(attention),
+            before_feed_forward: None,
+            after_feed_forward: Some(feed_forward),
+        }
+    }
 }
 
 /// What queries, keys and values are called.

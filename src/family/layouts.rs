@@ -2,13 +2,6 @@
 
 use super::description::{BlockNorms, FeedForwardNames, GateOrder, ParameterLayout, ProjectionNames};
 
-const AFTER: BlockNorms = BlockNorms {
-    before_attention: None,
-    after_attention: Some("attention.output.LayerNorm"),
-    before_feed_forward: None,
-    after_feed_forward: Some("output.LayerNorm"),
-};
-
 const BUFFERS: &[&str] = &["embeddings.position_ids", "embeddings.token_type_ids"];
 
 /// BERT's names, which most of its siblings share.
@@ -23,7 +16,7 @@ pub(super) const BERT: ParameterLayout = ParameterLayout {
     layer: "encoder.layer.{}.",
     query_key_value: ProjectionNames::Separate(["attention.self.query", "attention.self.key", "attention.self.value"]),
     attention_output: "attention.output.dense",
-    norms: AFTER,
+    norms: BlockNorms::after("attention.output.LayerNorm", "output.LayerNorm"),
     first_layer_unnormed: false,
     feed_forward: FeedForwardNames::Plain { up: "intermediate.dense", down: "output.dense" },
     of_positions: &[],
@@ -39,11 +32,7 @@ pub(super) const DISTILBERT: ParameterLayout = ParameterLayout {
     layer: "transformer.layer.{}.",
     query_key_value: ProjectionNames::Separate(["attention.q_lin", "attention.k_lin", "attention.v_lin"]),
     attention_output: "attention.out_lin",
-    norms: BlockNorms {
-        after_attention: Some("sa_layer_norm"),
-        after_feed_forward: Some("output_layer_norm"),
-        ..AFTER
-    },
+    norms: BlockNorms::after("sa_layer_norm", "output_layer_norm"),
     feed_forward: FeedForwardNames::Plain { up: "ffn.lin1", down: "ffn.lin2" },
     ..WITHOUT_POOLER
 };
@@ -53,11 +42,7 @@ pub(super) const ALBERT: ParameterLayout = ParameterLayout {
     layer: "encoder.albert_layer_groups.{}.albert_layers.0.",
     query_key_value: ProjectionNames::Separate(["attention.query", "attention.key", "attention.value"]),
     attention_output: "attention.dense",
-    norms: BlockNorms {
-        after_attention: Some("attention.LayerNorm"),
-        after_feed_forward: Some("full_layer_layer_norm"),
-        ..AFTER
-    },
+    norms: BlockNorms::after("attention.LayerNorm", "full_layer_layer_norm"),
     feed_forward: FeedForwardNames::Plain { up: "ffn", down: "ffn_output" },
     pooler: Some("pooler"),
     ..BERT
@@ -65,12 +50,7 @@ pub(super) const ALBERT: ParameterLayout = ParameterLayout {
 
 pub(super) const ESM: ParameterLayout = ParameterLayout {
     embedding_norm: "embeddings.layer_norm",
-    norms: BlockNorms {
-        before_attention: Some("attention.LayerNorm"),
-        after_attention: None,
-        before_feed_forward: Some("LayerNorm"),
-        after_feed_forward: None,
-    },
+    norms: BlockNorms::before("attention.LayerNorm", "LayerNorm"),
     final_norm: Some("encoder.emb_layer_norm_after"),
     // ESM-2 has a table of positions that its rotary positions leave without use, and its norm before the layers likewise.
     unused: &[
@@ -84,12 +64,7 @@ pub(super) const ESM: ParameterLayout = ParameterLayout {
 };
 
 pub(super) const XLM_ROBERTA_XL: ParameterLayout = ParameterLayout {
-    norms: BlockNorms {
-        before_attention: Some("attention.self_attn_layer_norm"),
-        after_attention: None,
-        before_feed_forward: Some("LayerNorm"),
-        after_feed_forward: None,
-    },
+    norms: BlockNorms::before("attention.self_attn_layer_norm", "LayerNorm"),
     final_norm: Some("encoder.LayerNorm"),
     ..BERT
 };
@@ -97,7 +72,7 @@ pub(super) const XLM_ROBERTA_XL: ParameterLayout = ParameterLayout {
 pub(super) const MPNET: ParameterLayout = ParameterLayout {
     query_key_value: ProjectionNames::Separate(["attention.attn.q", "attention.attn.k", "attention.attn.v"]),
     attention_output: "attention.attn.o",
-    norms: BlockNorms { after_attention: Some("attention.LayerNorm"), ..AFTER },
+    norms: BlockNorms::after("attention.LayerNorm", "output.LayerNorm"),
     ..BERT
 };
 
@@ -123,12 +98,7 @@ pub(super) const MODERNBERT: ParameterLayout = ParameterLayout {
     layer: "layers.{}.",
     query_key_value: ProjectionNames::Fused("attn.Wqkv"),
     attention_output: "attn.Wo",
-    norms: BlockNorms {
-        before_attention: Some("attn_norm"),
-        after_attention: None,
-        before_feed_forward: Some("mlp_norm"),
-        after_feed_forward: None,
-    },
+    norms: BlockNorms::before("attn_norm", "mlp_norm"),
     first_layer_unnormed: true,
     feed_forward: FeedForwardNames::GatedFused { both: "mlp.Wi", order: GateOrder::GateThenUp, down: "mlp.Wo" },
     final_norm: Some("final_norm"),
@@ -141,11 +111,7 @@ const NATIVE: ParameterLayout = ParameterLayout {
     layer: "layers.{}.",
     query_key_value: ProjectionNames::Separate(["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
     attention_output: "self_attn.o_proj",
-    norms: BlockNorms {
-        after_attention: Some("post_attention_layernorm"),
-        after_feed_forward: Some("post_mlp_layernorm"),
-        ..AFTER
-    },
+    norms: BlockNorms::after("post_attention_layernorm", "post_mlp_layernorm"),
     unused: &["embeddings.position_ids", "embeddings.token_type_ids", "rotary_emb.inv_freq"],
     ..BERT
 };
@@ -165,7 +131,7 @@ pub(super) const NOMIC: ParameterLayout = ParameterLayout {
     layer: "encoder.layers.{}.",
     query_key_value: ProjectionNames::Fused("attn.Wqkv"),
     attention_output: "attn.out_proj",
-    norms: BlockNorms { after_attention: Some("norm1"), after_feed_forward: Some("norm2"), ..AFTER },
+    norms: BlockNorms::after("norm1", "norm2"),
     feed_forward: FeedForwardNames::Gated { gate: "mlp.fc12", up: "mlp.fc11", down: "mlp.fc2" },
     unused: &["rotary_emb.inv_freq"],
     ..BERT
@@ -184,7 +150,7 @@ pub(super) const GTE: ParameterLayout = ParameterLayout {
     marker: "encoder.layer.0.attention.qkv_proj.weight",
     query_key_value: ProjectionNames::Fused("attention.qkv_proj"),
     attention_output: "attention.o_proj",
-    norms: BlockNorms { after_attention: Some("attn_ln"), after_feed_forward: Some("mlp_ln"), ..AFTER },
+    norms: BlockNorms::after("attn_ln", "mlp_ln"),
     feed_forward: FeedForwardNames::GatedFused {
         both: "mlp.up_gate_proj",
         order: GateOrder::UpThenGate,
@@ -199,12 +165,7 @@ pub(super) const EUROBERT: ParameterLayout = ParameterLayout {
     layer: "layers.{}.",
     query_key_value: ProjectionNames::Separate(["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
     attention_output: "self_attn.o_proj",
-    norms: BlockNorms {
-        before_attention: Some("input_layernorm"),
-        after_attention: None,
-        before_feed_forward: Some("post_attention_layernorm"),
-        after_feed_forward: None,
-    },
+    norms: BlockNorms::before("input_layernorm", "post_attention_layernorm"),
     feed_forward: FeedForwardNames::Gated { gate: "mlp.gate_proj", up: "mlp.up_proj", down: "mlp.down_proj" },
     final_norm: Some("norm"),
     unused: &["rotary_emb.inv_freq"],

@@ -3,7 +3,7 @@
 
 use super::description::{
     BiasRules, ConfigKeys, Either, Family, LimitRule, NormKind, PositionRule, ProjectionRule, RefusedKey, RelativeRule,
-    RotaryPairs, RotaryRule, Switch, TokenTypeRule, Unless, WindowRule,
+    RotaryPairs, RotaryRule, Switch, TokenTypeRule, Unless,
 };
 use super::layouts;
 use crate::spec::Activation;
@@ -61,6 +61,14 @@ const ALL_BIASES: BiasRules = BiasRules {
     down: Switch::Always,
 };
 
+/// ModernBERT's and EuroBERT's.
+const BIASES_BY_KEY: BiasRules = BiasRules {
+    query_key_value: Switch::Key("attention_bias", false),
+    attention_output: Switch::Key("attention_bias", false),
+    up: Switch::Key("mlp_bias", false),
+    down: Switch::Key("mlp_bias", false),
+};
+
 /// Devlin et al. 2019.
 static BERT: Family = BASE;
 
@@ -79,7 +87,6 @@ const BASE: Family = Family {
     norm_bias: Switch::Always,
     biases: ALL_BIASES,
     rotary: RotaryRule::None,
-    window: WindowRule::None,
     relative: RelativeRule::None,
     shared_layers: false,
     convolution: false,
@@ -193,14 +200,8 @@ static MODERNBERT: Family = Family {
     limit: LimitRule::Key(&["max_position_embeddings"], 8192),
     token_types: TokenTypeRule::None,
     norm_bias: Switch::Key("norm_bias", false),
-    biases: BiasRules {
-        query_key_value: Switch::Key("attention_bias", false),
-        attention_output: Switch::Key("attention_bias", false),
-        up: Switch::Key("mlp_bias", false),
-        down: Switch::Key("mlp_bias", false),
-    },
+    biases: BIASES_BY_KEY,
     rotary: RotaryRule::ByLayerType,
-    window: WindowRule::ByLayerType,
     layouts: &[layouts::MODERNBERT],
     ..BASE
 };
@@ -371,12 +372,7 @@ static EUROBERT: Family = Family {
     embedding_norm: Switch::Never,
     norm: NormKind::RmsNorm,
     norm_bias: Switch::Never,
-    biases: BiasRules {
-        query_key_value: Switch::Key("attention_bias", false),
-        attention_output: Switch::Key("attention_bias", false),
-        up: Switch::Key("mlp_bias", false),
-        down: Switch::Key("mlp_bias", false),
-    },
+    biases: BIASES_BY_KEY,
     rotary: RotaryRule::Always { keys: &["rope_theta"], default: 10_000.0, pairs: RotaryPairs::Halves },
     own_code: true,
     layouts: &[layouts::EUROBERT],

@@ -229,7 +229,6 @@ impl AttentionScratch {
             }
         }
         let keys: Vec<&[PanelRow<f32>]> = keys.chunks_exact(inner).collect();
-        let values: Vec<&[PanelRow<f32>]> = qkv.panels(2, text.clone()).collect();
         if let Relative::Disentangled(relative) = &scoring.relative {
             let copy_keys = |rows: &mut [f32]| qkv.copy_rows(1, text.clone(), rows);
             relative.begin(instruction_set, head, all, copy_keys, disentangled);
@@ -272,11 +271,11 @@ impl AttentionScratch {
             let window = scoring.window.map(|window| RowWindow { window, query, first: seen.start });
             instruction_set.run(Exponentiate { scores, stride, length, window, scale: scoring.scale, totals });
             let out = &mut out[(first - queries.start) * hidden + head * head_dim..];
-            let seen_values: Vec<&[PanelRow<f32>]> = values.iter().map(|panel| &panel[seen.clone()]).collect();
+            let values: Vec<_> = qkv.panels(2, text.start + seen.start..text.start + seen.end).collect();
             let score_value = Product {
                 a: StridedRows { elements: scores, stride },
                 rows: count,
-                b: &seen_values,
+                b: &values,
                 columns: head_dim,
                 bias: &[],
                 accumulate: false,

@@ -174,7 +174,7 @@ impl EncoderLayer {
         out: &mut [f32],
     ) {
         let (hidden, heads) = (self.hidden(), self.heads);
-        let normed = self.norms.before_attention.as_ref().map(|norm| self.normed(norm, hidden_state));
+        let normed = self.norms.before_attention.as_ref().map(|norm| norm.forward(self.instruction_set, hidden_state));
         let x = normed.as_deref().unwrap_or(hidden_state);
         let threads = rayon::current_num_threads();
 
@@ -238,16 +238,9 @@ impl EncoderLayer {
         let mut attended = vec![0.0; out.len()];
         let projected = self.attention_output.forward(&context);
         self.join(self.norms.after_attention.as_ref(), &projected, hidden_state, &mut attended);
-        let normed = self.norms.before_feed_forward.as_ref().map(|norm| self.normed(norm, &attended));
+        let normed = self.norms.before_feed_forward.as_ref().map(|norm| norm.forward(self.instruction_set, &attended));
         let projected = self.feed_forward.forward(normed.as_deref().unwrap_or(&attended));
         self.join(self.norms.after_feed_forward.as_ref(), &projected, &attended, out);
-    }
-
-    /// The norm of all rows of `x`, (rows, hidden).
-    fn normed(&self, norm: &Norm, x: &[f32]) -> Vec<f32> {
-        let mut out = vec![0.0; x.len()];
-        norm.rows(self.instruction_set, x, None, &mut out);
-        out
     }
 
     /// `out = x + residual`, normalized if there is a norm; all are (rows, hidden).

@@ -16,7 +16,7 @@ use tokenizers::{Model, PostProcessorWrapper, PreTokenizerWrapper, Tokenizer};
 
 use super::class::{ByteLevelKind, Rules};
 use super::settings::{SettingsProblem, TokenizerSettings};
-use super::template::{needed, template};
+use super::template::{lines_of, needed, template};
 
 /// A vocabulary and the pairs to merge, in order.
 pub(super) struct BytePairs {
@@ -38,16 +38,13 @@ pub(super) fn parse_vocabulary(bytes: &[u8]) -> Result<AHashMap<String, u32>, se
 /// # Errors
 /// A description of the line that is wrong.
 pub(super) fn parse_merges(bytes: &[u8], rules: Rules) -> Result<Vec<(String, String)>, String> {
-    let text =
-        std::str::from_utf8(bytes).map_err(|error| format!("is not UTF-8 after {} bytes", error.valid_up_to()))?;
-    let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let lines = lines_of(bytes)?;
     let is_left_out = |index: usize, line: &str| match rules {
         Rules::Four => index == 0,
         Rules::Five => line.starts_with("#version"),
     };
-    let lines = text.split('\n').enumerate().filter(|(index, line)| !is_left_out(*index, line));
-    let pair = |(index, line): (usize, &str)| {
+    let lines = lines.iter().enumerate().filter(|(index, line)| !is_left_out(*index, line));
+    let pair = |(index, line): (usize, &String)| {
         let mut tokens = line.split_whitespace();
         match (tokens.next(), tokens.next(), tokens.next()) {
             (Some(first), Some(second), None) => Ok((first.to_owned(), second.to_owned())),
@@ -76,11 +73,10 @@ pub(super) fn build(
     rules: Rules,
     of_json: Option<PostProcessorWrapper>,
 ) -> Result<Tokenizer, SettingsProblem> {
-    let wrong = |problem: String| settings.problem("tokenizer_class", format!("cannot be built: {problem}"));
     let mut tokenizer = Tokenizer::new(model);
     let add_prefix_space = settings.flag("add_prefix_space", false)?;
     tokenizer.with_pre_tokenizer(Some(ByteLevel::new(add_prefix_space, true, true)));
-    tokenizer.add_tokens(settings.tokens.iter().cloned()).map_err(|error| wrong(error.to_string()))?;
+    tokenizer.add_tokens(settings.tokens.iter().cloned()).map_err(|error| settings.cannot_be_built(error))?;
     let post_processor = match kind {
         ByteLevelKind::Roberta => {
             let (cls, sep) = (needed(&tokenizer, settings, "cls_token")?, needed(&tokenizer, settings, "sep_token")?);
@@ -121,8 +117,7 @@ fn around_gpt2(
             tokens.push(token.clone());
         }
     }
-    template(&single, &format!("{single} {second}"), tokens)
-        .map_err(|problem| settings.problem("tokenizer_class", format!("cannot be built: {problem}")))
+    template(&single, &format!("{single} {second}"), tokens).map_err(|problem| settings.cannot_be_built(problem))
 }
 
 /// Holds a RoBERTa's post-processor to the settings, whatever `tokenizer.json` says.

@@ -12,7 +12,7 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
 use super::settings::{SettingsProblem, TokenizerSettings};
-use super::template::{needed, template};
+use super::template::{needed, template, text_of};
 
 /// What Python takes for white space beyond Unicode's own: four separators of ASCII.
 const SEPARATORS: [char; 4] = ['\u{1c}', '\u{1d}', '\u{1e}', '\u{1f}'];
@@ -23,9 +23,7 @@ const SEPARATORS: [char; 4] = ['\u{1c}', '\u{1d}', '\u{1e}', '\u{1f}'];
 /// # Errors
 /// A description of what is wrong with the file.
 pub(super) fn parse_vocabulary(bytes: &[u8]) -> Result<Vec<String>, String> {
-    let text =
-        std::str::from_utf8(bytes).map_err(|error| format!("is not UTF-8 after {} bytes", error.valid_up_to()))?;
-    let text = text.replace("\r\n", "\n");
+    let text = text_of(bytes)?.replace("\r\n", "\n");
     let is_end = |c: char| {
         matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
     };
@@ -42,7 +40,7 @@ fn is_space(character: char) -> bool {
 /// # Errors
 /// A setting that cannot be.
 pub(super) fn build(lines: &[String], settings: &TokenizerSettings) -> Result<(Tokenizer, bool), SettingsProblem> {
-    let wrong = |error: tokenizers::Error| settings.problem("tokenizer_class", format!("cannot be built: {error}"));
+    let wrong = |error: tokenizers::Error| settings.cannot_be_built(error);
     let vocabulary: AHashMap<String, u32> = lines.iter().cloned().zip(0..).collect();
     let unk_token = settings.token("unk_token").unwrap_or("None").to_owned();
     let model = WordLevel::builder().vocab(vocabulary).unk_token(unk_token).build().map_err(wrong)?;
@@ -66,7 +64,6 @@ pub(super) fn build(lines: &[String], settings: &TokenizerSettings) -> Result<(T
         None => (format!("{} $A", cls.0), format!("{} $A $B", cls.0)),
     };
     let processor = template(&single, &pair, [Some(cls), eos].into_iter().flatten().collect());
-    let wrong = |problem: String| settings.problem("tokenizer_class", format!("cannot be built: {problem}"));
-    tokenizer.with_post_processor(Some(processor.map_err(wrong)?));
+    tokenizer.with_post_processor(Some(processor.map_err(|problem| settings.cannot_be_built(problem))?));
     Ok((tokenizer, takes_pairs))
 }

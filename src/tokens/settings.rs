@@ -6,6 +6,7 @@
 //! transformers 4.57 ([`Rules::Four`]) and 5.24 ([`Rules::Five`]).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
@@ -214,6 +215,11 @@ impl TokenizerSettings {
     pub(super) fn problem(&self, key: &str, problem: String) -> SettingsProblem {
         let file = if self.from_map.iter().any(|given| given == key) { SPECIAL_TOKENS_MAP } else { CONFIG };
         SettingsProblem { file, key: key.to_owned(), problem }
+    }
+
+    /// A class whose tokenizer cannot be built with these settings.
+    pub(super) fn cannot_be_built(&self, why: impl fmt::Display) -> SettingsProblem {
+        self.problem("tokenizer_class", format!("cannot be built: {why}"))
     }
 
     /// Version 5 calls `additional_special_tokens` by its new name.

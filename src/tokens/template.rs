@@ -1,9 +1,26 @@
-//! The special tokens around a text or a pair.
+//! What the classes' builders share: the text of a file, and the special tokens around a text or a pair.
 
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{PostProcessorWrapper, Tokenizer};
 
 use super::settings::{SettingsProblem, TokenizerSettings};
+
+/// The text of a vocabulary's file.
+///
+/// # Errors
+/// A description of where it is not UTF-8.
+pub(super) fn text_of(bytes: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(bytes).map_err(|error| format!("is not UTF-8 after {} bytes", error.valid_up_to()))
+}
+
+/// The lines of a vocabulary's file, as Python takes them to end: with `\n`, `\r\n` or `\r`.
+///
+/// # Errors
+/// Those of [`text_of`].
+pub(super) fn lines_of(bytes: &[u8]) -> Result<Vec<String>, String> {
+    let text = text_of(bytes)?.replace("\r\n", "\n").replace('\r', "\n");
+    Ok(text.strip_suffix('\n').unwrap_or(&text).split('\n').map(str::to_owned).collect())
+}
 
 /// A special token that a class puts around texts, and its id.
 ///

@@ -12,16 +12,11 @@ use tokenizers::{
 };
 
 use super::settings::{SettingsProblem, TokenizerSettings};
-use super::template::needed;
+use super::template::{lines_of, needed};
 
-/// A line's token has the line's number, from 0, as its id. Lines end as Python takes them to end: with `\n`, `\r\n` or
-/// `\r`.
+/// A line's token has the line's number, from 0, as its id.
 pub(super) fn parse_vocabulary(bytes: &[u8]) -> std::result::Result<AHashMap<String, u32>, String> {
-    let text =
-        std::str::from_utf8(bytes).map_err(|error| format!("is not UTF-8 after {} bytes", error.valid_up_to()))?;
-    let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    let lines = text.strip_suffix('\n').unwrap_or(&text).split('\n');
-    Ok(lines.enumerate().map(|(id, line)| (line.to_owned(), id as u32)).collect())
+    Ok(lines_of(bytes)?.into_iter().zip(0..).collect())
 }
 
 /// The vocabulary of a tokenizer; `None` where its model is of another kind.
@@ -37,7 +32,7 @@ pub(super) fn build(
     separators: usize,
     settings: &TokenizerSettings,
 ) -> std::result::Result<Tokenizer, SettingsProblem> {
-    let wrong = |error: tokenizers::Error| settings.problem("tokenizer_class", format!("cannot be built: {error}"));
+    let wrong = |error: tokenizers::Error| settings.cannot_be_built(error);
     let unk_token = settings.token("unk_token").unwrap_or("None").to_owned();
     let model = WordPiece::builder().vocab(vocabulary).unk_token(unk_token).build().map_err(wrong)?;
     let mut tokenizer = Tokenizer::new(model);

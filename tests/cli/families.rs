@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::desk::Desk;
 use crate::models::golden;
+use crate::word_ids;
 
 /// One golden model for each kind of block and of embeddings.
 const MODELS: [&str; 12] = [
@@ -24,14 +25,8 @@ const MODELS: [&str; 12] = [
 /// A desk with a model whose tokenizer makes token i of the word `i`, and texts for it: short, long and labelled ones.
 fn desk(model: &str) -> Desk {
     let desk = Desk::new();
-    let words: serde_json::Map<String, Value> = (0..61).map(|id| (id.to_string(), json!(id))).collect();
-    let tokenizer = json!({
-        "version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "WhitespaceSplit"},
-        "post_processor": null, "decoder": null, "model": {"type": "WordLevel", "vocab": words, "unk_token": "60"}
-    });
-    desk.model_as(&format!("families/{model}"), "model")
-        .put("tokenizer.json", tokenizer.to_string())
-        .put("tokenizer_config.json", r#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#);
+    let model = desk.model_as(&format!("families/{model}"), "model");
+    word_ids::tokenizer().into_iter().fold(model, |model, (name, content)| model.put(name, content));
     let text = |row: usize| -> String {
         let length = 1 + row * 7 % 45;
         (0..length).map(|i| format!("{} ", 5 + (row * 13 + i * 11) % 50)).collect()

@@ -9,6 +9,8 @@ mod desk;
 mod models;
 #[cfg(unix)]
 mod running;
+#[path = "../support/word_ids.rs"]
+mod word_ids;
 
 mod layout;
 mod numbers;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::keys::{Keys, LARGEST};
 use crate::error::Result;
-use crate::family::{Family, RotaryPairs, RotaryRule, WindowRule};
+use crate::family::{Family, RotaryPairs, RotaryRule};
 
 /// What layers differ in beside their weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,7 +63,7 @@ pub(super) fn layers(
             let rotary = of_all_layers(keys, names, default, pairs, head_dim)?;
             vec![LayerConfig { rotary: Some(rotary), window: None }; num_hidden_layers]
         }
-        RotaryRule::ByLayerType => by_layer_type(keys, family, num_hidden_layers)?,
+        RotaryRule::ByLayerType => by_layer_type(keys, num_hidden_layers)?,
     };
     if !head_dim.is_multiple_of(2) && layers.iter().any(|layer| layer.rotary.is_some()) {
         let problem = format!("makes heads of {head_dim} numbers, an odd number, which cannot be rotated in pairs");
@@ -128,7 +128,7 @@ fn of_parameters(keys: &Keys<'_>, key: &str, parameters: &Value, theta: f64, pai
 }
 
 /// ModernBERT's layers: every third one attends to the whole text, the others to `local_attention` tokens.
-fn by_layer_type(keys: &Keys<'_>, family: &Family, num_hidden_layers: usize) -> Result<Vec<LayerConfig>> {
+fn by_layer_type(keys: &Keys<'_>, num_hidden_layers: usize) -> Result<Vec<LayerConfig>> {
     let every = keys.optional_size(&["global_attn_every_n_layers"], LARGEST)?.unwrap_or(3);
     let is_global: Vec<bool> = match keys.get("layer_types") {
         None => (0..num_hidden_layers).map(|layer| layer.is_multiple_of(every)).collect(),
@@ -159,15 +159,12 @@ fn by_layer_type(keys: &Keys<'_>, family: &Family, num_hidden_layers: usize) -> 
     };
     let global = rotary("full_attention", "global_rope_theta", 160_000.0)?;
     let local = rotary("sliding_attention", "local_rope_theta", 10_000.0)?;
-    let window = match family.window {
-        WindowRule::None => None,
-        WindowRule::ByLayerType => Some(keys.optional_size(&["local_attention"], LARGEST)?.unwrap_or(128) / 2),
-    };
+    let window = keys.optional_size(&["local_attention"], LARGEST)?.unwrap_or(128) / 2;
     Ok(is_global
         .into_iter()
         .map(|is_global| match is_global {
             true => LayerConfig { rotary: Some(global), window: None },
-            false => LayerConfig { rotary: Some(local), window },
+            false => LayerConfig { rotary: Some(local), window: Some(window) },
         })
         .collect())
 }
