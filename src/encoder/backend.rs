@@ -60,6 +60,22 @@ pub(super) trait Backend: Send + Sync + Sized {
         cu_seqlens: &[usize],
     ) -> Result<Self::HiddenState>;
 
+    /// The output of the last of `layers`, one after another, where this backend has a way to take a batch through them without a
+    /// stop after each; `None` otherwise. `visit(k, hidden_state)` is called for k = 0 (`hidden_state` itself), 1, … but for the
+    /// last layer.
+    ///
+    /// # Errors
+    /// Those of `visit`.
+    fn encode_all(
+        &self,
+        _layers: &[&Self::Layer],
+        _hidden_state: &Self::HiddenState,
+        _cu_seqlens: &[usize],
+        _visit: &mut (dyn FnMut(usize, &[f32]) -> Result<()> + Send),
+    ) -> Result<Option<Self::HiddenState>> {
+        Ok(None)
+    }
+
     /// A linear layer's output: `x` (rows, inputs) → (rows, outputs).
     fn apply(&self, linear: &Self::Linear, x: &[f32]) -> Result<Vec<f32>>;
 

@@ -64,6 +64,16 @@ impl Backend for CpuKernels {
         Ok(layer.forward(hidden_state, cu_seqlens))
     }
 
+    fn encode_all(
+        &self,
+        layers: &[&EncoderLayer],
+        hidden_state: &Vec<f32>,
+        cu_seqlens: &[usize],
+        visit: &mut (dyn FnMut(usize, &[f32]) -> Result<()> + Send),
+    ) -> Result<Option<Vec<f32>>> {
+        kernels::encode_layers(layers, hidden_state, cu_seqlens, visit)
+    }
+
     fn apply(&self, linear: &PackedLinear, x: &[f32]) -> Result<Vec<f32>> {
         Ok(linear.forward(x))
     }

@@ -149,6 +149,12 @@ impl<B: Backend> Forward for ForwardPass<B> {
             Some(embeddings) => embeddings.forward(backend, &self.config, batch)?,
             None => self.read_embeddings(Some(batch))?.forward(backend, &self.config, batch)?,
         };
+        let loaded: Option<Vec<&B::Layer>> = (0..deepest).map(|index| self.layer(index).get()).collect();
+        if let Some(layers) = loaded
+            && let Some(last) = backend.encode_all(&layers, &hidden_state, &batch.bounds, visit)?
+        {
+            return visit(deepest, &backend.numbers(&last)?);
+        }
         for index in 0..deepest {
             let next = || match self.layer(index).get() {
                 Some(layer) => backend.encode(layer, &hidden_state, &batch.bounds),

@@ -95,14 +95,7 @@ impl EncoderLayer {
     /// # Panics
     /// When `cu_seqlens` are not those of `hidden_state`.
     pub fn forward(&self, hidden_state: &[f32], cu_seqlens: &[usize]) -> Vec<f32> {
-        assert!(
-            cu_seqlens.is_sorted()
-                && cu_seqlens.first() == Some(&0)
-                && cu_seqlens.last().map(|tokens| tokens * self.hidden()) == Some(hidden_state.len()),
-            "texts of {:?} tokens do not make up {} numbers",
-            cu_seqlens.last(),
-            hidden_state.len()
-        );
+        self.check(hidden_state, cu_seqlens);
         let mut out = vec![0.0; hidden_state.len()];
         self.block(hidden_state, cu_seqlens, &mut out);
         if let Some(convolution) = &self.convolution {
@@ -111,10 +104,44 @@ impl EncoderLayer {
         out
     }
 
+    /// # Panics
+    /// When `cu_seqlens` are not those of `hidden_state`.
+    pub(super) fn check(&self, hidden_state: &[f32], cu_seqlens: &[usize]) {
+        assert!(
+            cu_seqlens.is_sorted()
+                && cu_seqlens.first() == Some(&0)
+                && cu_seqlens.last().map(|tokens| tokens * self.hidden()) == Some(hidden_state.len()),
+            "texts of {:?} tokens do not make up {} numbers",
+            cu_seqlens.last(),
+            hidden_state.len()
+        );
+    }
+
+    /// Whether a group of texts can be taken through the whole layer by one thread.
+    pub(super) fn keeps_texts_apart(&self) -> bool {
+        self.convolution.is_none()
+    }
+
+    /// The rotations of the longest text's positions.
+    pub(super) fn rotations(&self, cu_seqlens: &[usize]) -> Option<Arc<Vec<Rotation>>> {
+        let longest = cu_seqlens.windows(2).map(|ends| ends[1] - ends[0]).max().unwrap_or(0);
+        self.rotary.as_ref().map(|rotary| rotary.rotations(longest))
+    }
+
+    /// Attention and feed-forward network of one group, on this thread: `x` (tokens of the group, hidden) to `out`.
+    pub(super) fn encode_group(
+        &self,
+        x: &[f32],
+        group: &TextGroup<'_>,
+        rotations: Option<&[Rotation]>,
+        out: &mut [f32],
+    ) {
+        SCRATCH.with_borrow_mut(|scratch| scratch.run(self, x, group, rotations, out));
+    }
+
     /// Attention and feed-forward network.
     fn block(&self, hidden_state: &[f32], cu_seqlens: &[usize], out: &mut [f32]) {
-        let longest = cu_seqlens.windows(2).map(|ends| ends[1] - ends[0]).max().unwrap_or(0);
-        let rotations = self.rotary.as_ref().map(|rotary| rotary.rotations(longest));
+        let rotations = self.rotations(cu_seqlens);
         let rotations = rotations.as_ref().map(|rotations| &rotations[..]);
         let threads = rayon::current_num_threads();
         let groups = groups(cu_seqlens, threads);
@@ -126,20 +153,19 @@ impl EncoderLayer {
         let mut tasks = Vec::with_capacity(groups.len());
         let mut rest = out;
         for group in groups {
-            let (out, after) = rest.split_at_mut(group.tokens().len() * hidden);
-            tasks.push((group, out));
+            let tokens = group.tokens();
+            let (out, after) = rest.split_at_mut(tokens.len() * hidden);
+            tasks.push((&hidden_state[tokens.start * hidden..tokens.end * hidden], group, out));
             rest = after;
         }
         // Large ones first, and handed out one by one: so all threads end at about the same time.
-        tasks.sort_by_key(|(group, _)| std::cmp::Reverse(group.tokens().len()));
+        tasks.sort_by_key(|(x, ..)| std::cmp::Reverse(x.len()));
         let tasks = Mutex::new(tasks.into_iter());
         let next = || tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
         rayon::broadcast(|_| {
-            SCRATCH.with_borrow_mut(|scratch| {
-                while let Some((group, out)) = next() {
-                    scratch.run(self, hidden_state, &group, rotations, out);
-                }
-            });
+            while let Some((x, group, out)) = next() {
+                self.encode_group(x, &group, rotations, out);
+            }
         });
     }
 
@@ -288,18 +314,17 @@ struct GroupScratch {
 }
 
 impl GroupScratch {
-    /// Takes one group through all of a layer: `out` is the group's, (tokens, hidden).
+    /// Takes one group through all of a layer: `x` and `out` are the group's, (tokens, hidden).
     fn run(
         &mut self,
         layer: &EncoderLayer,
-        hidden_state: &[f32],
+        x: &[f32],
         group: &TextGroup<'_>,
         rotations: Option<&[Rotation]>,
         out: &mut [f32],
     ) {
         let hidden = layer.hidden();
         let tokens = group.tokens().len();
-        let x = &hidden_state[group.tokens().start * hidden..][..tokens * hidden];
         self.context.resize(tokens * hidden, 0.0);
         self.attention(layer, x, group, rotations);
         let rows = rows_at_once(tokens) * hidden;
@@ -382,62 +407,8 @@ impl RowScratch {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-    use std::ops::Range;
-
     use super::*;
-    use crate::family::NormKind;
-    use crate::kernels::parameters::{FeedForwardParameters, Parameters};
-    use crate::spec::Activation;
-
-    fn numbers(count: usize, seed: usize) -> Vec<f32> {
-        (0..count).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
-    }
-
-    fn layer(
-        hidden: usize,
-        heads: usize,
-        intermediate: usize,
-        compute: Compute,
-        instruction_set: InstructionSet,
-    ) -> EncoderLayer {
-        let linear = |inputs: usize, outputs: usize, seed: usize| {
-            let weight = numbers(inputs * outputs, seed);
-            let read = move |rows: Range<usize>, out: &mut Vec<f32>| {
-                out.extend_from_slice(&weight[rows.start * inputs..rows.end * inputs]);
-                Ok::<_, Infallible>(())
-            };
-            Parameters { inputs, bias: numbers(outputs, seed + 1), read: Box::new(read) }
-        };
-        let norm =
-            |seed: usize| Norm::new(NormKind::LayerNorm, numbers(hidden, seed), Some(numbers(hidden, seed + 1)), 1e-12);
-        let Ok(layer) = EncoderLayer::load(
-            LayerParameters {
-                norms: LayerNorms {
-                    after_attention: Some(norm(9)),
-                    after_feed_forward: Some(norm(15)),
-                    ..LayerNorms::default()
-                },
-                query_key_value: [1, 3, 5].map(|seed| linear(hidden, hidden, seed)),
-                heads,
-                key_value_heads: heads,
-                rotary: None,
-                window: None,
-                relative: RelativePositions::None,
-                attention_output: linear(hidden, hidden, 7),
-                feed_forward: FeedForwardParameters {
-                    gate: None,
-                    up: linear(hidden, intermediate, 11),
-                    down: linear(intermediate, hidden, 13),
-                    activation: Activation::Gelu,
-                },
-                convolution: None,
-            },
-            compute,
-            instruction_set,
-        );
-        layer
-    }
+    use crate::kernels::testing::{layer, numbers};
 
     /// By heads and pieces, or each step whole; texts shorter and longer than a group; widths that fill panels or do not.
     #[test]
@@ -458,7 +429,7 @@ mod tests {
                 let mut scratch = GroupScratch::default();
                 for group in &groups {
                     let numbers = group.tokens().start * hidden..group.tokens().end * hidden;
-                    scratch.run(&layer, &x, group, None, &mut by_group[numbers]);
+                    scratch.run(&layer, &x[numbers.clone()], group, None, &mut by_group[numbers]);
                 }
                 layer.step_by_step(&x, &groups, None, &mut by_step);
                 assert!(by_group.iter().all(|number| number.is_finite()));

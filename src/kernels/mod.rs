@@ -8,6 +8,8 @@ mod convolution;
 mod embedding;
 mod encoder_layer;
 mod feed_forward;
+mod layer_schedule;
+mod layer_sequence;
 mod parameters;
 #[doc(hidden)]
 pub mod single;
@@ -49,6 +51,7 @@ mod testing;
 pub use self::embedding::{Lookup, MOST_TABLES, NoSuchRow, embed};
 pub use self::encoder_layer::EncoderLayer;
 pub use self::instruction_set::{InstructionSet, VARIABLE};
+pub use self::layer_sequence::encode_layers;
 pub use self::linear::PackedLinear;
 pub use self::norm::Norm;
 pub use self::parameters::{

@@ -1,10 +1,18 @@
 //! What the tests of several kernels share.
 
+use std::convert::Infallible;
+use std::ops::Range;
+
 use super::dispatch::Dispatch;
+use super::encoder_layer::EncoderLayer;
 use super::instruction_set::InstructionSet;
+use super::norm::Norm;
 use super::output_tile::Strides;
 use super::packed_matrix::{PANEL_WIDTH, PackedMatrix, pack_transposed};
+use super::parameters::{FeedForwardParameters, LayerNorms, LayerParameters, Parameters, RelativePositions};
 use super::product::{Product, StridedRows};
+use crate::family::NormKind;
+use crate::spec::{Activation, Compute};
 
 /// Numbers between -1 and 1 without a pattern.
 pub(super) fn numbers(count: usize, seed: u64) -> Vec<f32> {
@@ -60,4 +68,50 @@ pub(super) fn product_by<T: Dispatch>(
         multiply(product);
     }
     out
+}
+
+/// An encoder layer as BERT's, with such weights.
+pub(super) fn layer(
+    hidden: usize,
+    heads: usize,
+    intermediate: usize,
+    compute: Compute,
+    instruction_set: InstructionSet,
+) -> EncoderLayer {
+    let linear = |inputs: usize, outputs: usize, seed: u64| {
+        let weight = numbers(inputs * outputs, seed);
+        let read = move |rows: Range<usize>, out: &mut Vec<f32>| {
+            out.extend_from_slice(&weight[rows.start * inputs..rows.end * inputs]);
+            Ok::<_, Infallible>(())
+        };
+        Parameters { inputs, bias: numbers(outputs, seed + 1), read: Box::new(read) }
+    };
+    let norm =
+        |seed: u64| Norm::new(NormKind::LayerNorm, numbers(hidden, seed), Some(numbers(hidden, seed + 1)), 1e-12);
+    let Ok(layer) = EncoderLayer::load(
+        LayerParameters {
+            norms: LayerNorms {
+                after_attention: Some(norm(9)),
+                after_feed_forward: Some(norm(15)),
+                ..LayerNorms::default()
+            },
+            query_key_value: [1, 3, 5].map(|seed| linear(hidden, hidden, seed)),
+            heads,
+            key_value_heads: heads,
+            rotary: None,
+            window: None,
+            relative: RelativePositions::None,
+            attention_output: linear(hidden, hidden, 7),
+            feed_forward: FeedForwardParameters {
+                gate: None,
+                up: linear(hidden, intermediate, 11),
+                down: linear(intermediate, hidden, 13),
+                activation: Activation::Gelu,
+            },
+            convolution: None,
+        },
+        compute,
+        instruction_set,
+    );
+    layer
 }

@@ -72,6 +72,13 @@ pub(super) fn are_even(groups: &[TextGroup<'_>], threads: usize) -> bool {
     5 * sizes.iter().sum::<usize>() >= 4 * threads * most
 }
 
+/// Whether groups that go through layer after layer keep all threads busy: no group takes much longer than a thread's share of them
+/// all, as the layers of a group are one after another.
+pub(super) fn are_many_enough(groups: &[TextGroup<'_>], threads: usize) -> bool {
+    let sizes = || groups.iter().map(|group| group.tokens().len());
+    4 * threads * sizes().max().unwrap_or(0) <= 5 * sizes().sum::<usize>()
+}
+
 /// How many of a group's rows pass a weight together: all, or equal parts, of whole micro-tiles of 4, 6 or 8 rows.
 pub(super) fn rows_at_once(rows: usize) -> usize {
     let rows = rows.max(1);
@@ -107,18 +114,20 @@ mod tests {
             lengths.iter().for_each(|length| cu_seqlens.push(cu_seqlens[cu_seqlens.len() - 1] + length));
             cu_seqlens
         };
-        for (lengths, threads, count, even) in [
-            (vec![128, 128], 2, 2, true),
-            (vec![20; 14], 2, 2, true),
-            (vec![100; 4], 2, 4, true),
-            (vec![128, 128, 128], 2, 3, false),
-            (vec![500, 20], 2, 2, false),
-            (vec![30], 2, 1, false),
-            (vec![10; 8], 4, 2, false),
+        for (lengths, threads, count, even, many_enough) in [
+            (vec![128, 128], 2, 2, true, true),
+            (vec![20; 14], 2, 2, true, true),
+            (vec![100; 4], 2, 4, true, true),
+            (vec![128, 128, 128], 2, 3, false, true),
+            (vec![500, 20], 2, 2, false, false),
+            (vec![30], 2, 1, false, false),
+            (vec![30], 1, 1, true, true),
+            (vec![10; 8], 4, 2, false, false),
         ] {
             let cu_seqlens = ends(&lengths);
             let groups = groups(&cu_seqlens, threads);
-            assert_eq!((groups.len(), are_even(&groups, threads)), (count, even), "{lengths:?}");
+            let shares = (are_even(&groups, threads), are_many_enough(&groups, threads));
+            assert_eq!((groups.len(), shares), (count, (even, many_enough)), "{lengths:?}");
         }
     }
 

@@ -1,0 +1,158 @@
+//! Which thread does what next, when several take groups of texts through all layers without waiting for each other after each.
+
+use std::cmp::Reverse;
+
+/// Layers whose outputs are held at a time: the one that is written, the one it is computed from, and one more, so that a group
+/// may be a layer ahead of the others.
+pub(super) const BUFFERS: usize = 3;
+
+/// What a thread does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Hands on the output of this layer, which all groups have been through.
+    Visit(usize),
+    /// Takes this group through layer `layer` + 1.
+    Encode {
+        /// Its index.
+        group: usize,
+        /// The layers it has been through.
+        layer: usize,
+    },
+    /// Waits for what the others do.
+    Wait,
+    /// All is done.
+    End,
+}
+
+/// How far the groups of a batch are on their way through the layers, and which layers were visited.
+///
+/// The output of layer k, from 1 on, lies in buffer k modulo [`BUFFERS`]. While a step is being done, nothing that it reads is
+/// written, and nothing that it writes is read: a group is in one step at a time, layer k is visited when all groups have been
+/// through it, and its buffer is written again after all have been through layer k + 1 and it was visited.
+pub(super) struct LayerSchedule {
+    layers: usize,
+    /// Tokens of each group.
+    sizes: Vec<usize>,
+    /// Layers that each group has been through.
+    completed: Vec<usize>,
+    /// Whether each group is in a step now.
+    is_in_work: Vec<bool>,
+    /// Layers that were visited, from layer 0 on.
+    visited: usize,
+    is_visiting: bool,
+}
+
+impl LayerSchedule {
+    /// For groups of these sizes. All outputs but the last layer's are visited.
+    pub(super) fn new(layers: usize, sizes: Vec<usize>) -> Self {
+        let groups = sizes.len();
+        let (completed, is_in_work) = (vec![0; groups], vec![false; groups]);
+        Self { layers, sizes, completed, is_in_work, visited: 0, is_visiting: false }
+    }
+
+    /// What the thread that asks does next. A visit comes first, as it frees a buffer; then the group that is furthest behind, so
+    /// that layers are visited soon and threads are near each other, of several the largest, so that all end at about the same
+    /// time.
+    pub(super) fn next(&mut self) -> Step {
+        let least = self.completed.iter().copied().min().unwrap_or(self.layers);
+        if !self.is_visiting && self.visited < self.layers && self.visited <= least {
+            self.is_visiting = true;
+            return Step::Visit(self.visited);
+        }
+        // What layer `layer` + 1 is written over is the output of layer `layer` + 1 - BUFFERS.
+        let is_free = |layer: usize| {
+            let needed = (layer + 2).saturating_sub(BUFFERS);
+            layer < BUFFERS || (least >= needed && self.visited >= needed)
+        };
+        let ready = (0..self.sizes.len())
+            .filter(|&group| !self.is_in_work[group] && self.completed[group] < self.layers)
+            .filter(|&group| is_free(self.completed[group]));
+        if let Some(group) = ready.min_by_key(|&group| (self.completed[group], Reverse(self.sizes[group]))) {
+            self.is_in_work[group] = true;
+            return Step::Encode { group, layer: self.completed[group] };
+        }
+        if self.visited == self.layers && least == self.layers { Step::End } else { Step::Wait }
+    }
+
+    /// The group has been through its next layer.
+    pub(super) fn encoded(&mut self, group: usize) {
+        self.is_in_work[group] = false;
+        self.completed[group] += 1;
+    }
+
+    /// The layer that was to be visited was.
+    pub(super) fn visited(&mut self) {
+        self.is_visiting = false;
+        self.visited += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Threads whose steps take any time: nothing is read that is being written or was written over, everything is done
+        /// once and in order, and someone always has something to do.
+        #[test]
+        fn no_step_disturbs_another(
+            layers in 1usize..9,
+            sizes in prop::collection::vec(1usize..200, 1..9),
+            threads in 1usize..6,
+            ends in prop::collection::vec(any::<prop::sample::Index>(), 200),
+        ) {
+            let groups = sizes.len();
+            let mut schedule = LayerSchedule::new(layers, sizes);
+            // The layer whose output each buffer has of each group.
+            let mut buffers: HashMap<(usize, usize), usize> = HashMap::new();
+            let mut doing: Vec<Step> = Vec::new();
+            let mut visits = Vec::new();
+            for end in ends.iter().cycle() {
+                let mut step = Step::Wait;
+                while doing.len() < threads {
+                    step = schedule.next();
+                    match step {
+                        Step::Wait | Step::End => break,
+                        Step::Encode { group, layer } => {
+                            prop_assert!(layer == 0 || buffers[&(layer % BUFFERS, group)] == layer);
+                            let written = (layer + 1) % BUFFERS;
+                            for other in &doing {
+                                match *other {
+                                    Step::Visit(visited) => prop_assert!(visited == 0 || visited % BUFFERS != written),
+                                    Step::Encode { group: busy, .. } => prop_assert!(busy != group),
+                                    Step::Wait | Step::End => unreachable!(),
+                                }
+                            }
+                            if layer >= BUFFERS {
+                                prop_assert!(visits.contains(&(layer + 1 - BUFFERS)));
+                            }
+                            buffers.insert((written, group), layer + 1);
+                        }
+                        Step::Visit(layer) => {
+                            prop_assert_eq!(layer, visits.len());
+                            for group in 0..groups {
+                                prop_assert!(layer == 0 || buffers[&(layer % BUFFERS, group)] == layer);
+                            }
+                            visits.push(layer);
+                        }
+                    }
+                    doing.push(step);
+                }
+                if doing.is_empty() {
+                    prop_assert_eq!(step, Step::End);
+                    break;
+                }
+                match doing.swap_remove(end.index(doing.len())) {
+                    Step::Encode { group, .. } => schedule.encoded(group),
+                    _ => schedule.visited(),
+                }
+            }
+            prop_assert_eq!(visits.len(), layers);
+            prop_assert!((0..groups).all(|group| buffers[&(layers % BUFFERS, group)] == layers));
+        }
+    }
+}
