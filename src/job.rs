@@ -180,7 +180,9 @@ impl<'a> Job<'a> {
         let unreadable = |error| Error::io("write a temporary file into", std::env::temp_dir())(error);
         let mut spool = spool.finish().map_err(unreadable)?;
         let part = self.part(&mut spool, counts).map_err(unreadable)?;
-        let mut sink = JsonLines::new(out, self.plan, self.tokenizer, columns.finish()?, part.first_row)?;
+        let mut columns = columns.finish()?;
+        columns.skip(part.first_row)?;
+        let mut sink = JsonLines::new(out, self.plan, self.tokenizer, columns, part.first_row);
         let limits = limits(self.plan, self.batch_tokens, true);
         let is_one_batch = part.counts.encoded_tokens().max(part.counts.sequences()) <= limits.tokens as u64;
         let encoder = if is_one_batch { self.model.encoder(self.plan)? } else { self.model.load(self.plan)? };

@@ -40,6 +40,7 @@ pub mod probe;
 pub mod verify;
 
 mod job;
+mod stream;
 
 #[doc(hidden)]
 pub mod directory;

@@ -94,7 +94,8 @@ impl TokenizePass<'_> {
     pub(crate) fn run(self, sink: &mut dyn TokenSink) -> Result<Tokenized> {
         let Self { tokenizer, plan, observer, .. } = self;
         let tokenized = self.tokenize(sink)?;
-        say_what_was_cut(&tokenized, plan, tokenizer, observer);
+        let Tokenized { counts, longest, unknown, .. } = &tokenized;
+        say_what_was_cut(&CutTexts { counts, longest: *longest, unknown }, plan, tokenizer, observer);
         Ok(tokenized)
     }
 
@@ -231,10 +232,19 @@ impl<'a> Tally<'a> {
     }
 }
 
+/// What is told of texts once all are tokenized.
+pub(crate) struct CutTexts<'a> {
+    pub(crate) counts: &'a Counts,
+    /// Tokens of the longest text, before it is cut.
+    pub(crate) longest: usize,
+    /// Some of the pieces of text that the vocabulary does not have.
+    pub(crate) unknown: &'a UnknownPieces,
+}
+
 /// Warns of every kind of cut or loss, so that none is silent.
-fn say_what_was_cut(tokenized: &Tokenized, plan: &Plan, tokenizer: &Tokenizer, observer: &dyn Observer) {
+pub(crate) fn say_what_was_cut(texts: &CutTexts<'_>, plan: &Plan, tokenizer: &Tokenizer, observer: &dyn Observer) {
     let cuts_the_beginning = tokenizer.cuts_the_beginning();
-    let counts = &tokenized.counts;
+    let &CutTexts { counts, longest, unknown } = texts;
     if counts.truncated_texts > 0 {
         observer.warn(&format!(
             "{} of {} texts are longer than {} tokens; {}, {} tokens in all, is cut off",
@@ -251,7 +261,7 @@ fn say_what_was_cut(tokenized: &Tokenized, plan: &Plan, tokenizer: &Tokenizer, o
             counts.windowed_texts, counts.texts, plan.max_length, counts.windows, counts.overlap_tokens
         ));
     }
-    if let Some(warning) = tokenized.unknown.warning(counts.unknown_tokens, counts.tokens, tokenizer) {
+    if let Some(warning) = unknown.warning(counts.unknown_tokens, counts.tokens, tokenizer) {
         observer.warn(&warning);
     }
     if counts.deleted_words > 0 && plan.has(VectorKind::Word) {
@@ -262,14 +272,14 @@ fn say_what_was_cut(tokenized: &Tokenized, plan: &Plan, tokenizer: &Tokenizer, o
     }
     if let Some(limit) = tokenizer.model_max_length()
         && plan.sentence.is_none()
-        && limit < plan.max_length.min(tokenized.longest)
+        && limit < plan.max_length.min(longest)
     {
         observer.note(&format!(
             "the tokenizer's settings name a limit of {limit} tokens (model_max_length), where transformers cuts with truncation=True; add --max-length {limit} for the same"
         ));
     }
     if let Some(limit) = plan.sentence.as_ref().and_then(|recipe| recipe.max_seq_length)
-        && limit < plan.max_length.min(tokenized.longest)
+        && limit < plan.max_length.min(longest)
     {
         observer.note(&format!(
             "sentence-transformers cuts texts for this model at {limit} tokens; for the same vectors of longer ones add --max-length {limit}"

@@ -272,6 +272,13 @@ pub struct ExtractArgs {
     #[arg(short, long, value_parser = choice::<Format>(), default_value_t, requires = "output", help_heading = "Output")]
     pub format: Format,
 
+    /// Answer each line as it comes, with the model kept loaded, until the input ends: text or jsonl in, JSON Lines out
+    ///
+    /// A line that cannot be encoded is answered with an `error` in its place, and the exit code at the end is 1. Ids are not
+    /// compared with each other.
+    #[arg(long, conflicts_with_all = ["texts", "output", "dry_run", "shard"], help_heading = "Output")]
+    pub stream: bool,
+
     /// The stored numbers' type
     #[arg(long, value_parser = choice::<Dtype>(), default_value_t, help_heading = "Output")]
     pub dtype: Dtype,

@@ -11,13 +11,14 @@ use super::shared::{builder, columns, note_of_bundled, say_what_was_settled, sou
 use super::standard_output::standard_output;
 use crate::directory::plan_record::DirectoryPlan;
 use crate::error::{Error, Result};
-use crate::input::{Columns, Input};
+use crate::input::{Columns, Input, Source};
 use crate::job::{Job, JobOutcome, identity};
 use crate::json_lines::columns::check_carried;
 use crate::model::Model;
 use crate::observer::Observer;
 use crate::request::Request;
-use crate::spec::{Dtype, Format, VectorKind};
+use crate::spec::{Dtype, Format, OnBadLine, VectorKind};
+use crate::stream::{Answered, Worker};
 
 /// Runs the job.
 ///
@@ -34,7 +35,7 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
         let to = Destination::of(args);
         let (tokenizer, plan, identity) = match to {
             Destination::Directory(_) => model.warm_up(plan, || identity(&model).map(Some))?,
-            Destination::Stdout => model.warm_up(plan, || Ok(None))?,
+            Destination::Stdout | Destination::Stream => model.warm_up(plan, || Ok(None))?,
             Destination::DryRun(path) => {
                 let (tokenizer, plan) = model.tokenizer(plan)?;
                 (tokenizer, plan, path.map(|_| identity(&model)).transpose()?)
@@ -52,6 +53,7 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
             model.threads(),
             model.instruction_set()
         ));
+        let observer = console.interruptible(to.when_stopped())?;
         let job = Job {
             model: &model,
             plan: &DirectoryPlan::new(plan, &input, args.format),
@@ -60,7 +62,7 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
             shard,
             batch_tokens: args.batch_tokens,
             started,
-            observer: &console.interruptible(to.when_stopped())?,
+            observer: &observer,
         };
         let outcome = match to {
             Destination::DryRun(path) => {
@@ -71,6 +73,11 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
             }
             Destination::Directory(path) => job.to_directory(path, args.overwrite, identity.unwrap_or_default())?,
             Destination::Stdout => job.to_json_lines(standard_output()?)?,
+            Destination::Stream => {
+                answer(&job, console)?;
+                note_of_bundled_if_unnamed(args, &model, console);
+                return Ok(());
+            }
         };
         summarize(&job, outcome, to, console);
         note_of_bundled_if_unnamed(args, &model, console);
@@ -84,6 +91,16 @@ fn refuse_idle_options(args: &ExtractArgs) -> Result<()> {
         return Err(Error::Usage(
             "--word-pooling makes vectors of words, and goes with --emit word only; add that, or leave it out"
                 .to_owned(),
+        ));
+    }
+    if args.stream && args.carry.iter().any(|name| name == "error") {
+        return Err(Error::Usage(
+            "--carry error: with --stream the output has `error` of its own; rename the column in the input".to_owned(),
+        ));
+    }
+    if args.stream && args.input.on_bad_line == OnBadLine::Skip {
+        return Err(Error::Usage(
+            "--on-bad-line skip leaves lines out, and --stream answers each, a bad one with its error; leave one of them out".to_owned(),
         ));
     }
     if args.output.as_deref() == Some(Path::new("-")) {
@@ -111,6 +128,8 @@ enum Destination<'a> {
     Directory(&'a Path),
     /// JSON Lines.
     Stdout,
+    /// JSON Lines, each as soon as it can be.
+    Stream,
 }
 
 impl<'a> Destination<'a> {
@@ -119,6 +138,7 @@ impl<'a> Destination<'a> {
         match self {
             Self::DryRun(_) => "stopping; nothing was written",
             Self::Directory(_) => "stopping; finished rows are kept, and the same command goes on",
+            Self::Stream => "stopping; the lines printed so far are whole",
             Self::Stdout => "stopping; the lines printed so far are whole, and the same command starts over",
         }
     }
@@ -127,6 +147,7 @@ impl<'a> Destination<'a> {
         match args.output.as_deref() {
             path if args.dry_run => Self::DryRun(path),
             Some(path) => Self::Directory(path),
+            None if args.stream => Self::Stream,
             None => Self::Stdout,
         }
     }
@@ -141,7 +162,11 @@ fn input(args: &ExtractArgs, console: &Console) -> Result<Input> {
         carry: args.carry.clone(),
         ..columns(&args.input)
     };
-    let sources = sources(&args.texts, &args.input.input, console)?;
+    let sources = match &args.input.input[..] {
+        // Also from a terminal, where each line is answered when it is typed.
+        [] if args.stream => vec![Source::Stdin],
+        files => sources(&args.texts, files, console)?,
+    };
     check_carried(&columns.carry, args.input.on_bad_line)?;
     if args.dtype == Dtype::Bf16 && args.format == Format::Npy && args.output.is_some() {
         return Err(Error::Usage(
@@ -207,6 +232,26 @@ fn summarize(job: &Job<'_>, outcome: JobOutcome, to: Destination<'_>, console: &
         counted(job.model.threads() as u64, "thread"),
         notes.concat(),
     ));
+}
+
+/// Answers the lines of the job's input as they come.
+///
+/// # Errors
+/// [`Error::BadLinesAnswered`] at the end, and those of a worker.
+fn answer(job: &Job<'_>, console: &Console) -> Result<()> {
+    let &Job { model, plan, tokenizer, input, batch_tokens, observer, .. } = job;
+    let worker = Worker { model, plan, tokenizer, input, batch_tokens, observer };
+    let Answered { counts, stats, rows, bad } = worker.run(standard_output()?)?;
+    console.summary(&format!(
+        "{}, {} answered in {:.1} s ({:.0} tokens/s encoding, {}){}",
+        counted(counts.texts, "text"),
+        counted(counts.tokens, "token"),
+        job.started.elapsed().unwrap_or_default().as_secs_f64(),
+        stats.tokens_per_second(),
+        counted(model.threads() as u64, "thread"),
+        if bad > 0 { format!(", and {} with an error", counted(bad, "line")) } else { String::new() },
+    ));
+    if bad > 0 { Err(Error::BadLinesAnswered { bad, rows }) } else { Ok(()) }
 }
 
 /// `1 text`, `2 texts`.

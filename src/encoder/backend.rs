@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::error::{Error, Result};
-use crate::kernels::{LayerParameters, Norm, Parameters};
+use crate::kernels::{LayerParameters, Norm, Parameters, VisitLayer};
 use crate::spec::Activation;
 
 /// An implementation of the steps of the forward pass. H is `hidden_size`; the tokens of all texts of a batch lie one after
@@ -71,7 +71,7 @@ pub(super) trait Backend: Send + Sync + Sized {
         _layers: &[&Self::Layer],
         _hidden_state: &Self::HiddenState,
         _cu_seqlens: &[usize],
-        _visit: &mut (dyn FnMut(usize, &[f32]) -> Result<()> + Send),
+        _visit: &mut VisitLayer<'_, Error>,
     ) -> Result<Option<Self::HiddenState>> {
         Ok(None)
     }

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use super::backend::{Backend, TableRows};
 use crate::error::{Error, Result};
-use crate::kernels::{self, EncoderLayer, InstructionSet, LayerParameters, Lookup, Norm, PackedLinear, Parameters};
+use crate::kernels::{
+    self, EncoderLayer, InstructionSet, LayerParameters, Lookup, Norm, PackedLinear, Parameters, VisitLayer,
+};
 use crate::spec::{Activation, Compute};
 
 /// The kernels, in the arithmetic and for the instruction set that they compute with.
@@ -69,7 +71,7 @@ impl Backend for CpuKernels {
         layers: &[&EncoderLayer],
         hidden_state: &Vec<f32>,
         cu_seqlens: &[usize],
-        visit: &mut (dyn FnMut(usize, &[f32]) -> Result<()> + Send),
+        visit: &mut VisitLayer<'_, Error>,
     ) -> Result<Option<Vec<f32>>> {
         kernels::encode_layers(layers, hidden_state, cu_seqlens, visit)
     }

@@ -9,8 +9,8 @@ use super::positions::Distances;
 use crate::batch::Batch;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::weights::Weights;
-use crate::error::Result;
-use crate::kernels::RotaryTable;
+use crate::error::{Error, Result};
+use crate::kernels::{RotaryTable, VisitLayer};
 
 /// What [`Encoder`](super::Encoder) does, whatever computes; its methods say what these do.
 pub(super) trait Forward: Send + Sync {
@@ -18,12 +18,7 @@ pub(super) trait Forward: Send + Sync {
 
     fn load(&self, deepest: usize, pooler: bool) -> Result<()>;
 
-    fn visit_hidden_states(
-        &self,
-        batch: &Batch,
-        deepest: usize,
-        visit: &mut (dyn FnMut(usize, &[f32]) -> Result<()> + Send),
-    ) -> Result<()>;
+    fn visit_hidden_states(&self, batch: &Batch, deepest: usize, visit: &mut VisitLayer<'_, Error>) -> Result<()>;
 
     fn pooler_output(&self, first_tokens: &[f32]) -> Result<Vec<f32>>;
 }
@@ -138,12 +133,7 @@ impl<B: Backend> Forward for ForwardPass<B> {
         Ok(())
     }
 
-    fn visit_hidden_states(
-        &self,
-        batch: &Batch,
-        deepest: usize,
-        visit: &mut (dyn FnMut(usize, &[f32]) -> Result<()> + Send),
-    ) -> Result<()> {
+    fn visit_hidden_states(&self, batch: &Batch, deepest: usize, visit: &mut VisitLayer<'_, Error>) -> Result<()> {
         let Self { backend, .. } = self;
         let mut hidden_state = match self.embeddings.get() {
             Some(embeddings) => embeddings.forward(backend, &self.config, batch)?,

@@ -200,6 +200,14 @@ pub enum Error {
         way_on: &'static str,
     },
 
+    /// Lines of a stream that were answered with what is wrong with them.
+    BadLinesAnswered {
+        /// Their number.
+        bad: u64,
+        /// Number of all lines that were answered.
+        rows: u64,
+    },
+
     /// The reader of standard output went away.
     ClosedPipe,
 }
@@ -289,6 +297,9 @@ impl Error {
             Error::Encoder(error) => format!("the encoder failed: {error}"),
             Error::Interrupted { done, texts, way_on, .. } => {
                 format!("interrupted after {done} of {texts} texts; run the same command again to {way_on}")
+            }
+            Error::BadLinesAnswered { bad, rows } => {
+                format!("{bad} of {rows} lines could not be encoded; each was answered with an `error` that says why")
             }
             Error::ClosedPipe => "standard output was closed".to_owned(),
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use flate2::bufread::GzDecoder;
 
-use super::entry::BUFFER;
+use super::entry::{BUFFER, Failed};
 use super::first_bytes::first_bytes;
 
 /// The most memory that reading an xz stream may take; `xz -9` needs 65 MiB, zstd's own bound is 128 MiB.
@@ -113,6 +113,17 @@ fn decoder<'a>(compression: Compression, reader: impl BufRead + Send + 'a) -> io
             io::ErrorKind::Unsupported,
             format!("this build cannot read {} (it was made without the feature `compressed`)", compression.name()),
         )),
+    }
+}
+
+/// Refuses content that begins as compressed content does.
+pub(super) fn check_uncompressed(head: &[u8]) -> Result<(), Failed> {
+    match Compression::of_content(head) {
+        Some(found) => Err(Failed(format!(
+            "is compressed ({}); with --stream it is read as it comes; decompress it on its way, as `zcat` does",
+            found.name()
+        ))),
+        None => Ok(()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reads texts and their columns from arguments, files and standard input.
 
+mod arrivals;
 mod binary;
 mod characters;
 mod columns;
@@ -32,6 +33,7 @@ use std::io::BufRead;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use self::arrivals::{Arrival, Arrivals};
 pub use self::columns::Columns;
 use self::entry::{Entries, Entry, Failed};
 pub use self::entry::{LONGEST_RECORD, LONGEST_TEXT};
@@ -144,6 +146,27 @@ impl Input {
     /// The records in pieces, which are read ahead on a thread of their own.
     pub fn pieces(&self) -> Pieces {
         read_ahead(self.read())
+    }
+
+    /// The lines of the one source as they arrive, bad ones among them. Ids are not compared, as all would have to be kept.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for several sources, and for a format whose records are not lines.
+    pub fn arrivals(&self) -> Result<Arrivals> {
+        let [(source, format)] = &self.sources[..] else {
+            return Err(Error::Usage("--stream reads one input; name one with -i, or pipe it in".to_owned()));
+        };
+        let format = *format;
+        if !matches!(format, InputFormat::Text | InputFormat::Jsonl) {
+            return Err(Error::Usage(format!(
+                "--stream reads lines, of --input-format text or jsonl, and {} is of format {}",
+                source.name(),
+                format.name()
+            )));
+        }
+        let (source, columns) = (source.clone(), Arc::new(self.columns.clone()));
+        let name = source.name();
+        Ok(arrivals::arrivals(name, move || entries(arrivals::content_as_it_comes(&source)?, format, columns)))
     }
 
     /// The files among the sources.

@@ -131,7 +131,7 @@ impl TokenSink for SpooledTexts<'_> {
 
 impl ColumnsReader {
     /// Passes over the columns of the next `texts` texts.
-    pub(super) fn skip(&mut self, texts: u64) -> Result<()> {
+    pub(crate) fn skip(&mut self, texts: u64) -> Result<()> {
         let mut skip = || (0..texts).try_for_each(|_| self.0.skip_until(b'\n').map(drop));
         skip().map_err(Error::io("read back a temporary file in", std::env::temp_dir()))
     }

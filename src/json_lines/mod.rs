@@ -32,17 +32,10 @@ pub struct JsonLines<'a, W: Write> {
 }
 
 impl<'a, W: Write> JsonLines<'a, W> {
-    /// A sink for the arrays of `plan`.
-    pub fn new(
-        out: W,
-        plan: &Plan,
-        tokenizer: &'a Tokenizer,
-        mut columns: ColumnsReader,
-        first_row: u64,
-    ) -> Result<Self> {
-        columns.skip(first_row)?;
+    /// A sink for the arrays of `plan`, whose first text has row `first_row` and the first of `columns`.
+    pub fn new(out: W, plan: &Plan, tokenizer: &'a Tokenizer, columns: ColumnsReader, first_row: u64) -> Self {
         let arrays = plan.arrays();
-        Ok(Self {
+        Self {
             out: BufWriter::with_capacity(1 << 16, out),
             rows: vec![Vec::new(); arrays.len()],
             arrays,
@@ -51,7 +44,7 @@ impl<'a, W: Write> JsonLines<'a, W> {
             tokenizer: plan.wants_token_details().then_some(tokenizer),
             columns,
             next_row: first_row,
-        })
+        }
     }
 
     /// Flushes the output.
@@ -131,6 +124,26 @@ impl<W: Write + Send> Sink for JsonLines<'_, W> {
         }
         self.out.flush().map_err(Error::stdout)
     }
+}
+
+/// Prints the object of a line that is answered with what is wrong with it, at once.
+///
+/// # Errors
+/// [`Error::ClosedPipe`] when the reader of standard output is gone, [`Error::Io`] for any other failure.
+pub(crate) fn write_problem(out: &mut impl Write, row: u64, line: u64, problem: &str) -> Result<()> {
+    let object = ProblemObject { row, line, error: problem };
+    let written = serde_json::to_vec(&object).map_err(io::Error::from).and_then(|mut object| {
+        object.push(b'\n');
+        out.write_all(&object).and_then(|()| out.flush())
+    });
+    written.map_err(Error::stdout)
+}
+
+#[derive(Serialize)]
+struct ProblemObject<'a> {
+    row: u64,
+    line: u64,
+    error: &'a str,
 }
 
 /// The object of one text.

@@ -12,6 +12,9 @@ use super::encoder_layer::EncoderLayer;
 use super::layer_schedule::{BUFFERS, LayerSchedule, Step};
 use super::text_groups::{are_many_enough, groups};
 
+/// Takes the output of a layer, (tokens, hidden).
+pub type VisitLayer<'a, E> = dyn FnMut(usize, &[f32]) -> Result<(), E> + Send + 'a;
+
 /// Takes `hidden_state` (tokens, hidden), as [`EncoderLayer::forward`] takes it, through `layers`, and returns the last one's output.
 /// `visit(k, output)` is called for k = 0 (`hidden_state` itself), 1, … but for the last layer, in this order, while the others go
 /// on. `None`, and nothing is visited, where the texts are too few for the threads, or a layer is not made for it.
@@ -25,7 +28,7 @@ pub fn encode_layers<E: Send>(
     layers: &[&EncoderLayer],
     hidden_state: &[f32],
     cu_seqlens: &[usize],
-    visit: &mut (dyn FnMut(usize, &[f32]) -> Result<(), E> + Send),
+    visit: &mut VisitLayer<'_, E>,
 ) -> Result<Option<Vec<f32>>, E> {
     let groups = groups(cu_seqlens, rayon::current_num_threads());
     if layers.is_empty()
@@ -46,8 +49,8 @@ pub fn encode_layers<E: Send>(
     let rows_of = |layer: usize| &rows[layer % BUFFERS];
 
     let sizes = groups.iter().map(|group| group.tokens().len()).collect();
-    let shared = Shared {
-        progress: Mutex::new(Progress {
+    let shared = GroupsOnTheirWay {
+        state: Mutex::new(ScheduleState {
             schedule: LayerSchedule::new(layers.len(), sizes),
             error: None,
             is_over: false,
@@ -89,10 +92,10 @@ pub fn encode_layers<E: Send>(
                     let was_visiting = IS_VISITING.replace(true);
                     let visited = visit.lock().unwrap_or_else(PoisonError::into_inner)(layer, output);
                     IS_VISITING.set(was_visiting);
-                    let mut progress = shared.lock();
-                    progress.schedule.visited();
+                    let mut state = shared.lock();
+                    state.schedule.visited();
                     if let Err(error) = visited {
-                        (progress.error, progress.is_over) = (Some(error), true);
+                        (state.error, state.is_over) = (Some(error), true);
                     }
                 }
                 Step::Wait | Step::End => {}
@@ -114,35 +117,35 @@ thread_local! {
 }
 
 /// What the threads of a batch share.
-struct Shared<E> {
-    progress: Mutex<Progress<E>>,
+struct GroupsOnTheirWay<E> {
+    state: Mutex<ScheduleState<E>>,
     /// A step was done.
     changed: Condvar,
 }
 
-struct Progress<E> {
+struct ScheduleState<E> {
     schedule: LayerSchedule,
     error: Option<E>,
     /// Whether no further step is taken.
     is_over: bool,
 }
 
-impl<E> Shared<E> {
-    fn lock(&self) -> MutexGuard<'_, Progress<E>> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+impl<E> GroupsOnTheirWay<E> {
+    fn lock(&self) -> MutexGuard<'_, ScheduleState<E>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next visit or group for this thread; `None` when there is nothing left for it.
     fn next(&self) -> Option<Step> {
-        let mut progress = self.lock();
+        let mut state = self.lock();
         loop {
-            if progress.is_over {
+            if state.is_over {
                 return None;
             }
-            match progress.schedule.next() {
+            match state.schedule.next() {
                 Step::End => return None,
                 Step::Wait if IS_VISITING.get() => return None,
-                Step::Wait => progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner),
+                Step::Wait => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
                 step => return Some(step),
             }
         }
@@ -150,7 +153,7 @@ impl<E> Shared<E> {
 }
 
 /// Ends the steps of all threads when one of them panics, as its step would be waited for.
-struct EndOnPanic<'a, E>(&'a Shared<E>);
+struct EndOnPanic<'a, E>(&'a GroupsOnTheirWay<E>);
 
 impl<E> Drop for EndOnPanic<'_, E> {
     fn drop(&mut self) {

@@ -51,7 +51,7 @@ mod testing;
 pub use self::embedding::{Lookup, MOST_TABLES, NoSuchRow, embed};
 pub use self::encoder_layer::EncoderLayer;
 pub use self::instruction_set::{InstructionSet, VARIABLE};
-pub use self::layer_sequence::encode_layers;
+pub use self::layer_sequence::{VisitLayer, encode_layers};
 pub use self::linear::PackedLinear;
 pub use self::norm::Norm;
 pub use self::parameters::{

@@ -50,3 +50,5 @@ mod unlosable;
 mod verify;
 #[cfg(not(feature = "bundled"))]
 mod without_a_model;
+#[cfg(unix)]
+mod workers;

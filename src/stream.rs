@@ -1,0 +1,195 @@
+//! A worker: texts are answered in order as they come, by a model that stays loaded.
+//!
+//! What has arrived when the worker is free is one wave: it is tokenized and encoded together, in batches whose answers are printed
+//! at once. So a text alone is answered as soon as it is encoded, and many at once are encoded as fast as in a job. Nothing is kept
+//! of what was answered, so memory does not grow. A text's vectors are those of any other job, as they do not depend on its company.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use crate::counts::{Counts, TextCounts};
+use crate::encode::{BatchSizes, EncodePass, EncodingStats, limits};
+use crate::encoder::{self, Encoder};
+use crate::error::{Error, Result};
+use crate::input::{Arrival, Input, Record};
+use crate::json_lines::columns::ColumnsWriter;
+use crate::json_lines::{JsonLines, write_problem};
+use crate::model::Model;
+use crate::observer::{Observer, Unseen};
+use crate::plan::Plan;
+use crate::spec::Overflow;
+use crate::tokenize::{CutTexts, say_what_was_cut};
+use crate::tokens::unknown::UnknownPieces;
+use crate::tokens::{Encoded, Tokenizer};
+
+/// A worker with everything resolved.
+pub(crate) struct Worker<'a> {
+    pub(crate) model: &'a Model,
+    pub(crate) plan: &'a Plan,
+    pub(crate) tokenizer: &'a Tokenizer,
+    pub(crate) input: &'a Input,
+    pub(crate) batch_tokens: u32,
+    pub(crate) observer: &'a dyn Observer,
+}
+
+/// What a worker has done.
+#[derive(Default)]
+pub(crate) struct Answered {
+    /// Of the texts that were encoded.
+    pub(crate) counts: Counts,
+    pub(crate) stats: EncodingStats,
+    /// Lines that were answered, among them the bad ones.
+    pub(crate) rows: u64,
+    /// Lines that were answered with what is wrong with them.
+    pub(crate) bad: u64,
+}
+
+impl Worker<'_> {
+    /// Answers each line of the input with an object on `out`, until the input ends.
+    ///
+    /// # Errors
+    /// Those of reading, encoding and writing, but not what is wrong with a line: that is its answer. [`Error::Interrupted`] when
+    /// the observer ends it.
+    pub(crate) fn run(&self, mut out: impl Write + Send) -> Result<Answered> {
+        let encoder = self.model.load(self.plan)?;
+        let arrivals = self.input.arrivals()?;
+        let mut told = Told::default();
+        let mut answered = Answered::default();
+        while let Some(wave) = arrivals.next(self.observer, |signal| interrupted(signal, answered.rows))? {
+            self.answer(wave, &encoder, &mut out, &mut answered, &mut told)?;
+        }
+        let Told { longest, unknown, .. } = told;
+        let texts = CutTexts { counts: &answered.counts, longest, unknown: &unknown };
+        say_what_was_cut(&texts, self.plan, self.tokenizer, self.observer);
+        Ok(answered)
+    }
+
+    fn answer(
+        &self,
+        wave: Vec<Arrival>,
+        encoder: &Arc<Encoder>,
+        out: &mut (impl Write + Send),
+        answered: &mut Answered,
+        told: &mut Told,
+    ) -> Result<()> {
+        let records: Vec<&Record> = wave.iter().filter_map(|arrival| arrival.record.as_ref().ok()).collect();
+        let mut encoded = self.tokenizer.encode_records(answered.rows, &records).into_iter();
+        let mut texts: Vec<(&Record, Encoded)> = Vec::new();
+        for Arrival { line, record } in &wave {
+            let row = answered.rows + texts.len() as u64;
+            let text = match record {
+                Err(problem) => Err(format!("line {line} {problem}")),
+                Ok(record) => match encoded.next() {
+                    Some(Ok(text)) => self.check_length(&text).map(|()| (record, text)),
+                    Some(Err(error)) => Err(of_row(error, row).to_string()),
+                    None => break,
+                },
+            };
+            match text {
+                Ok((record, text)) => {
+                    let counts = TextCounts::of(&text);
+                    told.take(row, record, &text, counts, self);
+                    answered.counts.add(counts, self.plan.counting());
+                    texts.push((record, text));
+                }
+                Err(problem) => {
+                    self.encode(&mut texts, encoder, out, answered)?;
+                    write_problem(out, answered.rows, *line, &problem)?;
+                    answered.rows += 1;
+                    answered.bad += 1;
+                }
+            }
+        }
+        self.encode(&mut texts, encoder, out, answered)
+    }
+
+    /// Encodes texts, whose rows follow those that were answered, and prints their objects.
+    fn encode(
+        &self,
+        texts: &mut Vec<(&Record, Encoded)>,
+        encoder: &Encoder,
+        out: &mut (impl Write + Send),
+        answered: &mut Answered,
+    ) -> Result<()> {
+        if texts.is_empty() {
+            return Ok(());
+        }
+        let mut columns = ColumnsWriter::new();
+        texts.iter().try_for_each(|(record, _)| columns.write(record))?;
+        let mut sink = JsonLines::new(out, self.plan, self.tokenizer, columns.finish()?, answered.rows);
+        let operations = self.plan.deepest() * encoder::weights_of_layer(self.model.config());
+        let pass = EncodePass {
+            encoder,
+            plan: self.plan,
+            sizes: BatchSizes::timed(limits(self.plan, self.batch_tokens, true), operations, self.model.threads()),
+            first_row: answered.rows,
+            texts: answered.rows + texts.len() as u64,
+            done: 0,
+            tokens_done: 0,
+            way_on: Error::START_OVER,
+        };
+        let count = texts.len() as u64;
+        let tokens = texts.drain(..).map(|(_, text)| Ok(text.tokens));
+        let stats = pass.run(tokens, &mut sink, self.observer, &Unseen)?;
+        sink.finish()?;
+        answered.rows += count;
+        answered.stats.time += stats.time;
+        answered.stats.tokens += stats.tokens;
+        answered.stats.repeated_texts += stats.repeated_texts;
+        Ok(())
+    }
+
+    /// Refuses a text beyond the limit that must not or cannot be cut.
+    fn check_length(&self, text: &Encoded) -> std::result::Result<(), String> {
+        let (length, most) = (text.length_before_truncation, self.plan.max_length);
+        if self.plan.overflow == Overflow::Error && length > most {
+            return Err(format!(
+                "the text has {length} tokens, more than {most}; shorten it, or choose --overflow truncate or window"
+            ));
+        }
+        match self.plan.lacks_room(length, &text.tokens.longer) {
+            Some(room) => Err(format!(
+                "the pair cannot be cut into windows of {most} tokens, as each has the whole shorter text and {room} are left for the longer one; shorten the shorter text, choose a smaller --stride, or choose --overflow truncate"
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What was told of the texts so far, and what is told at the end.
+#[derive(Default)]
+struct Told {
+    longest: usize,
+    unknown: UnknownPieces,
+    is_cut: bool,
+}
+
+impl Told {
+    /// Takes note of a text. The first one that is cut is told at once, as the end may be far.
+    fn take(&mut self, row: u64, record: &Record, text: &Encoded, counts: TextCounts, worker: &Worker<'_>) {
+        self.longest = self.longest.max(text.length_before_truncation);
+        if counts.unknown > 0 && !self.unknown.is_full() {
+            self.unknown.extend(worker.tokenizer.unknown_pieces(text, &record.text.text));
+        }
+        if counts.tokens_cut > 0 && !self.is_cut {
+            self.is_cut = true;
+            worker.observer.warn(&format!(
+                "row {row} is longer than {} tokens and is cut; all that are will be counted at the end",
+                worker.plan.max_length
+            ));
+        }
+    }
+}
+
+/// The error of a text with the row that it has in the stream.
+fn of_row(error: Error, row: u64) -> Error {
+    match error {
+        Error::Tokenize { message, .. } => Error::Tokenize { row, message },
+        Error::TokenOutOfRange { token, id, vocab_size, .. } => Error::TokenOutOfRange { row, token, id, vocab_size },
+        error => error,
+    }
+}
+
+fn interrupted(signal: u8, rows: u64) -> Error {
+    Error::Interrupted { signal, done: rows, texts: rows, way_on: Error::START_OVER }
+}
