@@ -129,7 +129,7 @@ impl BatchSizes {
     /// How long a batch should take. With the time until the journal is on the disk, it is less than a second.
     const TIME: Duration = Duration::from_millis(800);
     /// Tokens for each thread with which a batch is still worth while: two groups of texts that read the weights once
-    /// (`kernels/text_groups.rs`), as with one the threads wait for each other after each layer.
+    /// (`kernels/text_groups.rs`), of which one is always ready for a thread that is done with another.
     const FEWEST_PER_THREAD: usize = 288;
     /// Floating-point operations in a second of one thread on a slow machine, by which the first batch is measured out.
     const SLOW: f64 = 20e9;
