@@ -11,6 +11,7 @@ use crate::directory::journal::{ArraysDone, JournalEntry};
 use crate::directory::manifest::{self, JobRecord, Manifest, ModelIdentity};
 use crate::directory::names::MANIFEST;
 use crate::directory::output_directory::{OutputDirectory, Start};
+use crate::directory::parts::rows_of_parts;
 use crate::directory::plan_record::DirectoryPlan;
 use crate::directory::text_files::TokenizedTexts;
 use crate::encode::{BatchSizes, EncodePass, EncodingStats, limits};
@@ -48,6 +49,8 @@ pub(crate) struct Rehearsal {
     pub(crate) input: InputRecord,
     /// Tokens of the longest text of the whole input, before it is cut.
     pub(crate) longest: usize,
+    /// Bytes that are needed while the job runs, beside those of the arrays.
+    pub(crate) beside: u64,
     pub(crate) outlook: Outlook,
 }
 
@@ -126,8 +129,9 @@ impl<'a> Job<'a> {
                 }
             }
         };
-        let (part, Tokenized { counts: Counts { texts: all_texts, .. }, input, longest, .. }) = self.count()?;
-        let rehearsal = |outlook, input| Rehearsal { part, all_texts, input, longest, outlook };
+        let (part, beside, tokenized) = self.count()?;
+        let Tokenized { counts: Counts { texts: all_texts, .. }, input, longest, .. } = tokenized;
+        let rehearsal = |outlook, input| Rehearsal { part, all_texts, input, longest, beside, outlook };
         let Some((path, overwrite, _)) = to else { return Ok(rehearsal(Outlook::Begins, input)) };
         let outlook = match existing {
             Existing::Complete(manifest) => {
@@ -142,25 +146,32 @@ impl<'a> Job<'a> {
             },
             _ => Outlook::Begins,
         };
-        let (needed, free) = (self.plan.bytes(&part.counts), room(path).map(|free| free + old_bytes));
+        let needed = self.plan.bytes(&part.counts) + beside;
+        let free = room(path).map(|free| free + old_bytes);
         match free {
             Some(free) if needed > free => Err(Error::DiskFull { path: path.to_owned(), needed, free }),
             _ => Ok(rehearsal(outlook, input)),
         }
     }
 
-    /// Counts the texts and tokens of the job's part of the input, and of all of it, without keeping or encoding anything.
-    fn count(&self) -> Result<(ShardRows, Tokenized)> {
-        if self.shard.is_none() {
+    /// Counts the texts and tokens of the job's part of the input, and of all of it, without keeping or encoding anything; and the
+    /// bytes of the largest part of Parquet files.
+    fn count(&self) -> Result<(ShardRows, u64, Tokenized)> {
+        if self.shard.is_none() && self.plan.part_texts.is_none() {
             let tokenized = self.tokenize().run(&mut CountOnly)?;
-            return Ok((ShardRows { first_row: 0, counts: tokenized.counts }, tokenized));
+            return Ok((ShardRows { first_row: 0, counts: tokenized.counts }, 0, tokenized));
         }
         // Where a part ends is known once all texts are.
         let (mut spool, mut columns) = (SpoolWriter::temporary(), ColumnsWriter::new());
         let tokenized = self.tokenize().run(&mut SpooledTexts { spool: &mut spool, columns: &mut columns })?;
-        let part = spool.finish().and_then(|mut spool| self.part(&mut spool, tokenized.counts));
-        let part = part.map_err(Error::io("write a temporary file into", std::env::temp_dir()))?;
-        Ok((part, tokenized))
+        let part = spool.finish().and_then(|mut spool| {
+            let part = self.part(&mut spool, tokenized.counts)?;
+            let Some(part_texts) = self.plan.part_texts else { return Ok((part, 0)) };
+            let rows = rows_of_parts(&mut spool, part_texts, self.plan.counting())?;
+            Ok((part, rows.iter().map(|rows| rows.bytes(self.plan)).max().unwrap_or_default()))
+        });
+        let (part, beside) = part.map_err(Error::io("write a temporary file into", std::env::temp_dir()))?;
+        Ok((part, beside, tokenized))
     }
 
     /// The first pass.
@@ -270,6 +281,7 @@ impl<'a> Job<'a> {
         let all_texts = read.counts.texts;
         let part = self.part(&mut texts.spool, read.counts).map_err(Error::io("read the tokens in", path))?;
         let mut manifest = Manifest::new(record.clone(), self.plan, read.input, &part.counts);
+        manifest.columns = self.plan.part_texts.map(|_| read.types);
         if let Some(shard) = &mut manifest.job.shard {
             shard.first_row = Some(part.first_row);
             shard.all_texts = Some(all_texts);
@@ -335,7 +347,7 @@ impl<'a> Job<'a> {
     fn part(&self, spool: &mut SpoolReader, all: Counts) -> io::Result<ShardRows> {
         match self.shard {
             None => Ok(ShardRows { first_row: 0, counts: all }),
-            Some(shard) => shard.cut(spool, &all, self.plan.counting()),
+            Some(shard) => shard.cut(spool, &all, self.plan.counting(), self.plan.part_texts),
         }
     }
 
@@ -348,6 +360,7 @@ impl<'a> Job<'a> {
             texts: part.counts.texts,
             done: 0,
             tokens_done: 0,
+            part_texts: self.plan.part_texts,
             way_on: Error::START_OVER,
         }
     }
@@ -371,6 +384,8 @@ impl<'a> Job<'a> {
 pub struct DirectoryOptions {
     /// The format of the arrays.
     pub format: Format,
+    /// Texts of a part, for Parquet; by default as many as have about 256 MiB of vectors.
+    pub part_texts: Option<u64>,
     /// Whether other contents of the directory are replaced. Only files that layerwise writes are ever removed.
     pub overwrite: bool,
     /// The part of the input to encode, all of it by default. [`merge`](crate::merge) joins the parts' directories.
@@ -390,11 +405,13 @@ impl Model {
         path: &Path,
         options: DirectoryOptions,
     ) -> Result<()> {
-        let DirectoryOptions { format, overwrite, shard } = options;
+        let DirectoryOptions { format, part_texts, overwrite, shard } = options;
+        let part_texts = part_texts.map(|texts| texts.max(1));
         let plan = self.plan(request)?;
         self.install(|| {
             let (tokenizer, plan, identity) = self.warm_up(plan, || identity(self))?;
-            let plan = &DirectoryPlan::new(plan, input, format);
+            let plan = &DirectoryPlan::new(plan, input, format, part_texts);
+            plan.check_format()?;
             let (batch_tokens, started) = (request.batch_tokens, SystemTime::now());
             let observer = self.observer();
             let job = Job { model: self, plan, tokenizer: &tokenizer, input, shard, batch_tokens, started, observer };

@@ -69,6 +69,7 @@ pub mod kernels;
 mod counts;
 mod shard;
 mod spool;
+pub mod tables;
 
 #[doc(hidden)]
 pub mod batch;

@@ -375,6 +375,8 @@ choices! {
         Npy = "npy",
         /// One file per kind of vector, a tensor per layer
         Safetensors = "safetensors",
+        /// Parquet files, a row per text, token or word, with the input's columns; in builds with that feature
+        Parquet = "parquet",
     } default Npy
 }
 

@@ -272,6 +272,10 @@ pub struct ExtractArgs {
     #[arg(short, long, value_parser = choice::<Format>(), default_value_t, requires = "output", help_heading = "Output")]
     pub format: Format,
 
+    /// With -f parquet: texts of a part, after which files end [default: as many as have about 256 MiB of vectors, 64 to 8192]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(16..=1 << 20), requires = "output", help_heading = "Output")]
+    pub part_texts: Option<u64>,
+
     /// The stored numbers' type
     #[arg(long, value_parser = choice::<Dtype>(), default_value_t, help_heading = "Output")]
     pub dtype: Dtype,

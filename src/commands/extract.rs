@@ -9,7 +9,7 @@ use super::console::Console;
 use super::dry_run;
 use super::shared::{builder, columns, note_of_bundled, say_what_was_settled, sources};
 use super::standard_output::standard_output;
-use crate::directory::plan_record::DirectoryPlan;
+use crate::directory::plan_record::{DirectoryPlan, check_format};
 use crate::error::{Error, Result};
 use crate::input::{Columns, Input};
 use crate::job::{Job, JobOutcome, identity};
@@ -17,7 +17,7 @@ use crate::json_lines::columns::check_carried;
 use crate::model::Model;
 use crate::observer::Observer;
 use crate::request::Request;
-use crate::spec::{Dtype, Format, VectorKind};
+use crate::spec::{Format, VectorKind};
 
 /// Runs the job.
 ///
@@ -52,9 +52,13 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
             model.threads(),
             model.instruction_set()
         ));
+        let plan = DirectoryPlan::new(plan, &input, args.format, args.part_texts);
+        if args.output.is_some() {
+            plan.check_format()?;
+        }
         let job = Job {
             model: &model,
-            plan: &DirectoryPlan::new(plan, &input, args.format),
+            plan: &plan,
             tokenizer: &tokenizer,
             input: &input,
             shard,
@@ -83,6 +87,12 @@ fn refuse_idle_options(args: &ExtractArgs) -> Result<()> {
     if args.word_pooling.is_some() && !args.emit.contains(&VectorKind::Word) {
         return Err(Error::Usage(
             "--word-pooling makes vectors of words, and goes with --emit word only; add that, or leave it out"
+                .to_owned(),
+        ));
+    }
+    if args.part_texts.is_some() && args.format != Format::Parquet {
+        return Err(Error::Usage(
+            "--part-texts says how many texts a part of Parquet files has, and goes with --format parquet only"
                 .to_owned(),
         ));
     }
@@ -143,10 +153,8 @@ fn input(args: &ExtractArgs, console: &Console) -> Result<Input> {
     };
     let sources = sources(&args.texts, &args.input.input, console)?;
     check_carried(&columns.carry, args.input.on_bad_line)?;
-    if args.dtype == Dtype::Bf16 && args.format == Format::Npy && args.output.is_some() {
-        return Err(Error::Usage(
-            "--dtype bf16 does not exist in .npy files; choose --format safetensors or --dtype f16".to_owned(),
-        ));
+    if args.output.is_some() {
+        check_format(args.format, args.dtype)?;
     }
     Input::new(sources, args.input.input_format, columns)?.on_bad_line(args.input.on_bad_line)
 }

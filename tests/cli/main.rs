@@ -39,6 +39,8 @@ mod info;
 mod messages;
 #[cfg(unix)]
 mod not_ours;
+#[cfg(feature = "parquet")]
+mod parts;
 mod probe;
 mod published;
 mod published_folders;
