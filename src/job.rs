@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+#[cfg(feature = "parquet")]
+use crate::arrow_stream::ArrowStream;
 use crate::counts::Counts;
 use crate::directory::existing::{self, Existing};
 use crate::directory::journal::{ArraysDone, JournalEntry};
@@ -19,7 +21,7 @@ use crate::encoder::{self, Encoder};
 use crate::error::{Error, Result};
 use crate::input::{Input, InputRecord};
 use crate::json_lines::JsonLines;
-use crate::json_lines::columns::{ColumnsWriter, SpooledTexts};
+use crate::json_lines::columns::{ColumnsReader, ColumnsWriter, SpooledTexts};
 use crate::model::Model;
 use crate::observer::{Observer, Work};
 use crate::request::Request;
@@ -27,6 +29,7 @@ use crate::shard::{Shard, ShardRows};
 use crate::sink::Sink;
 use crate::spec::Format;
 use crate::spool::{SpoolReader, SpoolWriter};
+use crate::tables::types::ColumnTypes;
 use crate::tokenize::{CountOnly, TokenizePass, Tokenized, identify};
 use crate::tokens::Tokenizer;
 
@@ -185,18 +188,51 @@ impl<'a> Job<'a> {
     /// # Errors
     /// Any of [`Error`].
     pub(crate) fn to_json_lines(&self, out: impl Write + Send) -> Result<JobOutcome> {
+        let new = |columns: ColumnsReader, first_row: u64, _: &ColumnTypes| {
+            JsonLines::new(out, self.plan, self.tokenizer, columns, first_row)
+        };
+        self.to_stream(new, JsonLines::finish)
+    }
+
+    /// Writes an Arrow stream to `out`, as [`Job::to_json_lines`] writes JSON Lines.
+    ///
+    /// # Errors
+    /// Any of [`Error`].
+    #[cfg(feature = "parquet")]
+    pub(crate) fn to_arrow(&self, out: impl Write + Send) -> Result<JobOutcome> {
+        let new = |columns: ColumnsReader, first_row: u64, types: &ColumnTypes| {
+            ArrowStream::new(out, self.plan, types, self.tokenizer, columns, first_row)
+        };
+        self.to_stream(new, ArrowStream::finish)
+    }
+
+    /// Refuses it, in a build without Arrow.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with the way out.
+    #[cfg(not(feature = "parquet"))]
+    pub(crate) fn to_arrow(&self, _: impl Write + Send) -> Result<JobOutcome> {
+        Err(Error::no_parquet("--format arrow"))
+    }
+
+    /// Writes to a sink that is made once the columns of all texts are known.
+    fn to_stream<S: Sink>(
+        &self,
+        new: impl FnOnce(ColumnsReader, u64, &ColumnTypes) -> Result<S>,
+        finish: impl FnOnce(S) -> Result<()>,
+    ) -> Result<JobOutcome> {
         let (mut spool, mut columns) = (SpoolWriter::temporary(), ColumnsWriter::new());
-        let Tokenized { counts, input, .. } =
+        let Tokenized { counts, input, types, .. } =
             self.tokenize().run(&mut SpooledTexts { spool: &mut spool, columns: &mut columns })?;
         let unreadable = |error| Error::io("write a temporary file into", std::env::temp_dir())(error);
         let mut spool = spool.finish().map_err(unreadable)?;
         let part = self.part(&mut spool, counts).map_err(unreadable)?;
-        let mut sink = JsonLines::new(out, self.plan, self.tokenizer, columns.finish()?, part.first_row)?;
+        let mut sink = new(columns.finish()?, part.first_row, &types)?;
         let limits = limits(self.plan, self.batch_tokens, true);
         let is_one_batch = part.counts.encoded_tokens().max(part.counts.sequences()) <= limits.tokens as u64;
         let encoder = if is_one_batch { self.model.encoder(self.plan)? } else { self.model.load(self.plan)? };
         let stats = self.encode(self.pass(&encoder, &part, BatchSizes::largest(limits)), spool, &part, &mut sink)?;
-        sink.finish()?;
+        finish(sink)?;
         Ok(JobOutcome::Done(part.counts, stats, input.skipped()))
     }
 

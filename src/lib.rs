@@ -41,6 +41,9 @@ pub mod verify;
 
 mod job;
 
+#[cfg(feature = "parquet")]
+mod arrow_stream;
+
 #[doc(hidden)]
 pub mod directory;
 #[doc(hidden)]

@@ -8,8 +8,9 @@ use crate::error::{Result, bytes};
 use crate::job::{Job, Outlook, Rehearsal};
 use crate::model::Model;
 
-/// Prints what a job would do on standard output; `output` is the directory, if there would be one.
-pub(super) fn print(job: &Job<'_>, rehearsal: &Rehearsal, output: Option<&Path>) -> Result<()> {
+/// Prints what a job would do; `output` is the directory, if there would be one, and `stream` what would go to standard output
+/// otherwise.
+pub(super) fn print(job: &Job<'_>, rehearsal: &Rehearsal, output: Option<&Path>, stream: &str) -> Result<()> {
     let Job { model, plan, .. } = *job;
     let Rehearsal { part, all_texts, input, longest, beside, outlook } = rehearsal;
     let counts = &part.counts;
@@ -51,7 +52,7 @@ pub(super) fn print(job: &Job<'_>, rehearsal: &Rehearsal, output: Option<&Path>)
         Outlook::WasThere => text.push_str("goes on   the directory already holds this job; nothing to do\n"),
     }
     match output {
-        None => text.push_str("output    JSON Lines on standard output\n"),
+        None => text.push_str(&format!("output    {stream} on standard output\n")),
         Some(path) => {
             let parts = match plan.part_texts {
                 None => String::new(),

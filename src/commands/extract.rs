@@ -17,7 +17,8 @@ use crate::json_lines::columns::check_carried;
 use crate::model::Model;
 use crate::observer::Observer;
 use crate::request::Request;
-use crate::spec::{Format, VectorKind};
+use crate::spec::{Format, OutputFormat, VectorKind};
+use crate::tables::check_stream;
 
 /// Runs the job.
 ///
@@ -34,7 +35,7 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
         let to = Destination::of(args);
         let (tokenizer, plan, identity) = match to {
             Destination::Directory(_) => model.warm_up(plan, || identity(&model).map(Some))?,
-            Destination::Stdout => model.warm_up(plan, || Ok(None))?,
+            Destination::Stdout | Destination::Stream => model.warm_up(plan, || Ok(None))?,
             Destination::DryRun(path) => {
                 let (tokenizer, plan) = model.tokenizer(plan)?;
                 (tokenizer, plan, path.map(|_| identity(&model)).transpose()?)
@@ -52,7 +53,7 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
             model.threads(),
             model.instruction_set()
         ));
-        let plan = DirectoryPlan::new(plan, &input, args.format, args.part_texts);
+        let plan = DirectoryPlan::new(plan, &input, format(args), args.part_texts);
         if args.output.is_some() {
             plan.check_format()?;
         }
@@ -69,12 +70,15 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
         let outcome = match to {
             Destination::DryRun(path) => {
                 let to = path.map(|path| (path, args.overwrite, identity.unwrap_or_default()));
-                dry_run::print(&job, &job.rehearse(to)?, path)?;
+                let is_arrow = args.format == Some(OutputFormat::Arrow);
+                let stream = if is_arrow { "an Arrow stream" } else { "JSON Lines" };
+                dry_run::print(&job, &job.rehearse(to)?, path, stream)?;
                 note_of_bundled_if_unnamed(args, &model, console);
                 return Ok(());
             }
             Destination::Directory(path) => job.to_directory(path, args.overwrite, identity.unwrap_or_default())?,
             Destination::Stdout => job.to_json_lines(standard_output()?)?,
+            Destination::Stream => job.to_arrow(standard_output()?)?,
         };
         summarize(&job, outcome, to, console);
         note_of_bundled_if_unnamed(args, &model, console);
@@ -90,7 +94,20 @@ fn refuse_idle_options(args: &ExtractArgs) -> Result<()> {
                 .to_owned(),
         ));
     }
-    if args.part_texts.is_some() && args.format != Format::Parquet {
+    match (args.format, &args.output) {
+        (Some(OutputFormat::Arrow), Some(_)) => {
+            return Err(Error::Usage(
+                "-f arrow is a stream on standard output, and -o names a directory; leave one of them out, or write tables with -f parquet".to_owned(),
+            ));
+        }
+        (Some(OutputFormat::Arrow) | None, _) | (Some(_), Some(_)) => {}
+        (Some(format), None) => {
+            return Err(Error::Usage(format!(
+                "-f {format} is for the files of a directory, which -o names; standard output has JSON Lines, or with -f arrow an Arrow stream"
+            )));
+        }
+    }
+    if args.part_texts.is_some() && format(args) != Format::Parquet {
         return Err(Error::Usage(
             "--part-texts says how many texts a part of Parquet files has, and goes with --format parquet only"
                 .to_owned(),
@@ -103,6 +120,11 @@ fn refuse_idle_options(args: &ExtractArgs) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// The format of a directory's files.
+fn format(args: &ExtractArgs) -> Format {
+    args.format.and_then(OutputFormat::of_files).unwrap_or_default()
 }
 
 /// The note on the bundled model, for a run that came to its end: one that is refused has nothing that was encoded.
@@ -121,6 +143,8 @@ enum Destination<'a> {
     Directory(&'a Path),
     /// JSON Lines.
     Stdout,
+    /// An Arrow stream.
+    Stream,
 }
 
 impl<'a> Destination<'a> {
@@ -130,6 +154,7 @@ impl<'a> Destination<'a> {
             Self::DryRun(_) => "stopping; nothing was written",
             Self::Directory(_) => "stopping; finished rows are kept, and the same command goes on",
             Self::Stdout => "stopping; the lines printed so far are whole, and the same command starts over",
+            Self::Stream => "stopping; the stream has no end, and the same command starts over",
         }
     }
 
@@ -137,6 +162,7 @@ impl<'a> Destination<'a> {
         match args.output.as_deref() {
             path if args.dry_run => Self::DryRun(path),
             Some(path) => Self::Directory(path),
+            None if args.format == Some(OutputFormat::Arrow) => Self::Stream,
             None => Self::Stdout,
         }
     }
@@ -154,7 +180,10 @@ fn input(args: &ExtractArgs, console: &Console) -> Result<Input> {
     let sources = sources(&args.texts, &args.input.input, console)?;
     check_carried(&columns.carry, args.input.on_bad_line)?;
     if args.output.is_some() {
-        check_format(args.format, args.dtype)?;
+        check_format(format(args), args.dtype)?;
+    }
+    if args.format == Some(OutputFormat::Arrow) {
+        check_stream(args.dtype)?;
     }
     Input::new(sources, args.input.input_format, columns)?.on_bad_line(args.input.on_bad_line)
 }

@@ -8,6 +8,7 @@ use arrow_array::types::{ArrowPrimitiveType, Float16Type, Float32Type};
 use arrow_array::{Array, ArrayRef, ListArray, PrimitiveArray};
 use arrow_buffer::{NullBufferBuilder, OffsetBuffer};
 use arrow_schema::{DataType, Field, FieldRef};
+use half::slice::HalfFloatSliceExt;
 use serde_json::value::RawValue;
 
 use super::types::{ColumnType, ScalarType};
@@ -126,6 +127,17 @@ impl ColumnBuilder {
         pushed.map_err(|error| io::Error::other(format!("`{}`: {error}", self.name)))
     }
 
+    /// Appends a list of strings to a column of them.
+    pub(crate) fn push_strings(&mut self, strings: &[String]) {
+        if let ColumnValues::Lists { entries, ends, is_there } = &mut self.values
+            && let ColumnValues::Strings(entries) = &mut **entries
+        {
+            strings.iter().for_each(|string| entries.append_value(string));
+            ends.push(ends.last().copied().unwrap_or_default() + strings.len() as i32);
+            is_there.append(true);
+        }
+    }
+
     /// Appends an integer to a column of integers.
     pub(crate) fn push_integer(&mut self, value: Option<i64>) {
         self.bytes += 8;
@@ -175,12 +187,33 @@ impl StoredRows {
         Ok(Self { bytes, columns })
     }
 
+    /// Rows of numbers, rounded to their type.
+    ///
+    /// # Errors
+    /// Those of [`StoredRows::new`].
+    pub(crate) fn of(numbers: &[f32], columns: usize, dtype: Dtype) -> io::Result<Self> {
+        let mut stored = Self::new(numbers.len() / columns.max(1), columns, dtype)?;
+        match &mut stored.bytes {
+            StoredNumbers::F32(of) => of.copy_from_slice(numbers),
+            StoredNumbers::F16(of) => of.convert_from_f32_slice(numbers),
+        }
+        Ok(stored)
+    }
+
     /// The bytes of the numbers, to be filled.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         match &mut self.bytes {
             StoredNumbers::F32(numbers) => bytemuck::cast_slice_mut(numbers),
             StoredNumbers::F16(numbers) => bytemuck::cast_slice_mut(numbers),
         }
+    }
+
+    /// An array of lists of rows: of so many for each text.
+    pub(crate) fn into_nested(self, name: &str, rows: &[usize]) -> (FieldRef, ArrayRef) {
+        let (_, lists) = self.into_lists(ELEMENT);
+        let element = Arc::new(Field::new(ELEMENT, lists.data_type().clone(), false));
+        let nested = ListArray::new(element, OffsetBuffer::from_lengths(rows.iter().copied()), lists, None);
+        (Arc::new(Field::new(name, nested.data_type().clone(), false)), Arc::new(nested))
     }
 
     /// An array of lists of `columns` numbers each. Neither a list nor a number can be null.

@@ -17,6 +17,8 @@ mod numbers;
 mod texts;
 mod windows;
 
+#[cfg(feature = "parquet")]
+mod columnar;
 mod formats;
 mod input;
 mod instruction_sets;
