@@ -103,7 +103,7 @@ fn refuse_idle_options(args: &ExtractArgs) -> Result<()> {
         (Some(OutputFormat::Arrow) | None, _) | (Some(_), Some(_)) => {}
         (Some(format), None) => {
             return Err(Error::Usage(format!(
-                "-f {format} is for the files of a directory, which -o names; standard output has JSON Lines, or with -f arrow an Arrow stream"
+                "--format {format} is for the files of a directory, which --output names; standard output has JSON Lines, or with -f arrow an Arrow stream"
             )));
         }
     }

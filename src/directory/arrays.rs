@@ -198,6 +198,7 @@ impl Arrays {
         self.done.crc32.fill(0);
         let entry = JournalEntry::Arrays(self.manifest.clone(), self.done.clone());
         self.folder.write_json(UNFINISHED, &entry.to_json())?;
+        self.arrays.clear(); // closes the file that the next one takes the place of
         self.arrays = parts.open(&self.folder, &[])?;
         if !parts.are_complete() {
             let files = self.arrays.iter().map(ArrayFile::file).collect();
