@@ -6,7 +6,7 @@ VENV := .venv
 # vocabularies out; `probes`, `model-card`, `bench-peers` and `profile` need them.
 DATA ?= $(wildcard ../shared/data)
 
-.PHONY: all lint test venv parity published tokenizers device probes bits candle kills faults power-loss bit-search hostile faults-short bounded fuzz bench bench-kernels bench-peers cold-build profile goldens families bench-families model model-card
+.PHONY: all lint test venv parity published tokenizers readers device probes bits candle kills faults power-loss bit-search hostile faults-short bounded fuzz bench bench-kernels bench-peers cold-build profile goldens families bench-families model model-card
 
 all: lint test
 
@@ -56,6 +56,12 @@ tokenizers: $(VENV)/published-installed
 	test -d $(REAL_TOKENIZERS) || $(VENV)-4/bin/python tests/tokenizers/real.py $(REAL_TOKENIZERS) --python4 $(VENV)-4/bin/python \
 		--texts $(wildcard $(DATA)/text/pud/*.txt) --folder $(TOKENIZERS)
 	LAYERWISE_TOKENIZERS=$(abspath $(REAL_TOKENIZERS)) cargo test --locked --test tokenizers -- --ignored
+
+# Parquet directories as Python's readers have them, against the .npy files of the same job, bit by bit.
+readers: $(VENV)/installed
+	cargo build --locked --release --features parquet
+	$(VENV)/bin/python -m pip install --quiet pyarrow==26.0.1 pandas==3.1.1 polars==2.1.0 duckdb==2.0.1
+	$(VENV)/bin/python tests/real/readers.py --layerwise $(TARGET)/release/layerwise
 
 # A GPU against the CPU's kernels.
 DEVICE ?= cuda

@@ -191,6 +191,9 @@ pub struct Batches<I> {
     windowing: Option<Windowing>,
     limits: Limits,
     current: Option<Current>,
+    /// Texts after which a batch ends in any case, counted from the first one.
+    part_texts: Option<u64>,
+    begun: u64,
 }
 
 /// A text that has windows left for later batches.
@@ -208,7 +211,18 @@ where
 {
     /// Batches of `texts`, cut into windows where they are too long.
     pub fn new(texts: I, windowing: Option<Windowing>, limits: Limits) -> Self {
-        Self { texts, windowing, limits, current: None }
+        Self { texts, windowing, limits, current: None, part_texts: None, begun: 0 }
+    }
+
+    /// The same with a batch that ends after every `part_texts` texts, where `done` texts were in batches before.
+    #[must_use]
+    pub fn in_parts(self, part_texts: Option<u64>, done: u64) -> Self {
+        Self { part_texts, begun: done, ..self }
+    }
+
+    /// Whether a part ends before the next text.
+    fn is_at_end_of_part(&self) -> bool {
+        self.part_texts.is_some_and(|texts| self.begun.is_multiple_of(texts))
     }
 
     /// Changes the size of the batches that follow.
@@ -288,10 +302,14 @@ where
         loop {
             let mut current = match self.current.take() {
                 Some(current) => current,
+                None if !filling.batch.parts.is_empty() && self.is_at_end_of_part() => break,
                 None => match self.texts.next() {
                     None => break,
                     Some(Err(error)) => return Some(Err(error)),
-                    Some(Ok(text)) => self.begin(text),
+                    Some(Ok(text)) => {
+                        self.begun += 1;
+                        self.begin(text)
+                    }
                 },
             };
             let mut full = false;
@@ -384,6 +402,16 @@ mod tests {
         assert_eq!(batches.iter().map(counts).collect::<Vec<_>>(), [(10, 5, 3, 15), (5, 1, 0, 0)]);
         assert_eq!(batches[0].parts.iter().map(|part| part.first).collect::<Vec<_>>(), [0, 5, 0, 0, 5]);
         assert!(!batches[0].is_in_order() && batches[1].is_in_order());
+    }
+
+    #[test]
+    fn a_batch_ends_with_its_part() {
+        let texts: Vec<Tokens> = (0..9).map(|kind| text(kind, 2)).collect();
+        for (done, expected) in [(0, vec![4, 4, 1]), (3, vec![1, 4, 4]), (8, vec![4, 4, 1])] {
+            let texts = texts.iter().cloned().map(Ok::<_, Infallible>);
+            let batches = Batches::new(texts, None, Limits { tokens: 100, rows: 100 }).in_parts(Some(4), done);
+            assert_eq!(batches.map(|batch| batch.unwrap().texts()).collect::<Vec<_>>(), expected, "{done}");
+        }
     }
 
     #[test]

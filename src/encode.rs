@@ -28,6 +28,8 @@ pub(crate) struct EncodePass<'a> {
     pub(crate) done: u64,
     /// How many tokens went through the encoder before this pass.
     pub(crate) tokens_done: u64,
+    /// Texts after which a batch ends in any case, for sinks that close a part there.
+    pub(crate) part_texts: Option<u64>,
     /// What running the same command again does after an interruption, for the message.
     pub(crate) way_on: &'static str,
 }
@@ -66,6 +68,7 @@ impl EncodePass<'_> {
         let mut vectors = Vectors::new(self.plan);
         let mut stats = EncodingStats::default();
         let mut batches = Batches::new(texts, self.plan.windowing(), self.sizes.limits());
+        batches = batches.in_parts(self.part_texts, self.done);
         let mut before = begun;
         while let Some(batch) = batches.next() {
             let batch = batch?;
@@ -255,6 +258,7 @@ mod tests {
             texts: 100,
             done: 0,
             tokens_done: 0,
+            part_texts: None,
             way_on: Error::START_OVER,
         };
         let mut batches = TextsOfBatches(Vec::new());

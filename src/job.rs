@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+#[cfg(feature = "parquet")]
+use crate::arrow_stream::ArrowStream;
 use crate::counts::Counts;
 use crate::directory::existing::{self, Existing};
 use crate::directory::journal::{ArraysDone, JournalEntry};
 use crate::directory::manifest::{self, JobRecord, Manifest, ModelIdentity};
 use crate::directory::names::MANIFEST;
 use crate::directory::output_directory::{OutputDirectory, Start};
+use crate::directory::parts::rows_of_parts;
 use crate::directory::plan_record::DirectoryPlan;
 use crate::directory::text_files::TokenizedTexts;
 use crate::encode::{BatchSizes, EncodePass, EncodingStats, limits};
@@ -18,7 +21,7 @@ use crate::encoder::{self, Encoder};
 use crate::error::{Error, Result};
 use crate::input::{Input, InputRecord};
 use crate::json_lines::JsonLines;
-use crate::json_lines::columns::{ColumnsWriter, SpooledTexts};
+use crate::json_lines::columns::{ColumnsReader, ColumnsWriter, SpooledTexts};
 use crate::model::Model;
 use crate::observer::{Observer, Work};
 use crate::request::Request;
@@ -26,6 +29,7 @@ use crate::shard::{Shard, ShardRows};
 use crate::sink::Sink;
 use crate::spec::Format;
 use crate::spool::{SpoolReader, SpoolWriter};
+use crate::tables::types::ColumnTypes;
 use crate::tokenize::{CountOnly, TokenizePass, Tokenized, identify};
 use crate::tokens::Tokenizer;
 
@@ -48,6 +52,8 @@ pub(crate) struct Rehearsal {
     pub(crate) input: InputRecord,
     /// Tokens of the longest text of the whole input, before it is cut.
     pub(crate) longest: usize,
+    /// Bytes that are needed while the job runs, beside those of the arrays.
+    pub(crate) beside: u64,
     pub(crate) outlook: Outlook,
 }
 
@@ -126,8 +132,9 @@ impl<'a> Job<'a> {
                 }
             }
         };
-        let (part, Tokenized { counts: Counts { texts: all_texts, .. }, input, longest, .. }) = self.count()?;
-        let rehearsal = |outlook, input| Rehearsal { part, all_texts, input, longest, outlook };
+        let (part, beside, tokenized) = self.count()?;
+        let Tokenized { counts: Counts { texts: all_texts, .. }, input, longest, .. } = tokenized;
+        let rehearsal = |outlook, input| Rehearsal { part, all_texts, input, longest, beside, outlook };
         let Some((path, overwrite, _)) = to else { return Ok(rehearsal(Outlook::Begins, input)) };
         let outlook = match existing {
             Existing::Complete(manifest) => {
@@ -142,25 +149,32 @@ impl<'a> Job<'a> {
             },
             _ => Outlook::Begins,
         };
-        let (needed, free) = (self.plan.bytes(&part.counts), room(path).map(|free| free + old_bytes));
+        let needed = self.plan.bytes(&part.counts) + beside;
+        let free = room(path).map(|free| free + old_bytes);
         match free {
             Some(free) if needed > free => Err(Error::DiskFull { path: path.to_owned(), needed, free }),
             _ => Ok(rehearsal(outlook, input)),
         }
     }
 
-    /// Counts the texts and tokens of the job's part of the input, and of all of it, without keeping or encoding anything.
-    fn count(&self) -> Result<(ShardRows, Tokenized)> {
-        if self.shard.is_none() {
+    /// Counts the texts and tokens of the job's part of the input, and of all of it, without keeping or encoding anything; and the
+    /// bytes of the largest part of Parquet files.
+    fn count(&self) -> Result<(ShardRows, u64, Tokenized)> {
+        if self.shard.is_none() && self.plan.part_texts.is_none() {
             let tokenized = self.tokenize().run(&mut CountOnly)?;
-            return Ok((ShardRows { first_row: 0, counts: tokenized.counts }, tokenized));
+            return Ok((ShardRows { first_row: 0, counts: tokenized.counts }, 0, tokenized));
         }
         // Where a part ends is known once all texts are.
         let (mut spool, mut columns) = (SpoolWriter::temporary(), ColumnsWriter::new());
         let tokenized = self.tokenize().run(&mut SpooledTexts { spool: &mut spool, columns: &mut columns })?;
-        let part = spool.finish().and_then(|mut spool| self.part(&mut spool, tokenized.counts));
-        let part = part.map_err(Error::io("write a temporary file into", std::env::temp_dir()))?;
-        Ok((part, tokenized))
+        let part = spool.finish().and_then(|mut spool| {
+            let part = self.part(&mut spool, tokenized.counts)?;
+            let Some(part_texts) = self.plan.part_texts else { return Ok((part, 0)) };
+            let rows = rows_of_parts(&mut spool, part_texts, self.plan.counting())?;
+            Ok((part, rows.iter().map(|rows| rows.bytes(self.plan)).max().unwrap_or_default()))
+        });
+        let (part, beside) = part.map_err(Error::io("write a temporary file into", std::env::temp_dir()))?;
+        Ok((part, beside, tokenized))
     }
 
     /// The first pass.
@@ -174,20 +188,53 @@ impl<'a> Job<'a> {
     /// # Errors
     /// Any of [`Error`].
     pub(crate) fn to_json_lines(&self, out: impl Write + Send) -> Result<JobOutcome> {
+        let new = |columns: ColumnsReader, first_row: u64, _: &ColumnTypes| {
+            Ok(JsonLines::new(out, self.plan, self.tokenizer, columns, first_row))
+        };
+        self.to_stream(new, JsonLines::finish)
+    }
+
+    /// Writes an Arrow stream to `out`, as [`Job::to_json_lines`] writes JSON Lines.
+    ///
+    /// # Errors
+    /// Any of [`Error`].
+    #[cfg(feature = "parquet")]
+    pub(crate) fn to_arrow(&self, out: impl Write + Send) -> Result<JobOutcome> {
+        let new = |columns: ColumnsReader, first_row: u64, types: &ColumnTypes| {
+            ArrowStream::new(out, self.plan, types, self.tokenizer, columns, first_row)
+        };
+        self.to_stream(new, ArrowStream::finish)
+    }
+
+    /// Refuses it, in a build without Arrow.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with the way out.
+    #[cfg(not(feature = "parquet"))]
+    pub(crate) fn to_arrow(&self, _: impl Write + Send) -> Result<JobOutcome> {
+        Err(Error::no_parquet("--format arrow"))
+    }
+
+    /// Writes to a sink that is made once the columns of all texts are known.
+    fn to_stream<S: Sink>(
+        &self,
+        new: impl FnOnce(ColumnsReader, u64, &ColumnTypes) -> Result<S>,
+        finish: impl FnOnce(S) -> Result<()>,
+    ) -> Result<JobOutcome> {
         let (mut spool, mut columns) = (SpoolWriter::temporary(), ColumnsWriter::new());
-        let Tokenized { counts, input, .. } =
+        let Tokenized { counts, input, types, .. } =
             self.tokenize().run(&mut SpooledTexts { spool: &mut spool, columns: &mut columns })?;
         let unreadable = |error| Error::io("write a temporary file into", std::env::temp_dir())(error);
         let mut spool = spool.finish().map_err(unreadable)?;
         let part = self.part(&mut spool, counts).map_err(unreadable)?;
         let mut columns = columns.finish()?;
         columns.skip(part.first_row)?;
-        let mut sink = JsonLines::new(out, self.plan, self.tokenizer, columns, part.first_row);
+        let mut sink = new(columns, part.first_row, &types)?;
         let limits = limits(self.plan, self.batch_tokens, true);
         let is_one_batch = part.counts.encoded_tokens().max(part.counts.sequences()) <= limits.tokens as u64;
         let encoder = if is_one_batch { self.model.encoder(self.plan)? } else { self.model.load(self.plan)? };
         let stats = self.encode(self.pass(&encoder, &part, BatchSizes::largest(limits)), spool, &part, &mut sink)?;
-        sink.finish()?;
+        finish(sink)?;
         Ok(JobOutcome::Done(part.counts, stats, input.skipped()))
     }
 
@@ -272,6 +319,7 @@ impl<'a> Job<'a> {
         let all_texts = read.counts.texts;
         let part = self.part(&mut texts.spool, read.counts).map_err(Error::io("read the tokens in", path))?;
         let mut manifest = Manifest::new(record.clone(), self.plan, read.input, &part.counts);
+        manifest.columns = self.plan.part_texts.map(|_| read.types);
         if let Some(shard) = &mut manifest.job.shard {
             shard.first_row = Some(part.first_row);
             shard.all_texts = Some(all_texts);
@@ -337,7 +385,7 @@ impl<'a> Job<'a> {
     fn part(&self, spool: &mut SpoolReader, all: Counts) -> io::Result<ShardRows> {
         match self.shard {
             None => Ok(ShardRows { first_row: 0, counts: all }),
-            Some(shard) => shard.cut(spool, &all, self.plan.counting()),
+            Some(shard) => shard.cut(spool, &all, self.plan.counting(), self.plan.part_texts),
         }
     }
 
@@ -350,6 +398,7 @@ impl<'a> Job<'a> {
             texts: part.counts.texts,
             done: 0,
             tokens_done: 0,
+            part_texts: self.plan.part_texts,
             way_on: Error::START_OVER,
         }
     }
@@ -373,6 +422,8 @@ impl<'a> Job<'a> {
 pub struct DirectoryOptions {
     /// The format of the arrays.
     pub format: Format,
+    /// Texts of a part, for Parquet; by default as many as have about 256 MiB of vectors.
+    pub part_texts: Option<u64>,
     /// Whether other contents of the directory are replaced. Only files that layerwise writes are ever removed.
     pub overwrite: bool,
     /// The part of the input to encode, all of it by default. [`merge`](crate::merge) joins the parts' directories.
@@ -392,11 +443,13 @@ impl Model {
         path: &Path,
         options: DirectoryOptions,
     ) -> Result<()> {
-        let DirectoryOptions { format, overwrite, shard } = options;
+        let DirectoryOptions { format, part_texts, overwrite, shard } = options;
+        let part_texts = part_texts.map(|texts| texts.max(1));
         let plan = self.plan(request)?;
         self.install(|| {
             let (tokenizer, plan, identity) = self.warm_up(plan, || identity(self))?;
-            let plan = &DirectoryPlan::new(plan, input, format);
+            let plan = &DirectoryPlan::new(plan, input, format, part_texts);
+            plan.check_format()?;
             let (batch_tokens, started) = (request.batch_tokens, SystemTime::now());
             let observer = self.observer();
             let job = Job { model: self, plan, tokenizer: &tokenizer, input, shard, batch_tokens, started, observer };

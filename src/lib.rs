@@ -42,6 +42,9 @@ pub mod verify;
 mod job;
 mod stream;
 
+#[cfg(feature = "parquet")]
+mod arrow_stream;
+
 #[doc(hidden)]
 pub mod directory;
 #[doc(hidden)]
@@ -70,6 +73,7 @@ pub mod kernels;
 mod counts;
 mod shard;
 mod spool;
+pub mod tables;
 
 #[doc(hidden)]
 pub mod batch;

@@ -394,6 +394,7 @@ impl Model {
                 texts,
                 done: 0,
                 tokens_done: 0,
+                part_texts: None,
                 way_on: Error::START_OVER,
             };
             let tokens = encoded.into_iter().map(|encoded| Ok(encoded.tokens));

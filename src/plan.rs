@@ -347,13 +347,14 @@ impl ArrayPlan {
     pub fn place(&self, format: Format) -> String {
         match format {
             Format::Npy => self.file(format),
-            Format::Safetensors => format!("{} [{}]", self.file(format), self.name()),
+            Format::Safetensors | Format::Parquet => format!("{} [{}]", self.file(format), self.name()),
         }
     }
 
-    /// The file of the array, relative to the output directory.
+    /// The file of the array, relative to the output directory; a pattern where it has several.
     pub fn file(&self, format: Format) -> String {
         match (format, self.slot) {
+            (Format::Parquet, _) => format!("{}/part-*.parquet", self.kind.name()),
             (Format::Safetensors, _) => format!("{}.safetensors", self.kind.name()),
             (Format::Npy, Slot::Whole) => format!("{}.npy", self.kind.name()),
             (Format::Npy, _) => format!("{}/{}.npy", self.kind.name(), self.name()),

@@ -100,21 +100,33 @@ impl Shard {
     /// Finds the texts of this part among tokenized texts with counts `all`, and positions the spool at the part's
     /// first text, to end after its last.
     ///
-    /// Part `i` of `n` begins with the first text before which there are at least `(i - 1) / n` of all tokens.
+    /// Part `i` of `n` begins with the first text before which there are at least `(i - 1) / n` of all tokens, and whose row is a
+    /// multiple of `part_texts`, if the output has parts of its own.
     ///
     /// # Errors
     /// The error of reading the spool.
-    pub fn cut(self, spool: &mut spool::SpoolReader, all: &Counts, counting: Counting) -> io::Result<ShardRows> {
+    pub fn cut(
+        self,
+        spool: &mut spool::SpoolReader,
+        all: &Counts,
+        counting: Counting,
+        part_texts: Option<u64>,
+    ) -> io::Result<ShardRows> {
         let begins = |part: u32, tokens_before: u64| {
             u128::from(tokens_before) * u128::from(self.of) >= u128::from(part) * u128::from(all.tokens)
         };
         let (mut first_row, mut row, mut tokens) = (all.texts, 0, 0);
         let mut counts = Counts::default();
+        // Tokens before the last text that may begin a shard.
+        let mut before = 0;
         while let Some(text) = spool.skip_text()? {
-            if self.index < self.of && begins(self.index, tokens) {
+            if part_texts.is_none_or(|texts| u64::is_multiple_of(row, texts)) {
+                before = tokens;
+            }
+            if self.index < self.of && begins(self.index, before) {
                 break;
             }
-            if begins(self.index - 1, tokens) {
+            if begins(self.index - 1, before) {
                 first_row = first_row.min(row);
                 counts.add(text, counting);
             }
@@ -138,7 +150,7 @@ mod tests {
 
     const ALL: Counting = Counting { special_tokens: SpecialTokens::Keep, windowing: None };
 
-    fn parts(lengths: &[u32], of: u32) -> Vec<ShardRows> {
+    fn parts(lengths: &[u32], of: u32, part_texts: Option<u64>) -> Vec<ShardRows> {
         let mut writer = SpoolWriter::temporary();
         let mut all = Counts::default();
         for &length in lengths {
@@ -153,7 +165,7 @@ mod tests {
         (1..=of)
             .map(|index| {
                 spool.rewind(all.texts).unwrap();
-                let part = Shard { index, of }.cut(&mut spool, &all, ALL).unwrap();
+                let part = Shard { index, of }.cut(&mut spool, &all, ALL, part_texts).unwrap();
                 let read: Vec<u32> = spool.by_ref().map(|tokens| tokens.unwrap().input_ids.len() as u32).collect();
                 assert_eq!(read, lengths[part.first_row as usize..][..part.counts.texts as usize]);
                 part
@@ -167,11 +179,28 @@ mod tests {
             let total: u32 = lengths.iter().sum();
             let longest = lengths.iter().max().copied().unwrap_or(0);
             let mut next = 0;
-            for part in parts(&lengths, of) {
+            for part in parts(&lengths, of, None) {
                 prop_assert_eq!(part.first_row, next);
                 next += part.counts.texts;
                 let tokens = part.counts.tokens as f64;
                 prop_assert!((tokens - f64::from(total) / f64::from(of)).abs() <= f64::from(longest) + 1e-9);
+            }
+            prop_assert_eq!(next, lengths.len() as u64);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn shards_begin_where_files_of_the_output_begin(
+            lengths in proptest::collection::vec(0u32..40, 0..60),
+            of in 1u32..12,
+            part_texts in 1u64..20,
+        ) {
+            let mut next = 0;
+            for part in parts(&lengths, of, Some(part_texts)) {
+                prop_assert_eq!(part.first_row, next);
+                prop_assert!(part.counts.texts == 0 || part.first_row % part_texts == 0);
+                next += part.counts.texts;
             }
             prop_assert_eq!(next, lengths.len() as u64);
         }

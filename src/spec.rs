@@ -375,6 +375,8 @@ choices! {
         Npy = "npy",
         /// One file per kind of vector, a tensor per layer
         Safetensors = "safetensors",
+        /// Parquet files, a row per text, token or word, with the input's columns; in builds with that feature
+        Parquet = "parquet",
     } default Npy
 }
 
@@ -405,6 +407,32 @@ impl Dtype {
         match self {
             Dtype::F32 => 4,
             Dtype::F16 | Dtype::Bf16 => 2,
+        }
+    }
+}
+
+choices! {
+    /// The form in which vectors are written: the files of a directory, or a stream.
+    pub enum OutputFormat {
+        /// NumPy arrays, one file each
+        Npy = "npy",
+        /// One file per kind of vector, a tensor per layer
+        Safetensors = "safetensors",
+        /// Parquet files, a row per text, token or word, with the input's columns; in builds with that feature
+        Parquet = "parquet",
+        /// Without -o: an Arrow IPC stream on standard output, in builds with the feature parquet
+        Arrow = "arrow",
+    } default Npy
+}
+
+impl OutputFormat {
+    /// The format of the files of a directory; `None` for a stream.
+    pub fn of_files(self) -> Option<Format> {
+        match self {
+            Self::Npy => Some(Format::Npy),
+            Self::Safetensors => Some(Format::Safetensors),
+            Self::Parquet => Some(Format::Parquet),
+            Self::Arrow => None,
         }
     }
 }
@@ -482,6 +510,10 @@ choices! {
         Conllu = "conllu",
         /// FASTA: a line `>id description`, then a sequence on any number of lines
         Fasta = "fasta",
+        /// Parquet, with columns by name; in builds with the feature parquet
+        Parquet = "parquet",
+        /// Arrow IPC: a stream, or a file (.arrow, .feather); in builds with the feature parquet
+        Arrow = "arrow",
     }
 }
 
@@ -504,6 +536,11 @@ impl OnBadLine {
 }
 
 impl InputFormat {
+    /// Whether it has typed columns, and records are rows and not lines.
+    pub fn is_columnar(self) -> bool {
+        matches!(self, InputFormat::Parquet | InputFormat::Arrow)
+    }
+
     /// Whether a delimiter character separates its columns.
     pub fn is_table(self) -> bool {
         matches!(self, InputFormat::Csv | InputFormat::Tsv)

@@ -124,6 +124,7 @@ impl Worker<'_> {
             sizes: BatchSizes::timed(limits(self.plan, self.batch_tokens, true), operations, self.model.threads()),
             first_row: answered.rows,
             texts: answered.rows + texts.len() as u64,
+            part_texts: None,
             done: 0,
             tokens_done: 0,
             way_on: Error::START_OVER,

@@ -12,6 +12,7 @@ use crate::observer::{Observer, Work};
 use crate::plan::Plan;
 use crate::sha256::hex;
 use crate::spec::{Overflow, VectorKind};
+use crate::tables::types::{ColumnTypes, ColumnsSeen};
 use crate::tokens::unknown::UnknownPieces;
 use crate::tokens::{Encoded, Tokenizer};
 
@@ -71,6 +72,8 @@ pub(crate) struct Tokenized {
     pub(crate) input: InputRecord,
     /// Tokens of the longest text, before it is cut.
     pub(crate) longest: usize,
+    /// The types of the input's columns.
+    pub(crate) types: ColumnTypes,
     /// Some of the pieces of text that the vocabulary does not have.
     unknown: UnknownPieces,
 }
@@ -103,6 +106,7 @@ impl TokenizePass<'_> {
         let Self { input, tokenizer, plan, observer } = self;
         let progress = observer.begin(Work::Tokenizing);
         let mut digest = Sha256::new();
+        let mut columns = ColumnsSeen::default();
         let mut tally = Tally::new(plan);
         let mut unknown = UnknownPieces::default();
         sink.earlier(&mut |counts| tally.count(counts))?;
@@ -113,6 +117,7 @@ impl TokenizePass<'_> {
         let pieces = input.pieces();
         while let Some(piece) = pieces.next(observer, |signal| interrupted(signal, row, sink.way_on()))? {
             let known = earlier.saturating_sub(row).min(piece.len() as u64) as usize;
+            piece.iter().for_each(|record| columns.add(record));
             for record in &piece[..known] {
                 record.digest_into(&mut digest);
                 row += 1;
@@ -162,7 +167,8 @@ impl TokenizePass<'_> {
                 examples: rooms.join(", "),
             });
         }
-        Ok(Tokenized { counts, input: InputRecord::new(digest, pieces.skipped()), longest, unknown })
+        let input = InputRecord::new(digest, pieces.skipped());
+        Ok(Tokenized { counts, input, longest, types: columns.types(), unknown })
     }
 }
 

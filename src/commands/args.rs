@@ -10,7 +10,7 @@ use crate::checkpoint::BUNDLED;
 use crate::probe::labels::TaskChoice;
 use crate::shard::ShardSelection;
 use crate::spec::{
-    Choice, Combine, Compute, Delimiter, DeviceSelection, Dtype, Format, InputFormat, LayerSelection, OnBadLine,
+    Choice, Combine, Compute, Delimiter, DeviceSelection, Dtype, InputFormat, LayerSelection, OnBadLine, OutputFormat,
     Overflow, SpecialTokens, VectorKind, WordPooling,
 };
 
@@ -149,7 +149,7 @@ pub struct InputArgs {
     #[arg(long, value_name = "CHAR")]
     pub delimiter: Option<Delimiter>,
 
-    /// Texts are words separated by spaces, or lists of words in jsonl and json; conll and conllu always are
+    /// Texts are words separated by spaces, or lists of words in jsonl, json, parquet and arrow; conll and conllu always are
     #[arg(long)]
     pub pretokenized: bool,
 
@@ -264,13 +264,17 @@ pub struct ExtractArgs {
     #[arg(long, value_name = "I/N", help_heading = "Input")]
     pub shard: Option<ShardSelection>,
 
-    /// The directory to write; without it, JSON Lines on standard output
+    /// The directory to write; without it, JSON Lines on standard output, or an Arrow stream with -f arrow
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Output")]
     pub output: Option<PathBuf>,
 
-    /// The files' format
-    #[arg(short, long, value_parser = choice::<Format>(), default_value_t, requires = "output", help_heading = "Output")]
-    pub format: Format,
+    /// The files' format, or arrow for a stream on standard output [default: npy; without -o: JSON Lines]
+    #[arg(short, long, value_parser = choice::<OutputFormat>(), help_heading = "Output")]
+    pub format: Option<OutputFormat>,
+
+    /// With -f parquet: texts of a part, after which files end [default: as many as have about 256 MiB of vectors, 64 to 8192]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(16..=1 << 20), requires = "output", help_heading = "Output")]
+    pub part_texts: Option<u64>,
 
     /// Answer each line as it comes, with the model kept loaded, until the input ends: text or jsonl in, JSON Lines out
     ///

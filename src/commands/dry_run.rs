@@ -8,10 +8,11 @@ use crate::error::{Result, bytes};
 use crate::job::{Job, Outlook, Rehearsal};
 use crate::model::Model;
 
-/// Prints what a job would do on standard output; `output` is the directory, if there would be one.
-pub(super) fn print(job: &Job<'_>, rehearsal: &Rehearsal, output: Option<&Path>) -> Result<()> {
+/// Prints what a job would do; `output` is the directory, if there would be one, and `stream` what would go to standard output
+/// otherwise.
+pub(super) fn print(job: &Job<'_>, rehearsal: &Rehearsal, output: Option<&Path>, stream: &str) -> Result<()> {
     let Job { model, plan, .. } = *job;
-    let Rehearsal { part, all_texts, input, longest, outlook } = rehearsal;
+    let Rehearsal { part, all_texts, input, longest, beside, outlook } = rehearsal;
     let counts = &part.counts;
     let layers: Vec<String> = plan.layers.iter().map(usize::to_string).collect();
     let kinds: Vec<&str> = plan.kinds.iter().map(|kind| kind.name()).collect();
@@ -51,18 +52,27 @@ pub(super) fn print(job: &Job<'_>, rehearsal: &Rehearsal, output: Option<&Path>)
         Outlook::WasThere => text.push_str("goes on   the directory already holds this job; nothing to do\n"),
     }
     match output {
-        None => text.push_str("output    JSON Lines on standard output\n"),
+        None => text.push_str(&format!("output    {stream} on standard output\n")),
         Some(path) => {
+            let parts = match plan.part_texts {
+                None => String::new(),
+                Some(_) => format!(" before they are compressed, {} beside them until the end", bytes(*beside)),
+            };
             let free = path
                 .ancestors()
                 .map(|ancestor| if ancestor.as_os_str().is_empty() { ".".as_ref() } else { ancestor })
                 .find_map(|ancestor| fs4::available_space(ancestor).ok());
             text.push_str(&format!(
-                "output    {}: {} of arrays, {} free\n",
+                "output    {}: {} of arrays{}, {} free\n",
                 path.display(),
                 bytes(plan.bytes(counts)),
+                parts,
                 free.map_or_else(|| "unknown".to_owned(), bytes)
             ));
+            if let Some(texts) = plan.part_texts {
+                let files = counts.texts.div_ceil(texts);
+                text.push_str(&format!("parts     {files} of up to {texts} texts\n"));
+            }
             let files: Vec<String> = plan.arrays().iter().map(|array| array.place(plan.format)).collect();
             let width = files.iter().map(String::len).max().unwrap_or(0);
             for (array, file) in plan.arrays().iter().zip(&files) {

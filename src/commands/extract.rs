@@ -9,7 +9,7 @@ use super::console::Console;
 use super::dry_run;
 use super::shared::{builder, columns, note_of_bundled, say_what_was_settled, sources};
 use super::standard_output::standard_output;
-use crate::directory::plan_record::DirectoryPlan;
+use crate::directory::plan_record::{DirectoryPlan, check_format};
 use crate::error::{Error, Result};
 use crate::input::{Columns, Input, Source};
 use crate::job::{Job, JobOutcome, identity};
@@ -17,8 +17,9 @@ use crate::json_lines::columns::check_carried;
 use crate::model::Model;
 use crate::observer::Observer;
 use crate::request::Request;
-use crate::spec::{Dtype, Format, OnBadLine, VectorKind};
+use crate::spec::{Format, OnBadLine, OutputFormat, VectorKind};
 use crate::stream::{Answered, Worker};
+use crate::tables::check_stream;
 
 /// Runs the job.
 ///
@@ -35,7 +36,7 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
         let to = Destination::of(args);
         let (tokenizer, plan, identity) = match to {
             Destination::Directory(_) => model.warm_up(plan, || identity(&model).map(Some))?,
-            Destination::Stdout | Destination::Stream => model.warm_up(plan, || Ok(None))?,
+            Destination::Stdout | Destination::Stream | Destination::Arrow => model.warm_up(plan, || Ok(None))?,
             Destination::DryRun(path) => {
                 let (tokenizer, plan) = model.tokenizer(plan)?;
                 (tokenizer, plan, path.map(|_| identity(&model)).transpose()?)
@@ -54,9 +55,13 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
             model.instruction_set()
         ));
         let observer = console.interruptible(to.when_stopped())?;
+        let plan = DirectoryPlan::new(plan, &input, format(args), args.part_texts);
+        if args.output.is_some() {
+            plan.check_format()?;
+        }
         let job = Job {
             model: &model,
-            plan: &DirectoryPlan::new(plan, &input, args.format),
+            plan: &plan,
             tokenizer: &tokenizer,
             input: &input,
             shard,
@@ -67,7 +72,9 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
         let outcome = match to {
             Destination::DryRun(path) => {
                 let to = path.map(|path| (path, args.overwrite, identity.unwrap_or_default()));
-                dry_run::print(&job, &job.rehearse(to)?, path)?;
+                let is_arrow = args.format == Some(OutputFormat::Arrow);
+                let stream = if is_arrow { "an Arrow stream" } else { "JSON Lines" };
+                dry_run::print(&job, &job.rehearse(to)?, path, stream)?;
                 note_of_bundled_if_unnamed(args, &model, console);
                 return Ok(());
             }
@@ -78,6 +85,7 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
                 note_of_bundled_if_unnamed(args, &model, console);
                 return Ok(());
             }
+            Destination::Arrow => job.to_arrow(standard_output()?)?,
         };
         summarize(&job, outcome, to, console);
         note_of_bundled_if_unnamed(args, &model, console);
@@ -103,6 +111,30 @@ fn refuse_idle_options(args: &ExtractArgs) -> Result<()> {
             "--on-bad-line skip leaves lines out, and --stream answers each, a bad one with its error; leave one of them out".to_owned(),
         ));
     }
+    if args.stream && args.format.is_some() {
+        return Err(Error::Usage(
+            "--stream answers in JSON Lines, and --format is of other output; leave one of them out".to_owned(),
+        ));
+    }
+    match (args.format, &args.output) {
+        (Some(OutputFormat::Arrow), Some(_)) => {
+            return Err(Error::Usage(
+                "-f arrow is a stream on standard output, and -o names a directory; leave one of them out, or write tables with -f parquet".to_owned(),
+            ));
+        }
+        (Some(OutputFormat::Arrow) | None, _) | (Some(_), Some(_)) => {}
+        (Some(format), None) => {
+            return Err(Error::Usage(format!(
+                "--format {format} is for the files of a directory, which --output names; standard output has JSON Lines, or with -f arrow an Arrow stream"
+            )));
+        }
+    }
+    if args.part_texts.is_some() && format(args) != Format::Parquet {
+        return Err(Error::Usage(
+            "--part-texts says how many texts a part of Parquet files has, and goes with --format parquet only"
+                .to_owned(),
+        ));
+    }
     if args.output.as_deref() == Some(Path::new("-")) {
         return Err(Error::Usage(
             "-o -: -o names a directory; without it, JSON Lines go to standard output (-o ./- is a directory of that name)"
@@ -110,6 +142,11 @@ fn refuse_idle_options(args: &ExtractArgs) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// The format of a directory's files.
+fn format(args: &ExtractArgs) -> Format {
+    args.format.and_then(OutputFormat::of_files).unwrap_or_default()
 }
 
 /// The note on the bundled model, for a run that came to its end: one that is refused has nothing that was encoded.
@@ -130,6 +167,8 @@ enum Destination<'a> {
     Stdout,
     /// JSON Lines, each as soon as it can be.
     Stream,
+    /// An Arrow stream.
+    Arrow,
 }
 
 impl<'a> Destination<'a> {
@@ -140,6 +179,7 @@ impl<'a> Destination<'a> {
             Self::Directory(_) => "stopping; finished rows are kept, and the same command goes on",
             Self::Stream => "stopping; the lines printed so far are whole",
             Self::Stdout => "stopping; the lines printed so far are whole, and the same command starts over",
+            Self::Arrow => "stopping; the stream has no end, and the same command starts over",
         }
     }
 
@@ -148,6 +188,7 @@ impl<'a> Destination<'a> {
             path if args.dry_run => Self::DryRun(path),
             Some(path) => Self::Directory(path),
             None if args.stream => Self::Stream,
+            None if args.format == Some(OutputFormat::Arrow) => Self::Arrow,
             None => Self::Stdout,
         }
     }
@@ -168,10 +209,11 @@ fn input(args: &ExtractArgs, console: &Console) -> Result<Input> {
         files => sources(&args.texts, files, console)?,
     };
     check_carried(&columns.carry, args.input.on_bad_line)?;
-    if args.dtype == Dtype::Bf16 && args.format == Format::Npy && args.output.is_some() {
-        return Err(Error::Usage(
-            "--dtype bf16 does not exist in .npy files; choose --format safetensors or --dtype f16".to_owned(),
-        ));
+    if args.output.is_some() {
+        check_format(format(args), args.dtype)?;
+    }
+    if args.format == Some(OutputFormat::Arrow) {
+        check_stream(args.dtype)?;
     }
     Input::new(sources, args.input.input_format, columns)?.on_bad_line(args.input.on_bad_line)
 }

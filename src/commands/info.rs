@@ -238,7 +238,8 @@ fn describe_output(manifest: &Manifest) -> String {
     let mut description = table(&lines);
     description.push_str("arrays\n");
     for array in arrays {
-        let tensor = array.tensor.as_ref().map(|tensor| format!(" [{tensor}]")).unwrap_or_default();
+        let tensor =
+            array.tensor.as_ref().or(array.column.as_ref()).map(|tensor| format!(" [{tensor}]")).unwrap_or_default();
         let [rows, columns] = array.shape;
         description.push_str(&format!("  {}{tensor}  ({rows}, {columns}) {}\n", array.file, array.dtype));
     }

@@ -13,7 +13,8 @@ use super::folder::Folder;
 use super::journal::{ArraysDone, JournalEntry};
 use super::lock::Lock;
 use super::manifest::{Checksums, Crc32, Manifest};
-use super::names::{MANIFEST, RUN, TEXTS, TEXTS_SO_FAR, TOKENS, UNFINISHED};
+use super::names::{MANIFEST, ROWS, RUN, TEXTS, TEXTS_SO_FAR, TOKENS, UNFINISHED};
+use super::part_rows::Parts;
 use super::plan_record::DirectoryPlan;
 use super::{npy, safetensors};
 use crate::batch::Batch;
@@ -28,6 +29,8 @@ pub struct Arrays {
     folder: Arc<Folder>,
     arrays: Vec<ArrayFile>,
     offsets: Vec<OffsetsFile>,
+    /// The parts of a directory of Parquet files; `arrays` are those of the part that is being filled.
+    parts: Option<Parts>,
     special_tokens: SpecialTokens,
     manifest: Manifest,
     /// The places of the arrays, in the order of `arrays` and then `offsets`.
@@ -38,7 +41,8 @@ pub struct Arrays {
     tokens_done: u64,
     /// The work that the next journal entry records.
     done: ArraysDone,
-    flusher: Flusher,
+    /// `None` while the files of a part are made, and when all are.
+    flusher: Option<Flusher>,
     due: Instant,
     lock: Lock,
 }
@@ -61,6 +65,7 @@ impl Arrays {
         mut manifest: Manifest,
         (texts, texts_crc32, tokens_crc32): (&str, u32, u32),
         done: Option<(ArraysDone, Counts)>,
+        mut parts: Option<Parts>,
         lock: Lock,
     ) -> Result<Self> {
         let is_new = done.is_none();
@@ -75,9 +80,13 @@ impl Arrays {
             match plan.format {
                 Format::Npy => files.open_npy(emit)?,
                 Format::Safetensors => files.open_safetensors(emit)?,
+                Format::Parquet => {}
             }
         }
-        let OpenedFiles { arrays, mut offsets, .. } = files;
+        let OpenedFiles { mut arrays, mut offsets, .. } = files;
+        if let Some(parts) = &mut parts {
+            arrays = parts.open(folder, &done.crc32)?;
+        }
         if is_new {
             for offsets in &mut offsets {
                 offsets.file.write_i64(&[0])?;
@@ -95,12 +104,13 @@ impl Arrays {
             places: places(plan),
             arrays,
             offsets,
+            parts,
             special_tokens: plan.special_tokens,
             manifest,
             texts: done.texts,
             tokens_done,
             done,
-            flusher,
+            flusher: Some(flusher),
             due: Instant::now() + INTERVAL,
             lock,
         })
@@ -121,13 +131,23 @@ impl Arrays {
     /// # Errors
     /// [`Error::Io`] when a file cannot be written.
     pub fn finish(mut self, run: &Value) -> Result<()> {
-        self.flusher.finish()?;
-        let checksums = checksums(&self.arrays, &self.offsets).into_iter().map(Crc32);
-        self.manifest.crc32.extend(self.places.into_iter().zip(checksums));
+        if let Some(flusher) = self.flusher.take() {
+            flusher.finish()?;
+        }
+        if let Some(parts) = &self.parts {
+            self.folder.remove_if_there(ROWS);
+            let checksums = parts.checksums(&self.done.parts);
+            self.manifest.crc32.extend(checksums.into_iter().map(|(name, crc32)| (name, Crc32(crc32))));
+        } else {
+            let checksums = checksums(&self.arrays, &self.offsets).into_iter().map(Crc32);
+            self.manifest.crc32.extend(self.places.into_iter().zip(checksums));
+        }
         for array in self.arrays.into_iter().chain(self.offsets.into_iter().map(|offsets| offsets.file)) {
             array.finish()?;
         }
-        self.folder.sync_names(self.manifest.arrays.iter().map(|array| array.file.as_str()))?;
+        if self.manifest.counts.texts > 0 || self.parts.is_none() {
+            self.folder.sync_names(self.manifest.arrays.iter().map(|array| array.file.as_str()))?;
+        }
         self.folder.write_json(RUN, run)?;
         self.folder.check_place()?;
         self.folder.write_json(MANIFEST, &self.manifest)?;
@@ -140,10 +160,13 @@ impl Arrays {
     /// size in bytes of what is done.
     pub fn stop(mut self) -> u64 {
         let journaled = self.journal();
-        let finished = self.flusher.finish();
+        let finished = self.flusher.take().map_or(Ok(()), Flusher::finish);
         // The error that ended the job is the one to report, and the journal still has its last entry.
         let _ = journaled.and(finished);
-        self.arrays.iter().chain(self.offsets.iter().map(|offsets| &offsets.file)).map(ArrayFile::bytes_written).sum()
+        let complete = self.parts.as_ref().map_or(0, Parts::bytes_complete);
+        let of_arrays =
+            self.arrays.iter().chain(self.offsets.iter().map(|offsets| &offsets.file)).map(ArrayFile::bytes_written);
+        complete + of_arrays.sum::<u64>()
     }
 
     /// Hands the work done so far to the thread that flushes and journals it.
@@ -152,13 +175,37 @@ impl Arrays {
         self.arrays.iter_mut().try_for_each(ArrayFile::flush)?;
         self.offsets.iter_mut().try_for_each(|offsets| offsets.file.flush())?;
         let entry = JournalEntry::Arrays(self.manifest.clone(), self.done.clone());
-        if self.flusher.journal(entry) {
+        if self.flusher.as_ref().is_none_or(|flusher| flusher.journal(entry)) {
             return Ok(());
         }
         Err(Error::Output {
             path: self.folder.place(UNFINISHED),
             problem: "cannot be written, or the files beside it cannot; is the disk full?".to_owned(),
         })
+    }
+
+    /// Makes the files of a part whose rows are all there, and begins the next one. The journal speaks of the files before the rows
+    /// they were made of are gone.
+    fn end_part(&mut self) -> Result<()> {
+        let Some(parts) = &mut self.parts else { return Ok(()) };
+        self.arrays.iter_mut().try_for_each(ArrayFile::flush)?;
+        if let Some(flusher) = self.flusher.take() {
+            flusher.finish()?;
+        }
+        let rows = self.arrays.first().map(ArrayFile::file);
+        self.done.parts.extend(parts.complete(&self.folder, rows)?);
+        self.done.texts = self.texts;
+        self.done.crc32.fill(0);
+        let entry = JournalEntry::Arrays(self.manifest.clone(), self.done.clone());
+        self.folder.write_json(UNFINISHED, &entry.to_json())?;
+        self.arrays.clear(); // closes the file that the next one takes the place of
+        self.arrays = parts.open(&self.folder, &[])?;
+        if !parts.are_complete() {
+            let files = self.arrays.iter().map(ArrayFile::file).collect();
+            self.flusher = Some(Flusher::start(&self.folder, files)?);
+        }
+        self.due = Instant::now() + INTERVAL;
+        Ok(())
     }
 }
 
@@ -175,15 +222,19 @@ fn checksums(arrays: &[ArrayFile], offsets: &[OffsetsFile]) -> Vec<u32> {
 /// The places of all arrays, then of the offsets: the file, and the tensor if the file holds several.
 fn places(plan: &DirectoryPlan) -> Vec<String> {
     let arrays = plan.arrays().into_iter().map(|array| array.place(plan.format));
-    let with_offsets = plan.kinds.iter().filter(|emit| emit.rows() != RowKind::Text);
-    arrays.chain(with_offsets.map(|emit| offsets_place(*emit, plan.format))).collect()
+    arrays.chain(kinds_with_offsets(plan).map(|emit| offsets_place(emit, plan.format))).collect()
+}
+
+/// The kinds of vectors that have offsets beside them: in Parquet files, each row says its text's.
+pub(super) fn kinds_with_offsets(plan: &DirectoryPlan) -> impl Iterator<Item = VectorKind> + '_ {
+    let kinds = plan.kinds.iter().copied().filter(|_| plan.format != Format::Parquet);
+    kinds.filter(|kind| kind.rows() != RowKind::Text)
 }
 
 /// How much of each array is done once some texts are, and its crc32, by place.
 pub(super) fn spans(plan: &DirectoryPlan, done: &ArraysDone, before: &Counts) -> BTreeMap<String, RowsDone> {
     let of_arrays = plan.arrays().into_iter().map(|array| plan.array_bytes(&array, before));
-    let with_offsets = plan.kinds.iter().filter(|emit| emit.rows() != RowKind::Text);
-    let sizes = of_arrays.chain(with_offsets.map(|_| (before.texts + 1) * 8));
+    let sizes = of_arrays.chain(kinds_with_offsets(plan).map(|_| (before.texts + 1) * 8));
     // There are no checksums before anything is done.
     let rows = sizes.zip(&done.crc32).map(|(bytes, &crc32)| RowsDone { bytes, crc32 });
     places(plan).into_iter().zip(rows).collect()
@@ -200,7 +251,7 @@ pub(super) struct RowsDone {
 /// The place of the offsets of a kind of vector.
 pub(crate) fn offsets_place(emit: VectorKind, format: Format) -> String {
     match format {
-        Format::Npy => format!("{}/offsets.npy", emit.name()),
+        Format::Npy | Format::Parquet => format!("{}/offsets.npy", emit.name()),
         Format::Safetensors => format!("{}.safetensors [offsets]", emit.name()),
     }
 }
@@ -326,6 +377,9 @@ impl Sink for Arrays {
         self.texts += batch.texts() as u64;
         if !batch.ends_with_text() {
             return Ok(()); // there are rows of a text that has not ended: nowhere to go on from
+        }
+        if self.parts.as_ref().is_some_and(|parts| parts.end() == self.texts) {
+            return self.end_part();
         }
         self.done.texts = self.texts;
         self.done.crc32 = checksums(&self.arrays, &self.offsets);

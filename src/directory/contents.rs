@@ -8,19 +8,20 @@ use std::path::Path;
 use serde_json::error::Category;
 use serde_json::{Value, json};
 
-use super::arrays::offsets_place;
+use super::arrays::{kinds_with_offsets, offsets_place};
 use super::damage::{Damage, Findings};
 use super::keys;
 use super::layout::{File, Region, files};
 use super::manifest::{ArrayRecord, FORMAT_VERSION, ModelIdentity, ShardRecord, layer_names};
 use super::names::{MANIFEST, REPORT, TEXTS, UNFINISHED};
+use super::parts;
 use super::plan_record::{DirectoryPlan, PlanRecord};
 use crate::counts::Counts;
 use crate::error::{Error, Result, json_problem};
 use crate::input::{InputRecord, SkippedLines};
 use crate::plan::ArrayPlan;
 use crate::regular_file;
-use crate::spec::{OnBadLine, RowKind, SpecialTokens, VectorKind};
+use crate::spec::{Format, OnBadLine, SpecialTokens, VectorKind};
 
 /// Largest size of a manifest in bytes. It has some hundred bytes for each array, and takes thirty times that when
 /// parsed.
@@ -89,9 +90,9 @@ impl Contents {
         self.files.iter().map(|file| file.regions.len()).sum()
     }
 
-    /// Size of all array files in bytes.
+    /// Size of all array files in bytes, but for Parquet files.
     pub(crate) fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes).sum()
+        self.files.iter().filter_map(|file| file.bytes).sum()
     }
 }
 
@@ -142,8 +143,8 @@ fn read(manifest: &Value, findings: &mut Findings) -> Option<Contents> {
     if let Some(described) = described {
         check_described(&described, &arrays, &plan, &counts, findings);
     }
-    let checksums = check_checksums(checksums, &plan, &arrays, findings);
-    let files = files(&plan, &counts, &arrays, &checksums);
+    let checksums = check_checksums(checksums, &plan, (&arrays, &counts, first_row), findings);
+    let files = files(&plan, &counts, first_row, &arrays, &checksums);
     let files = files.map_err(|problem| findings.add(problem)).ok()?;
     let origin = Origin { layerwise, instruction_set, input: input.unwrap_or_default(), model };
     Some(Contents {
@@ -248,6 +249,10 @@ fn check_plan(plan: &DirectoryPlan, findings: &mut Findings) -> bool {
         "plan.emit are not in the order of `extract --help`, each once".to_owned()
     });
     expect(plan.max_length > 0, &|| "plan.max_length is 0".to_owned());
+    let has_parts = plan.format == Format::Parquet;
+    expect(plan.part_texts.is_some_and(|texts| texts > 0) == has_parts, &|| {
+        format!("plan.part_texts does not go with plan.format, {}", plan.format)
+    });
     expect(plan.hidden_size.checked_mul(plan.layers.len()).is_some(), &|| {
         format!("model.hidden_size is {}, which no model has", plan.hidden_size)
     });
@@ -305,15 +310,21 @@ fn check_described(
 fn check_checksums(
     checksums: Option<BTreeMap<String, Value>>,
     plan: &DirectoryPlan,
-    arrays: &[ArrayPlan],
+    (arrays, counts, first_row): (&[ArrayPlan], &Counts, u64),
     findings: &mut Findings,
 ) -> BTreeMap<String, u32> {
     let Some(mut found) = checksums else { return BTreeMap::new() };
-    let of_arrays = arrays.iter().map(|array| array.place(plan.format));
-    let with_offsets = plan.kinds.iter().filter(|emit| emit.rows() != RowKind::Text);
-    let of_offsets = with_offsets.map(|&emit| offsets_place(emit, plan.format));
+    let of_offsets = kinds_with_offsets(plan).map(|emit| offsets_place(emit, plan.format));
+    let places: Vec<String> = if let Some(part_texts) = plan.part_texts {
+        let numbers = parts::numbers(first_row, counts.texts, part_texts);
+        // Those beyond are lacking in any case, and a number that is made up would name more than memory holds.
+        let numbers = numbers.take(found.len() + 1);
+        plan.kinds.iter().flat_map(|&kind| numbers.clone().map(move |number| parts::name(kind, number))).collect()
+    } else {
+        arrays.iter().map(|array| array.place(plan.format)).chain(of_offsets).collect()
+    };
     let mut checksums = BTreeMap::new();
-    for place in std::iter::once(TEXTS.to_owned()).chain(of_arrays).chain(of_offsets) {
+    for place in std::iter::once(TEXTS.to_owned()).chain(places) {
         let Some(value) = found.remove(&place) else {
             findings.add(format!("crc32 lacks {place}"));
             continue;

@@ -10,6 +10,7 @@ use super::journal::JournalEntry;
 use super::layout;
 use super::manifest::{self, JobRecord, Manifest};
 use super::names::{LOCK, MANIFEST, RUN, TEMPORARIES, TEMPORARY, TEXTS, UNFINISHED};
+use super::parts;
 use super::plan_record::DirectoryPlan;
 use super::text_files::checksum;
 use crate::counts::Counts;
@@ -183,7 +184,8 @@ pub(crate) fn outputs(directory: &Path) -> Vec<PathBuf> {
         files.push(folder.with_extension("safetensors"));
         if !emit.per_layer() {
             files.push(folder.with_extension("npy"));
-        } else if let Ok(entries) = fs::read_dir(&folder) {
+        }
+        if let Ok(entries) = fs::read_dir(&folder) {
             let entries = entries.filter_map(std::result::Result::ok);
             files.extend(entries.filter(|entry| is_array(*emit, &entry.file_name())).map(|entry| entry.path()));
         }
@@ -215,7 +217,7 @@ pub fn changed(
 ) -> Result<Option<String>> {
     let checksums = manifest.crc32.iter().map(|(place, crc32)| (place.clone(), crc32.0)).collect();
     let problem = |problem| Error::Output { path: directory.join(MANIFEST), problem };
-    let files = layout::files(plan, counts, &plan.arrays(), &checksums).map_err(problem)?;
+    let files = layout::files(plan, counts, manifest.first_row(), &plan.arrays(), &checksums).map_err(problem)?;
     let date = |name: &str| -> io::Result<_> {
         let metadata = fs::metadata(directory.join(name))?;
         Ok((metadata.len(), metadata.modified()?))
@@ -225,7 +227,7 @@ pub fn changed(
     let of_texts = (TEXTS.to_owned(), None, vec![(TEXTS.to_owned(), 0, u64::MAX)]);
     let of_arrays = files.iter().map(|file| {
         let regions = file.regions.iter().map(|region| (region.place.clone(), region.start, region.bytes)).collect();
-        (file.name.clone(), Some(file.bytes), regions)
+        (file.name.clone(), file.bytes, regions)
     });
     for (name, expected, regions) in std::iter::once(of_texts).chain(of_arrays) {
         match date(&name) {
@@ -257,7 +259,12 @@ pub fn changed(
 
 /// Whether a file in the folder of a kind of vector has the name of an array.
 fn is_array(emit: VectorKind, name: &OsStr) -> bool {
-    let Some(name) = name.to_str().and_then(|name| name.strip_suffix(".npy")) else { return false };
+    if name.to_str().is_some_and(parts::is_part) {
+        return true;
+    }
+    let Some(name) = name.to_str().and_then(|name| name.strip_suffix(".npy")).filter(|_| emit.per_layer()) else {
+        return false;
+    };
     let digits =
         name.strip_prefix("layer_").is_some_and(|layer| layer.len() >= 2 && layer.bytes().all(|b| b.is_ascii_digit()));
     let combined = Combine::ALL.iter().any(|combine| combine.name() == name);

@@ -63,8 +63,12 @@ pub struct TextsDone {
 pub struct ArraysDone {
     /// Texts whose rows are in every array.
     pub texts: u64,
-    /// crc32 of those rows: of each array in order, then of each kind's offsets.
+    /// crc32 of those rows: of each array in order, then of each kind's offsets. In a directory of Parquet files: of the rows of the
+    /// part that is not complete.
     pub crc32: Vec<u32>,
+    /// crc32 of the files of complete parts: of each part, of each kind's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<u32>,
     /// crc32 of the tokens of all texts.
     pub tokens_crc32: u32,
     /// In the first entry, what was there before.
@@ -91,10 +95,12 @@ impl JournalEntry {
     pub(super) fn file_names(&self) -> Vec<String> {
         match self {
             Self::Texts(..) => Vec::new(),
-            Self::Arrays(manifest, ArraysDone { before, .. }) | Self::Merging(manifest, before) => {
-                let replaced = before.replaced.iter().filter(|name| is_inside(name)).cloned();
-                manifest.file_names().into_iter().chain(replaced).collect()
+            Self::Arrays(manifest, ArraysDone { before, parts, .. }) => {
+                // One part more may have got its name.
+                let parts = manifest.part_names().take(parts.len() + manifest.job.plan.emit.len());
+                manifest.file_names().into_iter().chain(parts).chain(replaced(before)).collect()
             }
+            Self::Merging(manifest, before) => manifest.file_names().into_iter().chain(replaced(before)).collect(),
         }
     }
 
@@ -135,6 +141,11 @@ impl JournalEntry {
         };
         Ok(Some(entry))
     }
+}
+
+/// The files of what was there before.
+fn replaced(before: &ReplacedFiles) -> impl Iterator<Item = String> + '_ {
+    before.replaced.iter().filter(|name| is_inside(name)).cloned()
 }
 
 /// The checksum of a journal without its checksum, in hexadecimal.

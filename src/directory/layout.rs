@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use super::arrays::offsets_place;
 use super::folder::Folder;
 use super::plan_record::DirectoryPlan;
-use super::{npy, safetensors};
+use super::{npy, parts, safetensors};
 use crate::counts::Counts;
 use crate::plan::ArrayPlan;
 use crate::spec::{Dtype, Format, RowKind, VectorKind};
@@ -16,8 +16,8 @@ use crate::spec::{Dtype, Format, RowKind, VectorKind};
 pub(crate) struct File {
     /// The path relative to the directory, with slashes.
     pub(crate) name: String,
-    /// The file's size in bytes.
-    pub(crate) bytes: u64,
+    /// The file's size in bytes; `None` for a Parquet file, whose size depends on what is in it.
+    pub(crate) bytes: Option<u64>,
     pub(crate) format: Format,
     /// The header, with which the file begins.
     pub(crate) header: Vec<u8>,
@@ -31,10 +31,14 @@ pub(crate) struct Region {
     /// The array's name in the manifest.
     pub(crate) place: String,
     pub(crate) start: u64,
+    /// [`TO_THE_END`] for a Parquet file.
     pub(crate) bytes: u64,
     pub(crate) crc32: Option<u32>,
     pub(crate) holds: Holds,
 }
+
+/// A number of bytes that no file has.
+pub(crate) const TO_THE_END: u64 = u64::MAX;
 
 /// The content of an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,12 +57,15 @@ pub(crate) enum Holds {
         /// Number of rows of all texts.
         rows: u64,
     },
+    /// A part of a kind of vector, with all its columns: a whole Parquet file.
+    Part,
 }
 
-/// The files of a plan; an error names a size that no file can have.
+/// The files of a plan for texts from row `first_row` of the input on; an error names a size that no file can have.
 pub(crate) fn files(
     plan: &DirectoryPlan,
     counts: &Counts,
+    first_row: u64,
     arrays: &[ArrayPlan],
     checksums: &BTreeMap<String, u32>,
 ) -> Result<Vec<File>, String> {
@@ -70,6 +77,7 @@ pub(crate) fn files(
         match plan.format {
             Format::Npy => layout.npy_files(emit, &arrays, &mut files),
             Format::Safetensors => layout.safetensors_file(emit, &arrays).map(|file| files.push(file)),
+            Format::Parquet => layout.part_files(emit, first_row, &mut files),
         }
         .map_err(|error| format!("{}: {error}", emit.name()))?;
     }
@@ -83,7 +91,8 @@ impl File {
             let mut file = folder.read_file(&self.name)?;
             let mut header = vec![0; self.header.len()];
             file.read_exact(&mut header)?;
-            Ok(header == self.header && file.metadata()?.len() == self.bytes)
+            Ok(header == self.header
+                && self.bytes.is_none_or(|bytes| file.metadata().is_ok_and(|now| now.len() == bytes)))
         };
         read().unwrap_or(false)
     }
@@ -120,7 +129,7 @@ impl Layout<'_> {
         let descriptor = npy::descriptor(self.plan.dtype).ok_or_else(no_type)?;
         let file = |name: String, header: Vec<u8>, bytes: u64, holds: Holds| {
             let region = self.region(name.clone(), header.len() as u64, bytes, holds);
-            File { name, bytes: region.start + bytes, format: Format::Npy, header, regions: vec![region] }
+            File { name, bytes: Some(region.start + bytes), format: Format::Npy, header, regions: vec![region] }
         };
         for array in arrays {
             let header = npy::header(descriptor, &[rows, array.columns]);
@@ -150,7 +159,21 @@ impl Layout<'_> {
             })
             .collect();
         let bytes = regions.last().map_or(header.len() as u64, |last| last.start + last.bytes);
-        Ok(File { name, bytes, format: Format::Safetensors, header, regions })
+        Ok(File { name, bytes: Some(bytes), format: Format::Safetensors, header, regions })
+    }
+
+    fn part_files(&self, emit: VectorKind, first_row: u64, files: &mut Vec<File>) -> io::Result<()> {
+        let numbers = parts::numbers(first_row, self.counts.texts, self.plan.part_texts.unwrap_or(1));
+        // Each has a checksum, so that a manifest cannot name more than it has.
+        if numbers.end - numbers.start > self.checksums.len() as u64 {
+            return Err(io::Error::other("crc32 lacks most of its Parquet files"));
+        }
+        files.extend(numbers.map(|number| {
+            let name = parts::name(emit, number);
+            let regions = vec![self.region(name.clone(), 0, TO_THE_END, Holds::Part)];
+            File { name, bytes: None, format: Format::Parquet, header: Vec::new(), regions }
+        }));
+        Ok(())
     }
 
     fn region(&self, place: String, start: u64, bytes: u64, holds: Holds) -> Region {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::names::MANIFEST;
+use super::parts;
 use super::plan_record::{DirectoryPlan, PlanRecord};
 use crate::counts::Counts;
 use crate::encode::EncodingStats;
@@ -21,6 +22,7 @@ use crate::plan::{ArrayPlan, Slot};
 use crate::regular_file;
 use crate::shard::Shard;
 use crate::spec::{Dtype, Format, RowKind, VectorKind};
+use crate::tables::types::ColumnTypes;
 
 /// Largest size of a manifest or journal in bytes, which have some hundred for each array.
 const LARGEST_JSON: u64 = 64 << 20;
@@ -100,7 +102,10 @@ pub struct Manifest {
     pub layers: IndexMap<String, usize>,
     /// The arrays, in the order of [`Plan::arrays`](crate::plan::Plan::arrays).
     pub arrays: Vec<ArrayRecord>,
-    /// Checksums of `texts.jsonl` and of every array, by place.
+    /// The types of the input's columns, in directories of Parquet files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<ColumnTypes>,
+    /// Checksums of `texts.jsonl` and of every array, or of every Parquet file, by place.
     #[serde(default)]
     pub crc32: Checksums,
 }
@@ -123,6 +128,9 @@ pub struct ArrayRecord {
     /// The tensor in the file, for formats that hold several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tensor: Option<String>,
+    /// The column of the files, for Parquet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
     /// The offsets at which each text's rows start: a file, or a tensor in the array's file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offsets: Option<String>,
@@ -228,6 +236,7 @@ impl Manifest {
             counts: *counts,
             layers: layer_names(plan),
             arrays: plan.arrays().iter().map(|array| ArrayRecord::new(array, plan, counts)).collect(),
+            columns: None,
             crc32: Checksums::new(),
         }
     }
@@ -246,8 +255,30 @@ impl Manifest {
         differences
     }
 
-    /// The names of the files of arrays and offsets, relative to the directory.
+    /// The row of the first text in the input; 0 except in a shard.
+    pub(super) fn first_row(&self) -> u64 {
+        self.job.shard.and_then(|shard| shard.first_row).unwrap_or_default()
+    }
+
+    /// The names of the Parquet files, part by part and then kind by kind; none for other formats.
+    pub(super) fn part_names(&self) -> impl Iterator<Item = String> + '_ {
+        let PlanRecord { format, part_texts, emit, .. } = &self.job.plan;
+        let part_texts = part_texts.filter(|_| *format == Format::Parquet);
+        let numbers = part_texts.map_or(0..0, |texts| parts::numbers(self.first_row(), self.counts.texts, texts));
+        numbers.flat_map(move |number| emit.iter().map(move |&kind| parts::name(kind, number)))
+    }
+
+    /// The names of the files of arrays and offsets, or of Parquet files with a checksum, relative to the directory.
     pub fn file_names(&self) -> Vec<String> {
+        if self.job.plan.format == Format::Parquet {
+            let kinds = &self.job.plan.emit;
+            let of_kind = |name: &str, kind: &VectorKind| {
+                let file = name.strip_prefix(kind.name()).and_then(|name| name.strip_prefix('/'));
+                file.is_some_and(parts::is_part)
+            };
+            let names = self.crc32.keys().filter(|name| kinds.iter().any(|kind| of_kind(name, kind)));
+            return names.cloned().collect();
+        }
         let of_array = |array: &ArrayRecord| {
             let offsets = array.offsets.clone().filter(|_| array.tensor.is_none());
             std::iter::once(array.file.clone()).chain(offsets)
@@ -279,8 +310,8 @@ pub fn layer_names(plan: &DirectoryPlan) -> IndexMap<String, usize> {
 impl ArrayRecord {
     /// The manifest's entry for an array.
     pub fn new(array: &ArrayPlan, plan: &DirectoryPlan, counts: &Counts) -> Self {
-        let in_tensors = plan.format == Format::Safetensors;
-        let has_offsets = array.kind.rows() != RowKind::Text;
+        let (in_tensors, in_columns) = (plan.format == Format::Safetensors, plan.format == Format::Parquet);
+        let has_offsets = array.kind.rows() != RowKind::Text && !in_columns;
         let offsets = || if in_tensors { "offsets".to_owned() } else { format!("{}/offsets.npy", array.kind.name()) };
         Self {
             kind: array.kind,
@@ -290,6 +321,7 @@ impl ArrayRecord {
             shape: [counts.rows(array.kind), array.columns as u64],
             dtype: plan.dtype,
             tensor: in_tensors.then(|| array.name()),
+            column: in_columns.then(|| array.name()),
             offsets: has_offsets.then(offsets),
         }
     }

@@ -13,10 +13,11 @@ use super::folder::Folder;
 use super::manifest::{self, ArrayRecord, Checksums, Crc32, JobRecord, Manifest, ShardRecord, is_inside, timestamp};
 use super::names::{MANIFEST, TEXTS};
 use super::output_directory::OutputDirectory;
-use super::{npy, safetensors};
+use super::{npy, parts, safetensors};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::regular_file;
+use crate::spec::Format;
 
 /// Bytes that are copied at once.
 const PIECE: usize = 1 << 20;
@@ -64,7 +65,10 @@ pub fn merge(shards: &[PathBuf], output: &Path, overwrite: bool) -> Result<Merge
     let shards = in_order(shards)?;
     let mut merged = merged_manifest(&shards);
     let texts = merged.counts.texts;
-    let files = merged_files(&shards[0]);
+    let parts = part_files(&shards)?;
+    // Known before they are copied, as they are copied whole.
+    merged.crc32.extend(parts.iter().map(|part| (part.name.clone(), part.crc32)));
+    let files = if parts.is_empty() { merged_files(&shards[0]) } else { Vec::new() };
 
     let place = |path: &Path| fs::canonicalize(path).ok();
     if let Some(shard) = shards.iter().find(|shard| place(&shard.path).is_some_and(|at| Some(at) == place(output))) {
@@ -76,9 +80,14 @@ pub fn merge(shards: &[PathBuf], output: &Path, overwrite: bool) -> Result<Merge
     files.iter().try_for_each(|file| shards.iter().try_for_each(|shard| file.start(shard).map(drop)))?;
     let directory = OutputDirectory::new(output, overwrite)?;
     let of_arrays: u64 = files.iter().flat_map(|file| file.bytes(&shards)).sum();
+    let of_parts = parts.iter().map(|part| fs::metadata(&part.path).map_or(0, |file| file.len())).sum::<u64>();
     let of_texts: u64 =
         shards.iter().map(|shard| fs::metadata(shard.path.join(TEXTS)).map_or(0, |file| file.len())).sum();
-    match directory.begin_merge(&merged, of_arrays + of_texts, || check(&shards, &files)) {
+    let check = || {
+        check(&shards, &files)?;
+        parts.iter().try_for_each(|part| part.read(|_| Ok(())))
+    };
+    match directory.begin_merge(&merged, of_arrays + of_parts + of_texts, check) {
         Ok(true) => {}
         Ok(false) => return Ok(Merged { texts, was_there: true }),
         Err(error) => {
@@ -90,8 +99,13 @@ pub fn merge(shards: &[PathBuf], output: &Path, overwrite: bool) -> Result<Merge
     for file in &files {
         checksums.extend(file.copy(&shards, directory.folder())?);
     }
+    for part in &parts {
+        part.copy(directory.folder())?;
+        checksums.insert(part.name.clone(), part.crc32);
+    }
     // The order in which a job writes its files.
-    let places = shards[0].manifest.crc32.keys();
+    let of_parts = parts.iter().map(|part| &part.name);
+    let places = shards[0].manifest.crc32.keys().filter(|place| !files.is_empty() || *place == TEXTS).chain(of_parts);
     merged.crc32 = places.filter_map(|place| checksums.get(place).map(|crc32| (place.clone(), *crc32))).collect();
     let run = json!({
         "started": timestamp(started),
@@ -217,6 +231,59 @@ fn merged_manifest(shards: &[ShardDirectory]) -> Manifest {
 /// Number of rows of an array in all shards.
 fn rows(shards: &[ShardDirectory], index: usize) -> u64 {
     shards.iter().map(|shard| shard.manifest.arrays[index].shape[0]).sum()
+}
+
+/// A Parquet file of a shard, which is one of the whole job as it is.
+struct PartFile {
+    path: PathBuf,
+    name: String,
+    crc32: Crc32,
+}
+
+/// The Parquet files of all shards, kind by kind; none for other formats.
+///
+/// # Errors
+/// [`Error::Output`] for a shard that begins inside a part, or whose manifest has other files than its counts make.
+fn part_files(shards: &[ShardDirectory]) -> Result<Vec<PartFile>> {
+    let mut files = Vec::new();
+    for &kind in &shards[0].manifest.job.plan.emit {
+        for shard in shards {
+            let Manifest { job, counts, crc32, .. } = &shard.manifest;
+            let Some(part_texts) = job.plan.part_texts.filter(|_| job.plan.format == Format::Parquet) else { continue };
+            let first_row = shard.shard.first_row.unwrap_or_default();
+            let numbers = parts::numbers(first_row, counts.texts, part_texts);
+            let is_sound = part_texts > 0 && (counts.texts == 0 || first_row.is_multiple_of(part_texts));
+            if !is_sound || numbers.end - numbers.start > crc32.len() as u64 {
+                return Err(damaged(&shard.path.join(MANIFEST), "does not have the Parquet files of its texts"));
+            }
+            for number in numbers {
+                let name = parts::name(kind, number);
+                let path = shard.path.join(&name);
+                let crc32 =
+                    crc32.get(&name).copied().ok_or_else(|| damaged(&path, "has no checksum in its manifest"))?;
+                files.push(PartFile { path, name, crc32 });
+            }
+        }
+    }
+    Ok(files)
+}
+
+impl PartFile {
+    /// Reads the file in pieces, and compares its checksum.
+    fn read(&self, each: impl FnMut(&mut [u8]) -> Result<()>) -> Result<()> {
+        let bytes = fs::metadata(&self.path).map_err(Error::io("read", &self.path))?.len();
+        read_checked(&self.path, 0, bytes, Some(&self.crc32), each)
+    }
+
+    fn copy(&self, output: &Folder) -> Result<()> {
+        if let Some((folder, _)) = self.name.rsplit_once('/') {
+            output.create_directory(folder)?;
+        }
+        let path = output.place(&self.name);
+        let mut to = output.create_new(&self.name)?;
+        self.read(|piece| to.write_all(piece).map_err(Error::io("write", &path)))?;
+        to.sync_all().map_err(Error::io("write", &path))
+    }
 }
 
 /// The files of a job, in the order of its manifest.

@@ -17,6 +17,10 @@ pub mod names;
 pub(crate) mod npy;
 mod open_files;
 pub mod output_directory;
+#[cfg(feature = "parquet")]
+mod part_files;
+mod part_rows;
+pub(crate) mod parts;
 pub mod plan_record;
 pub(crate) mod safetensors;
 pub mod text_files;

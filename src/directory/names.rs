@@ -39,5 +39,12 @@ pub(super) const NEW_TOKENS: &str = ".layerwise-new-tokens";
 /// A small file before it gets its own name.
 pub(super) const SO_FAR: &str = ".layerwise-so-far";
 
+/// The vectors of a part of a directory of Parquet files, until it is complete.
+pub(super) const ROWS: &str = ".layerwise-rows";
+
+/// A Parquet file before it gets its own name.
+pub(super) const PART: &str = ".layerwise-part";
+
 /// All of them.
-pub(super) const TEMPORARIES: [&str; 6] = [TEXTS_SO_FAR, TEXTS_OF_PART, TOKENS, NEW_TEXTS, NEW_TOKENS, SO_FAR];
+pub(super) const TEMPORARIES: [&str; 8] =
+    [TEXTS_SO_FAR, TEXTS_OF_PART, TOKENS, NEW_TEXTS, NEW_TOKENS, SO_FAR, ROWS, PART];

@@ -15,8 +15,10 @@ use super::journal::{ArraysDone, JournalEntry, ReplacedFiles, TextsDone};
 use super::layout;
 use super::lock::Lock;
 use super::manifest::{Checksums, Crc32, JobRecord, Manifest};
-use super::names::{MANIFEST, RUN, TEXTS, TEXTS_OF_PART, TEXTS_SO_FAR, TOKENS, UNFINISHED};
+use super::names::{MANIFEST, PART, ROWS, RUN, TEXTS, TEXTS_OF_PART, TEXTS_SO_FAR, TOKENS, UNFINISHED};
 use super::open_files;
+use super::part_rows::Parts;
+use super::parts::rows_of_parts;
 use super::plan_record::DirectoryPlan;
 use super::text_files::{FileNames, TextFiles, TokenizedTexts, checksum, checksum_of, checksum_of_lines, copy_lines};
 use crate::counts::Counts;
@@ -106,7 +108,7 @@ impl OutputDirectory {
                     JournalEntry::Merging(..) => false,
                 };
                 if is_begun {
-                    remove_leftovers(&self.folder, &[TEXTS_SO_FAR, TOKENS])?;
+                    remove_leftovers(&self.folder, &[TEXTS_SO_FAR, TOKENS, ROWS])?;
                     return TextFiles::begin(&self.folder, job.clone(), FileNames::Beside).map(Start::Texts);
                 }
             }
@@ -126,7 +128,7 @@ impl OutputDirectory {
             JournalEntry::Texts(..) | JournalEntry::Merging(..) => Ok(None),
             JournalEntry::Arrays(manifest, done) => {
                 let Some(earlier) = self.whole_first_pass(manifest, done)? else { return Ok(None) };
-                remove_leftovers(&self.folder, &[TEXTS_SO_FAR, TOKENS])?;
+                remove_leftovers(&self.folder, &[TEXTS_SO_FAR, TOKENS, ROWS])?;
                 let files = TextFiles::done(&self.folder, earlier);
                 Ok(Some(Start::Arrays(files, done.clone(), Box::new(manifest.clone()))))
             }
@@ -244,7 +246,7 @@ impl OutputDirectory {
     /// # Errors
     /// [`Error::Io`] when the manifest cannot be written.
     pub fn end_merge(self, manifest: &Manifest, run: &Value) -> Result<()> {
-        self.folder.sync_names(manifest.arrays.iter().map(|array| array.file.as_str()))?;
+        self.folder.sync_names(manifest.file_names().iter().map(String::as_str))?;
         self.folder.write_json(RUN, run)?;
         self.folder.check_place()?;
         self.folder.write_json(MANIFEST, manifest)?;
@@ -253,7 +255,7 @@ impl OutputDirectory {
 
     /// Whether the files of all arrays exist with the size and header that they were created with.
     fn has_arrays(&self, plan: &DirectoryPlan, counts: &Counts) -> bool {
-        let files = layout::files(plan, counts, &plan.arrays(), &BTreeMap::new());
+        let files = layout::files(plan, counts, 0, &plan.arrays(), &BTreeMap::new());
         files.is_ok_and(|files| files.iter().all(|file| file.is_there(&self.folder)))
     }
 
@@ -314,7 +316,7 @@ impl OutputDirectory {
         (done, before): (&ArraysDone, &Counts),
         observer: &dyn Observer,
     ) -> Result<bool> {
-        let files = layout::files(plan, counts, &plan.arrays(), &BTreeMap::new());
+        let files = layout::files(plan, counts, 0, &plan.arrays(), &BTreeMap::new());
         let Ok(files) = files else { return Ok(false) };
         let regions: Vec<_> =
             files.iter().flat_map(|file| file.regions.iter().map(move |region| (file, region))).collect();
@@ -330,6 +332,12 @@ impl OutputDirectory {
             }
         }
         Ok(true)
+    }
+
+    /// Whether the parts that are done, and the rows of the one that was being filled, are still as the journal has them.
+    fn has_parts(&self, parts: &Parts, done: &ArraysDone, observer: &dyn Observer) -> Result<bool> {
+        let progress = observer.begin(Work::Reading(parts.bytes_complete()));
+        parts.are_there(&self.folder, done, &|bytes| progress.advance(bytes))
     }
 
     /// Creates the arrays of a part at their final size, or opens those that were begun, where `done` says how far they
@@ -349,9 +357,16 @@ impl OutputDirectory {
         let counts = &part.counts;
         let mut spool = texts.spool;
         let unreadable = |error| Error::io("read", self.folder.place(TOKENS))(error);
+        let mut parts = None;
+        if let Some(part_texts) = plan.part_texts {
+            let rows = rows_of_parts(&mut spool, part_texts, plan.counting()).map_err(unreadable)?;
+            let types = manifest.columns.clone().unwrap_or_default();
+            parts = Some(Parts::new(plan, types, rows, part.first_row));
+            spool.select(part.first_row, counts.texts).map_err(unreadable)?;
+        }
         let done = done.filter(|done| {
             let is_ours = done.texts <= counts.texts && done.crc32.len() == arrays::count(plan);
-            is_ours && self.has_arrays(plan, counts)
+            is_ours && (plan.part_texts.is_some() || self.has_arrays(plan, counts))
         });
         let done = match done {
             None => None,
@@ -361,9 +376,14 @@ impl OutputDirectory {
                     let counts = spool.skip_text().map_err(unreadable)?;
                     counts.into_iter().for_each(|counts| before.add(counts, plan.counting()));
                 }
-                if self.has_rows(plan, counts, (&done, &before), observer)? {
+                let has_rows = match &mut parts {
+                    None => self.has_rows(plan, counts, (&done, &before), observer)?,
+                    Some(parts) => parts.go_to(&done, &before) && self.has_parts(parts, &done, observer)?,
+                };
+                if has_rows {
                     Some((done, before))
                 } else {
+                    parts.iter_mut().for_each(Parts::start_over);
                     observer.warn(&format!(
                         "{} holds other rows than were written there; all texts are encoded again",
                         self.path().display()
@@ -374,12 +394,14 @@ impl OutputDirectory {
             }
         };
         let is_possible = || -> Result<()> {
-            let (free, needed) = (self.free()?, plan.bytes(counts));
+            let beside = parts.as_ref().map_or(0, Parts::bytes_beside);
+            let (free, needed) = (self.free()? + self.folder.occupied(ROWS), plan.bytes(counts) + beside);
             if needed > free {
                 return Err(Error::DiskFull { path: self.path().to_owned(), needed, free });
             }
             if done.is_none() {
                 self.check_names(manifest.file_names().iter().map(String::as_str))?;
+                manifest.part_names().try_for_each(|name| self.check_names([name.as_str()].into_iter()))?;
             }
             open_files::allow(arrays::count(plan), self.path())
         };
@@ -413,10 +435,11 @@ impl OutputDirectory {
                 }
             }
             remove(&self.folder, &old)?;
+            [ROWS, PART].iter().for_each(|name| self.folder.remove_if_there(name)); // of the old job
         }
         let Some(lock) = self.lock else { return Err(self.folder.foreign(MANIFEST)) };
         let texts = (lines, checksum, texts.tokens_crc32);
-        let arrays = Arrays::open(&self.folder, plan, counts, manifest, texts, done, lock)?;
+        let arrays = Arrays::open(&self.folder, plan, counts, manifest, texts, done, parts, lock)?;
         Ok((arrays, spool))
     }
 }

@@ -5,10 +5,11 @@ use std::ops::Deref;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::error::{Error, Result};
 use crate::input::{Columns, Input};
-use crate::plan::Plan;
+use crate::plan::{ArrayPlan, Plan};
 use crate::spec::{
-    Combine, Compute, DeviceKind, Dtype, Format, InputFormat, OnBadLine, Overflow, SpecialTokens, VectorKind,
+    Combine, Compute, DeviceKind, Dtype, Format, InputFormat, OnBadLine, Overflow, RowKind, SpecialTokens, VectorKind,
     WordPooling,
 };
 
@@ -26,14 +27,72 @@ pub struct DirectoryPlan {
     pub on_bad_line: OnBadLine,
     /// The format of the arrays.
     pub format: Format,
+    /// Texts of a part of a directory of Parquet files; `None` for other formats.
+    pub part_texts: Option<u64>,
 }
 
+/// Bytes of vectors that a part should have.
+const PART_BYTES: u64 = 256 << 20;
+
+/// Tokens, and words, that a text is taken to have for that.
+const ROWS_OF_TEXT: u64 = 32;
+
+/// Fewest and most texts of a part, if their number is not given: beyond, one text more or less in a shard would be many.
+const FEWEST_PART_TEXTS: u64 = 64;
+const MOST_PART_TEXTS: u64 = 8192;
+
 impl DirectoryPlan {
-    /// The plan for texts of `input`, written as files of `format`.
-    pub fn new(plan: Plan, input: &Input, format: Format) -> Self {
+    /// The plan for texts of `input`, written as files of `format`; `part_texts` is for Parquet.
+    pub fn new(plan: Plan, input: &Input, format: Format, part_texts: Option<u64>) -> Self {
         let (input_format, columns) = (input.formats(), input.columns().clone());
-        Self { plan, input_format, columns, on_bad_line: input.bad_lines(), format }
+        let part_texts = (format == Format::Parquet).then(|| part_texts.unwrap_or_else(|| default_part_texts(&plan)));
+        Self { plan, input_format, columns, on_bad_line: input.bad_lines(), format, part_texts }
     }
+
+    /// Refuses what the files of the format cannot have.
+    ///
+    /// # Errors
+    /// Those of [`check_format`], and [`Error::Usage`] for a carried column that has the name of an array.
+    pub fn check_format(&self) -> Result<()> {
+        check_format(self.format, self.dtype)?;
+        let name = self.format.name();
+        let arrays = self.arrays();
+        let of_arrays = |carried: &String| arrays.iter().any(|array| array.name() == *carried);
+        match self.columns.carry.iter().find(|carried| self.format == Format::Parquet && of_arrays(carried)) {
+            Some(carried) => Err(Error::Usage(format!(
+                "--carry {carried}: with --format {name} the vectors have a column `{carried}`; rename the column in the input"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Refuses a type of numbers that a format does not have, and Parquet in a build without it.
+///
+/// # Errors
+/// [`Error::Usage`] with the way out.
+pub fn check_format(format: Format, dtype: Dtype) -> Result<()> {
+    if format == Format::Parquet && !cfg!(feature = "parquet") {
+        return Err(Error::no_parquet("--format parquet"));
+    }
+    if dtype == Dtype::Bf16 && format != Format::Safetensors {
+        let files = if format == Format::Npy { ".npy" } else { "Parquet" };
+        return Err(Error::Usage(format!(
+            "--dtype bf16 does not exist in {files} files; choose --format safetensors or --dtype f16"
+        )));
+    }
+    Ok(())
+}
+
+/// Texts of a part: as many as have about [`PART_BYTES`] of vectors, as a power of two.
+fn default_part_texts(plan: &Plan) -> u64 {
+    let of_text = |array: &ArrayPlan| {
+        let rows = if array.kind.rows() == RowKind::Text { 1 } else { ROWS_OF_TEXT };
+        rows * array.columns as u64 * plan.dtype.size()
+    };
+    let bytes: u64 = plan.arrays().iter().map(of_text).sum();
+    let texts = (PART_BYTES / bytes.max(1)).clamp(FEWEST_PART_TEXTS, MOST_PART_TEXTS);
+    1 << texts.ilog2()
 }
 
 impl Deref for DirectoryPlan {
@@ -81,6 +140,9 @@ pub struct PlanRecord {
     pub on_bad_line: OnBadLine,
     /// [`DirectoryPlan::format`].
     pub format: Format,
+    /// [`DirectoryPlan::part_texts`]; absent if there are no parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_texts: Option<u64>,
     /// [`Plan::dtype`].
     pub dtype: Dtype,
     /// [`Plan::compute`].
@@ -94,7 +156,7 @@ pub struct PlanRecord {
 
 impl From<&DirectoryPlan> for PlanRecord {
     fn from(of: &DirectoryPlan) -> Self {
-        let DirectoryPlan { plan, input_format, columns, on_bad_line, format } = of;
+        let DirectoryPlan { plan, input_format, columns, on_bad_line, format, part_texts } = of;
         Self {
             layers: plan.layers.clone(),
             emit: plan.kinds.clone(),
@@ -111,6 +173,7 @@ impl From<&DirectoryPlan> for PlanRecord {
             columns: columns.clone(),
             on_bad_line: *on_bad_line,
             format: *format,
+            part_texts: *part_texts,
             dtype: plan.dtype,
             compute: plan.compute,
             device: plan.device,
@@ -149,6 +212,7 @@ impl PlanRecord {
             columns: record.columns,
             on_bad_line: record.on_bad_line,
             format: record.format,
+            part_texts: record.part_texts,
         }
     }
 }

@@ -11,11 +11,12 @@ use super::folder::Folder;
 use super::journal::{JournalEntry, TextsDone};
 use super::manifest::JobRecord;
 use super::names::{NEW_TEXTS, NEW_TOKENS, TEXTS, TEXTS_SO_FAR, TOKENS, UNFINISHED};
-use super::texts::TextLine;
+use super::plan_record::DirectoryPlan;
+use super::texts::{TextLine, WordsSpelled};
 use crate::counts::TextCounts;
 use crate::error::{Error, Result};
 use crate::input::Record;
-use crate::plan::Plan;
+use crate::spec::{Format, VectorKind};
 use crate::spool;
 use crate::tokenize::TokenSink;
 use crate::tokens::Encoded;
@@ -145,7 +146,7 @@ impl TextFiles {
     }
 
     /// A sink for the texts of a plan. Lines get tokens and words if the plan has vectors of them.
-    pub fn sink<'a>(&'a mut self, plan: &'a Plan) -> TextFilesSink<'a> {
+    pub fn sink<'a>(&'a mut self, plan: &'a DirectoryPlan) -> TextFilesSink<'a> {
         TextFilesSink { files: self, plan }
     }
 
@@ -216,7 +217,7 @@ impl TextFiles {
 /// The sink for the texts of a first pass.
 pub struct TextFilesSink<'a> {
     files: &'a mut TextFiles,
-    plan: &'a Plan,
+    plan: &'a DirectoryPlan,
 }
 
 impl TokenSink for TextFilesSink<'_> {
@@ -249,7 +250,10 @@ impl TokenSink for TextFilesSink<'_> {
     fn take(&mut self, row: u64, record: &Record, encoded: &Encoded, counts: TextCounts) -> Result<()> {
         let Self { files, plan } = self;
         let Some(writer) = &mut files.writer else { return Err(files.other_input()) };
-        let line = TextLine::new(row, record, encoded, plan.wants_token_details(), plan.special_tokens);
+        let is_table_of_words = plan.format == Format::Parquet && plan.has(VectorKind::Word);
+        let spelled = if is_table_of_words { WordsSpelled::All } else { WordsSpelled::Given };
+        let details = plan.wants_token_details().then_some(spelled);
+        let line = TextLine::new(row, record, encoded, details, plan.special_tokens);
         let unwritable = || Error::io("write", files.folder.place(TEXTS));
         let mut bytes = serde_json::to_vec(&line).map_err(io::Error::from).map_err(unwritable())?;
         bytes.push(b'\n');

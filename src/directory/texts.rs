@@ -58,7 +58,7 @@ impl<'a> TextLine<'a> {
         row: u64,
         record: &'a Record,
         encoded: &'a Encoded,
-        details: bool,
+        details: Option<WordsSpelled>,
         special_tokens: SpecialTokens,
     ) -> Self {
         let tokens = &encoded.tokens;
@@ -72,20 +72,54 @@ impl<'a> TextLine<'a> {
             carried: Carried(&record.carried),
             n_tokens: tokens.input_ids.len(),
             n_tokens_before_truncation: encoded.length_before_truncation,
-            details: details.then(|| Details {
+            details: details.map(|spelled| Details {
                 tokens: kept().map(|i| encoded.strings[i].as_str()).collect(),
                 token_ids: kept().map(|i| tokens.input_ids[i]).collect(),
                 offsets: kept().map(|i| encoded.offsets[i]).collect(),
                 word_ids: kept().map(|i| WordId(tokens.words[i])).collect(),
                 token_type_ids: record.pair.is_some().then(|| kept().map(|i| tokens.token_type_ids[i]).collect()),
-                words: record
-                    .text
-                    .words
-                    .is_some()
-                    .then(|| words(&record.text).chain(record.pair.iter().flat_map(words)).collect()),
+                words: match (&record.text.words, spelled) {
+                    (Some(_), _) => Some(words(&record.text).chain(record.pair.iter().flat_map(words)).collect()),
+                    (None, WordsSpelled::All) => Some(words_of_tokens(record, encoded)),
+                    (None, WordsSpelled::Given) => None,
+                },
             }),
         }
     }
+}
+
+/// Which words a line spells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WordsSpelled {
+    /// Those that were given as words; others are stretches of the text that the offsets of their tokens tell.
+    Given,
+    /// All: a table of words has a row for each.
+    All,
+}
+
+/// The words of raw text, each from where its first token begins to where its last one ends.
+fn words_of_tokens<'a>(record: &'a Record, encoded: &Encoded) -> Vec<&'a str> {
+    let mut spans: Vec<Option<(usize, usize)>> = vec![None; encoded.tokens.word_count as usize];
+    for (&word, offsets) in encoded.tokens.words.iter().zip(&encoded.offsets) {
+        if let (Some(span), Some((start, end))) = (spans.get_mut(word as usize), *offsets) {
+            let (first, last) = span.unwrap_or((start, end));
+            *span = Some((first.min(start), last.max(end)));
+        }
+    }
+    // Where each character begins, and the last one ends.
+    let starts = |text: &Text| text.text.char_indices().map(|(at, _)| at).chain([text.text.len()]).collect::<Vec<_>>();
+    let of_first = starts(&record.text);
+    let of_second = record.pair.as_ref().map(starts);
+    let spell = |(word, span): (usize, Option<(usize, usize)>)| {
+        let (start, end) = span?;
+        let is_first = (word as u32) < encoded.words_of_first;
+        let (text, starts) = match (&record.pair, &of_second) {
+            (Some(pair), Some(starts)) if !is_first => (pair, starts),
+            _ => (&record.text, &of_first),
+        };
+        text.text.get(*starts.get(start)?..*starts.get(end)?)
+    };
+    spans.into_iter().enumerate().map(|word| spell(word).unwrap_or_default()).collect()
 }
 
 /// The words of pre-tokenized text.

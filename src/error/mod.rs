@@ -323,6 +323,13 @@ impl Error {
         }
     }
 
+    /// The error of a build that knows neither Parquet nor Arrow; `what` is the option or the file that asks for it.
+    pub(crate) fn no_parquet(what: &str) -> Error {
+        Error::Usage(format!(
+            "{what}: this layerwise was built without Parquet and Arrow; `cargo install layerwise --features parquet`, or in its source `cargo build --release --features parquet`, builds one with them"
+        ))
+    }
+
     /// The error of a directory that holds another job, with the differences.
     pub fn another_job(directory: &Path, differences: &[String]) -> Error {
         Error::Output {

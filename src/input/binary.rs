@@ -133,18 +133,32 @@ fn packed(head: &[u8]) -> Option<(&'static str, &'static str)> {
 
 /// Tables, arrays and models.
 fn data(head: &[u8]) -> Option<(&'static str, &'static str)> {
-    const PARQUET: &str = "convert it to JSON Lines; in Python: pandas.read_parquet(FILE).to_json('texts.jsonl', orient='records', lines=True)";
-    const FEATHER: &str = "convert it to JSON Lines; in Python: pandas.read_feather(FILE).to_json('texts.jsonl', orient='records', lines=True)";
+    const HAS_PARQUET: bool = cfg!(feature = "parquet");
+    const PARQUET: &str = if HAS_PARQUET {
+        "it is read with --input-format parquet"
+    } else {
+        "a layerwise that is built with --features parquet reads it; or convert it to JSON Lines, in Python: pandas.read_parquet(FILE).to_json('texts.jsonl', orient='records', lines=True)"
+    };
+    const ARROW: &str = if HAS_PARQUET {
+        "it is read with --input-format arrow"
+    } else {
+        "a layerwise that is built with --features parquet reads it; or convert it to JSON Lines, in Python: pandas.read_feather(FILE).to_json('texts.jsonl', orient='records', lines=True)"
+    };
+    const STREAM: &str = if HAS_PARQUET {
+        ARROW
+    } else {
+        "a layerwise that is built with --features parquet reads it; or convert it to JSON Lines, in Python: datasets.Dataset.from_file(FILE).to_json('texts.jsonl')"
+    };
     const JSON_LINES: &str = "write its rows as JSON Lines or csv";
     const MODEL: &str = "a model goes with -m";
     Some(match head {
         [b'P', b'A', b'R', b'1' | b'E', ..] => ("a Parquet file", PARQUET),
-        [b'A', b'R', b'R', b'O', b'W', b'1', ..] => ("an Arrow file (Feather)", FEATHER),
-        [b'F', b'E', b'A', b'1', ..] => ("a Feather file of old", FEATHER),
-        [0xff, 0xff, 0xff, 0xff, _, _, 0, 0, ..] => (
-            "an Arrow stream, as Hugging Face datasets keep",
-            "convert it to JSON Lines; in Python: datasets.Dataset.from_file(FILE).to_json('texts.jsonl')",
+        [b'A', b'R', b'R', b'O', b'W', b'1', ..] => ("an Arrow file (Feather)", ARROW),
+        [b'F', b'E', b'A', b'1', ..] => (
+            "a Feather file of old",
+            "write it anew, in Python: pandas.read_feather(FILE).to_json('texts.jsonl', orient='records', lines=True)",
         ),
+        [0xff, 0xff, 0xff, 0xff, _, _, 0, 0, ..] => ("an Arrow stream, as Hugging Face datasets keep", STREAM),
         [b'O', b'R', b'C', ..] => ("an ORC file", JSON_LINES),
         [b'O', b'b', b'j', 1, ..] => ("an Avro file", JSON_LINES),
         [0x89, b'H', b'D', b'F', ..] => ("an HDF5 file", JSON_LINES),
@@ -214,7 +228,7 @@ mod tests {
         let tar = [&[b'a'][..], &[0; 256], b"ustar\x0000"].concat();
         let word = b"PK\x03\x04\x14\0\x06\0[Content_Types].xml and so on PK\x03\x04 word/document.xml";
         for (head, says) in [
-            (&b"PAR1\x15\x04\x15\x10"[..], "is a Parquet file; expected text; convert it to JSON Lines"),
+            (&b"PAR1\x15\x04\x15\x10"[..], "is a Parquet file; expected text; "),
             (b"ARROW1\0\0", "is an Arrow file"),
             (b"\xff\xff\xff\xff\x88\x02\0\0\x10\0\0\0", "is an Arrow stream"),
             (b"ORC\n\x0b\x08\0", "is an ORC file"),

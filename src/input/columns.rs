@@ -48,7 +48,7 @@ impl Columns {
             InputFormat::Text => match named.first() {
                 Some((option, _)) => wrong(
                     option,
-                    "is plain text, a text a line; columns are for jsonl, json, csv, tsv, conll, conllu and fasta, see --input-format",
+                    "is plain text, a text a line; columns are for jsonl, json, csv, tsv, conll, conllu, fasta, parquet and arrow, see --input-format",
                 ),
                 None if self.no_header => {
                     wrong("--no-header", "is plain text; headers are for csv and tsv, see --input-format")
@@ -72,7 +72,18 @@ impl Columns {
                     None => Ok(()),
                 }
             }
-            InputFormat::Jsonl | InputFormat::Json | InputFormat::Csv | InputFormat::Tsv => Ok(()),
+            InputFormat::Parquet | InputFormat::Arrow if !cfg!(feature = "parquet") => {
+                Err(Error::no_parquet(source_name))
+            }
+            InputFormat::Parquet | InputFormat::Arrow if self.no_header => {
+                wrong("--no-header", "has columns with names of their own")
+            }
+            InputFormat::Jsonl
+            | InputFormat::Json
+            | InputFormat::Csv
+            | InputFormat::Tsv
+            | InputFormat::Parquet
+            | InputFormat::Arrow => Ok(()),
             InputFormat::Conll => {
                 of_sentences("columns of words and tags alone")?;
                 match named.iter().find(|(_, name)| number(name).is_none()) {

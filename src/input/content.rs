@@ -75,7 +75,7 @@ mod tests {
         ) {
             let text = format!("{header}{text}");
             let marked = format!("\u{feff}{text}");
-            for &format in InputFormat::ALL {
+            for &format in InputFormat::ALL.iter().filter(|format| !format.is_columnar()) {
                 let expected = read(text.as_bytes(), format);
                 for content in [
                     marked.clone().into_bytes(),
@@ -94,7 +94,7 @@ mod tests {
             start in 0..STARTS.len(),
             bytes in proptest::collection::vec(any::<u8>(), 0..120),
         ) {
-            for &format in InputFormat::ALL {
+            for &format in InputFormat::ALL.iter().filter(|format| cfg!(feature = "parquet") || !format.is_columnar()) {
                 read(&[STARTS[start], &bytes].concat(), format);
             }
         }

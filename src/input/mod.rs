@@ -3,6 +3,8 @@
 mod arrivals;
 mod binary;
 mod characters;
+#[cfg(feature = "parquet")]
+mod columnar;
 mod columns;
 mod compressed;
 mod conll;
@@ -41,8 +43,8 @@ pub use self::identity::InputRecord;
 pub use self::read_ahead::Pieces;
 use self::read_ahead::read_ahead;
 pub use self::record::{Json, Record, SourceLine, Text};
-use self::records::Open;
 pub use self::records::Records;
+use self::records::{Open, SourceName};
 pub use self::skipped::{Skipped, SkippedLine, SkippedLines};
 pub use self::source::Source;
 use self::watched::Watched;
@@ -137,7 +139,7 @@ impl Input {
     pub fn read(&self) -> Records<'static> {
         let columns = Arc::new(self.columns.clone());
         let inputs = self.sources.iter().cloned().map(|(source, format)| {
-            let (name, columns) = (source.name(), columns.clone());
+            let (name, columns) = (SourceName::new(source.name(), format), columns.clone());
             (name, Box::new(move || open(source, format, columns)) as Open<'static>)
         });
         Records::new(inputs.collect(), self.on_bad_line)
@@ -206,6 +208,7 @@ impl Input {
             InputFormat::Csv | InputFormat::Tsv => "records below a header",
             InputFormat::Conll | InputFormat::Conllu => "a word a line",
             InputFormat::Fasta => "headers that begin with >, each with a sequence below it",
+            InputFormat::Parquet | InputFormat::Arrow => "rows",
         };
         Error::Input { source_name, problem: format!("holds no text; expected {expected}") }
     }
@@ -225,8 +228,57 @@ pub fn records_of<'a>(
     columns.check(format, &name)?;
     columns.check_delimiter([format])?;
     let columns = Arc::new(columns.clone());
-    let open = move || entries(content::content(content, None)?, format, columns);
+    let open = move || {
+        if format.is_columnar() {
+            return rows_of(content, format, columns);
+        }
+        entries(content::content(content, None)?, format, columns)
+    };
+    let name = SourceName::new(name, format);
     Ok(Records::new(vec![(name, Box::new(open) as Open<'a>)], on_bad_line))
+}
+
+/// The rows of a content that is Parquet or Arrow.
+#[cfg(feature = "parquet")]
+fn rows_of<'a>(
+    mut content: &'a [u8],
+    format: InputFormat,
+    columns: Arc<Columns>,
+) -> std::result::Result<Entries<'a>, Failed> {
+    Ok(match format {
+        InputFormat::Parquet => Box::new(columnar::Rows::of_parquet(source::seekable(&mut content)?, columns)?),
+        _ => Box::new(columnar::Rows::of_arrow(Box::new(std::io::Cursor::new(content.to_vec())), columns)?),
+    })
+}
+
+#[cfg(not(feature = "parquet"))]
+fn rows_of<'a>(_: &'a [u8], _: InputFormat, _: Arc<Columns>) -> std::result::Result<Entries<'a>, Failed> {
+    Err(Failed(Error::no_parquet("it").to_string()))
+}
+
+/// The rows of a source that is Parquet or Arrow, with a watch on changes.
+#[cfg(feature = "parquet")]
+fn open_rows(
+    source: &Source,
+    format: InputFormat,
+    columns: Arc<Columns>,
+) -> std::result::Result<Entries<'static>, Failed> {
+    let (rows, watch) = match format {
+        InputFormat::Parquet => {
+            let (file, watch) = source.open_seekable()?;
+            (columnar::Rows::of_parquet(file, columns)?, watch)
+        }
+        _ => {
+            let (content, watch) = source.open_bytes()?;
+            (columnar::Rows::of_arrow(content, columns)?, watch)
+        }
+    };
+    Ok(Box::new(Watched { entries: Box::new(rows), watch }))
+}
+
+#[cfg(not(feature = "parquet"))]
+fn open_rows(source: &Source, _: InputFormat, _: Arc<Columns>) -> std::result::Result<Entries<'static>, Failed> {
+    Err(Failed(Error::no_parquet(&source.name()).to_string()))
 }
 
 fn entries<'a>(
@@ -243,10 +295,15 @@ fn entries<'a>(
         InputFormat::Conll => Box::new(sentences::SentenceRecords::new(reader, conll::Conll::new(columns))),
         InputFormat::Conllu => Box::new(sentences::SentenceRecords::new(reader, conllu::Conllu::new(&columns))),
         InputFormat::Fasta => Box::new(fasta::FastaRecords::new(reader, columns)),
+        // They are no text, and read as bytes.
+        InputFormat::Parquet | InputFormat::Arrow => return Err(Failed("is not text".to_owned())),
     })
 }
 
 fn open(source: Source, format: InputFormat, columns: Arc<Columns>) -> std::result::Result<Entries<'static>, Failed> {
+    if format.is_columnar() {
+        return open_rows(&source, format, columns);
+    }
     let Source::Arguments(texts) = source else {
         let (reader, watch) = source.open()?;
         return Ok(Box::new(Watched { entries: entries(reader, format, columns)?, watch }));

@@ -5,14 +5,32 @@ use super::ids::{FirstPlaces, Ids, RecordPlace};
 use super::record::{Record, SourceLine};
 use super::skipped::Skipped;
 use crate::error::{BadLines, Error, Result};
-use crate::spec::OnBadLine;
+use crate::spec::{InputFormat, OnBadLine};
 
 /// Opens an input when its turn comes.
 pub(super) type Open<'a> = Box<dyn FnOnce() -> std::result::Result<Entries<'a>, Failed> + Send + 'a>;
 
+/// The name of an input, and what its records are.
+#[derive(Debug, Clone)]
+pub(super) struct SourceName {
+    name: String,
+    has_rows: bool,
+}
+
+impl SourceName {
+    pub(super) fn new(name: String, format: InputFormat) -> Self {
+        Self { name, has_rows: format.is_columnar() }
+    }
+
+    /// A place for messages: lines are counted from 1, and rows from 0, as in the output.
+    fn place(&self, line: u64) -> String {
+        if self.has_rows { format!("row {}", line.saturating_sub(1)) } else { format!("line {line}") }
+    }
+}
+
 /// The records of several inputs. Bad lines are left out, or an error with all of them follows the records.
 pub struct Records<'a> {
-    names: Vec<String>,
+    names: Vec<SourceName>,
     unopened: std::vec::IntoIter<Open<'a>>,
     /// Number of inputs opened so far; the last one is being read.
     opened: u32,
@@ -30,7 +48,7 @@ enum BadOnes {
 }
 
 impl<'a> Records<'a> {
-    pub(super) fn new(inputs: Vec<(String, Open<'a>)>, on_bad_line: OnBadLine) -> Self {
+    pub(super) fn new(inputs: Vec<(SourceName, Open<'a>)>, on_bad_line: OnBadLine) -> Self {
         let (names, unopened): (Vec<_>, Vec<_>) = inputs.into_iter().unzip();
         let bad = match on_bad_line {
             OnBadLine::Error => BadOnes::Gathered { ids: Ids::new(), named: Vec::new(), count: 0 },
@@ -97,7 +115,8 @@ impl<'a> Records<'a> {
                 let file = (self.names.len() > 1).then_some(self.opened);
                 let source_line = SourceLine { file, line };
                 let names = &self.names;
-                let named = |problem: &str| format!("{}: line {line} {problem}", names[place.0 as usize]);
+                let own = &names[place.0 as usize];
+                let named = |problem: &str| format!("{}: {} {problem}", own.name, own.place(line));
                 match record {
                     Ok(record) => {
                         let first = record.id.as_ref().and_then(|id| ids.earlier(id, place));
@@ -105,14 +124,16 @@ impl<'a> Records<'a> {
                             *is_any_kept = true;
                             return Ok(Some(Record { line: Some(source_line), ..record }));
                         };
-                        let problem = repeated(place, first, |file| format!("file {}, ", file + 1));
-                        let in_message = || named(&repeated(place, first, |file| in_file(names, file)));
+                        let of_first = names[first.0 as usize].place(first.1);
+                        let problem = repeated(place, first, &of_first, |file| format!("file {}, ", file + 1));
+                        let in_message = || named(&repeated(place, first, &of_first, |file| in_file(names, file)));
                         skipped.add(source_line, &problem, in_message);
                         Ok(None)
                     }
                     Err(problem) if hides_the_rest => {
+                        let place = own.place(line);
                         let problem = format!(
-                            "line {line} {problem}; what follows it cannot be told apart, so it is not skipped either"
+                            "{place} {problem}; what follows it cannot be told apart, so it is not skipped either"
                         );
                         Err(self.failed(Failed(problem)))
                     }
@@ -126,7 +147,7 @@ impl<'a> Records<'a> {
     }
 
     fn failed(&self, Failed(problem): Failed) -> Error {
-        Error::Input { source_name: self.names[self.opened as usize - 1].clone(), problem }
+        Error::Input { source_name: self.names[self.opened as usize - 1].name.clone(), problem }
     }
 
     /// Fails with everything that was wrong, if that is an error.
@@ -145,30 +166,34 @@ impl<'a> Records<'a> {
         }
         let names = &self.names;
         let mut bad = std::mem::take(named);
-        bad.extend(
-            again.into_iter().map(|(place, first)| (place, repeated(place, first, |file| in_file(names, file)))),
-        );
+        bad.extend(again.into_iter().map(|(place, first)| {
+            let of_first = names[first.0 as usize].place(first.1);
+            (place, repeated(place, first, &of_first, |file| in_file(names, file)))
+        }));
         bad.sort();
         let named = bad.into_iter().take(BadLines::NAMED);
-        let named = named.map(|(place, problem)| format!("{}: line {} {problem}", names[place.0 as usize], place.1));
+        let named = named.map(|(place, problem)| {
+            let own = &names[place.0 as usize];
+            format!("{}: {} {problem}", own.name, own.place(place.1))
+        });
         Err(Error::BadLines(BadLines { named: named.collect(), count: *count }))
     }
 }
 
-/// The problem of a record whose id an earlier one has. `in_file` says in which file that one is, if it is another.
-fn repeated(place: RecordPlace, first: RecordPlace, in_file: impl Fn(u32) -> String) -> String {
+/// The problem of a record whose id an earlier one has, at `of_first`. `in_file` says in which file that one is, if it is another.
+fn repeated(place: RecordPlace, first: RecordPlace, of_first: &str, in_file: impl Fn(u32) -> String) -> String {
     if place == first {
         // In JSON, several records may begin on one line.
         return "has two records with one id; expected an id of its own for each (--id-column '' reads none)"
             .to_owned();
     }
     let file = if place.0 == first.0 { String::new() } else { in_file(first.0) };
-    format!("has the id of {file}line {}; expected an id of its own (--id-column '' reads none)", first.1)
+    format!("has the id of {file}{of_first}; expected an id of its own (--id-column '' reads none)")
 }
 
 /// The beginning of a line's name in a message.
-fn in_file(names: &[String], file: u32) -> String {
-    format!("{}: ", names[file as usize])
+fn in_file(names: &[SourceName], file: u32) -> String {
+    format!("{}: ", names[file as usize].name)
 }
 
 impl Iterator for Records<'_> {

@@ -4,15 +4,23 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "parquet")]
+use super::compressed::decompressed;
 use super::compressed::uncompressed_name;
 use super::content::content;
 use super::entry::{BUFFER, Failed};
+#[cfg(feature = "parquet")]
+use super::first_bytes::first_bytes;
 use super::watched::Watch;
 use crate::error::{Error, Result};
 use crate::spec::InputFormat;
 
 /// Number of files of a directory that are searched for the one that was meant.
 const NEIGHBOURS: usize = 10_000;
+
+/// The first bytes of a Parquet file.
+#[cfg(feature = "parquet")]
+const PARQUET: &[u8] = b"PAR1";
 
 /// Where texts come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +61,8 @@ impl Source {
             "conll" | "iob" | "iob2" | "bio" | "annotated" => InputFormat::Conll,
             "conllu" => InputFormat::Conllu,
             "fasta" | "fa" | "faa" | "fas" | "fna" => InputFormat::Fasta,
+            "parquet" | "pq" => InputFormat::Parquet,
+            "arrow" | "arrows" | "feather" | "ipc" => InputFormat::Arrow,
             _ => InputFormat::Text,
         }
     }
@@ -74,6 +84,35 @@ impl Source {
         Ok(())
     }
 
+    /// Opens the content as bytes, decompressed, with a watch on changes if it is a regular file.
+    #[cfg(feature = "parquet")]
+    pub(super) fn open_bytes(&self) -> std::result::Result<(Box<dyn BufRead + Send>, Option<Watch>), Failed> {
+        match self {
+            Source::Arguments(texts) => Ok((Box::new(io::Cursor::new(texts.join("\n"))), None)),
+            Source::File(path) => {
+                let file = File::open(path)?;
+                let watch = Watch::new(path, &file)?;
+                Ok((decompressed(BufReader::with_capacity(BUFFER, file), Some(path))?, watch))
+            }
+            Source::Stdin => Ok((decompressed(BufReader::with_capacity(BUFFER, io::stdin()), None)?, None)),
+        }
+    }
+
+    /// Opens the content as a file that is read at any place. What is none, or is compressed, is copied to one without a name.
+    #[cfg(feature = "parquet")]
+    pub(super) fn open_seekable(&self) -> std::result::Result<(File, Option<Watch>), Failed> {
+        if let Source::File(path) = self {
+            let mut file = File::open(path)?;
+            if let Some(watch) = Watch::new(path, &file)?
+                && first_bytes(&mut file, PARQUET.len())? == PARQUET
+            {
+                return Ok((file, Some(watch)));
+            }
+        }
+        let (mut content, watch) = self.open_bytes()?;
+        Ok((seekable(&mut content)?, watch))
+    }
+
     /// Opens the content as UTF-8, with a watch on changes if it is a regular file.
     pub(super) fn open(&self) -> std::result::Result<(Box<dyn BufRead + Send>, Option<Watch>), Failed> {
         match self {
@@ -86,6 +125,15 @@ impl Source {
             Source::Stdin => Ok((content(BufReader::with_capacity(BUFFER, io::stdin()), None)?, None)),
         }
     }
+}
+
+/// A file without a name with this content, at its beginning.
+#[cfg(feature = "parquet")]
+pub(super) fn seekable(content: &mut dyn io::Read) -> io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    io::copy(content, &mut file)?;
+    io::Seek::rewind(&mut file)?;
+    Ok(file)
 }
 
 /// The error of a missing file, with the file beside it that was probably meant.

@@ -59,11 +59,11 @@ pub fn check_carried(names: &[String], on_bad_line: OnBadLine) -> Result<()> {
 
 /// The columns of one text that are carried from the input to the output.
 #[derive(Debug, Clone, Default, Deserialize)]
-pub(super) struct ColumnsOfText {
-    pub(super) line: Option<SourceLine>,
-    pub(super) id: Option<String>,
-    pub(super) label: Option<Json>,
-    pub(super) carried: Vec<(String, Json)>,
+pub(crate) struct ColumnsOfText {
+    pub(crate) line: Option<SourceLine>,
+    pub(crate) id: Option<String>,
+    pub(crate) label: Option<Json>,
+    pub(crate) carried: Vec<(String, Json)>,
 }
 
 #[derive(Serialize)]
@@ -137,7 +137,7 @@ impl ColumnsReader {
     }
 
     /// Returns the next text's columns.
-    pub(super) fn next_text(&mut self) -> Result<ColumnsOfText> {
+    pub(crate) fn next_text(&mut self) -> Result<ColumnsOfText> {
         let mut line = String::new();
         let read = self.0.read_line(&mut line);
         let text = read.and_then(|_| serde_json::from_str(&line).map_err(io::Error::from));

@@ -80,6 +80,8 @@ pub struct Encoded {
     pub strings: Vec<String>,
     /// The \[start, end) of each token in Unicode characters of the text; `None` for special tokens.
     pub offsets: Vec<Option<(usize, usize)>>,
+    /// Words of the first text of a pair, which come before those of the second; of a text alone, all words.
+    pub words_of_first: u32,
     /// Tokens before truncation, special tokens included.
     pub length_before_truncation: usize,
     /// Words that lost all or some of their tokens to the cut.
@@ -360,6 +362,7 @@ impl Tokenizer {
         let mut encoded =
             Encoded { length_before_truncation: length, words_truncated: words_beyond, ..Encoded::default() };
         encoded.tokens.word_count = word_counts[0] + word_counts[1];
+        encoded.words_of_first = word_counts[0];
         let kept = [present_words(&first), second.as_ref().map_or_else(Vec::new, present_words)];
         for (before, kept) in has_token.iter().zip(&kept) {
             encoded.words_truncated += words_cut(before, kept, self.truncation);
@@ -473,6 +476,7 @@ impl Tokenizer {
             }
         }
         encoded.tokens.word_count -= prompt_words.min(encoded.tokens.word_count);
+        encoded.words_of_first -= prompt_words.min(encoded.words_of_first);
     }
 
     /// Encodes one text without special tokens and without a limit. Of a long text the tokens beyond `keep` may be counted

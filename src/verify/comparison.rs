@@ -90,6 +90,7 @@ impl<'a> Comparison<'a> {
                         let kind = emits.next().map_or(RowKind::Text, VectorKind::rows);
                         arrays.push(ComparedArray { region, file, columns, kind, next: 0, rows: 0, findings });
                     }
+                    Holds::Part => {} // refused before
                     Holds::Offsets { emit, .. } => offsets.extend(
                         opened.as_mut().map(|file| ChosenOffsets::read(file, region, emit.rows(), texts, findings)),
                     ),

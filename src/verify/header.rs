@@ -24,6 +24,7 @@ pub(super) fn check(found: &[u8], file: &File, findings: &mut Findings) {
     match file.format {
         Format::Npy => npy(found, expected, findings),
         Format::Safetensors => tensors(found, expected, findings),
+        Format::Parquet => {} // its checksum is that of the whole file
     }
     if findings.len() == before {
         let at = found.iter().zip(expected).take_while(|(a, b)| a == b).count();

@@ -81,7 +81,7 @@ pub fn verify(
         remark = format!(", {} of {} texts recomputed", recomputation.texts(), contents.counts.texts);
         damages.extend(recomputation.compare(directory, contents)?);
     }
-    let (arrays, bytes) = contents.map_or((0, 0), |contents| (contents.arrays(), contents.bytes()));
+    let (arrays, bytes) = contents.map_or((0, 0), |contents| (contents.arrays(), bytes_of_files(directory, &contents)));
     Ok(Verification { damages, arrays, bytes, time, remark })
 }
 
@@ -117,10 +117,17 @@ fn leftovers(directory: &Path, contents: Option<&Contents>) -> Result<Vec<Damage
     Ok(damages)
 }
 
+/// The size of all files of vectors, in bytes; Parquet files are as large as they are.
+fn bytes_of_files(directory: &Path, contents: &Contents) -> u64 {
+    let parts = contents.files.iter().filter(|file| file.bytes.is_none());
+    let of_parts = parts.filter_map(|file| Some(fs::metadata(directory.join(&file.name)).ok()?.len()));
+    contents.bytes() + of_parts.sum::<u64>()
+}
+
 /// The damages of all files that a manifest names.
 fn check_files(directory: &Path, contents: &Contents, observer: &dyn Observer) -> Vec<Damage> {
     let of_texts = fs::metadata(directory.join(TEXTS)).map_or(0, |metadata| metadata.len());
-    let progress = observer.begin(Work::Reading(contents.bytes() + of_texts));
+    let progress = observer.begin(Work::Reading(bytes_of_files(directory, contents) + of_texts));
     let told = |bytes: u64| progress.advance(bytes);
     let (mut damages, of_files) = rayon::join(
         || texts::check(directory, contents, &told),

@@ -25,7 +25,7 @@ use crate::model::Model;
 use crate::observer::{Observer, Work};
 use crate::plan::Plan;
 use crate::request::Request;
-use crate::spec::{DeviceKind, VectorKind};
+use crate::spec::{DeviceKind, Format, VectorKind};
 use crate::spool::{SpoolReader, SpoolWriter};
 use crate::tokens::Tokenizer;
 
@@ -66,6 +66,7 @@ impl Recomputation {
         contents: &Contents,
         observer: &Arc<dyn Observer>,
     ) -> Result<Self> {
+        check_format(directory, contents)?;
         check_program(directory, contents)?;
         let input = open_input(request, &contents.plan)?;
         let model = find_model(directory, request, contents, observer)?;
@@ -110,6 +111,7 @@ impl Recomputation {
                 texts: texts.len() as u64,
                 done: 0,
                 tokens_done: 0,
+                part_texts: None,
                 way_on: Error::START_OVER,
             };
             let tokens = spool.map(|tokens| tokens.map_err(unreadable));
@@ -124,6 +126,15 @@ impl Recomputation {
         })?;
         comparison.finish()
     }
+}
+
+/// Refuses Parquet files, whose vectors lie compressed.
+fn check_format(directory: &Path, contents: &Contents) -> Result<()> {
+    if contents.plan.format != Format::Parquet {
+        return Ok(());
+    }
+    let problem = "holds Parquet files, and --recompute compares arrays as they lie in .npy and .safetensors files; without it, verify compares checksums; or extract again with --format npy and compare that".to_owned();
+    Err(Error::Output { path: directory.to_owned(), problem })
 }
 
 /// Refuses a directory of another version, whose correct bits may differ.
@@ -227,7 +238,7 @@ fn check_plan(directory: &Path, contents: &Contents, plan: &Plan, config: &Confi
     let regions = contents.files.iter().flat_map(|file| &file.regions);
     let arrays = regions.filter_map(|region| match region.holds {
         Holds::Vectors { columns, .. } => Some((region, columns)),
-        Holds::Offsets { .. } => None,
+        Holds::Offsets { .. } | Holds::Part => None,
     });
     for (array, (region, columns)) in plan.arrays().iter().zip(arrays) {
         if array.columns != columns {

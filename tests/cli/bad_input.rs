@@ -176,9 +176,14 @@ fn files_that_are_no_text_are_named() {
     let noise: Vec<u8> = (0..4000u32).map(|i| (i * i * 7 + i / 3) as u8).collect();
     let tar = [&b"a.txt"[..], &[0; 252], b"ustar\0", &[0; 249]].concat();
     let docx = b"PK\x03\x04\x14\0\x06\0\x08\0\0\0!\0[Content_Types].xml PK\x03\x04\x14\0word/document.xml";
+    let (parquet, arrow) = if cfg!(feature = "parquet") {
+        ("--input-format parquet", "--input-format arrow")
+    } else {
+        ("--features parquet", "read_feather")
+    };
     for (content, says) in [
-        (&b"PAR1\x15\x04\x15\x10\x15\x14"[..], &["is a Parquet file", "expected text", "read_parquet"][..]),
-        (b"ARROW1\0\0\xff\xff\xff\xff", &["is an Arrow file", "read_feather"]),
+        (&b"PAR1\x15\x04\x15\x10\x15\x14"[..], &["is a Parquet file", "expected text", parquet][..]),
+        (b"ARROW1\0\0\xff\xff\xff\xff", &["is an Arrow file", arrow]),
         (b"BZh91AY&SY\x12\xef", &["compressed with bzip2", "bzip2 -d"]),
         (b"\x04\x22\x4d\x18\x64\x40", &["compressed with lz4", "lz4 -d"]),
         (b"7z\xbc\xaf\x27\x1c\0\x04", &["is a 7z archive", "7z x"]),

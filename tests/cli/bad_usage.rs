@@ -136,3 +136,15 @@ fn devices_that_this_build_cannot_use() {
 fn arithmetic_of_the_cpu_on_another_device() {
     is_wrong("extract hello --device cuda --compute bf16 -o out", &["--compute bf16", "--device cuda"]);
 }
+
+#[test]
+#[cfg(not(feature = "parquet"))]
+fn what_a_build_lacks_is_named_with_the_way_to_get_it() {
+    let desk = Desk::with("width1");
+    desk.put("a.parquet", "PAR1");
+    desk.put("a.txt", "hello\n");
+    for job in ["hello -f parquet -o out", "hello -f arrow", "-i a.parquet", "-i a.txt --input-format arrow"] {
+        let ran = desk.types(&format!("extract -m width1 {job}")).fails_as_wrong_usage();
+        ran.says_all(&["was built without Parquet and Arrow", "--features parquet"]);
+    }
+}

@@ -17,6 +17,8 @@ mod numbers;
 mod texts;
 mod windows;
 
+#[cfg(feature = "parquet")]
+mod columnar;
 mod formats;
 mod input;
 mod instruction_sets;
@@ -39,6 +41,8 @@ mod info;
 mod messages;
 #[cfg(unix)]
 mod not_ours;
+#[cfg(feature = "parquet")]
+mod parts;
 mod probe;
 mod published;
 mod published_folders;

@@ -80,6 +80,76 @@ fn a_job_that_is_killed_over_and_over_gives_the_same_bytes() {
     }
 }
 
+/// Jobs whose vectors become Parquet files part by part.
+#[cfg(feature = "parquet")]
+const JOBS_IN_PARTS: [&str; 3] = [
+    "-i texts.txt -e mean,sentence -f parquet --part-texts 16",
+    "-i texts.txt -e token,word,mean -f parquet --part-texts 100 --max-length 20 --overflow window --stride 5",
+    "-i texts.txt -e token -f parquet --part-texts 64 --dtype f16 --shard 2/2",
+];
+
+#[test]
+#[cfg(feature = "parquet")]
+fn so_does_one_in_parts() {
+    let desk = desk();
+    for (seed, job) in JOBS_IN_PARTS.iter().enumerate() {
+        survives(&desk, job, 4, 50 + seed as u64);
+    }
+}
+
+#[test]
+#[cfg(feature = "parquet")]
+fn parts_that_are_complete_are_not_made_again_but_where_they_were_changed() {
+    let desk = desk();
+    let job = JOBS_IN_PARTS[1];
+    desk.types(&format!("extract {job} -o undisturbed")).succeeds();
+    let killed = || {
+        killed_half_way(&desk, job);
+        assert!(desk.has("out/token/part-00000.parquet") || desk.has("out/.layerwise-rows"));
+    };
+    killed();
+    let done = desk.json("out/unfinished.json")["progress"]["texts"].clone();
+    desk.types(&format!("extract {job} -o out")).succeeds().says(&format!("out holds the first {done} of 450 texts"));
+    assert!(desk.job("out") == desk.job("undisturbed"));
+    fs::remove_dir_all(desk.path("out")).expect("a directory");
+    // Until a part is there, and some rows of the next one.
+    let until_a_part = || {
+        let mut running = desk.starts(&format!("extract {job} {SLOWLY} -o out"));
+        wait_until("a part is journaled", || {
+            fs::read_to_string(desk.path("out/unfinished.json")).is_ok_and(|journal| {
+                let journal: serde_json::Value = serde_json::from_str(&journal).expect("never half a journal");
+                let texts = journal["progress"]["texts"].as_u64().unwrap_or_default();
+                journal["progress"]["phase"] == "arrays" && texts > 100 && texts % 100 != 0
+            })
+        });
+        running.gets_signal("KILL");
+        running.ends();
+    };
+    for name in ["out/token/part-00000.parquet", "out/.layerwise-rows", "out/mean/part-00000.parquet"] {
+        until_a_part();
+        let mut bytes = desk.read(name);
+        bytes[10] ^= 1;
+        desk.put(name, &bytes);
+        let again = desk.types(&format!("extract {job} -o out")).succeeds();
+        again.says("holds other rows than were written there").does_not_say("going on");
+        assert!(desk.job("out") == desk.job("undisturbed"), "{name}");
+        fs::remove_dir_all(desk.path("out")).expect("a directory");
+        until_a_part();
+        desk.remove(name);
+        desk.types(&format!("extract {job} -o out")).succeeds().does_not_say("going on");
+        assert!(desk.job("out") == desk.job("undisturbed"), "{name}");
+        fs::remove_dir_all(desk.path("out")).expect("a directory");
+    }
+    // Another job takes its place, of parts or not.
+    for other in ["-i texts.txt -e cls -f parquet --part-texts 200", JOBS[1]] {
+        until_a_part();
+        desk.types(&format!("extract {other} -o out --overwrite")).succeeds().does_not_say("going on");
+        desk.types(&format!("extract {other} -o other --overwrite")).succeeds();
+        assert!(desk.job("out") == desk.job("other"), "{other}");
+        fs::remove_dir_all(desk.path("out")).expect("a directory");
+    }
+}
+
 /// `make kills`: what the test above has a share of.
 #[test]
 #[ignore = "takes minutes"]
