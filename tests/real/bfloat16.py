@@ -21,8 +21,9 @@ from transformers.utils import logging
 
 from layout import extract
 from parity import BATCH, Model
-from reference import Reference, token_records
+from reference import Reference
 from texts import collect
+from tokens import token_records
 
 ALLOWED = 0.5  # of PyTorch's largest error
 

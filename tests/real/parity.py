@@ -29,8 +29,9 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 from transformers.utils import logging
 
 from layout import Failure, Output, extract
-from reference import POOLINGS, Reference, Vectors, pool, token_records
+from reference import POOLINGS, Reference, Vectors, pool
 from texts import HELLO, collect, lines
+from tokens import first_difference, token_records
 
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy")
 MINILM = "all-MiniLM-L6-v2"
@@ -74,19 +75,6 @@ class Report:
 # ---------------------------------------------------------------------------------------------------
 # Tokens
 # ---------------------------------------------------------------------------------------------------
-
-
-def first_difference(found: list[dict[str, object]], expected: list[dict[str, object]]) -> str | None:
-    """Where `texts.jsonl` differs from what transformers says, in words; None where it does not."""
-    if len(found) != len(expected):
-        return f"{len(found)} lines for {len(expected)} texts"
-    for row, (ours, theirs) in enumerate(zip(found, expected)):
-        for key, value in theirs.items():
-            if key not in ours:
-                return f"row {row} has no {key}"
-            if ours[key] != value:
-                return f"row {row}: {key} is {str(ours[key])[:200]}, not {str(value)[:200]}"
-    return None
 
 
 def check_tokens(report: Report, name: str, output: Output, expected: list[dict[str, object]]) -> None:

@@ -1,34 +1,13 @@
-"""transformers' side of the comparison: tokens, hidden states, and sentence vectors by their definitions."""
+"""transformers' side of the comparison: hidden states, and sentence vectors by their definitions."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from transformers import BertModel, PreTrainedTokenizerBase
+from transformers import BertModel
 
 POOLINGS = ("mean", "cls", "max", "mean_sqrt_len", "weightedmean", "lasttoken")
-
-
-def token_records(tokenizer: PreTrainedTokenizerBase, texts: list[str], limit: int) -> list[dict[str, object]]:
-    """For each text what a line of `texts.jsonl` must say of its tokens."""
-    encodings = tokenizer(texts, truncation=True, max_length=limit).encodings
-    untruncated = tokenizer(texts, truncation=False, verbose=False)["input_ids"]
-    return [
-        {
-            "row": row,
-            "n_tokens": len(encoding.ids),
-            "n_tokens_before_truncation": len(full),
-            "tokens": encoding.tokens,
-            "token_ids": encoding.ids,
-            "offsets": [
-                None if word is None else list(span) for span, word in zip(encoding.offsets, encoding.word_ids)
-            ],
-            "word_ids": encoding.word_ids,
-        }
-        for row, (encoding, full) in enumerate(zip(encodings, untruncated))
-    ]
-
 
 Vectors = dict[str, torch.Tensor]
 """Of one text, by kind: `token` [layers, tokens, hidden], each pooling [layers, hidden], and, of the last layer
