@@ -204,7 +204,6 @@ impl Arrays {
             let files = self.arrays.iter().map(ArrayFile::file).collect();
             self.flusher = Some(Flusher::start(&self.folder, files)?);
         }
-        self.due = Instant::now() + INTERVAL;
         Ok(())
     }
 }

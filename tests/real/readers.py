@@ -1,4 +1,4 @@
-"""Parquet directories as Python's readers have them, against the .npy files of the same job, bit by bit."""
+"""Parquet directories, and Arrow streams, as Python's readers have them, against the .npy files of the same job, bit by bit."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow.dataset as ds
+import pyarrow.ipc
 
 TEXTS = [
     {"text": "", "id": "", "label": None, "stars": 1, "share": 0.1, "tags": [], "mixed": 1},
@@ -112,8 +113,20 @@ def main() -> int:
             cosine = duckdb.sql(
                 f"SELECT list_cosine_similarity(a.layer_04, b.layer_04) FROM '{tables}/mean/*.parquet' a, "
                 f"'{tables}/mean/*.parquet' b WHERE a.\"row\" = 3 AND b.\"row\" = 14"
-            ).fetchone()
-            check(cosine is not None and -1.001 < cosine[0] < 1.001, f"cosine in SQL: {cosine}")
+            ).fetchall()
+            check(len(cosine) == 1 and -1.001 < cosine[0][0] < 1.001, f"cosine in SQL: {cosine}")
+            # The same job as a stream.
+            job = ["extract", "-i", "texts.jsonl", "-e", "token,mean", "-q", "-m", "bundled", "--dtype", dtype, "-f", "arrow"]
+            stream = subprocess.run([layerwise, *job], cwd=here, check=True, capture_output=True).stdout
+            table = pyarrow.ipc.open_stream(stream).read_all().combine_chunks()
+            for layer in range(5):
+                name = f"layer_{layer:02}"
+                mean = table[f"mean_{name}"].chunk(0).flatten().to_numpy()
+                check(mean.tobytes() == np.load(arrays / "mean" / f"{name}.npy").tobytes(), f"stream mean {name}")
+                tokens = table[f"token_{name}"].chunk(0)
+                check(tokens.flatten().flatten().to_numpy().tobytes() == np.load(arrays / "token" / f"{name}.npy").tobytes(), f"stream token {name}")
+                lengths = [len(text["tokens"]) for text in texts]
+                check(tokens.value_lengths().to_pylist() == lengths, f"stream lengths {name}")
     print(f"{checks} checks, {failures} failed")
     return 1 if failures else 0
 
