@@ -4,53 +4,40 @@ use std::sync::Arc;
 
 use layerwise::{DeviceSelection, Model};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use crate::embeddings::EncodedTexts;
 use crate::errors::about;
 use crate::interruptible::{Watch, interruptible};
-use crate::settings::{EncodeSettings, choice};
+use crate::settings::Settings;
 use crate::texts::records;
 
 /// A model that is open; `layerwise.Model` holds one.
 #[pyclass(frozen, module = "layerwise._layerwise")]
 pub(crate) struct OpenModel(Model);
 
-/// The settings that a model is opened with, by the names of the parameters of `Model`.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-struct ModelSettings {
-    name: String,
-    revision: Option<String>,
-    offline: bool,
-    threads: Option<usize>,
-    compute: String,
-    device: String,
-    deepest: Option<usize>,
-    instruction_set: Option<String>,
-}
-
 #[pymethods]
 impl OpenModel {
     #[new]
-    fn open(py: Python<'_>, settings: ModelSettings) -> PyResult<Self> {
-        let ModelSettings { name, revision, offline, threads, compute, device, deepest, instruction_set } = settings;
+    fn open(py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let settings = Settings(settings);
         let watch = Arc::new(Watch::default());
-        let device = device.parse::<DeviceSelection>().map_err(about("device"))?;
-        let mut builder = Model::builder(name)
-            .offline(offline)
-            .compute(choice("compute", &compute)?)
-            .device(device)
+        let device: String = settings.get("device")?;
+        let mut builder = Model::builder(settings.get::<String>("name")?)
+            .offline(settings.get("offline")?)
+            .compute(settings.choice("compute")?)
+            .device(device.parse::<DeviceSelection>().map_err(about("device"))?)
             .observer(Arc::clone(&watch) as _);
-        if let Some(revision) = revision {
+        if let Some(revision) = settings.get::<Option<String>>("revision")? {
             builder = builder.revision(revision);
         }
-        if let Some(threads) = threads {
+        if let Some(threads) = settings.get("threads")? {
             builder = builder.threads(threads);
         }
-        if let Some(layer) = deepest {
+        if let Some(layer) = settings.get("deepest")? {
             builder = builder.deepest(layer);
         }
-        if let Some(name) = instruction_set {
+        if let Some(name) = settings.get::<Option<String>>("instruction_set")? {
             builder = builder.instruction_set(name);
         }
         interruptible(py, &watch, || builder.open()).map(Self)
@@ -86,9 +73,10 @@ impl OpenModel {
         self.0.instruction_set()
     }
 
-    fn encode(&self, py: Python<'_>, texts: &Bound<'_, PyAny>, settings: EncodeSettings) -> PyResult<EncodedTexts> {
-        let records = records(texts, settings.pretokenized)?;
+    fn encode(&self, py: Python<'_>, texts: &Bound<'_, PyAny>, settings: &Bound<'_, PyDict>) -> PyResult<EncodedTexts> {
+        let settings = Settings(settings);
         let request = settings.request()?;
+        let records = records(texts, settings.get("pretokenized")?)?;
         let watch = Watch::default();
         interruptible(py, &watch, || self.0.encode_observed(records, &request, &watch)).map(EncodedTexts::new)
     }

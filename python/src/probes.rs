@@ -8,55 +8,35 @@ use layerwise::probe::ProbeRequest;
 use layerwise::threads::start_threads;
 use layerwise::{Error, Observer};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use crate::interruptible::{Watch, interruptible};
-use crate::settings::{choice, layers};
+use crate::settings::Settings;
 use crate::texts::records;
-
-/// The settings of a probe, by the names of the parameters of `layerwise.probe`.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-pub(crate) struct ProbeSettings {
-    train: PathBuf,
-    dev: Option<PathBuf>,
-    test: Option<PathBuf>,
-    emit: Option<String>,
-    layers: Option<String>,
-    label: String,
-    task: String,
-    strength: Option<Vec<f64>>,
-    folds: usize,
-    seed: u64,
-    control: bool,
-    mix: bool,
-    output: Option<PathBuf>,
-    overwrite: bool,
-    memory: u64,
-    threads: Option<usize>,
-}
 
 /// Fits a probe on each layer. Returns the report as JSON.
 #[pyfunction]
-pub(crate) fn probe(py: Python<'_>, settings: ProbeSettings) -> PyResult<String> {
-    let of_all = ProbeRequest::new(settings.train);
+pub(crate) fn probe(py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<String> {
+    let settings = Settings(settings);
+    let of_all = ProbeRequest::new(settings.get::<PathBuf>("train")?);
     let request = ProbeRequest {
-        dev: settings.dev,
-        test: settings.test,
-        kind: settings.emit.map(|name| choice("emit", &name)).transpose()?,
-        layers: layers(settings.layers.as_deref())?,
-        label: settings.label,
-        task: choice("task", &settings.task)?,
-        strengths: settings.strength.unwrap_or(of_all.strengths),
-        folds: settings.folds,
-        seed: settings.seed,
-        control: settings.control,
-        mix: settings.mix,
-        output: settings.output,
-        overwrite: settings.overwrite,
-        memory: settings.memory << 20,
+        dev: settings.get("dev")?,
+        test: settings.get("test")?,
+        kind: settings.choice_or_none("emit")?,
+        layers: settings.layers("layers")?,
+        label: settings.get("label")?,
+        task: settings.choice("task")?,
+        strengths: settings.get::<Option<Vec<f64>>>("strength")?.unwrap_or(of_all.strengths),
+        folds: settings.get("folds")?,
+        seed: settings.get("seed")?,
+        control: settings.get("control")?,
+        mix: settings.get("mix")?,
+        output: settings.get("output")?,
+        overwrite: settings.get("overwrite")?,
+        memory: u64::from(settings.get::<u32>("memory")?) << 20,
         train: of_all.train,
     };
-    let threads = settings.threads;
+    let threads = settings.get("threads")?;
     let watch = Watch::default();
     interruptible(py, &watch, || {
         let mut json = String::new();
@@ -67,19 +47,6 @@ pub(crate) fn probe(py: Python<'_>, settings: ProbeSettings) -> PyResult<String>
         start_threads(threads)?.install(|| layerwise::probe::probe(&request, &watch, keep))?;
         Ok(json)
     })
-}
-
-/// The settings of predictions, by the names of the parameters of `layerwise.Predictor`.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-struct PredictSettings {
-    report: PathBuf,
-    layer: Option<String>,
-    model: Option<String>,
-    revision: Option<String>,
-    offline: bool,
-    threads: Option<usize>,
-    pairs: bool,
 }
 
 /// A report and its model; `layerwise.Predictor` holds one.
@@ -93,16 +60,16 @@ pub(crate) struct OpenPredictor {
 #[pymethods]
 impl OpenPredictor {
     #[new]
-    fn open(py: Python<'_>, settings: PredictSettings) -> PyResult<Self> {
-        let PredictSettings { report, layer, model, revision, offline, threads, pairs } = settings;
+    fn open(py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let settings = Settings(settings);
         let request = PredictRequest {
-            report,
-            layer: layers(layer.as_deref())?,
-            model,
-            revision,
-            offline,
-            threads,
-            pair_column: pairs.then(|| "pair".to_owned()),
+            report: settings.get("report")?,
+            layer: settings.layers("layer")?,
+            model: settings.get("model")?,
+            revision: settings.get("revision")?,
+            offline: settings.get("offline")?,
+            threads: settings.get("threads")?,
+            pair_column: settings.get::<bool>("pairs")?.then(|| "pair".to_owned()),
             once: false,
         };
         let watch = Arc::new(Watch::default());

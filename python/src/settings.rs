@@ -2,48 +2,72 @@
 
 use layerwise::spec::Choice;
 use layerwise::{LayerSelection, Request};
+use pyo3::conversion::FromPyObjectOwned;
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use crate::errors::about;
 
-/// The settings of an encoding, by the names of the parameters of `Model.encode`.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-pub(crate) struct EncodeSettings {
-    emit: Vec<String>,
-    layers: Option<String>,
-    pub(crate) pretokenized: bool,
-    word_pooling: String,
-    special_tokens: String,
-    combine: Option<String>,
-    normalize: bool,
-    prompt: Option<String>,
-    prompt_name: Option<String>,
-    truncate_dim: Option<usize>,
-    max_length: Option<usize>,
-    overflow: String,
-    stride: Option<usize>,
-    batch_tokens: u32,
-}
+/// Settings by the names of Python's parameters.
+pub(crate) struct Settings<'a, 'py>(pub(crate) &'a Bound<'py, PyDict>);
 
-impl EncodeSettings {
+impl<'py> Settings<'_, 'py> {
     /// # Errors
-    /// `ValueError` for a name that is none of the choices, with those.
-    pub(crate) fn request(self) -> PyResult<Request> {
+    /// `ValueError` for a number that is out of range, `TypeError` for what is something else; with the parameter.
+    pub(crate) fn get<T: FromPyObjectOwned<'py>>(&self, parameter: &str) -> PyResult<T> {
+        let value = self.0.as_any().get_item(parameter)?;
+        value.extract::<T>().map_err(|error| {
+            let error: PyErr = error.into();
+            let problem = format!("{parameter}: {}", error.value(self.0.py()));
+            if error.is_instance_of::<PyOverflowError>(self.0.py()) {
+                PyValueError::new_err(problem)
+            } else {
+                PyTypeError::new_err(problem)
+            }
+        })
+    }
+
+    /// # Errors
+    /// Those of [`Settings::get`]; `ValueError` for a name that is none of the choices, with those.
+    pub(crate) fn choice<T: Choice>(&self, parameter: &str) -> PyResult<T> {
+        choice(parameter, &self.get::<String>(parameter)?)
+    }
+
+    /// Like [`Settings::choice`], where `None` may stand for none.
+    pub(crate) fn choice_or_none<T: Choice>(&self, parameter: &str) -> PyResult<Option<T>> {
+        self.get::<Option<String>>(parameter)?.map(|name| choice(parameter, &name)).transpose()
+    }
+
+    /// Layers as they are written on the command line; `None` for all.
+    ///
+    /// # Errors
+    /// `ValueError` for what is no list of numbers and ranges.
+    pub(crate) fn layers(&self, parameter: &str) -> PyResult<Option<LayerSelection>> {
+        let selection: Option<String> = self.get(parameter)?;
+        selection.map(|selection| selection.parse().map_err(about(parameter))).transpose()
+    }
+
+    /// The request that the parameters of `Model.encode` make.
+    ///
+    /// # Errors
+    /// Those of [`Settings::get`] and [`Settings::choice`].
+    pub(crate) fn request(&self) -> PyResult<Request> {
+        let kinds: Vec<String> = self.get("emit")?;
         Ok(Request {
-            kinds: self.emit.iter().map(|name| choice("emit", name)).collect::<PyResult<_>>()?,
-            layers: layers(self.layers.as_deref())?,
-            word_pooling: choice("word_pooling", &self.word_pooling)?,
-            special_tokens: choice("special_tokens", &self.special_tokens)?,
-            combine: self.combine.map(|name| choice("combine", &name)).transpose()?,
-            normalize: self.normalize,
-            prompt: self.prompt,
-            prompt_name: self.prompt_name,
-            truncate_dim: self.truncate_dim,
-            max_length: self.max_length,
-            overflow: choice("overflow", &self.overflow)?,
-            stride: self.stride,
-            batch_tokens: self.batch_tokens,
+            kinds: kinds.iter().map(|name| choice("emit", name)).collect::<PyResult<_>>()?,
+            layers: self.layers("layers")?,
+            word_pooling: self.choice("word_pooling")?,
+            special_tokens: self.choice("special_tokens")?,
+            combine: self.choice_or_none("combine")?,
+            normalize: self.get("normalize")?,
+            prompt: self.get("prompt")?,
+            prompt_name: self.get("prompt_name")?,
+            truncate_dim: self.get("truncate_dim")?,
+            max_length: self.get("max_length")?,
+            overflow: self.choice("overflow")?,
+            stride: self.get("stride")?,
+            batch_tokens: self.get("batch_tokens")?,
             ..Request::default()
         })
     }
@@ -58,12 +82,4 @@ pub(crate) fn choice<T: Choice>(parameter: &str, name: &str) -> PyResult<T> {
         let all: Vec<&str> = T::ALL.iter().map(|choice| choice.name()).collect();
         about(parameter)(format!("there is no `{name}`; expected one of {}", all.join(", ")))
     })
-}
-
-/// Layers as they are written on the command line; `None` for all.
-///
-/// # Errors
-/// `ValueError` for what is no list of numbers and ranges.
-pub(crate) fn layers(selection: Option<&str>) -> PyResult<Option<LayerSelection>> {
-    selection.map(|selection| selection.parse().map_err(about("layers"))).transpose()
 }
