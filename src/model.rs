@@ -19,7 +19,7 @@ use crate::encoder::{self, Encoder, EncoderSettings, Ops};
 use crate::error::{Error, Result};
 use crate::input::Record;
 use crate::kernels::InstructionSet;
-use crate::observer::{Observer, Unobserved, Unseen};
+use crate::observer::{Observer, Unobserved, Unseen, Work};
 use crate::plan::{Plan, PlannedModel};
 use crate::request::Request;
 use crate::sink::Sink;
@@ -317,10 +317,57 @@ impl Model {
     /// Those of [`Model::plan`]; [`Error::TooLong`] and [`Error::NoRoom`] for a text beyond the limit that the request
     /// does not allow to be cut; [`Error::NotFinite`] when the model's numbers overflow on a text.
     pub fn encode<T: Into<Record>>(&self, texts: impl IntoIterator<Item = T>, request: &Request) -> Result<Embeddings> {
-        let mut embeddings = Embeddings::new();
+        self.encode_observed(texts, request, &*self.observer)
+    }
+
+    /// Like [`Model::encode`], with an observer of its own, which is told of the progress and may end this encoding alone.
+    ///
+    /// # Errors
+    /// Those of [`Model::encode`]; [`Error::Interrupted`] when the observer ends it, which takes a layer of one batch at most.
+    pub fn encode_observed<T: Into<Record>>(
+        &self,
+        texts: impl IntoIterator<Item = T>,
+        request: &Request,
+        observer: &dyn Observer,
+    ) -> Result<Embeddings> {
         let texts: Vec<Record> = texts.into_iter().map(Into::into).collect();
-        self.encode_into(texts, request, &mut embeddings)?;
-        Ok(embeddings)
+        let plan = self.plan(request)?;
+        self.install(move || {
+            let (tokenizer, plan) = self.tokenizer(plan)?;
+            let encoder = self.load(&plan)?;
+            let mut embeddings = Embeddings::new();
+            embeddings.begin(&plan)?;
+            // All texts first, so that what cannot be taken is found before any encoding, and the size of the result is known.
+            let mut lengths = LengthCheck::new(&plan);
+            let mut tokens = Vec::with_capacity(texts.len());
+            for piece in texts.chunks(TEXTS_PER_PIECE) {
+                if let Some(signal) = observer.interruption() {
+                    let texts = texts.len() as u64;
+                    return Err(Error::Interrupted { signal, done: 0, texts, way_on: Error::START_OVER });
+                }
+                for encoded in tokenizer.encode_records(tokens.len() as u64, piece) {
+                    let encoded = encoded?;
+                    lengths.take(tokens.len() as u64, &encoded);
+                    embeddings.take_text(&encoded)?;
+                    tokens.push(encoded.tokens);
+                }
+            }
+            lengths.finish()?;
+            let count = tokens.iter().map(|tokens| tokens.len() as u64).sum();
+            let progress = observer.begin(Work::Encoding { tokens: count, done: 0 });
+            let pass = EncodePass {
+                encoder: &encoder,
+                plan: &plan,
+                sizes: BatchSizes::largest(limits(&plan, request.batch_tokens, false)),
+                first_row: 0,
+                texts: texts.len() as u64,
+                done: 0,
+                tokens_done: 0,
+                way_on: Error::START_OVER,
+            };
+            pass.run(tokens.into_iter().map(Ok), &mut embeddings, observer, &*progress)?;
+            Ok(embeddings)
+        })
     }
 
     /// Encodes texts as they come and hands their vectors to a sink, in the order of the texts. Memory use does not
@@ -381,10 +428,10 @@ impl Model {
                 return Ok(());
             }
             let encoded = tokenizer.encode_records(row, &piece).into_iter().collect::<Result<Vec<_>>>()?;
-            for (encoded, row) in encoded.iter().zip(row..) {
-                refuse_too_long(encoded, row, plan)?;
-                sink.take_text(encoded)?;
-            }
+            let mut lengths = LengthCheck::new(plan);
+            encoded.iter().zip(row..).for_each(|(encoded, row)| lengths.take(row, encoded));
+            lengths.finish()?;
+            encoded.iter().try_for_each(|encoded| sink.take_text(encoded))?;
             let texts = encoded.len() as u64;
             let pass = EncodePass {
                 encoder: &encoder,
@@ -524,22 +571,62 @@ impl Model {
     }
 }
 
-/// Refuses a text that is too long, where the plan forbids cuts or leaves a window no room for text.
-fn refuse_too_long(encoded: &Encoded, row: u64, plan: &Plan) -> Result<()> {
-    let (length, max_length) = (encoded.length_before_truncation, plan.max_length);
-    if plan.overflow == Overflow::Error && length > max_length {
-        return Err(Error::TooLong {
-            count: 1,
-            texts: 1,
-            max_length,
-            examples: format!("row {row} ({length} tokens)"),
-        });
-    }
-    match plan.lacks_room(length, &encoded.tokens.longer) {
-        None => Ok(()),
-        Some(room) => {
-            Err(Error::NoRoom { count: 1, texts: 1, max_length, examples: format!("row {row} ({room} tokens)") })
+/// Texts that are too long, where the plan forbids cuts or leaves a window no room for text.
+struct LengthCheck<'a> {
+    plan: &'a Plan,
+    /// How many texts were looked at.
+    texts: u64,
+    too_long: Named,
+    without_room: Named,
+}
+
+/// Rows that a message counts, and names the first few of.
+#[derive(Default)]
+struct Named {
+    count: u64,
+    examples: Vec<String>,
+}
+
+impl Named {
+    /// Rows that are named.
+    const MOST: usize = 5;
+
+    fn add(&mut self, row: u64, tokens: usize) {
+        self.count += 1;
+        if self.examples.len() < Self::MOST {
+            self.examples.push(format!("row {row} ({tokens} tokens)"));
         }
+    }
+}
+
+impl<'a> LengthCheck<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        Self { plan, texts: 0, too_long: Named::default(), without_room: Named::default() }
+    }
+
+    fn take(&mut self, row: u64, encoded: &Encoded) {
+        let length = encoded.length_before_truncation;
+        self.texts += 1;
+        if self.plan.overflow == Overflow::Error && length > self.plan.max_length {
+            self.too_long.add(row, length);
+        } else if let Some(room) = self.plan.lacks_room(length, &encoded.tokens.longer) {
+            self.without_room.add(row, room);
+        }
+    }
+
+    /// # Errors
+    /// [`Error::TooLong`] and [`Error::NoRoom`] when there was such a text.
+    fn finish(self) -> Result<()> {
+        let Self { plan: &Plan { max_length, .. }, texts, too_long, without_room } = self;
+        if too_long.count > 0 {
+            let Named { count, examples } = too_long;
+            return Err(Error::TooLong { count, texts, max_length, examples: examples.join(", ") });
+        }
+        if without_room.count > 0 {
+            let Named { count, examples } = without_room;
+            return Err(Error::NoRoom { count, texts, max_length, examples: examples.join(", ") });
+        }
+        Ok(())
     }
 }
 

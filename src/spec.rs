@@ -267,6 +267,11 @@ pub enum RowKind {
     Text,
 }
 
+impl RowKind {
+    /// All kinds, in the order in which they are declared.
+    pub const ALL: [Self; 3] = [Self::Token, Self::Word, Self::Text];
+}
+
 /// How a text's tokens become one vector, as defined by sentence-transformers' `Pooling`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -108,6 +109,71 @@ fn models_come_and_go() {
         drop(first);
         assert_eq!(second.encode(["a"], &Request::default()).unwrap().len(), 1);
     }
+}
+
+#[test]
+fn all_layers_are_one_array_that_can_be_moved_out() {
+    let model = open("width16");
+    let layers = model.num_hidden_layers() + 1;
+    let kinds = vec![Token, Mean, Pooler];
+    let request = Request { kinds: kinds.clone(), ..Request::default() };
+    let texts: Vec<String> = (0..2500).map(|number| format!("{}{number}", "a ".repeat(number % 7))).collect();
+    let mut out = model.encode(texts.iter().map(String::as_str), &request).unwrap();
+    // As a sink they learn of texts piece by piece, and make room as they go.
+    let mut grown = Embeddings::new();
+    model.encode_into(texts.iter().map(String::as_str), &request, &mut grown).unwrap();
+    for kind in kinds {
+        let all = out.all(kind).unwrap();
+        let rows = out.rows_of(kind, texts.len() - 1).end;
+        assert_eq!(all.dim(), (if kind == Pooler { 1 } else { layers }, rows, model.hidden_size()));
+        assert_eq!(grown.all(kind).unwrap(), all);
+        for (layer, of_layer) in all.outer_iter().enumerate().take(if kind == Pooler { 0 } else { layers }) {
+            assert_eq!(of_layer, out.get(kind, layer).unwrap());
+        }
+        let (held, address) = (all.to_owned(), all.as_ptr());
+        let taken = out.take(kind).unwrap();
+        assert_eq!((taken.as_ptr(), taken.is_standard_layout()), (address, true), "nothing is copied, nor wasted");
+        assert_eq!(grown.take(kind).unwrap(), taken);
+        assert_eq!(taken, held);
+        assert!(out.take(kind).unwrap_err().to_string().contains(&format!("no {kind} vectors")));
+    }
+    assert_eq!(out.tokens(1)[0], "[CLS]", "what is known of the texts stays");
+}
+
+/// Ends what it observes at the N-th question.
+struct EndsAt(AtomicUsize, usize);
+
+impl Observer for EndsAt {
+    fn interruption(&self) -> Option<u8> {
+        (self.0.fetch_add(1, Ordering::Relaxed) + 1 >= self.1).then_some(2)
+    }
+}
+
+#[test]
+fn an_encoding_can_be_ended_alone_and_within_a_layer() {
+    let model = open("width16");
+    let request = Request { batch_tokens: 8, ..Request::default() };
+    let end = |at| EndsAt(AtomicUsize::new(0), at);
+    let whole = end(usize::MAX);
+    assert_eq!(model.encode_observed(TEXTS, &request, &whole).unwrap().len(), 4);
+    let questions = whole.0.load(Ordering::Relaxed);
+    assert!(questions > 2 * (model.num_hidden_layers() + 1), "each layer of each batch asks");
+    for at in [1, 2, questions] {
+        let asked = end(at);
+        let error = model.encode_observed(TEXTS, &request, &asked).unwrap_err();
+        assert!(matches!(error, Error::Interrupted { signal: 2, texts: 4, .. }), "{error}");
+        assert_eq!(asked.0.load(Ordering::Relaxed), at, "it goes no further");
+    }
+    assert_eq!(model.encode(TEXTS, &request).unwrap().len(), 4);
+}
+
+#[test]
+fn all_texts_that_are_too_long_are_counted_before_any_is_encoded() {
+    let model = open("width16");
+    let request = Request { max_length: Some(4), overflow: Overflow::Error, ..Request::default() };
+    let texts = ["a", "a b c d e", "b", "a b c d e f", "c"];
+    let error = model.encode_observed(texts, &request, &EndsAt(AtomicUsize::new(0), 2)).unwrap_err().to_string();
+    assert!(error.contains("2 of 5 texts") && error.contains("row 1 (7 tokens), row 3 (8 tokens)"), "{error}");
 }
 
 #[test]

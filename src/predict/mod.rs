@@ -142,6 +142,11 @@ impl Predictor {
         Ok(predicted)
     }
 
+    /// Begins anew with row 0, as if no text had been labelled.
+    pub fn start_over(&mut self) {
+        self.seen = Seen::default();
+    }
+
     /// Warnings about all texts together.
     pub fn warnings(&self) -> Vec<String> {
         let Seen { texts, cut, tokens, unknown_tokens, unknown } = &self.seen;

@@ -104,6 +104,9 @@ pub fn probe(request: &ProbeRequest, observer: &dyn Observer, show: impl FnOnce(
     let bar = observer.begin(Work::Probing(arrays.len() as u64));
     let mut outcomes = Vec::new();
     for array in &arrays {
+        if let Some(signal) = observer.interruption() {
+            return Err(Error::Interrupted { signal, done: 0, texts: 0, way_on: Error::START_OVER });
+        }
         let outcome = setup.evaluate(array)?;
         observer.detail(&format!(
             "{}: C {}, loss {:.6}, {} steps, {:.1} s",
