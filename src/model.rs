@@ -361,6 +361,7 @@ impl Model {
                 sizes: BatchSizes::largest(limits(&plan, request.batch_tokens, false)),
                 first_row: 0,
                 texts: texts.len() as u64,
+                part_texts: None,
                 done: 0,
                 tokens_done: 0,
                 way_on: Error::START_OVER,
