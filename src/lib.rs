@@ -73,6 +73,7 @@ pub mod kernels;
 mod counts;
 mod shard;
 mod spool;
+#[doc(hidden)]
 pub mod tables;
 
 #[doc(hidden)]
