@@ -94,11 +94,36 @@ pub(crate) fn tokenizer(data: &[u8]) {
     let load = || -> Result<()> {
         let checkpoint = find(directory.path())?;
         let config = checkpoint.config()?;
-        let tokenizer = Tokenizer::load(&checkpoint, config.vocab_size, config.longest_text)?;
-        let text = "Hello [MASK] naïve WORLD, 中国 x\0y \u{200b} 🙂 unlitly".to_owned();
-        tokenizer.encode(0, &Text { text, words: None }, None).map(drop)
+        encode(&Tokenizer::load(&checkpoint, config.vocab_size, config.longest_text)?)
     };
     let _ = load();
+}
+
+/// A model of the SentencePiece library, then a text through it. The first byte chooses the class that reads it, and whether it
+/// is converted as transformers 4 or, for settings that this one does not load, as transformers 5 does it.
+pub(crate) fn sentence_piece(data: &[u8]) {
+    const CLASSES: [(&str, &str, &str); 5] = [
+        ("albert", "AlbertTokenizer", "spiece.model"),
+        ("bert-generation", "BertGenerationTokenizer", "spiece.model"),
+        ("camembert", "CamembertTokenizer", "sentencepiece.bpe.model"),
+        ("deberta-v2", "DebertaV2Tokenizer", "spm.model"),
+        ("xlm-roberta", "XLMRobertaTokenizer", "sentencepiece.bpe.model"),
+    ];
+    let Some((&options, model)) = data.split_first() else { return };
+    let (model_type, class, file) = CLASSES[usize::from(options & 127) % CLASSES.len()];
+    let config = format!(r#"{{"model_type": "{model_type}"}}"#);
+    let only_for_5 = if options & 128 == 0 { "" } else { r#", "extra_special_tokens": ["<sym>"]"# };
+    let settings = format!(r#"{{"tokenizer_class": "{class}"{only_for_5}}}"#);
+    let directory =
+        directory(&[("config.json", config.as_bytes()), ("tokenizer_config.json", settings.as_bytes()), (file, model)]);
+    let load = || encode(&Tokenizer::load(&find(directory.path())?, 1 << 20, 512)?);
+    let _ = load();
+}
+
+/// A text of many kinds of characters.
+fn encode(tokenizer: &Tokenizer) -> Result<()> {
+    let text = "Hello [MASK] naïve WORLD, 中国 x\0y \u{200b} 🙂 unlitly".to_owned();
+    tokenizer.encode(0, &Text { text, words: None }, None).map(drop)
 }
 
 /// `model.safetensors`, every tensor of it read.

@@ -35,6 +35,11 @@ fn tokenizer() {
 }
 
 #[test]
+fn sentence_piece() {
+    replay("sentence_piece", targets::sentence_piece);
+}
+
+#[test]
 fn safetensors() {
     replay("safetensors", targets::safetensors);
 }
