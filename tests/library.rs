@@ -4,15 +4,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use layerwise::VectorKind::{Cls, Mean, Pooler, Sentence, Token, Word};
 use layerwise::ndarray::ArrayView2;
 use layerwise::{
-    Batch, Combine, DirectoryOptions, Embeddings, Encoded, Error, Input, Model, Observer, Overflow, Plan, Request,
-    Result, Sink, SpecialTokens, VectorKind,
+    Batch, Combine, DirectoryOptions, Embeddings, Encoded, Error, Input, Model, Observer, Overflow, Plan, Progress,
+    Request, Result, Sink, SpecialTokens, Unobserved, VectorKind, Work,
 };
 
 const TEXTS: [&str; 4] = ["a b c", "", "The bank of the river.", "unaffable [MASK] words and words and words"];
@@ -140,12 +140,34 @@ fn all_layers_are_one_array_that_can_be_moved_out() {
     assert_eq!(out.tokens(1)[0], "[CLS]", "what is known of the texts stays");
 }
 
-/// Ends what it observes at the N-th question.
-struct EndsAt(AtomicUsize, usize);
+/// Ends what it observes at a question of this number, from 1 on.
+#[derive(Default)]
+struct EndsAt {
+    number: usize,
+    asked: AtomicUsize,
+    /// Whether encoding began.
+    begun: AtomicBool,
+}
+
+impl EndsAt {
+    fn question(number: usize) -> Self {
+        Self { number, ..Self::default() }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
 
 impl Observer for EndsAt {
+    fn begin(&self, work: Work) -> Box<dyn Progress> {
+        assert!(matches!(work, Work::Encoding { tokens: 10.., done: 0 }), "{work:?}");
+        self.begun.store(true, Ordering::Relaxed);
+        Unobserved.begin(work)
+    }
+
     fn interruption(&self) -> Option<u8> {
-        (self.0.fetch_add(1, Ordering::Relaxed) + 1 >= self.1).then_some(2)
+        (self.asked.fetch_add(1, Ordering::Relaxed) + 1 >= self.number).then_some(2)
     }
 }
 
@@ -153,16 +175,15 @@ impl Observer for EndsAt {
 fn an_encoding_can_be_ended_alone_and_within_a_layer() {
     let model = open("width16");
     let request = Request { batch_tokens: 8, ..Request::default() };
-    let end = |at| EndsAt(AtomicUsize::new(0), at);
-    let whole = end(usize::MAX);
+    let whole = EndsAt::question(usize::MAX);
     assert_eq!(model.encode_observed(TEXTS, &request, &whole).unwrap().len(), 4);
-    let questions = whole.0.load(Ordering::Relaxed);
-    assert!(questions > 2 * (model.num_hidden_layers() + 1), "each layer of each batch asks");
-    for at in [1, 2, questions] {
-        let asked = end(at);
-        let error = model.encode_observed(TEXTS, &request, &asked).unwrap_err();
+    assert!(whole.asked() > 2 * (model.num_hidden_layers() + 1), "each layer of each batch asks");
+    for number in [1, 2, whole.asked()] {
+        let observer = EndsAt::question(number);
+        let error = model.encode_observed(TEXTS, &request, &observer).unwrap_err();
         assert!(matches!(error, Error::Interrupted { signal: 2, texts: 4, .. }), "{error}");
-        assert_eq!(asked.0.load(Ordering::Relaxed), at, "it goes no further");
+        assert_eq!(observer.asked(), number, "it goes no further");
+        assert_eq!(observer.begun.into_inner(), number > 1, "the first question comes before texts are tokenized");
     }
     assert_eq!(model.encode(TEXTS, &request).unwrap().len(), 4);
 }
@@ -172,7 +193,7 @@ fn all_texts_that_are_too_long_are_counted_before_any_is_encoded() {
     let model = open("width16");
     let request = Request { max_length: Some(4), overflow: Overflow::Error, ..Request::default() };
     let texts = ["a", "a b c d e", "b", "a b c d e f", "c"];
-    let error = model.encode_observed(texts, &request, &EndsAt(AtomicUsize::new(0), 2)).unwrap_err().to_string();
+    let error = model.encode_observed(texts, &request, &EndsAt::question(2)).unwrap_err().to_string();
     assert!(error.contains("2 of 5 texts") && error.contains("row 1 (7 tokens), row 3 (8 tokens)"), "{error}");
 }
 

@@ -52,12 +52,12 @@ def test_ctrl_c_ends_an_encoding_and_the_model_goes_on(model, texts):
     with pytest.raises(KeyboardInterrupt):
         # Tokenizing takes longer than a second by itself; the next one is interrupted while it encodes.
         model.encode(texts_of_minutes)
-    assert time.monotonic() - sent[0] < 2
+    assert time.monotonic() - sent[0] < 4
     sent.clear()
     threading.Thread(target=send).start()
     with pytest.raises(KeyboardInterrupt):
         model.encode(texts_of_minutes[:1500])
-    assert time.monotonic() - sent[0] < 2
+    assert time.monotonic() - sent[0] < 4
     assert model.encode(texts)["mean"].tobytes() == before
 
 
@@ -73,7 +73,7 @@ def test_what_another_handler_raises_ends_it_too(model):
         signal.setitimer(signal.ITIMER_REAL, 0.5)
         with pytest.raises(TimeoutError, match="time is up"):
             model.encode(texts)
-        assert time.monotonic() - begun < 2.5
+        assert time.monotonic() - begun < 5
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)
