@@ -89,12 +89,15 @@ fn plain(texts: &[&str]) -> ArrayRef {
     Arc::new(StringArray::from(texts.to_vec()))
 }
 
+/// Makes a string array of one of the types that Arrow has for it.
+type StringArrayOf<'a> = &'a dyn Fn(&[&str]) -> ArrayRef;
+
 #[test]
 fn rows_say_what_json_lines_say_in_every_type_of_strings() {
     let desk = Desk::with("width1");
     desk.put("lines.jsonl", LINES);
     desk.types(&format!("extract -m width1 -i lines.jsonl {CARRY} -o lines")).succeeds();
-    let strings: [&dyn Fn(&[&str]) -> ArrayRef; 4] = [
+    let strings: [StringArrayOf<'_>; 4] = [
         &plain,
         &|texts| Arc::new(LargeStringArray::from(texts.to_vec())),
         &|texts| Arc::new(StringViewArray::from(texts.to_vec())),
