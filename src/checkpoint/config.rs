@@ -204,14 +204,14 @@ impl Config {
             let problem = format!("{stated} is not {hidden_size} / {num_attention_heads}, the width of a head");
             return Err(keys.problem("head_dim", problem));
         }
-        let num_key_value_heads = match family.rotary {
-            family::RotaryRule::Always { .. } => keys.optional_size(&["num_key_value_heads"], num_attention_heads)?,
-            _ => None,
-        };
-        let num_key_value_heads = num_key_value_heads.unwrap_or(num_attention_heads);
+        let stated = keys.optional_size(names.num_key_value_heads, num_attention_heads)?;
+        let num_key_value_heads = stated.unwrap_or(num_attention_heads);
         if !num_attention_heads.is_multiple_of(num_key_value_heads) {
-            let problem = format!("{num_key_value_heads} does not divide num_attention_heads, {num_attention_heads}");
-            return Err(keys.problem("num_key_value_heads", problem));
+            let problem = format!(
+                "{num_key_value_heads} does not divide {}, {num_attention_heads}",
+                names.num_attention_heads[0]
+            );
+            return Err(keys.problem(names.num_key_value_heads[0], problem));
         }
         let positions = positions(keys, family.positions)?;
         let max_position_embeddings = match positions {

@@ -79,6 +79,8 @@ pub struct ConfigKeys {
     pub hidden_size: &'static [&'static str],
     pub num_hidden_layers: &'static [&'static str],
     pub num_attention_heads: &'static [&'static str],
+    /// Without a name, or where there is no such key, each head has keys and values of its own.
+    pub num_key_value_heads: &'static [&'static str],
     pub intermediate_size: &'static [&'static str],
     pub max_position_embeddings: &'static [&'static str],
     /// With the default of transformers' configuration class.

@@ -46,6 +46,7 @@ const BERT_KEYS: ConfigKeys = ConfigKeys {
     hidden_size: &["hidden_size"],
     num_hidden_layers: &["num_hidden_layers"],
     num_attention_heads: &["num_attention_heads"],
+    num_key_value_heads: &[],
     intermediate_size: &["intermediate_size"],
     max_position_embeddings: &["max_position_embeddings"],
     hidden_act: Either::Key((&["hidden_act"], "gelu")),
@@ -362,6 +363,7 @@ static EUROBERT: Family = Family {
     model_types: &["eurobert"],
     reference: "EuroBertModel",
     keys: ConfigKeys {
+        num_key_value_heads: &["num_key_value_heads"],
         hidden_act: Either::Key((&["hidden_act"], "silu")),
         layer_norm_eps: Either::Key((&["rms_norm_eps"], 1e-5)),
         ..BERT_KEYS

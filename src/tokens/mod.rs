@@ -20,7 +20,7 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 use tokenizers::utils::truncation::{TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings};
-use tokenizers::{Encoding, InputSequence, Model, PostProcessor, PostProcessorWrapper};
+use tokenizers::{Encoding, InputSequence, Model, PostProcessor, PostProcessorWrapper, Token};
 
 use self::patterns::BacktrackingPatterns;
 use self::pieces::{JoinedPieces, LONG, SafeSplits};
@@ -270,13 +270,24 @@ impl Tokenizer {
                     .to_owned(),
             ));
         }
-        if self.type_vocab_size < 2 && self.token_type_ids {
+        if self.type_vocab_size < 2 && self.gives_pairs_two_types() {
             return Err(Error::Usage(
                 "--pair-column: this model knows one token type (type_vocab_size is 1), so it takes no pairs"
                     .to_owned(),
             ));
         }
         Ok(())
+    }
+
+    /// Whether the tokens of a pair have more than one type. RoBERTa's template has one, also where the tokenizer's class has types.
+    fn gives_pairs_two_types(&self) -> bool {
+        let text = |type_id| Encoding::from_tokens(vec![Token::new(0, "a".to_owned(), (0, 1))], type_id);
+        let joined = || match self.post_processor.as_ref() {
+            Some(processor) => processor.process(text(0), Some(text(1)), true),
+            None => self.inner.post_process(text(0), Some(text(1)), true),
+        };
+        // One that fails says so where the pairs are encoded.
+        self.token_type_ids && without_panic(joined).is_ok_and(|joined| joined.get_type_ids().iter().any(|&id| id > 0))
     }
 
     /// Encodes the text of a record, or its pair of texts.
