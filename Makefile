@@ -8,7 +8,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 # vocabularies out; `probes`, `model-card`, `bench-peers` and `profile` need them.
 DATA ?= $(wildcard ../shared/data)
 
-.PHONY: all lint test python python-wheel bench-python venv parity published trained tokenizers readers device probes bits candle kills faults power-loss bit-search hostile faults-short bounded fuzz bench bench-kernels bench-peers cold-build profile goldens families bench-families model model-card
+.PHONY: all lint test python python-wheel bench-python venv parity published trained tokenizers readers engines device probes bits candle kills faults power-loss bit-search hostile faults-short bounded fuzz bench bench-kernels bench-peers cold-build profile goldens families bench-families model model-card
 
 all: lint test
 
@@ -98,11 +98,21 @@ tokenizers: $(VENV)/published-installed
 		--texts $(wildcard $(DATA)/text/pud/*.txt) --folder $(TOKENIZERS)
 	LAYERWISE_TOKENIZERS=$(abspath $(REAL_TOKENIZERS)) cargo test --locked --test tokenizers -- --ignored
 
-# Parquet directories as Python's readers have them, against the .npy files of the same job, bit by bit.
+# Directories, JSON Lines and Parquet as Python's readers have them (docs/readers.md), against numpy's own arrays, bit by bit.
 readers: $(VENV)/installed
 	cargo build --locked --release --features parquet
-	$(VENV)/bin/python -m pip install --quiet pyarrow==26.0.1 pandas==3.1.1 polars==2.1.0 duckdb==2.0.1
+	$(VENV)/bin/python -m pip install --quiet pyarrow==26.0.1 pandas==3.1.1 polars==2.1.0 duckdb==2.0.1 \
+		scikit-learn==1.9.1 datasets==5.2.0 faiss-cpu==1.15.1
 	$(VENV)/bin/python tests/real/readers.py --layerwise $(TARGET)/release/layerwise
+	$(VENV)/bin/python tests/real/array_readers.py --layerwise $(TARGET)/release/layerwise
+
+# The scripts of examples/engines on Ray, Spark and Dask from PyPI, two workers on this machine, against `extract`, bit by bit. Spark needs
+# Java (apt-get install default-jre-headless); without it the others are run. ROUNDS=3 measures what an engine costs, for which
+# PROFILE=release is the build that counts.
+ROUNDS ?= 0
+engines: python-wheel
+	$(VENV)-python/bin/python -m pip install --quiet --requirement examples/engines/requirements.txt
+	$(VENV)-python/bin/python tests/real/engines.py --rounds $(ROUNDS)
 
 # A GPU against the CPU's kernels.
 DEVICE ?= cuda

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from operator import index as as_index
 
 from ._embeddings import Embeddings
@@ -21,8 +22,9 @@ class Model:
     """A model of the BERT family with its weights, tokenizer and threads.
 
     One model can be used from several threads at once; the interpreter's lock is not held while it encodes, and Ctrl-C ends that
-    within about a layer. It pickles by name, revision and settings, and is opened anew where it is unpickled. A process that was
-    forked opens it anew as well, when it is first used there.
+    within about a layer. It pickles by name, revision and settings, and is opened anew where it is unpickled; the last one is kept
+    there, so that a worker that gets it with each task loads it once. A process that was forked opens it anew as well, when it is
+    first used there.
 
     Parameters
     ----------
@@ -235,7 +237,7 @@ class Model:
         return self._model
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self._settings,)
+        return _reopen, tuple(self._settings.items())
 
     def __copy__(self) -> Model:
         return self
@@ -251,8 +253,10 @@ class Model:
         return f"layerwise.Model({self.name!r}{named})"
 
 
-def _reopen(settings: dict[str, Any]) -> Model:
-    return Model(**settings)
+# What sends a model with each task unpickles it with each. Weights take longer to load than most tasks need them.
+@lru_cache(maxsize=1)
+def _reopen(*settings: tuple[str, Any]) -> Model:
+    return Model(**dict(settings))
 
 
 def selection_of(layers: str | int | Iterable[int] | None) -> str | None:

@@ -92,6 +92,14 @@ def test_a_model_pickles_by_name_and_settings(golden, texts, tmp_path, monkeypat
         again.encode(texts)
 
 
+def test_the_last_unpickled_model_is_kept(golden):
+    one, other = (pickle.dumps(layerwise.Model(golden("width16"), threads=threads)) for threads in (1, 2))
+    first = pickle.loads(one)
+    assert pickle.loads(one) is first, "so that a worker loads it once"
+    assert pickle.loads(other).threads == 2
+    assert pickle.loads(one) is not first, "only the last"
+
+
 def mean(model, texts):
     return model.encode(texts)["mean"].tobytes()
 
