@@ -5,7 +5,9 @@ asserts something. A page's blocks share their names, in an empty folder with wh
 """
 
 import doctest
+import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,8 @@ def test_pages(page, command, monkeypatch, tmp_path):
     found = blocks(page)
     first = next(index for index, block in enumerate(found) if "layerwise" in block)
     monkeypatch.chdir(tmp_path)
+    # As where the environment is activated: the command is there, too.
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     (tmp_path / "texts.txt").write_text(
         "The boat lay at the bank of the river.\nShe opened an account at the bank.\nHe sat on the bank and watched the water.\n"
     )
