@@ -1,12 +1,12 @@
 //! Records as they arrive, for a worker: each is there as soon as its line is whole, and a bad line is one of them.
 
-use std::io::{self, BufRead, BufReader};
+use std::io::BufRead;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use super::compressed::check_uncompressed;
-use super::entry::{BUFFER, Entry, Failed};
+use super::entry::{Entry, Failed};
 use super::record::Record;
 use super::source::Source;
 use super::{binary, encoding};
@@ -143,11 +143,7 @@ where
 /// The content of a source as it comes: UTF-8, nothing of which is waited for before a line is taken. So only what came first says
 /// what it is, and it is neither decompressed nor decoded.
 pub(super) fn content_as_it_comes(source: &Source) -> std::result::Result<Box<dyn BufRead + Send>, Failed> {
-    let mut reader: Box<dyn BufRead + Send> = match source {
-        Source::Arguments(texts) => Box::new(io::Cursor::new(texts.join("\n"))),
-        Source::File(path) => Box::new(BufReader::with_capacity(BUFFER, std::fs::File::open(path)?)),
-        Source::Stdin => Box::new(BufReader::with_capacity(BUFFER, io::stdin())),
-    };
+    let mut reader = source.open_raw()?.reader;
     let head = reader.fill_buf()?;
     check_uncompressed(head)?;
     if encoding::of_mark(head).is_some() {

@@ -84,18 +84,29 @@ impl Source {
         Ok(())
     }
 
-    /// Opens the content as bytes, decompressed, with a watch on changes if it is a regular file.
-    #[cfg(feature = "parquet")]
-    pub(super) fn open_bytes(&self) -> std::result::Result<(Box<dyn BufRead + Send>, Option<Watch>), Failed> {
-        match self {
-            Source::Arguments(texts) => Ok((Box::new(io::Cursor::new(texts.join("\n"))), None)),
+    /// Opens the content as it is, with the path and a watch on changes if it is a file.
+    pub(super) fn open_raw(&self) -> io::Result<RawContent<'_>> {
+        Ok(match self {
+            Source::Arguments(texts) => {
+                RawContent { reader: Box::new(io::Cursor::new(texts.join("\n"))), path: None, watch: None }
+            }
             Source::File(path) => {
                 let file = File::open(path)?;
                 let watch = Watch::new(path, &file)?;
-                Ok((decompressed(BufReader::with_capacity(BUFFER, file), Some(path))?, watch))
+                RawContent { reader: Box::new(BufReader::with_capacity(BUFFER, file)), path: Some(path), watch }
             }
-            Source::Stdin => Ok((decompressed(BufReader::with_capacity(BUFFER, io::stdin()), None)?, None)),
-        }
+            Source::Stdin => {
+                let reader = Box::new(BufReader::with_capacity(BUFFER, io::stdin()));
+                RawContent { reader, path: None, watch: None }
+            }
+        })
+    }
+
+    /// Opens the content as bytes, decompressed, with a watch on changes if it is a regular file.
+    #[cfg(feature = "parquet")]
+    pub(super) fn open_bytes(&self) -> std::result::Result<(Box<dyn BufRead + Send>, Option<Watch>), Failed> {
+        let RawContent { reader, path, watch } = self.open_raw()?;
+        Ok((decompressed(reader, path)?, watch))
     }
 
     /// Opens the content as a file that is read at any place. What is none, or is compressed, is copied to one without a name.
@@ -115,16 +126,17 @@ impl Source {
 
     /// Opens the content as UTF-8, with a watch on changes if it is a regular file.
     pub(super) fn open(&self) -> std::result::Result<(Box<dyn BufRead + Send>, Option<Watch>), Failed> {
-        match self {
-            Source::Arguments(texts) => Ok((Box::new(io::Cursor::new(texts.join("\n"))), None)),
-            Source::File(path) => {
-                let file = File::open(path)?;
-                let watch = Watch::new(path, &file)?;
-                Ok((content(BufReader::with_capacity(BUFFER, file), Some(path))?, watch))
-            }
-            Source::Stdin => Ok((content(BufReader::with_capacity(BUFFER, io::stdin()), None)?, None)),
-        }
+        let RawContent { reader, path, watch } = self.open_raw()?;
+        Ok((content(reader, path)?, watch))
     }
+}
+
+/// The content of a source, neither decompressed nor decoded.
+pub(super) struct RawContent<'a> {
+    pub(super) reader: Box<dyn BufRead + Send>,
+    pub(super) path: Option<&'a Path>,
+    /// If it is a regular file.
+    pub(super) watch: Option<Watch>,
 }
 
 /// A file without a name with this content, at its beginning.
