@@ -56,6 +56,8 @@ mod embeddings;
 mod encode;
 mod model;
 
+mod lengths;
+
 mod plan;
 mod request;
 mod sink;

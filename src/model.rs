@@ -19,13 +19,14 @@ use crate::encoder::{self, Encoder, EncoderSettings, Ops};
 use crate::error::{Error, Result};
 use crate::input::Record;
 use crate::kernels::InstructionSet;
+use crate::lengths::LengthCheck;
 use crate::observer::{Observer, Unobserved, Unseen, Work};
 use crate::plan::{Plan, PlannedModel};
 use crate::request::Request;
 use crate::sink::Sink;
-use crate::spec::{Compute, DeviceKind, DeviceSelection, Overflow, VectorKind};
+use crate::spec::{Compute, DeviceKind, DeviceSelection, VectorKind};
 use crate::threads::start_threads;
-use crate::tokens::{Encoded, Tokenizer};
+use crate::tokens::Tokenizer;
 use crate::windows::Windowing;
 
 /// How many texts [`Model::encode_into`] tokenizes together, on all threads, before it encodes them.
@@ -347,7 +348,7 @@ impl Model {
                 }
                 for encoded in tokenizer.encode_records(tokens.len() as u64, piece) {
                     let encoded = encoded?;
-                    lengths.take(tokens.len() as u64, &encoded);
+                    lengths.take(tokens.len() as u64, encoded.length_before_truncation, &encoded.tokens.longer);
                     embeddings.take_text(&encoded)?;
                     tokens.push(encoded.tokens);
                 }
@@ -430,7 +431,9 @@ impl Model {
             }
             let encoded = tokenizer.encode_records(row, &piece).into_iter().collect::<Result<Vec<_>>>()?;
             let mut lengths = LengthCheck::new(plan);
-            encoded.iter().zip(row..).for_each(|(encoded, row)| lengths.take(row, encoded));
+            for (encoded, row) in encoded.iter().zip(row..) {
+                lengths.take(row, encoded.length_before_truncation, &encoded.tokens.longer);
+            }
             lengths.finish()?;
             encoded.iter().try_for_each(|encoded| sink.take_text(encoded))?;
             let texts = encoded.len() as u64;
@@ -569,65 +572,6 @@ impl Model {
         let (ready, preloaded) = rayon::join(prepare, || encoder.preload(deepest, should_stop));
         let ready = ready?;
         preloaded.map(|()| ready)
-    }
-}
-
-/// Texts that are too long, where the plan forbids cuts or leaves a window no room for text.
-struct LengthCheck<'a> {
-    plan: &'a Plan,
-    /// How many texts were looked at.
-    texts: u64,
-    too_long: Named,
-    without_room: Named,
-}
-
-/// Rows that a message counts, and names the first few of.
-#[derive(Default)]
-struct Named {
-    count: u64,
-    examples: Vec<String>,
-}
-
-impl Named {
-    /// Rows that are named.
-    const MOST: usize = 5;
-
-    fn add(&mut self, row: u64, tokens: usize) {
-        self.count += 1;
-        if self.examples.len() < Self::MOST {
-            self.examples.push(format!("row {row} ({tokens} tokens)"));
-        }
-    }
-}
-
-impl<'a> LengthCheck<'a> {
-    fn new(plan: &'a Plan) -> Self {
-        Self { plan, texts: 0, too_long: Named::default(), without_room: Named::default() }
-    }
-
-    fn take(&mut self, row: u64, encoded: &Encoded) {
-        let length = encoded.length_before_truncation;
-        self.texts += 1;
-        if self.plan.overflow == Overflow::Error && length > self.plan.max_length {
-            self.too_long.add(row, length);
-        } else if let Some(room) = self.plan.lacks_room(length, &encoded.tokens.longer) {
-            self.without_room.add(row, room);
-        }
-    }
-
-    /// # Errors
-    /// [`Error::TooLong`] and [`Error::NoRoom`] when there was such a text.
-    fn finish(self) -> Result<()> {
-        let Self { plan: &Plan { max_length, .. }, texts, too_long, without_room } = self;
-        if too_long.count > 0 {
-            let Named { count, examples } = too_long;
-            return Err(Error::TooLong { count, texts, max_length, examples: examples.join(", ") });
-        }
-        if without_room.count > 0 {
-            let Named { count, examples } = without_room;
-            return Err(Error::NoRoom { count, texts, max_length, examples: examples.join(", ") });
-        }
-        Ok(())
     }
 }
 

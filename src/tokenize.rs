@@ -8,16 +8,14 @@ use sha2::{Digest, Sha256};
 use crate::counts::{Counts, TextCounts};
 use crate::error::{Error, Result};
 use crate::input::{Input, InputRecord, Record, Skipped, SourceLine};
+use crate::lengths::LengthCheck;
 use crate::observer::{Observer, Work};
 use crate::plan::Plan;
 use crate::sha256::hex;
-use crate::spec::{Overflow, VectorKind};
+use crate::spec::VectorKind;
 use crate::tables::types::{ColumnTypes, ColumnsSeen};
 use crate::tokens::unknown::UnknownPieces;
 use crate::tokens::{Encoded, Tokenizer};
-
-/// Number of rows that an error message names; further ones are only counted.
-const NAMED_ROWS: usize = 5;
 
 /// Receives tokenized texts, and remembers those that an interrupted pass tokenized before.
 pub(crate) trait TokenSink {
@@ -147,26 +145,11 @@ impl TokenizePass<'_> {
             return Err(input.is_empty_error());
         }
         pieces.skipped().and_then(Skipped::warning).iter().for_each(|warning| observer.warn(warning));
-        let Tally { counts, longest, too_long, without_room, rooms, .. } = tally;
+        let Tally { counts, longest, lengths, .. } = tally;
         if row < counts.texts {
             return Err(Error::OtherInput(Box::new(input.is_shorter_error(row, counts.texts))));
         }
-        if plan.overflow == Overflow::Error && counts.truncated_texts > 0 {
-            return Err(Error::TooLong {
-                count: counts.truncated_texts,
-                texts: counts.texts,
-                max_length: plan.max_length,
-                examples: too_long.join(", "),
-            });
-        }
-        if without_room > 0 {
-            return Err(Error::NoRoom {
-                count: without_room,
-                texts: counts.texts,
-                max_length: plan.max_length,
-                examples: rooms.join(", "),
-            });
-        }
+        lengths.finish()?;
         let input = InputRecord::new(digest, pieces.skipped());
         Ok(Tokenized { counts, input, longest, types: columns.types(), unknown })
     }
@@ -208,31 +191,17 @@ struct Tally<'a> {
     plan: &'a Plan,
     counts: Counts,
     longest: usize,
-    /// The first few texts beyond the limit.
-    too_long: Vec<String>,
-    /// Number of texts that are too long and cannot be cut into windows.
-    without_room: u64,
-    /// The first few of them.
-    rooms: Vec<String>,
+    lengths: LengthCheck<'a>,
 }
 
 impl<'a> Tally<'a> {
     fn new(plan: &'a Plan) -> Self {
-        let counts = Counts::default();
-        Self { plan, counts, longest: 0, too_long: Vec::new(), without_room: 0, rooms: Vec::new() }
+        Self { plan, counts: Counts::default(), longest: 0, lengths: LengthCheck::new(plan) }
     }
 
     fn count(&mut self, text: TextCounts) {
         let length = text.tokens as usize + text.tokens_cut as usize;
-        if length > self.plan.max_length && self.too_long.len() < NAMED_ROWS {
-            self.too_long.push(format!("row {} ({length} tokens)", self.counts.texts));
-        }
-        if let Some(room) = self.plan.lacks_room(length, &text.longer()) {
-            self.without_room += 1;
-            if self.rooms.len() < NAMED_ROWS {
-                self.rooms.push(format!("row {} ({room} tokens)", self.counts.texts));
-            }
-        }
+        self.lengths.take(self.counts.texts, length, &text.longer());
         self.longest = self.longest.max(length);
         self.counts.add(text, self.plan.counting());
     }
