@@ -7,7 +7,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, FieldRef, Schema};
 
-use crate::batch::{Batch, SPECIAL};
+use crate::batch::Batch;
 use crate::directory::plan_record::DirectoryPlan;
 use crate::error::{Error, Result};
 use crate::json_lines::columns::ColumnsReader;
@@ -66,7 +66,8 @@ impl TextColumns {
 }
 
 impl<'a, W: Write> ArrowStream<'a, W> {
-    /// A sink for the arrays of `plan`, whose first text has row `first_row` and the first of `texts`. The stream begins with the names and types of its columns.
+    /// A sink for the arrays of `plan`, whose first text has row `first_row` and the first of `texts`. The stream begins with the
+    /// names and types of its columns.
     pub(crate) fn new(
         out: W,
         plan: &DirectoryPlan,
@@ -141,8 +142,7 @@ impl<W: Write + Send> Sink for ArrowStream<'_, W> {
                 column.push(Some(&**value)).map_err(unreadable)?;
             }
             if let (Some(column), Some(tokenizer)) = (&mut columns.tokens, self.tokenizer) {
-                let kept = (0..text.len())
-                    .filter(|&token| self.special_tokens == SpecialTokens::Keep || text.words[token] != SPECIAL);
+                let kept = text.kept(self.special_tokens);
                 column.push_strings(&kept.map(|token| tokenizer.token(text.input_ids[token])).collect::<Vec<_>>());
             }
             self.next_row += 1;

@@ -46,8 +46,14 @@ impl Tokens {
             RowKind::Text => 1,
             RowKind::Word => self.word_count as usize,
             RowKind::Token if special_tokens == SpecialTokens::Keep => self.len(),
-            RowKind::Token => self.words.iter().filter(|&&word| word != SPECIAL).count(),
+            RowKind::Token => self.kept(special_tokens).count(),
         }
+    }
+
+    /// The tokens that have rows in arrays of tokens.
+    pub fn kept(&self, special_tokens: SpecialTokens) -> impl Iterator<Item = usize> {
+        let keeps_all = special_tokens == SpecialTokens::Keep;
+        (0..self.len()).filter(move |&token| keeps_all || self.words[token] != SPECIAL)
     }
 
     /// The windows in which the text goes through the encoder: the whole text, unless it is too long.

@@ -8,7 +8,7 @@ use crate::batch::{Batch, SPECIAL};
 use crate::error::{Error, Result};
 use crate::plan::{ArrayPlan, Plan, Slot};
 use crate::sink::{Sink, check_fits};
-use crate::spec::{RowKind, SpecialTokens, VectorKind};
+use crate::spec::{RowKind, VectorKind};
 use crate::tokens::Encoded;
 
 /// The vectors of some texts, layer by layer, with the tokens they belong to. [`Model::encode`](crate::Model::encode)
@@ -213,9 +213,7 @@ impl Embeddings {
 
     /// The tokens that have rows.
     fn kept(&self, text: usize) -> impl Iterator<Item = usize> {
-        let keeps = self.plan.special_tokens == SpecialTokens::Keep;
-        let words = &self.texts[text].tokens.words;
-        (0..words.len()).filter(move |&token| keeps || words[token] != SPECIAL)
+        self.texts[text].tokens.kept(self.plan.special_tokens)
     }
 }
 

@@ -62,8 +62,7 @@ impl<'a> TextLine<'a> {
         special_tokens: SpecialTokens,
     ) -> Self {
         let tokens = &encoded.tokens;
-        let kept =
-            || (0..tokens.words.len()).filter(|&i| special_tokens == SpecialTokens::Keep || tokens.words[i] != SPECIAL);
+        let kept = || tokens.kept(special_tokens);
         Self {
             row,
             line: record.line,

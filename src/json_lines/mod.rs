@@ -8,7 +8,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use self::columns::{ColumnsOfText, ColumnsReader};
-use crate::batch::{Batch, SPECIAL};
+use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::input::SourceLine;
 use crate::plan::{ArrayPlan, Plan, Slot};
@@ -100,8 +100,7 @@ impl<W: Write + Send> Sink for JsonLines<'_, W> {
                     None => layers.push(LayerObject { slot, vectors: vec![vectors(entry)] }),
                 }
             }
-            let kept = (0..tokens.len())
-                .filter(|&token| self.special_tokens == SpecialTokens::Keep || tokens.words[token] != SPECIAL);
+            let kept = tokens.kept(self.special_tokens);
             let tokens =
                 self.tokenizer.map(|tokenizer| kept.map(|token| tokenizer.token(tokens.input_ids[token])).collect());
             let columns = self.columns.next_text()?;
