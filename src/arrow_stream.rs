@@ -124,10 +124,11 @@ impl<W: Write + Send> Sink for ArrowStream<'_, W> {
     }
 
     fn end_batch(&mut self, batch: &Batch) -> Result<()> {
-        let (mut of_tokens, mut of_words) = (Vec::new(), Vec::new());
+        let (mut of_tokens, mut of_words, mut of_spans) = (Vec::new(), Vec::new(), Vec::new());
         for text in batch.ended_texts() {
             of_tokens.push(text.rows(RowKind::Token, self.special_tokens));
             of_words.push(text.rows(RowKind::Word, self.special_tokens));
+            of_spans.push(text.rows(RowKind::Span, self.special_tokens));
             let columns = &mut self.columns;
             let values = self.texts.next_text()?;
             columns.row.push_integer(Some(self.next_row as i64));
@@ -157,6 +158,7 @@ impl<W: Write + Send> Sink for ArrowStream<'_, W> {
                 RowKind::Text => &of_texts,
                 RowKind::Token => &of_tokens,
                 RowKind::Word => &of_words,
+                RowKind::Span => &of_spans,
             };
             let written = counts.iter().sum::<usize>() * array.columns;
             columns.push(vectors(array, &rows[..written], counts, self.dtype)?);

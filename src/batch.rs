@@ -27,6 +27,8 @@ pub struct Tokens {
     /// The tokens that are cut into windows if the text is too long: the text without special tokens, or the longer
     /// text of a pair.
     pub longer: Range<usize>,
+    /// The tokens of each span, which may overlap and nest; (spans).
+    pub spans: Vec<Range<u32>>,
 }
 
 impl Tokens {
@@ -45,6 +47,7 @@ impl Tokens {
         match kind {
             RowKind::Text => 1,
             RowKind::Word => self.word_count as usize,
+            RowKind::Span => self.spans.len(),
             RowKind::Token if special_tokens == SpecialTokens::Keep => self.len(),
             RowKind::Token => self.kept(special_tokens).count(),
         }
@@ -348,6 +351,7 @@ mod tests {
             words: (0..tokens).map(|i| if i == 0 || i > length { SPECIAL } else { i as u32 - 1 }).collect(),
             word_count: length as u32,
             longer: 1..length + 1,
+            spans: Vec::new(),
         }
     }
 

@@ -27,23 +27,50 @@ pub struct TextCounts {
     pub words_deleted: u32,
     /// Unknown tokens (`[UNK]`).
     pub unknown: u32,
+    /// Spans, each of which has a row.
+    pub spans: u32,
+    /// The number, from 1, of the first span that lost tokens to the cut; 0 if none did.
+    pub span_cut: u32,
+    /// The number, from 1, of the first span without a token; 0 if each has one.
+    pub span_without_token: u32,
     /// The start and the end of [`Tokens::longer`].
     pub longer: [u32; 2],
 }
 
 impl TextCounts {
-    pub(crate) const NUMBERS: usize = 9;
+    pub(crate) const NUMBERS: usize = 12;
     /// Numbers that a token has in a record of the spool.
     const PER_TOKEN: usize = 3;
+    /// Numbers that a span has there.
+    const PER_SPAN: usize = 2;
 
     pub(crate) fn to_numbers(self) -> [u32; Self::NUMBERS] {
-        let Self { tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, unknown, longer } = self;
-        [tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, unknown, longer[0], longer[1]]
+        let Self { tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, unknown, .. } = self;
+        let Self { spans, span_cut, span_without_token, longer: [start, end], .. } = self;
+        let of_tokens = [tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, unknown];
+        let of_spans = [spans, span_cut, span_without_token, start, end];
+        let mut numbers = [0; Self::NUMBERS];
+        numbers[..of_tokens.len()].copy_from_slice(&of_tokens);
+        numbers[of_tokens.len()..].copy_from_slice(&of_spans);
+        numbers
     }
 
     pub(crate) fn from_numbers(numbers: [u32; Self::NUMBERS]) -> Self {
-        let [tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, unknown, start, end] = numbers;
-        Self { tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, unknown, longer: [start, end] }
+        let [tokens, special_tokens, words, tokens_cut, words_cut, words_deleted, unknown, ..] = numbers;
+        let [.., spans, span_cut, span_without_token, start, end] = numbers;
+        Self {
+            tokens,
+            special_tokens,
+            words,
+            tokens_cut,
+            words_cut,
+            words_deleted,
+            unknown,
+            spans,
+            span_cut,
+            span_without_token,
+            longer: [start, end],
+        }
     }
 
     /// Counts a text.
@@ -57,8 +84,16 @@ impl TextCounts {
             words_cut: encoded.words_truncated,
             words_deleted: encoded.words_deleted,
             unknown: encoded.unknown,
+            spans: encoded.tokens.spans.len() as u32,
+            span_cut: encoded.span_cut,
+            span_without_token: encoded.span_without_token,
             longer: [encoded.tokens.longer.start as u32, encoded.tokens.longer.end as u32],
         }
+    }
+
+    /// Tokens before the text is cut, special tokens included.
+    pub fn tokens_before_truncation(self) -> usize {
+        self.tokens as usize + self.tokens_cut as usize
     }
 
     /// [`Tokens::longer`], the tokens that are cut into windows.
@@ -71,6 +106,7 @@ impl TextCounts {
         match (kind, special_tokens) {
             (RowKind::Text, _) => 1,
             (RowKind::Word, _) => self.words,
+            (RowKind::Span, _) => self.spans,
             (RowKind::Token, SpecialTokens::Keep) => self.tokens,
             (RowKind::Token, SpecialTokens::Drop) => self.tokens - self.special_tokens,
         }
@@ -81,9 +117,10 @@ impl TextCounts {
         Windows::of(self.tokens as usize, self.longer(), windowing)
     }
 
-    /// Size in bytes of the text's tokens in the spool.
+    /// Size in bytes of the text's tokens and spans in the spool.
     pub(crate) fn bytes_of_tokens(self) -> u64 {
-        u64::from(self.tokens) * (Self::PER_TOKEN * size_of::<u32>()) as u64
+        let bytes = |count: u32, numbers: usize| u64::from(count) * (numbers * size_of::<u32>()) as u64;
+        bytes(self.tokens, Self::PER_TOKEN) + bytes(self.spans, Self::PER_SPAN)
     }
 
     /// Size in bytes of the text's record in the spool.
@@ -122,6 +159,9 @@ pub struct Counts {
     /// Unknown tokens (`[UNK]`).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unknown_tokens: u64,
+    /// Spans, each of which has a row.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spans: u64,
 }
 
 /// Counts that older manifests lack are written only if they are not 0.
@@ -158,6 +198,7 @@ impl Sum for Counts {
                 deleted_words,
                 empty_texts,
                 unknown_tokens,
+                spans,
             } = part;
             all.texts += texts;
             all.tokens += tokens;
@@ -172,6 +213,7 @@ impl Sum for Counts {
             all.deleted_words += deleted_words;
             all.empty_texts += empty_texts;
             all.unknown_tokens += unknown_tokens;
+            all.spans += spans;
         }
         all
     }
@@ -206,6 +248,7 @@ impl Counts {
         self.truncated_words += u64::from(text.words_cut);
         self.deleted_words += u64::from(text.words_deleted);
         self.unknown_tokens += u64::from(text.unknown);
+        self.spans += u64::from(text.spans);
         self.empty_texts += u64::from(rows == 0);
     }
 
@@ -214,6 +257,7 @@ impl Counts {
         match kind.rows() {
             RowKind::Token => self.token_rows,
             RowKind::Word => self.words,
+            RowKind::Span => self.spans,
             RowKind::Text => self.texts,
         }
     }

@@ -22,6 +22,7 @@ pub struct Embeddings {
     /// The row at which each text begins, followed by the number of all rows: (texts + 1).
     token_rows: Vec<usize>,
     word_rows: Vec<usize>,
+    span_rows: Vec<usize>,
     texts: Vec<Encoded>,
 }
 
@@ -65,7 +66,7 @@ impl Stack {
 impl Embeddings {
     /// Embeddings of no text.
     pub fn new() -> Self {
-        Self { token_rows: vec![0], word_rows: vec![0], ..Self::default() }
+        Self { token_rows: vec![0], word_rows: vec![0], span_rows: vec![0], ..Self::default() }
     }
 
     /// Number of texts.
@@ -150,6 +151,7 @@ impl Embeddings {
             RowKind::Text => return text.min(self.len())..(text + 1).min(self.len()),
             RowKind::Token => &self.token_rows,
             RowKind::Word => &self.word_rows,
+            RowKind::Span => &self.span_rows,
         };
         let at = |index: usize| starts.get(index).or(starts.last()).copied().unwrap_or(0);
         at(text)..at(text + 1)
@@ -190,6 +192,15 @@ impl Embeddings {
     pub fn word_ids(&self, text: usize) -> Vec<Option<u32>> {
         let words = &self.texts[text].tokens.words;
         self.kept(text).map(|token| Some(words[token]).filter(|word| *word != SPECIAL)).collect()
+    }
+
+    /// \[start, end) of each span among the tokens of the text, special ones included.
+    ///
+    /// # Panics
+    /// When there is no such text.
+    pub fn span_tokens(&self, text: usize) -> Vec<Range<usize>> {
+        let spans = &self.texts[text].tokens.spans;
+        spans.iter().map(|span| span.start as usize..span.end as usize).collect()
     }
 
     /// How many tokens of a text were cut off at the limit.
@@ -256,7 +267,11 @@ impl Sink for Embeddings {
 
     fn end_batch(&mut self, batch: &Batch) -> Result<()> {
         for text in batch.ended_texts() {
-            for (kind, starts) in [(RowKind::Token, &mut self.token_rows), (RowKind::Word, &mut self.word_rows)] {
+            for (kind, starts) in [
+                (RowKind::Token, &mut self.token_rows),
+                (RowKind::Word, &mut self.word_rows),
+                (RowKind::Span, &mut self.span_rows),
+            ] {
                 let next = starts.last().copied().unwrap_or(0) + text.rows(kind, self.plan.special_tokens);
                 starts.push(next);
             }

@@ -249,6 +249,7 @@ mod tests {
             words: vec![SPECIAL, 0, SPECIAL],
             word_count: 1,
             longer: 1..2,
+            spans: Vec::new(),
         };
         let pass = EncodePass {
             encoder: &encoder,

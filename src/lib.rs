@@ -56,11 +56,10 @@ mod embeddings;
 mod encode;
 mod model;
 
-mod lengths;
-
 mod plan;
 mod request;
 mod sink;
+mod text_check;
 mod vectors;
 
 #[doc(hidden)]

@@ -13,18 +13,19 @@ use crate::checkpoint::config::Config;
 use crate::checkpoint::sentence::{SentenceDefaults, SentenceRecipe, TokenizerArguments};
 use crate::checkpoint::weights::Weights;
 use crate::checkpoint::{Checkpoint, ModelLocation};
+use crate::counts::TextCounts;
 use crate::embeddings::Embeddings;
 use crate::encode::{BatchSizes, EncodePass, limits};
 use crate::encoder::{self, Encoder, EncoderSettings, Ops};
 use crate::error::{Error, Result};
 use crate::input::Record;
 use crate::kernels::InstructionSet;
-use crate::lengths::LengthCheck;
 use crate::observer::{Observer, Unobserved, Unseen, Work};
 use crate::plan::{Plan, PlannedModel};
 use crate::request::Request;
 use crate::sink::Sink;
 use crate::spec::{Compute, DeviceKind, DeviceSelection, VectorKind};
+use crate::text_check::TextCheck;
 use crate::threads::start_threads;
 use crate::tokens::Tokenizer;
 use crate::windows::Windowing;
@@ -339,7 +340,7 @@ impl Model {
             let mut embeddings = Embeddings::new();
             embeddings.begin(&plan)?;
             // All texts first, so that what cannot be taken is found before any encoding, and the size of the result is known.
-            let mut lengths = LengthCheck::new(&plan);
+            let mut check = TextCheck::new(&plan);
             let mut tokens = Vec::with_capacity(texts.len());
             for piece in texts.chunks(TEXTS_PER_PIECE) {
                 if let Some(signal) = observer.interruption() {
@@ -348,12 +349,12 @@ impl Model {
                 }
                 for encoded in tokenizer.encode_records(tokens.len() as u64, piece) {
                     let encoded = encoded?;
-                    lengths.take(tokens.len() as u64, encoded.length_before_truncation, &encoded.tokens.longer);
+                    check.take(tokens.len() as u64, TextCounts::of(&encoded));
                     embeddings.take_text(&encoded)?;
                     tokens.push(encoded.tokens);
                 }
             }
-            lengths.finish()?;
+            check.finish()?;
             let count = tokens.iter().map(|tokens| tokens.len() as u64).sum();
             let progress = observer.begin(Work::Encoding { tokens: count, done: 0 });
             let pass = EncodePass {
@@ -430,11 +431,11 @@ impl Model {
                 return Ok(());
             }
             let encoded = tokenizer.encode_records(row, &piece).into_iter().collect::<Result<Vec<_>>>()?;
-            let mut lengths = LengthCheck::new(plan);
+            let mut check = TextCheck::new(plan);
             for (encoded, row) in encoded.iter().zip(row..) {
-                lengths.take(row, encoded.length_before_truncation, &encoded.tokens.longer);
+                check.take(row, TextCounts::of(encoded));
             }
-            lengths.finish()?;
+            check.finish()?;
             encoded.iter().try_for_each(|encoded| sink.take_text(encoded))?;
             let texts = encoded.len() as u64;
             let pass = EncodePass {

@@ -23,7 +23,7 @@ pub struct Plan {
     pub layers: Vec<usize>,
     /// Kinds of vectors, each once, in the order of [`VectorKind`].
     pub kinds: Vec<VectorKind>,
-    /// How the tokens of a word become one vector.
+    /// How the tokens of a word, or of a span, become one vector.
     pub word_pooling: WordPooling,
     /// Whether special tokens have vectors of their own and take part in pooling.
     pub special_tokens: SpecialTokens,
@@ -291,7 +291,7 @@ impl Plan {
 
     /// Whether tokens, offsets and words are written beside the vectors.
     pub fn wants_token_details(&self) -> bool {
-        self.has(VectorKind::Token) || self.has(VectorKind::Word)
+        [VectorKind::Token, VectorKind::Word, VectorKind::Span].into_iter().any(|kind| self.has(kind))
     }
 
     /// The arrays of the output, by kind and then by layer.

@@ -18,6 +18,8 @@ pub enum RowPooling {
     Tokens(SpecialTokens),
     /// A row per word.
     WordPooler(WordPooler),
+    /// A row per span.
+    SpanPooler(SpanPooler),
     /// A row per text.
     TextPooler(TextPooler),
 }
@@ -28,6 +30,7 @@ impl RowPooling {
         match (emit, emit.pooling()) {
             (VectorKind::Token, _) => RowPooling::Tokens(special_tokens),
             (VectorKind::Word, _) => RowPooling::WordPooler(WordPooler::new(word_pooling)),
+            (VectorKind::Span, _) => RowPooling::SpanPooler(SpanPooler::new(word_pooling)),
             (_, Some(pooling)) => RowPooling::TextPooler(TextPooler::new(pooling, special_tokens)),
             (_, None) => unreachable!("{} is not pooled from a layer", emit.name()),
         }
@@ -38,6 +41,7 @@ impl RowPooling {
         match self {
             RowPooling::Tokens(special_tokens) => tokens(hidden_state, width, batch, *special_tokens),
             RowPooling::WordPooler(words) => Cow::Owned(words.take(hidden_state, width, batch)),
+            RowPooling::SpanPooler(spans) => Cow::Owned(spans.take(hidden_state, width, batch)),
             RowPooling::TextPooler(sentences) => Cow::Owned(sentences.take(hidden_state, width, batch)),
         }
     }
@@ -162,77 +166,42 @@ impl TextPooler {
     }
 }
 
-/// Pools the tokens of each word. A word without tokens gets zeros.
-pub struct WordPooler {
-    pooling: WordPooling,
-    /// The word whose tokens are being taken.
-    current: Option<u32>,
-    /// Number of its tokens so far.
+/// Pools the tokens of one word or span, which come in their order.
+#[derive(Default)]
+struct TokenRun {
+    /// Number of tokens so far.
     count: usize,
-    /// The sum of its tokens so far, (width).
+    /// Their sum so far, (width).
     sums: Vec<f64>,
-    /// Its first token, and the last one so far, (width) each.
+    /// The first token, and the last one so far, (width) each.
     first: Vec<f32>,
     last: Vec<f32>,
-    /// Number of rows made for the current text.
-    done: u32,
 }
 
-impl WordPooler {
-    /// Pools the tokens of a word by `pooling`.
-    pub fn new(pooling: WordPooling) -> Self {
-        let (sums, first, last) = (Vec::new(), Vec::new(), Vec::new());
-        Self { pooling, current: None, count: 0, sums, first, last, done: 0 }
-    }
-
-    /// Pools the next batch: (tokens, width) → (words that end in this batch, width).
-    pub fn take(&mut self, hidden_state: &[f32], width: usize, batch: &Batch) -> Vec<f32> {
-        self.sums.resize(width, 0.0);
-        self.first.resize(width, 0.0);
-        self.last.resize(width, 0.0);
-        let mut out = Vec::new();
-        for part in &batch.parts {
-            for (vector, &word) in part.vectors(hidden_state, width).chunks_exact(width).zip(part.words()) {
-                if word == SPECIAL {
-                    continue;
-                }
-                if self.current != Some(word) {
-                    self.end_word(&mut out);
-                    self.fill_up(word, width, &mut out);
-                    self.current = Some(word);
-                }
-                self.add(vector);
-            }
-            if part.ends_text() {
-                self.end_word(&mut out);
-                self.fill_up(part.text.word_count, width, &mut out);
-                self.done = 0;
-            }
-        }
-        out
-    }
-
-    fn add(&mut self, vector: &[f32]) {
-        if self.pooling == WordPooling::Mean {
+impl TokenRun {
+    fn add(&mut self, pooling: WordPooling, vector: &[f32]) {
+        if pooling == WordPooling::Mean {
+            self.sums.resize(vector.len(), 0.0);
             add_weighted(&mut self.sums, 1.0, vector);
         } else {
             if self.count == 0 {
-                self.first.copy_from_slice(vector);
+                self.first.clear();
+                self.first.extend_from_slice(vector);
             }
-            self.last.copy_from_slice(vector);
+            self.last.clear();
+            self.last.extend_from_slice(vector);
         }
         self.count += 1;
     }
 
-    /// Appends the current word's row.
-    fn end_word(&mut self, out: &mut Vec<f32>) {
-        if self.current.take().is_none() {
-            return;
-        }
-        match self.pooling {
+    /// Appends the row, (width), zeros without tokens, and makes room for the next word or span.
+    fn end(&mut self, pooling: WordPooling, width: usize, out: &mut Vec<f32>) {
+        match pooling {
+            _ if self.count == 0 => out.resize(out.len() + width, 0.0),
             WordPooling::First => out.extend_from_slice(&self.first),
             WordPooling::Last => out.extend_from_slice(&self.last),
             WordPooling::FirstLast => {
+                self.sums.resize(width, 0.0);
                 add_weighted(&mut self.sums, 1.0, &self.first);
                 add_weighted(&mut self.sums, 1.0, &self.last);
                 push_divided(&self.sums, 2.0, out);
@@ -241,7 +210,55 @@ impl WordPooler {
         }
         self.sums.fill(0.0);
         self.count = 0;
-        self.done += 1;
+    }
+}
+
+/// Pools the tokens of each word. A word without tokens gets zeros.
+pub struct WordPooler {
+    pooling: WordPooling,
+    /// The word whose tokens are being taken.
+    current: Option<u32>,
+    run: TokenRun,
+    /// Number of rows made for the current text.
+    done: u32,
+}
+
+impl WordPooler {
+    /// Pools the tokens of a word by `pooling`.
+    pub fn new(pooling: WordPooling) -> Self {
+        Self { pooling, current: None, run: TokenRun::default(), done: 0 }
+    }
+
+    /// Pools the next batch: (tokens, width) → (words that end in this batch, width).
+    pub fn take(&mut self, hidden_state: &[f32], width: usize, batch: &Batch) -> Vec<f32> {
+        let mut out = Vec::new();
+        for part in &batch.parts {
+            for (vector, &word) in part.vectors(hidden_state, width).chunks_exact(width).zip(part.words()) {
+                if word == SPECIAL {
+                    continue;
+                }
+                if self.current != Some(word) {
+                    self.end_word(width, &mut out);
+                    self.fill_up(word, width, &mut out);
+                    self.current = Some(word);
+                }
+                self.run.add(self.pooling, vector);
+            }
+            if part.ends_text() {
+                self.end_word(width, &mut out);
+                self.fill_up(part.text.word_count, width, &mut out);
+                self.done = 0;
+            }
+        }
+        out
+    }
+
+    /// Appends the current word's row.
+    fn end_word(&mut self, width: usize, out: &mut Vec<f32>) {
+        if self.current.take().is_some() {
+            self.run.end(self.pooling, width, out);
+            self.done += 1;
+        }
     }
 
     /// Appends rows of zeros for words without tokens, up to `word`.
@@ -249,6 +266,43 @@ impl WordPooler {
         let missing = word.saturating_sub(self.done);
         out.resize(out.len() + missing as usize * width, 0.0);
         self.done += missing;
+    }
+}
+
+/// Pools the tokens of each span as those of a word. Spans may overlap and nest, and the rows of a text's spans are made where the
+/// text ends, in the order in which they were given.
+pub struct SpanPooler {
+    pooling: WordPooling,
+    /// The spans of the current text, and further ones that are kept for their memory.
+    runs: Vec<TokenRun>,
+}
+
+impl SpanPooler {
+    /// Pools the tokens of a span by `pooling`.
+    pub fn new(pooling: WordPooling) -> Self {
+        Self { pooling, runs: Vec::new() }
+    }
+
+    /// Pools the next batch: (tokens, width) → (spans of the texts that end in this batch, width).
+    pub fn take(&mut self, hidden_state: &[f32], width: usize, batch: &Batch) -> Vec<f32> {
+        let mut out = Vec::new();
+        for part in &batch.parts {
+            let (vectors, spans) = (part.vectors(hidden_state, width), &part.text.spans);
+            if self.runs.len() < spans.len() {
+                self.runs.resize_with(spans.len(), TokenRun::default);
+            }
+            for (run, span) in self.runs.iter_mut().zip(spans) {
+                let tokens = part.tokens.clone();
+                let held = tokens.start.max(span.start as usize)..tokens.end.min(span.end as usize);
+                for token in held {
+                    run.add(self.pooling, &vectors[(token - tokens.start) * width..][..width]);
+                }
+                if part.ends_text() {
+                    run.end(self.pooling, width, &mut out);
+                }
+            }
+        }
+        out
     }
 }
 
@@ -292,6 +346,7 @@ mod tests {
             words: vec![SPECIAL, 0, 0, 2, SPECIAL],
             word_count: 3,
             longer: 1..4,
+            spans: vec![1..4, 2..3, 0..0],
         });
         batch.push(&Tokens::default());
         (batch, vec![10.0, -1.0, 1.0, 2.0, 3.0, 4.0, 5.0, -6.0, 20.0, 0.0])
@@ -340,6 +395,15 @@ mod tests {
     }
 
     #[test]
+    fn spans_overlap_and_nest() {
+        let span = |pooling| pooled(VectorKind::Span, SpecialTokens::Drop, pooling);
+        assert_eq!(span(WordPooling::Mean), [3.0, 0.0, 3.0, 4.0, 0.0, 0.0]);
+        assert_eq!(span(WordPooling::First), [1.0, 2.0, 3.0, 4.0, 0.0, 0.0]);
+        assert_eq!(span(WordPooling::Last), [5.0, -6.0, 3.0, 4.0, 0.0, 0.0]);
+        assert_eq!(span(WordPooling::FirstLast), [3.0, -2.0, 3.0, 4.0, 0.0, 0.0]);
+    }
+
+    #[test]
     fn token_rows_with_and_without_special_tokens() {
         let (_, hidden) = batch();
         assert_eq!(pooled(VectorKind::Token, SpecialTokens::Keep, WordPooling::Mean), hidden);
@@ -365,6 +429,7 @@ mod tests {
                 words,
                 word_count: lengths.len() as u32,
                 longer: 1..tokens - 1,
+                spans: (0..tokens as u32).map(|start| start..tokens.min(start as usize * 2 + 1) as u32).collect(),
             };
             let hidden: Vec<f32> = (0..tokens as u64 * 2)
                 .map(|i| (seed ^ i).wrapping_mul(0x9e37_79b9_7f4a_7c15) as f32 / 1e18 - 9.0)
@@ -376,7 +441,7 @@ mod tests {
             cuts.sort_unstable();
             cuts.dedup();
             let text = Arc::new(text);
-            let kinds = [VectorKind::Token, VectorKind::Word, VectorKind::Cls, VectorKind::Mean, VectorKind::Max, VectorKind::MeanSqrtLen, VectorKind::Weightedmean, VectorKind::Lasttoken];
+            let kinds = [VectorKind::Token, VectorKind::Word, VectorKind::Span, VectorKind::Cls, VectorKind::Mean, VectorKind::Max, VectorKind::MeanSqrtLen, VectorKind::Weightedmean, VectorKind::Lasttoken];
             let ways = [WordPooling::First, WordPooling::Last, WordPooling::FirstLast, WordPooling::Mean];
             for (kind, way, special) in kinds.iter().flat_map(|&kind| {
                 ways.iter().flat_map(move |&way| [(kind, way, SpecialTokens::Keep), (kind, way, SpecialTokens::Drop)])

@@ -19,7 +19,7 @@ pub struct Request {
     pub kinds: Vec<VectorKind>,
     /// Layers, 0 being the embedding output; all of them by default. Only for kinds of vectors that each layer has.
     pub layers: Option<LayerSelection>,
-    /// How the tokens of a word become one vector.
+    /// How the tokens of a word, or of a span, become one vector.
     pub word_pooling: WordPooling,
     /// Whether special tokens have vectors of their own and take part in pooling.
     pub special_tokens: SpecialTokens,

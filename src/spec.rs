@@ -201,6 +201,8 @@ choices! {
         Token = "token",
         /// A vector per word, pooled over its tokens (--word-pooling)
         Word = "word",
+        /// A vector per span of --span-column, pooled over its tokens (--word-pooling)
+        Span = "span",
         /// The first token's vector (CLS)
         Cls = "cls",
         /// Mean over the tokens
@@ -226,6 +228,7 @@ impl VectorKind {
         match self {
             VectorKind::Token => RowKind::Token,
             VectorKind::Word => RowKind::Word,
+            VectorKind::Span => RowKind::Span,
             _ => RowKind::Text,
         }
     }
@@ -239,7 +242,9 @@ impl VectorKind {
             VectorKind::MeanSqrtLen => Pooling::MeanSqrtLen,
             VectorKind::Weightedmean => Pooling::Weightedmean,
             VectorKind::Lasttoken => Pooling::Lasttoken,
-            VectorKind::Token | VectorKind::Word | VectorKind::Pooler | VectorKind::Sentence => return None,
+            VectorKind::Token | VectorKind::Word | VectorKind::Span | VectorKind::Pooler | VectorKind::Sentence => {
+                return None;
+            }
         })
     }
 
@@ -263,13 +268,15 @@ pub enum RowKind {
     Token,
     /// A word of a text.
     Word,
+    /// A span of a text.
+    Span,
     /// A text.
     Text,
 }
 
 impl RowKind {
     /// All kinds, in the order in which they are declared.
-    pub const ALL: [Self; 3] = [Self::Token, Self::Word, Self::Text];
+    pub const ALL: [Self; 4] = [Self::Token, Self::Word, Self::Span, Self::Text];
 }
 
 /// How a text's tokens become one vector, as defined by sentence-transformers' `Pooling`.
@@ -290,15 +297,15 @@ pub enum Pooling {
 }
 
 choices! {
-    /// How the tokens of a word become one vector.
+    /// How the tokens of a word, or of a span, become one vector.
     pub enum WordPooling {
-        /// The word's first token
+        /// The first token of the word or span
         First = "first",
-        /// The word's last token
+        /// The last token of the word or span
         Last = "last",
         /// Mean of the first and the last token
         FirstLast = "first_last",
-        /// Mean over the word's tokens
+        /// Mean over the tokens of the word or span
         Mean = "mean",
     } default Mean
 }

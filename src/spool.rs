@@ -94,7 +94,8 @@ impl SpoolWriter {
     /// The error of writing the file.
     pub(crate) fn write(&mut self, counts: TextCounts, tokens: &Tokens) -> io::Result<()> {
         let counted = counts.to_numbers();
-        for numbers in [&counted[..], &tokens.input_ids, &tokens.token_type_ids, &tokens.words] {
+        let spans: Vec<u32> = tokens.spans.iter().flat_map(|span| [span.start, span.end]).collect();
+        for numbers in [&counted[..], &tokens.input_ids, &tokens.token_type_ids, &tokens.words, &spans] {
             let bytes = bytemuck::cast_slice(numbers);
             self.checksum.update(bytes);
             self.file.write_all(bytes)?;
@@ -179,18 +180,16 @@ impl SpoolReader {
 
     fn read(&mut self) -> io::Result<Tokens> {
         let counts = self.read_counts()?;
-        let mut numbers = || -> io::Result<Vec<u32>> {
-            let mut numbers = vec![0; counts.tokens as usize];
+        let mut numbers = |count: u32| -> io::Result<Vec<u32>> {
+            let mut numbers = vec![0; count as usize];
             self.file.read_exact(bytemuck::cast_slice_mut(&mut numbers))?;
             Ok(numbers)
         };
-        Ok(Tokens {
-            input_ids: numbers()?,
-            token_type_ids: numbers()?,
-            words: numbers()?,
-            word_count: counts.words,
-            longer: counts.longer(),
-        })
+        let [input_ids, token_type_ids, words] =
+            [numbers(counts.tokens)?, numbers(counts.tokens)?, numbers(counts.tokens)?];
+        let spans = numbers(counts.spans.saturating_mul(2))?;
+        let spans = spans.as_chunks().0.iter().map(|&[start, end]| start..end).collect();
+        Ok(Tokens { input_ids, token_type_ids, words, spans, word_count: counts.words, longer: counts.longer() })
     }
 }
 
@@ -216,10 +215,17 @@ mod tests {
                     words: vec![i; (i % 700) as usize],
                     word_count: i,
                     longer: (i % 3) as usize..(i % 700) as usize,
+                    spans: (0..i % 5).map(|start| start..start + i % 3).collect(),
                 };
                 let longer = [i % 3, i % 700];
-                let counts =
-                    TextCounts { tokens: i % 700, words: i, words_cut: 3 * i, longer, ..TextCounts::default() };
+                let counts = TextCounts {
+                    tokens: i % 700,
+                    words: i,
+                    words_cut: 3 * i,
+                    spans: i % 5,
+                    longer,
+                    ..TextCounts::default()
+                };
                 (counts, tokens)
             })
             .collect()

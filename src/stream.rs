@@ -152,7 +152,21 @@ impl Worker<'_> {
             Some(room) => Err(format!(
                 "the pair cannot be cut into windows of {most} tokens, as each has the whole shorter text and {room} are left for the longer one; shorten the shorter text, choose a smaller --stride, or choose --overflow truncate"
             )),
-            None => Ok(()),
+            None => self.check_spans(text),
+        }
+    }
+
+    /// Refuses a text with a span that would have no vector.
+    fn check_spans(&self, text: &Encoded) -> std::result::Result<(), String> {
+        match (text.span_cut, text.span_without_token) {
+            (0, 0) => Ok(()),
+            (0, span) => {
+                Err(format!("span {span}, counted from 1, has no token, as if of white space alone; leave it out"))
+            }
+            (span, _) => Err(format!(
+                "span {span}, counted from 1, is cut off at {} tokens; leave it out, or choose --overflow window, which cuts nothing off",
+                self.plan.max_length
+            )),
         }
     }
 }

@@ -8,12 +8,12 @@ use sha2::{Digest, Sha256};
 use crate::counts::{Counts, TextCounts};
 use crate::error::{Error, Result};
 use crate::input::{Input, InputRecord, Record, Skipped, SourceLine};
-use crate::lengths::LengthCheck;
 use crate::observer::{Observer, Work};
 use crate::plan::Plan;
 use crate::sha256::hex;
 use crate::spec::VectorKind;
 use crate::tables::types::{ColumnTypes, ColumnsSeen};
+use crate::text_check::TextCheck;
 use crate::tokens::unknown::UnknownPieces;
 use crate::tokens::{Encoded, Tokenizer};
 
@@ -90,7 +90,7 @@ impl TokenizePass<'_> {
     ///
     /// # Errors
     /// Those of the input, of the tokenizer and of the sink; [`Error::TooLong`] and [`Error::NoRoom`] for texts beyond
-    /// the limit that must not or cannot be cut; [`Error::OtherInput`] if the sink holds texts of another input;
+    /// the limit that must not or cannot be cut; [`Error::SpanCut`] and [`Error::SpanWithoutToken`] for spans without a vector; [`Error::OtherInput`] if the sink holds texts of another input;
     /// [`Error::Interrupted`] when the observer ends the pass.
     pub(crate) fn run(self, sink: &mut dyn TokenSink) -> Result<Tokenized> {
         let Self { tokenizer, plan, observer, .. } = self;
@@ -145,11 +145,11 @@ impl TokenizePass<'_> {
             return Err(input.is_empty_error());
         }
         pieces.skipped().and_then(Skipped::warning).iter().for_each(|warning| observer.warn(warning));
-        let Tally { counts, longest, lengths, .. } = tally;
+        let Tally { counts, longest, check, .. } = tally;
         if row < counts.texts {
             return Err(Error::OtherInput(Box::new(input.is_shorter_error(row, counts.texts))));
         }
-        lengths.finish()?;
+        check.finish()?;
         let input = InputRecord::new(digest, pieces.skipped());
         Ok(Tokenized { counts, input, longest, types: columns.types(), unknown })
     }
@@ -191,18 +191,17 @@ struct Tally<'a> {
     plan: &'a Plan,
     counts: Counts,
     longest: usize,
-    lengths: LengthCheck<'a>,
+    check: TextCheck<'a>,
 }
 
 impl<'a> Tally<'a> {
     fn new(plan: &'a Plan) -> Self {
-        Self { plan, counts: Counts::default(), longest: 0, lengths: LengthCheck::new(plan) }
+        Self { plan, counts: Counts::default(), longest: 0, check: TextCheck::new(plan) }
     }
 
     fn count(&mut self, text: TextCounts) {
-        let length = text.tokens as usize + text.tokens_cut as usize;
-        self.lengths.take(self.counts.texts, length, &text.longer());
-        self.longest = self.longest.max(length);
+        self.check.take(self.counts.texts, text);
+        self.longest = self.longest.max(text.tokens_before_truncation());
         self.counts.add(text, self.plan.counting());
     }
 }

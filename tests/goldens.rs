@@ -355,6 +355,7 @@ fn windows_of_pairs_are_pairs() {
                     words: places().map(|place| text.words[place]).collect(),
                     word_count: text.word_count,
                     longer: 0..0,
+                    spans: Vec::new(),
                 }
             };
             let windows: Vec<Tokens> = starts.iter().map(window).collect();

@@ -189,6 +189,13 @@ pub struct ExtractArgs {
     #[arg(long, value_name = "C", help_heading = "Input")]
     pub label_column: Option<String>,
 
+    /// The column of spans, for -e span: [start, end] in characters, or a list of such; in tables start:end
+    ///
+    /// Characters are those of Unicode, as in the `offsets` of tokens, from 0, and the end is not in the span. In tables several are
+    /// separated by spaces. With texts of given words, spans count words. A list of labels has one for each span.
+    #[arg(long, value_name = "C", help_heading = "Input")]
+    pub span_column: Option<String>,
+
     /// Further columns to copy into the output, a list
     #[arg(long, value_name = "C", value_delimiter = ',', help_heading = "Input")]
     pub carry: Vec<String>,
@@ -209,7 +216,7 @@ pub struct ExtractArgs {
     )]
     pub emit: Vec<VectorKind>,
 
-    /// With -e word: a word's vector out of those of its tokens [default: mean]
+    /// With -e word and span: a vector out of those of the tokens [default: mean]
     #[arg(long, value_name = "P", value_parser = choice::<WordPooling>(), help_heading = "Vectors")]
     pub word_pooling: Option<WordPooling>,
 
@@ -327,9 +334,13 @@ pub struct CompareArgs {
     #[arg(short, long, value_name = "E", value_parser = compared(), help_heading = "Vectors")]
     pub emit: Option<VectorKind>,
 
-    /// Compare this word, where each text has it first, instead of whole texts
+    /// Compare this word, or several such as 'New York', wherever the texts have it, instead of whole texts
     #[arg(short, long, value_name = "W", help_heading = "Vectors")]
     pub word: Option<String>,
+
+    /// With --word: its N-th occurrence in each text, from 1 [default: all of them]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Vectors")]
+    pub occurrence: Option<u16>,
 
     /// Layers to compare at: `all`, or numbers and ranges such as 0,3,-1 or 1..4 (both ends) or -4.. [default: all]
     #[arg(short, long, value_name = "S", allow_hyphen_values = true, help_heading = "Vectors")]
@@ -437,7 +448,7 @@ fn choice<T: Choice + Send + Sync>() -> impl TypedValueParser<Value = T> {
 
 /// The kinds of vectors that `compare` can compare: those of which a text has one.
 fn compared() -> impl TypedValueParser<Value = VectorKind> {
-    let kinds = VectorKind::ALL.iter().filter(|kind| **kind != VectorKind::Token);
+    let kinds = VectorKind::ALL.iter().filter(|kind| ![VectorKind::Token, VectorKind::Span].contains(kind));
     let values = kinds.map(|kind| {
         let about = if *kind == VectorKind::Word { "The vector of the word that --word names" } else { kind.about() };
         PossibleValue::new(kind.name()).help(about)

@@ -7,11 +7,11 @@ use serde_json::json;
 
 use super::args::CompareArgs;
 use super::console::Console;
+use super::occurrences::occurrences;
 use super::shared::{builder, columns, note_of_bundled, say_what_was_settled, sources};
 use super::standard_output::{columns_of_terminal, print};
-use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
-use crate::input::{Columns, Input, Record, Skipped};
+use crate::input::{Columns, Input, Record, Skipped, Span};
 use crate::observer::Observer;
 use crate::request::Request;
 use crate::spec::VectorKind;
@@ -35,14 +35,26 @@ struct ComparedVectors {
     of_texts: Vec<Vec<f32>>,
 }
 
+/// What has a vector: a text, or an occurrence of the word in it.
+struct Compared {
+    /// The index of the text.
+    text: usize,
+    /// The number of the occurrence in the text, from 1, and its place.
+    occurrence: Option<(usize, Span)>,
+}
+
 /// Prints the cosine similarity of the first text's vector with those of the others, one row for each layer.
 ///
 /// # Errors
-/// [`Error::Usage`] for a word that a text does not have, and for fewer than two texts or too many; those of the input, of
+/// [`Error::Usage`] for a word that a text does not have, or not that often, and for fewer than two texts or too many; those of the input, of
 /// opening a model and of encoding.
 pub(super) fn run(args: &CompareArgs, console: &Console) -> Result<()> {
     let kind = kind(args)?;
-    let texts = texts(args, console)?;
+    let mut texts = texts(args, console)?;
+    let compared = match &args.word {
+        Some(word) => find_word(word, args.occurrence.map(usize::from), &mut texts)?,
+        None => (0..texts.len()).map(|text| Compared { text, occurrence: None }).collect(),
+    };
     let model = builder(args.model.as_deref(), &args.hub).observer(Arc::new(console.clone())).open()?;
     let request = Request { kinds: vec![kind], layers: args.layers.clone(), ..Request::default() };
     let (tokenizer, plan) = model.tokenizer(model.plan(&request)?)?;
@@ -67,12 +79,9 @@ pub(super) fn run(args: &CompareArgs, console: &Console) -> Result<()> {
             tokens += of_text.tokens.len() as u64;
             unknown_tokens += u64::from(of_text.unknown);
             unknown.extend(tokenizer.unknown_pieces(of_text, text));
-            let of_word =
-                args.word.as_deref().map(|word| find_word(word, index, number, text, &encoded)).transpose()?;
-            let row = encoded.rows_of(kind, index).start + of_word.unwrap_or(0);
             for ComparedVectors { layer, of_texts } in &mut vectors {
                 let all = layer.map_or_else(|| encoded.whole(kind), |layer| encoded.get(kind, layer))?;
-                of_texts.push(all.row(row).to_vec());
+                of_texts.extend(encoded.rows_of(kind, index).map(|row| all.row(row).to_vec()));
             }
         }
         first += piece.len();
@@ -82,9 +91,9 @@ pub(super) fn run(args: &CompareArgs, console: &Console) -> Result<()> {
     }
     let texts = texts.iter().map(|record| record.text.text.as_str()).collect::<Vec<_>>();
     print(&if args.json {
-        as_json(args, kind, model.id(), &texts, &vectors)
+        as_json(args, kind, model.id(), &texts, &compared, &vectors)
     } else {
-        as_table(args, kind, &texts, &vectors)
+        as_table(args, kind, &texts, &compared, &vectors)
     })?;
     if args.model.is_none() {
         note_of_bundled(&model, console);
@@ -95,13 +104,18 @@ pub(super) fn run(args: &CompareArgs, console: &Console) -> Result<()> {
 /// What is compared.
 fn kind(args: &CompareArgs) -> Result<VectorKind> {
     match (args.emit, &args.word) {
+        (_, None) if args.occurrence.is_some() => {
+            Err(Error::Usage("--occurrence chooses among the places of a word; name the word with --word".to_owned()))
+        }
         (Some(VectorKind::Word), None) => {
             Err(Error::Usage("-e word compares a word that all texts have; name it with --word".to_owned()))
         }
         (Some(kind), Some(word)) if kind != VectorKind::Word => Err(Error::Usage(format!(
             "--word {word} compares the vectors of a word, and -e {kind} those of whole texts; leave one of them out"
         ))),
-        (kind, word) => Ok(kind.unwrap_or(if word.is_some() { VectorKind::Word } else { VectorKind::Mean })),
+        // A word, or several, are a span of the text.
+        (_, Some(_)) => Ok(VectorKind::Span),
+        (kind, None) => Ok(kind.unwrap_or(VectorKind::Mean)),
     }
 }
 
@@ -144,27 +158,53 @@ fn together(texts: &[Record]) -> usize {
     fitting.count().max(1)
 }
 
-/// The index of the first of a text's words that equals `word`, ignoring case. The text is the one at `index` of those that
-/// were encoded together, and messages call it by its number.
-fn find_word(word: &str, index: usize, number: usize, text: &str, encoded: &Embeddings) -> Result<usize> {
-    let characters = text.chars().collect::<Vec<_>>();
-    let mut words: Vec<(u32, usize, usize)> = Vec::new(); // number, start, end
-    for (number, offsets) in encoded.word_ids(index).into_iter().zip(encoded.offsets(index)) {
-        let (Some(number), Some((start, end))) = (number, offsets) else { continue };
-        match words.last_mut() {
-            Some(last) if last.0 == number => last.2 = end,
-            _ => words.push((number, start, end)),
+/// The occurrences of `word` in the texts, whose spans they become: all of them, or the `chosen` one of each text, from 1.
+fn find_word(word: &str, chosen: Option<usize>, texts: &mut [Record]) -> Result<Vec<Compared>> {
+    let (mut compared, mut lacking) = (Vec::new(), Vec::new());
+    for (text, record) in texts.iter_mut().enumerate() {
+        let found = occurrences(&record.text, word);
+        let places = found.iter().cloned().zip(1..).filter(|(_, number)| chosen.is_none_or(|chosen| chosen == *number));
+        let places: Vec<(Span, usize)> = places.collect();
+        if places.is_empty() {
+            lacking.push((text, found.len()));
         }
+        record.spans = Some(places.iter().map(|(span, _)| span.clone()).collect());
+        let occurrences = places.into_iter().map(|(span, number)| Compared { text, occurrence: Some((number, span)) });
+        compared.extend(occurrences);
     }
-    let texts = words.iter().map(|&(_, start, end)| characters[start..end].iter().collect::<String>());
-    let wanted = word.to_lowercase();
-    let found = words.iter().zip(texts.clone()).find(|(_, text)| text.to_lowercase() == wanted);
-    found.map(|((number, ..), _)| *number as usize).ok_or_else(|| {
-        Error::Usage(format!(
-            "--word {word}: text {number} does not have it; its words are {}",
-            texts.collect::<Vec<_>>().join(" ")
-        ))
-    })
+    if let [(text, found), others @ ..] = &lacking[..] {
+        let more = if others.is_empty() { String::new() } else { format!(", and neither do {} others", others.len()) };
+        let has = match found {
+            0 => "does not have it".to_owned(),
+            1 => "has it once".to_owned(),
+            times => format!("has it {times} times"),
+        };
+        let which = chosen.filter(|_| *found > 0).map_or_else(String::new, |chosen| format!(" --occurrence {chosen}"));
+        return Err(Error::Usage(format!(
+            "--word {word}{which}: text {} {has}{more}: {}",
+            text + 1,
+            beginning(&texts[*text].text.text)
+        )));
+    }
+    if compared.len() > MOST_TEXTS {
+        return Err(Error::Usage(format!(
+            "--word {word}: the texts have it {} times, and compare takes {MOST_TEXTS} at most; choose one of each text with --occurrence 1, or take fewer texts",
+            compared.len()
+        )));
+    }
+    if let [_] = compared[..] {
+        return Err(Error::Usage(format!(
+            "--word {word}: it is there once, and one vector cannot be compared; expected two occurrences or more"
+        )));
+    }
+    Ok(compared)
+}
+
+/// The beginning of a text, for messages.
+fn beginning(text: &str) -> String {
+    const MOST: usize = 60;
+    let shown: String = text.chars().take(MOST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(MOST).is_some() { format!("{shown}…") } else { shown }
 }
 
 /// The cosines of each of the first `count` vectors with all.
@@ -178,8 +218,23 @@ fn cosines(vectors: &[Vec<f32>], count: usize) -> Cosines {
     (0..count).map(|i| (0..vectors.len()).map(|j| cosine(i, j)).collect()).collect()
 }
 
-fn as_json(args: &CompareArgs, kind: VectorKind, model: &str, texts: &[&str], vectors: &[ComparedVectors]) -> String {
-    let mut facts = json!({"model": model, "emit": kind, "word": args.word, "texts": texts});
+fn as_json(
+    args: &CompareArgs,
+    kind: VectorKind,
+    model: &str,
+    texts: &[&str],
+    compared: &[Compared],
+    vectors: &[ComparedVectors],
+) -> String {
+    let emit = if args.word.is_some() { VectorKind::Word } else { kind };
+    let mut facts = json!({"model": model, "emit": emit, "word": args.word, "texts": texts});
+    if args.word.is_some() {
+        let occurrences = compared.iter().filter_map(|Compared { text, occurrence }| {
+            let (number, span) = occurrence.as_ref()?;
+            Some(json!({"text": text, "occurrence": number, "span": [span.start, span.end]}))
+        });
+        facts["occurrences"] = occurrences.collect();
+    }
     let (mut layers, mut whole) = (Vec::new(), None);
     for ComparedVectors { layer, of_texts } in vectors {
         let cosines = cosines(of_texts, of_texts.len());
@@ -195,13 +250,26 @@ fn as_json(args: &CompareArgs, kind: VectorKind, model: &str, texts: &[&str], ve
     format!("{facts}\n")
 }
 
-fn as_table(args: &CompareArgs, kind: VectorKind, texts: &[&str], vectors: &[ComparedVectors]) -> String {
+fn as_table(
+    args: &CompareArgs,
+    kind: VectorKind,
+    texts: &[&str],
+    compared: &[Compared],
+    vectors: &[ComparedVectors],
+) -> String {
     let what = args.word.as_ref().map_or_else(|| format!("the {kind} vector"), |word| format!("\"{word}\""));
     let mut out = format!("cosine of {what} in text 1 with that in the others\n\n");
-    let digits = texts.len().to_string().len();
+    let digits = compared.len().to_string().len();
     // Writing to a string cannot fail.
-    for (text, number) in texts.iter().zip(1..) {
-        let _ = writeln!(out, "  {number:>digits$}  {text}");
+    for (Compared { text, occurrence }, number) in compared.iter().zip(1..) {
+        let _ = write!(out, "  {number:>digits$}  {}", texts[*text]);
+        let of_text = compared.iter().filter(|other| other.text == *text).count();
+        match occurrence {
+            Some((nth, span)) if of_text > 1 || *nth > 1 => {
+                let _ = writeln!(out, "  (occurrence {nth}, at {} to {})", span.start, span.end);
+            }
+            _ => out.push('\n'),
+        }
     }
     let rows = vectors.iter().map(|ComparedVectors { layer, of_texts }| {
         // What belongs to no layer is the model's as a whole.
@@ -209,8 +277,8 @@ fn as_table(args: &CompareArgs, kind: VectorKind, texts: &[&str], vectors: &[Com
     });
     let rows = rows.collect::<Vec<_>>();
     let most = columns_of_terminal().map_or(ABREAST, |columns| (columns.saturating_sub(5) / 8).max(1));
-    for start in (1..texts.len()).step_by(most) {
-        let abreast = start..texts.len().min(start + most);
+    for start in (1..compared.len()).step_by(most) {
+        let abreast = start..compared.len().min(start + most);
         out.push_str("\nlayer");
         for index in abreast.clone() {
             let _ = write!(out, "  {:>6}", format!("1-{}", index + 1));

@@ -95,11 +95,27 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
 
 /// Refuses options that would change nothing, as they were typed for something.
 fn refuse_idle_options(args: &ExtractArgs) -> Result<()> {
-    if args.word_pooling.is_some() && !args.emit.contains(&VectorKind::Word) {
+    let emits = |kind: VectorKind| args.emit.contains(&kind);
+    if args.word_pooling.is_some() && !emits(VectorKind::Word) && !emits(VectorKind::Span) {
         return Err(Error::Usage(
-            "--word-pooling makes vectors of words, and goes with --emit word only; add that, or leave it out"
+            "--word-pooling makes vectors of words and spans, and goes with --emit word or span only; add that, or leave it out"
                 .to_owned(),
         ));
+    }
+    match (&args.span_column, emits(VectorKind::Span)) {
+        (None, true) => {
+            return Err(Error::Usage(
+                "--emit span needs the column of the spans; name it with --span-column, each being [start, end] in characters"
+                    .to_owned(),
+            ));
+        }
+        (Some(_), false) => {
+            return Err(Error::Usage(
+                "--span-column names spans to have vectors, and goes with --emit span only; add that, or leave it out"
+                    .to_owned(),
+            ));
+        }
+        _ => {}
     }
     if args.stream && args.carry.iter().any(|name| name == "error") {
         return Err(Error::Usage(
@@ -200,6 +216,7 @@ fn input(args: &ExtractArgs, console: &Console) -> Result<Input> {
         pair_column: args.pair_column.clone(),
         id_column: args.id_column.clone(),
         label_column: args.label_column.clone(),
+        span_column: args.span_column.clone(),
         carry: args.carry.clone(),
         ..columns(&args.input)
     };

@@ -9,6 +9,7 @@ mod help;
 mod info;
 mod interrupt;
 mod merge;
+mod occurrences;
 mod predict;
 mod predict_show;
 mod probe;

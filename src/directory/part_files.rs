@@ -95,7 +95,7 @@ impl CompletePart<'_> {
         for _ in 0..self.rows.of(RowKind::Text) {
             line.clear();
             lines.read_until(b'\n', &mut line)?;
-            let of_text = ColumnsOfLine::parse(&line)?;
+            let of_text = ColumnsOfLine::parse(&line, self.plan.columns.span_column.is_some())?;
             let mut at = 0;
             while columns.push(&of_text, at)? {
                 at += 1;
@@ -163,13 +163,15 @@ struct TokensOfLine {
     words: Vec<String>,
     /// For each word, from where to where its tokens reach.
     spans: Vec<Option<(i64, i64)>>,
-    /// A label for each word, or the same for all.
+    /// The spans of the text that were asked for.
+    given_spans: Vec<[i64; 2]>,
+    /// A label for each word or span, or the same for all.
     labels: Vec<Box<RawValue>>,
     is_label_of_all: bool,
 }
 
 impl<'a> ColumnsOfLine<'a> {
-    fn parse(line: &'a [u8]) -> io::Result<Self> {
+    fn parse(line: &'a [u8], has_spans: bool) -> io::Result<Self> {
         let keys: IndexMap<String, &'a RawValue> = serde_json::from_slice(line)?;
         let label = keys.get("label").copied().filter(|label| label.get() != "null");
         let mut of_line = Self {
@@ -179,14 +181,14 @@ impl<'a> ColumnsOfLine<'a> {
             keys,
         };
         if of_line.keys.contains_key("tokens") {
-            of_line.details = Some(TokensOfLine::of(&of_line)?);
+            of_line.details = Some(TokensOfLine::of(&of_line, has_spans)?);
         }
         Ok(of_line)
     }
 }
 
 impl TokensOfLine {
-    fn of(line: &ColumnsOfLine<'_>) -> io::Result<Self> {
+    fn of(line: &ColumnsOfLine<'_>, has_spans: bool) -> io::Result<Self> {
         fn list<'b, T: Deserialize<'b>>(line: &ColumnsOfLine<'b>, key: &str) -> io::Result<Vec<T>> {
             Ok(line.keys.get(key).map_or(Ok(Vec::new()), |value| serde_json::from_str(value.get()))?)
         }
@@ -196,6 +198,7 @@ impl TokensOfLine {
             offsets: list(line, "offsets")?,
             word_ids: list(line, "word_ids")?,
             words: list(line, "words")?,
+            given_spans: if has_spans { list(line, "spans")? } else { Vec::new() },
             ..Self::default()
         };
         details.spans = vec![None; details.words.len()];
@@ -215,6 +218,7 @@ impl TokensOfLine {
         Ok(details)
     }
 
+    /// The label of a word or span.
     fn label(&self, word: usize) -> Option<&RawValue> {
         self.labels.get(if self.is_label_of_all { 0 } else { word }).map(|label| &**label)
     }
@@ -228,6 +232,7 @@ struct RowColumns {
     /// Their names, which for texts are keys of `texts.jsonl`.
     keys: Vec<String>,
     rows: usize,
+    has_spans: bool,
 }
 
 impl RowColumns {
@@ -248,10 +253,18 @@ impl RowColumns {
             RowKind::Word => {
                 vec![integer("word_id"), string("word"), integer("start"), integer("end"), label(types.word_label)]
             }
+            RowKind::Span => vec![integer("span"), integer("start"), integer("end"), label(types.word_label)],
         };
         let others = columns.iter().map(|(name, column)| ColumnBuilder::new(name, *column)).collect();
         let keys = columns.into_iter().map(|(name, _)| name).collect();
-        Self { kind, row: ColumnBuilder::of_integers("row"), others, keys, rows: 0 }
+        Self {
+            kind,
+            row: ColumnBuilder::of_integers("row"),
+            others,
+            keys,
+            rows: 0,
+            has_spans: plan.columns.span_column.is_some(),
+        }
     }
 
     fn bytes(&self) -> usize {
@@ -280,6 +293,15 @@ impl RowColumns {
                 word.push_string(Some(&of.words[at]));
                 start.push_integer(span.map(|(start, _)| start));
                 end.push_integer(span.map(|(_, end)| end));
+                // A list of labels is that of the spans where there are such.
+                let is_of_spans = self.has_spans && !of.is_label_of_all;
+                label.push(of.label(at).filter(|_| !is_of_spans))?;
+            }
+            (RowKind::Span, [span, start, end, label], Some(of)) if at < of.given_spans.len() => {
+                let [from, to] = of.given_spans[at];
+                span.push_integer(Some(at as i64));
+                start.push_integer(Some(from));
+                end.push_integer(Some(to));
                 label.push(of.label(at))?;
             }
             _ => return Ok(false),

@@ -17,6 +17,7 @@ pub(crate) struct PartRows {
     texts: u64,
     tokens: u64,
     words: u64,
+    spans: u64,
 }
 
 impl PartRows {
@@ -26,23 +27,34 @@ impl PartRows {
             RowKind::Text => self.texts,
             RowKind::Token => self.tokens,
             RowKind::Word => self.words,
+            RowKind::Span => self.spans,
         }
     }
 
     /// The rows of counted texts.
     pub(super) fn of_counts(counts: &Counts) -> Self {
-        Self { texts: counts.texts, tokens: counts.token_rows, words: counts.words }
+        Self { texts: counts.texts, tokens: counts.token_rows, words: counts.words, spans: counts.spans }
     }
 
     pub(super) fn plus(&self, more: &Self) -> Self {
-        let Self { texts, tokens, words } = more;
-        Self { texts: self.texts + texts, tokens: self.tokens + tokens, words: self.words + words }
+        let Self { texts, tokens, words, spans } = more;
+        Self {
+            texts: self.texts + texts,
+            tokens: self.tokens + tokens,
+            words: self.words + words,
+            spans: self.spans + spans,
+        }
     }
 
     pub(super) fn minus(&self, less: &Self) -> Self {
-        let Self { texts, tokens, words } = less;
+        let Self { texts, tokens, words, spans } = less;
         let take = u64::saturating_sub;
-        Self { texts: take(self.texts, *texts), tokens: take(self.tokens, *tokens), words: take(self.words, *words) }
+        Self {
+            texts: take(self.texts, *texts),
+            tokens: take(self.tokens, *tokens),
+            words: take(self.words, *words),
+            spans: take(self.spans, *spans),
+        }
     }
 
     /// The bytes of all vectors.
@@ -67,6 +79,7 @@ pub(crate) fn rows_of_parts(spool: &mut SpoolReader, part_texts: u64, counting: 
             part.texts += 1;
             part.tokens += rows(RowKind::Token);
             part.words += rows(RowKind::Word);
+            part.spans += rows(RowKind::Span);
         }
     }
     Ok(parts)

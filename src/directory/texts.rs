@@ -1,9 +1,11 @@
 //! `texts.jsonl`: a line per text, in input order.
 
+use std::ops::Range;
+
 use serde::{Serialize, Serializer};
 
-use crate::batch::SPECIAL;
-use crate::input::{Json, Record, SourceLine, Text};
+use crate::batch::{SPECIAL, Tokens};
+use crate::input::{Json, Record, SourceLine, Span, Text};
 use crate::spec::SpecialTokens;
 use crate::tokens::Encoded;
 
@@ -36,6 +38,22 @@ struct Details<'a> {
     token_type_ids: Option<Vec<u32>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     words: Option<Vec<&'a str>>,
+    #[serde(flatten)]
+    spans: Option<SpansOfText<'a>>,
+}
+
+/// The spans of an input that has them.
+#[derive(Debug, Serialize)]
+struct SpansOfText<'a> {
+    #[serde(serialize_with = "pairs")]
+    spans: &'a [Span],
+    /// The \[start, end) of each span among the tokens of the line.
+    span_tokens: Vec<[usize; 2]>,
+}
+
+/// Ranges as lists of two numbers.
+pub(crate) fn pairs<S: Serializer>(spans: &[Span], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(spans.iter().map(|span| [span.start, span.end]))
 }
 
 /// A word's index, `null` for a special token.
@@ -82,9 +100,21 @@ impl<'a> TextLine<'a> {
                     (None, WordsSpelled::All) => Some(words_of_tokens(record, encoded)),
                     (None, WordsSpelled::Given) => None,
                 },
+                spans: record.spans.as_deref().map(|spans| SpansOfText {
+                    spans,
+                    span_tokens: tokens.spans.iter().map(|span| kept_of(tokens, span, special_tokens)).collect(),
+                }),
             }),
         }
     }
+}
+
+/// The tokens of a span counted among those that have rows.
+fn kept_of(tokens: &Tokens, span: &Range<u32>, special_tokens: SpecialTokens) -> [usize; 2] {
+    [span.start, span.end].map(|end| match special_tokens {
+        SpecialTokens::Keep => end as usize,
+        SpecialTokens::Drop => tokens.words[..end as usize].iter().filter(|&&word| word != SPECIAL).count(),
+    })
 }
 
 /// Which words a line spells.

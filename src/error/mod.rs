@@ -98,6 +98,28 @@ pub enum Error {
         examples: String,
     },
 
+    /// Texts with a span that the limit cuts off, all or a part of it.
+    SpanCut {
+        /// Number of such texts.
+        count: u64,
+        /// Number of all texts.
+        texts: u64,
+        /// The limit in tokens, special tokens included.
+        max_length: usize,
+        /// The first few, as `row 3 (span 2)`.
+        examples: String,
+    },
+
+    /// Texts with a span that no token of the model's overlaps.
+    SpanWithoutToken {
+        /// Number of such texts.
+        count: u64,
+        /// Number of all texts.
+        texts: u64,
+        /// The first few, as `row 3 (span 2)`.
+        examples: String,
+    },
+
     /// A token id for which the model has no embedding.
     TokenOutOfRange {
         /// The row of the text, from 0.
@@ -258,6 +280,14 @@ impl Error {
              whole shorter text; room for the longer one in the first: {examples}; nothing was encoded; shorten the \
              shorter text, choose a smaller --stride, or choose --overflow truncate"
             ),
+            Error::SpanCut { count, texts, max_length, examples } => format!(
+                "{count} of {texts} texts have a span that is cut off at {max_length} tokens; the first: {examples}, counted from 1; \
+             nothing was encoded; choose --overflow window, which cuts nothing off, or leave those spans out"
+            ),
+            Error::SpanWithoutToken { count, texts, examples } => format!(
+                "{count} of {texts} texts have a span without a token, as of white space alone; the first: {examples}, counted from 1; \
+             nothing was encoded; leave those spans out"
+            ),
             Error::TokenOutOfRange { row, token, id, vocab_size } => format!(
                 "row {row}: token `{token}` has id {id}, but the model's embedding table has {vocab_size} rows; \
              the tokenizer and the weights do not belong together"
@@ -343,10 +373,17 @@ impl Error {
 
     /// Whether the input is the cause.
     pub fn is_of_input(&self) -> bool {
-        use Error::{BadLines, Input, NoRoom, TokenOutOfRange, Tokenize, TooLong};
+        use Error::{BadLines, Input, NoRoom, SpanCut, SpanWithoutToken, TokenOutOfRange, Tokenize, TooLong};
         matches!(
             self,
-            BadLines(..) | Input { .. } | TooLong { .. } | NoRoom { .. } | TokenOutOfRange { .. } | Tokenize { .. }
+            BadLines(..)
+                | Input { .. }
+                | TooLong { .. }
+                | NoRoom { .. }
+                | SpanCut { .. }
+                | SpanWithoutToken { .. }
+                | TokenOutOfRange { .. }
+                | Tokenize { .. }
         )
     }
 

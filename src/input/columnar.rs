@@ -159,6 +159,7 @@ fn guarded<T>(read: impl FnOnce() -> T) -> Result<T, Failed> {
 fn wanted(schema: &Schema, columns: &Columns) -> Result<(Vec<String>, Vec<usize>), Failed> {
     let mut wanted = vec![columns.text()];
     wanted.extend(columns.pair_column.as_deref());
+    wanted.extend(columns.span_column.as_deref());
     let is_there = |name: &&str| schema.column_with_name(name).is_some();
     for column in [columns.id(), columns.label()] {
         match column {
@@ -179,7 +180,8 @@ fn wanted(schema: &Schema, columns: &Columns) -> Result<(Vec<String>, Vec<usize>
         if schema.fields().iter().filter(|field| field.name() == name).count() > 1 {
             return Err(Failed(format!("has the column `{name}` twice; rename one of them")));
         }
-        if !is_taken(field.data_type()) {
+        let is_of_spans = columns.span_column.as_deref() == Some(name) && is_spans(field.data_type());
+        if !is_of_spans && !is_taken(field.data_type()) {
             return Err(Failed(format!(
                 "has values of type {} in `{name}`; expected strings, numbers, booleans or lists of them; convert the column to strings, or leave it out",
                 field.data_type()
@@ -196,12 +198,25 @@ fn wanted(schema: &Schema, columns: &Columns) -> Result<(Vec<String>, Vec<usize>
 
 /// Whether values of this type are taken.
 fn is_taken(of: &DataType) -> bool {
+    match (of, entries(of)) {
+        (DataType::Dictionary(_, values), _) => is_scalar(values),
+        (_, Some(entries)) => is_scalar(entries),
+        (of, None) => is_scalar(of),
+    }
+}
+
+/// Whether values of this type are lists of spans.
+fn is_spans(of: &DataType) -> bool {
+    entries(of).and_then(entries).is_some_and(DataType::is_integer)
+}
+
+/// The type of a list's entries.
+fn entries(of: &DataType) -> Option<&DataType> {
     match of {
-        DataType::Dictionary(_, values) => is_scalar(values),
         DataType::List(entries) | DataType::LargeList(entries) | DataType::FixedSizeList(entries, _) => {
-            is_scalar(entries.data_type())
+            Some(entries.data_type())
         }
-        of => is_scalar(of),
+        _ => None,
     }
 }
 

@@ -20,6 +20,9 @@ pub struct Columns {
     /// The column of the label; by default `label` if it exists, and for `conll` the last one. An empty name means no
     /// column.
     pub label_column: Option<String>,
+    /// The column of spans; `None`, and absent from manifests, for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span_column: Option<String>,
     /// Whether a table has no header. Its columns are then named by their numbers, from 1.
     pub no_header: bool,
     /// The delimiter of tables; `None`, and absent from manifests, for the default of the format.
@@ -108,10 +111,10 @@ impl Columns {
             }
             InputFormat::Fasta if self.no_header => wrong("--no-header", "is FASTA, whose sequences have headers"),
             InputFormat::Fasta => {
-                let of_text = ["--text-column", "--pair-column"];
+                let of_text = ["--text-column", "--pair-column", "--span-column"];
                 match named.iter().find(|(option, name)| of_text.contains(option) || !FASTA_COLUMNS.contains(name)) {
                     Some((option, _)) if of_text.contains(option) => {
-                        wrong(option, "is FASTA, whose texts are its sequences")
+                        wrong(option, "is FASTA, whose texts are its sequences alone")
                     }
                     Some((option, name)) => wrong(
                         option,
@@ -144,6 +147,7 @@ impl Columns {
             ("--pair-column", &self.pair_column),
             ("--id-column", &self.id_column),
             ("--label-column", &self.label_column),
+            ("--span-column", &self.span_column),
         ];
         let one = options.into_iter().filter_map(|(option, name)| Some((option, name.as_deref()?)));
         let none =

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::columns::{Columns, Optional, missing};
 use super::entry::check_length;
 use super::record::{Json, Record, Text};
+use super::spans;
 use crate::error::json_problem;
 
 /// The record of an object.
@@ -32,9 +33,18 @@ pub(super) fn record(object: &Object<'_>, columns: &Columns) -> Result<Record, S
         Optional::No => None,
     };
     let value = value.filter(|(value, _)| value.get() != "null");
-    let label = value.map(|(value, name)| label(value, name, &text)).transpose()?;
+    let spans = match &columns.span_column {
+        Some(name) => Some(spans::of_value(object.get(name, false)?, name, &text)?),
+        None => None,
+    };
+    let parts = match (&spans, &text.words) {
+        (Some(spans), _) => Some((spans.len(), "span")),
+        (None, Some(words)) => Some((words.len(), "word")),
+        (None, None) => None,
+    };
+    let label = value.map(|(value, name)| label(value, name, parts)).transpose()?;
     let carried = columns.carry.iter().map(|name| Ok((name.clone(), on_one_line(object.get(name, false)?))));
-    Ok(Record { text, pair, id, label, line: None, carried: carried.collect::<Result<_, String>>()? })
+    Ok(Record { text, pair, id, label, spans, line: None, carried: carried.collect::<Result<_, String>>()? })
 }
 
 fn text(value: &RawValue, name: &str, pretokenized: bool) -> Result<Text, String> {
@@ -64,25 +74,25 @@ fn id(value: &RawValue, name: &str) -> Result<String, String> {
     }
 }
 
-fn label(value: &RawValue, name: &str, text: &Text) -> Result<Json, String> {
+/// A label, or a list of them for the parts of a text: so many, of that kind.
+fn label(value: &RawValue, name: &str, parts: Option<(usize, &str)>) -> Result<Json, String> {
     let single = |value: &RawValue| !["a list", "an object", "null"].contains(&kind(value));
-    match (kind(value), &text.words) {
-        ("a list", Some(words)) => {
+    match (kind(value), parts) {
+        ("a list", Some((parts, part))) => {
             let labels: Vec<&RawValue> = serde_json::from_str(value.get()).map_err(|error| without_line(&error))?;
             if let Some(other) = labels.iter().find(|label| !single(label)) {
                 return Err(format!("has {} among its `{name}`; expected strings, numbers or booleans", kind(other)));
             }
-            if labels.len() != words.len() {
+            if labels.len() != parts {
                 return Err(format!(
-                    "has {} labels in `{name}`; expected one for each of {} words",
-                    labels.len(),
-                    words.len()
+                    "has {} labels in `{name}`; expected one for each of {parts} {part}s",
+                    labels.len()
                 ));
             }
         }
         ("a list", None) => {
             return Err(format!(
-                "has a list as `{name}`; expected a string, a number or a boolean (a label for each word goes with --pretokenized)"
+                "has a list as `{name}`; expected a string, a number or a boolean (a label for each word goes with --pretokenized, one for each span with --span-column)"
             ));
         }
         ("a string", _) => _ = string(value, name)?,

@@ -45,6 +45,9 @@ impl Text {
     }
 }
 
+/// A stretch of a text, \[start, end): in Unicode characters, or in words where these are given.
+pub type Span = Range<usize>;
+
 /// A text, its columns, and the text it is paired with.
 #[derive(Debug, Clone)]
 pub struct Record {
@@ -54,8 +57,10 @@ pub struct Record {
     pub pair: Option<Text>,
     /// The id, which is unique in the input.
     pub id: Option<String>,
-    /// The label: a string, a number or a boolean, or a list of them with one for each word.
+    /// The label: a string, a number or a boolean, or a list of them with one for each span, or for each word.
     pub label: Option<Json>,
+    /// The spans of the text that have vectors of their own, of an input that has them.
+    pub spans: Option<Vec<Span>>,
     /// The columns of `--carry`, in order.
     pub carried: Vec<(String, Json)>,
     /// Where it stands in the input, if bad lines are skipped: then this cannot be told from its row.
@@ -75,7 +80,7 @@ pub struct SourceLine {
 impl From<Text> for Record {
     /// A text without columns.
     fn from(text: Text) -> Self {
-        Self { text, pair: None, id: None, label: None, carried: Vec::new(), line: None }
+        Self { text, pair: None, id: None, label: None, spans: None, carried: Vec::new(), line: None }
     }
 }
 
@@ -108,6 +113,11 @@ impl Record {
             part(name.as_bytes());
             part(value.get().as_bytes());
         }
+        if let Some(spans) = &self.spans {
+            let ends = spans.iter().flat_map(|span| [span.start as u64, span.end as u64]);
+            part(b"spans");
+            part(&ends.flat_map(u64::to_le_bytes).collect::<Vec<u8>>());
+        }
         if let Some(SourceLine { file, line }) = self.line {
             part(&file.unwrap_or_default().to_le_bytes());
             part(&line.to_le_bytes());
@@ -119,7 +129,8 @@ impl Record {
         let text = |text: &Text| text.text.len() + 16 * text.words.as_ref().map_or(0, Vec::len);
         let label = self.label.as_ref().map_or(0, |label| label.get().len());
         let carried = self.carried.iter().map(|(name, value)| name.len() + value.get().len());
-        text(&self.text) + self.pair.as_ref().map_or(0, text) + label + carried.sum::<usize>()
+        let spans = 16 * self.spans.as_ref().map_or(0, Vec::len);
+        text(&self.text) + self.pair.as_ref().map_or(0, text) + label + spans + carried.sum::<usize>()
     }
 }
 
@@ -172,6 +183,9 @@ mod tests {
             Record { label: Some(json("null")), ..plain.clone() },
             Record { carried: vec![("a".to_owned(), json("1"))], ..plain.clone() },
             Record { carried: vec![("a".to_owned(), json("1")), ("b".to_owned(), json("1"))], ..plain.clone() },
+            Record { spans: Some(Vec::new()), ..plain.clone() },
+            Record { spans: Some(vec![0..1]), ..plain.clone() },
+            Record { spans: Some(vec![0..1, 1..3]), ..plain.clone() },
             Record { line: Some(SourceLine { file: None, line: 1 }), ..plain.clone() },
             Record { line: Some(SourceLine { file: None, line: 2 }), ..plain.clone() },
             Record { line: Some(SourceLine { file: Some(1), line: 2 }), ..plain.clone() },

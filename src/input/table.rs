@@ -13,6 +13,7 @@ use super::first_bytes::first_bytes;
 use super::lines::LineNumber;
 use super::record::{Record, Text};
 use super::separators::{self, DECLARATION, Occurrences};
+use super::spans;
 use crate::spec::Delimiter;
 
 /// What stands behind the last record, so that a quote that is never closed shows: the end is part of a field then. It
@@ -192,6 +193,7 @@ struct Places {
     id: Option<usize>,
     id_is_needed: bool,
     label: Option<usize>,
+    spans: Option<usize>,
     carried: Vec<usize>,
     names: Vec<String>,
 }
@@ -255,6 +257,7 @@ impl Places {
             id: optional(columns.id())?,
             id_is_needed: matches!(columns.id(), Optional::Named(_)),
             label: optional(columns.label())?,
+            spans: columns.span_column.as_deref().map(|name| needed(name, "")).transpose()?,
             carried: columns.carry.iter().map(|name| needed(name, "")).collect::<Result<_, _>>()?,
             names,
         })
@@ -291,11 +294,14 @@ impl Places {
             return Err(format!("has nothing in column `{}`; expected an id", self.names[index]));
         }
         let label = self.label.map(|index| cells[index]).filter(|label| !label.is_empty());
+        let of_text = text(self.text)?;
+        let spans = self.spans.map(|index| spans::of_cell(cells[index], &self.names[index], &of_text)).transpose()?;
         Ok(Record {
-            text: text(self.text)?,
+            text: of_text,
             pair: self.pair.map(text).transpose()?,
             id: id.map(str::to_owned),
             label: label.map(string).transpose()?,
+            spans,
             line: None,
             carried: (columns.carry.iter().zip(&self.carried))
                 .map(|(name, &index)| Ok((name.clone(), string(cells[index])?)))

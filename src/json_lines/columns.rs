@@ -17,7 +17,7 @@ use crate::tokens::Encoded;
 const IN_MEMORY: usize = 1 << 20;
 
 /// The keys that layerwise itself writes for a text, in `texts.jsonl` or on standard output.
-const OURS: [&str; 13] = [
+const OURS: [&str; 15] = [
     "row",
     "id",
     "label",
@@ -29,6 +29,8 @@ const OURS: [&str; 13] = [
     "offsets",
     "word_ids",
     "words",
+    "spans",
+    "span_tokens",
     "windows",
     "layers",
 ];
@@ -63,6 +65,7 @@ pub(crate) struct ColumnsOfText {
     pub(crate) line: Option<SourceLine>,
     pub(crate) id: Option<String>,
     pub(crate) label: Option<Json>,
+    pub(crate) spans: Option<Vec<[usize; 2]>>,
     pub(crate) carried: Vec<(String, Json)>,
 }
 
@@ -71,6 +74,7 @@ struct ColumnsOfRecord<'a> {
     line: Option<SourceLine>,
     id: Option<&'a str>,
     label: Option<&'a Json>,
+    spans: Option<Vec<[usize; 2]>>,
     carried: &'a [(String, Json)],
 }
 
@@ -98,6 +102,7 @@ impl ColumnsWriter {
             line: record.line,
             id: record.id.as_deref(),
             label: record.label.as_ref(),
+            spans: record.spans.as_ref().map(|spans| spans.iter().map(|span| [span.start, span.end]).collect()),
             carried: &record.carried,
         };
         let written = serde_json::to_writer(&mut self.0, &columns).map_err(io::Error::from);

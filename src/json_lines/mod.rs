@@ -67,12 +67,14 @@ impl<W: Write + Send> Sink for JsonLines<'_, W> {
     }
 
     fn end_batch(&mut self, batch: &Batch) -> Result<()> {
-        let (mut first_token, mut first_word, mut texts) = (0, 0, 0);
+        let (mut first_token, mut first_word, mut first_span, mut texts) = (0, 0, 0, 0);
         for tokens in batch.ended_texts() {
-            let rows = [RowKind::Token, RowKind::Word].map(|kind| tokens.rows(kind, self.special_tokens));
+            let kinds = [RowKind::Token, RowKind::Word, RowKind::Span];
+            let rows = kinds.map(|kind| tokens.rows(kind, self.special_tokens));
             let rows_of = |kind: RowKind| match kind {
                 RowKind::Token => first_token..first_token + rows[0],
                 RowKind::Word => first_word..first_word + rows[1],
+                RowKind::Span => first_span..first_span + rows[2],
                 RowKind::Text => texts..texts + 1,
             };
             let vectors = |(array, rows): (&ArrayPlan, &'_ Vec<f32>)| {
@@ -110,6 +112,7 @@ impl<W: Write + Send> Sink for JsonLines<'_, W> {
             self.next_row += 1;
             first_token += rows[0];
             first_word += rows[1];
+            first_span += rows[2];
             texts += 1;
         }
         // Rows that remain belong to a text that continues in the next batch.
@@ -117,6 +120,7 @@ impl<W: Write + Send> Sink for JsonLines<'_, W> {
             let printed = match array.kind.rows() {
                 RowKind::Token => first_token,
                 RowKind::Word => first_word,
+                RowKind::Span => first_span,
                 RowKind::Text => texts,
             };
             rows.drain(..printed * array.columns);
@@ -181,6 +185,9 @@ impl Serialize for TextObject {
         }
         for (name, value) in &self.columns.carried {
             map.serialize_entry(name, value)?;
+        }
+        if let Some(spans) = &self.columns.spans {
+            map.serialize_entry("spans", spans)?;
         }
         if let Some(tokens) = &self.tokens {
             map.serialize_entry("tokens", tokens)?;

@@ -29,7 +29,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::foreign::without_panic;
 use crate::checkpoint::sentence::TokenizerArguments;
 use crate::error::{Error, Result};
-use crate::input::{Record, Text};
+use crate::input::{Record, Span, Text};
 use crate::windows::Windowing;
 
 /// Bytes of a text that a tokenizer takes whole. Where each character is a token, it needs half a kilobyte for each.
@@ -90,6 +90,10 @@ pub struct Encoded {
     pub words_deleted: u32,
     /// Unknown tokens (`[UNK]`).
     pub unknown: u32,
+    /// The number, from 1, of the first span that lost tokens to the cut; 0 if none did.
+    pub span_cut: u32,
+    /// The number, from 1, of the first span without a token; 0 if each has one.
+    pub span_without_token: u32,
 }
 
 impl Tokenizer {
@@ -298,7 +302,7 @@ impl Tokenizer {
         if record.pair.is_some() {
             self.check_pairs()?;
         }
-        self.encode(row, &record.text, record.pair.as_ref())
+        self.encode_with_spans(row, &record.text, record.pair.as_ref(), record.spans.as_deref().unwrap_or_default())
     }
 
     /// Encodes the texts of several records on all threads of the current pool. `first_row` is the row of the first one, for
@@ -319,11 +323,17 @@ impl Tokenizer {
     /// [`Error::Tokenize`] when the tokenizers library fails, [`Error::TokenOutOfRange`] for an id without an
     /// embedding.
     pub fn encode(&self, row: u64, text: &Text, pair: Option<&Text>) -> Result<Encoded> {
+        self.encode_with_spans(row, text, pair, &[])
+    }
+
+    /// Like [`Tokenizer::encode`], with the tokens of spans of the first text.
+    fn encode_with_spans(&self, row: u64, text: &Text, pair: Option<&Text>, spans: &[Span]) -> Result<Encoded> {
         let prompted = self.prompted(text);
         let (text, given) = (prompted.as_ref(), text);
         [Some(text), pair].into_iter().flatten().try_for_each(|text| self.check_patterns(row, text))?;
         // The end of a text that is cut is counted and not kept.
-        let is_cut = self.truncates && pair.is_none() && self.truncation == TruncationDirection::Right;
+        let is_cut =
+            self.truncates && pair.is_none() && spans.is_empty() && self.truncation == TruncationDirection::Right;
         let keep = if is_cut { self.max_length } else { usize::MAX };
         let JoinedPieces { encoding: first, tokens_beyond, words_beyond } = self.encode_alone(row, text, keep)?;
         let second = pair.map(|text| self.encode_alone(row, text, usize::MAX)).transpose()?;
@@ -338,6 +348,8 @@ impl Tokenizer {
         let special = self.special_tokens(pair.is_some());
         let length = first.len() + tokens_beyond + second.as_ref().map_or(0, Encoding::len) + special;
         let has_token = [present_words(&first), second.as_ref().map_or_else(Vec::new, present_words)];
+        let span_tokens = self.tokens_of_spans(spans, text, given, &first);
+        let length_of_first = first.len();
 
         let (first, second) = if self.truncates && length > self.max_length {
             let params = TruncationParams {
@@ -372,6 +384,7 @@ impl Tokenizer {
         ];
         let mut encoded =
             Encoded { length_before_truncation: length, words_truncated: words_beyond, ..Encoded::default() };
+        encoded.set_spans(span_tokens, length_of_first, first.len(), self.truncation);
         encoded.tokens.word_count = word_counts[0] + word_counts[1];
         encoded.words_of_first = word_counts[0];
         let kept = [present_words(&first), second.as_ref().map_or_else(Vec::new, present_words)];
@@ -454,6 +467,40 @@ impl Tokenizer {
             prompt.into_iter().chain(shifted).collect()
         });
         Cow::Owned(Text { text: format!("{}{}", self.prompt, text.text), words })
+    }
+
+    /// The tokens of each span among those of `first`, the prompted text before it is cut: from the first one that overlaps it to
+    /// the last one.
+    fn tokens_of_spans(&self, spans: &[Span], prompted: &Text, given: &Text, first: &Encoding) -> Vec<Range<usize>> {
+        if spans.is_empty() {
+            return Vec::new();
+        }
+        // Where each token begins and ends, in characters, or in words where they are given.
+        let places: Vec<(usize, usize)> = match (&prompted.words, &given.words) {
+            (Some(_), Some(_)) => {
+                let word = |word: &Option<u32>| word.map_or((0, 0), |word| (word as usize, word as usize + 1));
+                first.get_word_ids().iter().map(word).collect()
+            }
+            _ => first.get_offsets().to_vec(),
+        };
+        let before = match (&prompted.words, &given.words) {
+            (Some(prompted), Some(given)) => prompted.len() - given.len(),
+            _ => self.prompt.chars().count(),
+        };
+        // From token to token neither beginnings nor ends fall, unless a normalizer puts characters in another order.
+        let is_sorted = places.is_sorted_by(|one, next| one.0 <= next.0 && one.1 <= next.1);
+        let tokens = |span: &Span| {
+            let (start, end) = (span.start + before, span.end + before);
+            let overlaps = |place: &(usize, usize)| place.1 > start && place.0 < end;
+            if is_sorted {
+                let first = places.partition_point(|place| place.1 <= start);
+                first..places.partition_point(|place| place.0 < end).max(first)
+            } else {
+                let last = places.iter().rposition(overlaps).map_or(0, |last| last + 1);
+                places.iter().position(overlaps).unwrap_or(last)..last
+            }
+        };
+        spans.iter().map(tokens).collect()
     }
 
     /// Number of words that belong to the prompt alone; `first` is the prompted text, not yet cut.
@@ -550,6 +597,9 @@ impl Tokenizer {
             first.zip(last).map_or(0..0, |(first, last)| first..last + 1)
         };
         let [first, second] = [places(0), places(1)];
+        let before = first.start as u32;
+        let with_tokens = encoded.tokens.spans.iter_mut().filter(|span| span.start < span.end);
+        with_tokens.for_each(|span| *span = span.start + before..span.end + before);
         encoded.tokens.longer = if first.len() > second.len() { first } else { second };
         encoded.strings = joined.get_tokens().to_vec();
         encoded.tokens.token_type_ids =
@@ -557,6 +607,25 @@ impl Tokenizer {
         encoded.tokens.input_ids = joined.get_ids().to_vec();
         if let Some((_, Some(unk))) = &self.unk_token {
             encoded.unknown = encoded.tokens.input_ids.iter().filter(|&id| id == unk).count() as u32;
+        }
+    }
+}
+
+impl Encoded {
+    /// Takes the tokens of each span, of a text of `length` tokens of which `kept` remain behind the cut at one of its ends.
+    fn set_spans(&mut self, spans: Vec<Range<usize>>, length: usize, kept: usize, truncation: TruncationDirection) {
+        let kept = match truncation {
+            TruncationDirection::Right => 0..kept,
+            TruncationDirection::Left => length - kept..length,
+        };
+        for (span, number) in spans.into_iter().zip(1..) {
+            let is_cut = !span.is_empty() && (span.start < kept.start || span.end > kept.end);
+            let lost = if is_cut { &mut self.span_cut } else { &mut self.span_without_token };
+            if (is_cut || span.is_empty()) && *lost == 0 {
+                *lost = number;
+            }
+            let held = span.start.clamp(kept.start, kept.end)..span.end.clamp(kept.start, kept.end);
+            self.tokens.spans.push((held.start - kept.start) as u32..(held.end - kept.start) as u32);
         }
     }
 }

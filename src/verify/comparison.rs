@@ -26,12 +26,13 @@ pub(super) struct Chosen {
     pub(super) text: u64,
     tokens: u32,
     words: u32,
+    spans: u32,
 }
 
 impl Chosen {
     pub(super) fn new(text: u64, counts: TextCounts, special_tokens: SpecialTokens) -> Self {
         let rows = |kind| counts.rows(kind, special_tokens);
-        Self { text, tokens: rows(RowKind::Token), words: rows(RowKind::Word) }
+        Self { text, tokens: rows(RowKind::Token), words: rows(RowKind::Word), spans: rows(RowKind::Span) }
     }
 
     fn rows(&self, kind: RowKind) -> u64 {
@@ -39,6 +40,7 @@ impl Chosen {
             RowKind::Text => 1,
             RowKind::Token => u64::from(self.tokens),
             RowKind::Word => u64::from(self.words),
+            RowKind::Span => u64::from(self.spans),
         }
     }
 }
@@ -117,7 +119,7 @@ impl<'a> Comparison<'a> {
             let (made, rest) = bytes.split_at(count as usize * row_bytes);
             let start = match array.kind {
                 RowKind::Text => Some(text.text),
-                RowKind::Token | RowKind::Word => starts.and_then(|offsets| offsets.starts[array.next]),
+                RowKind::Token | RowKind::Word | RowKind::Span => starts.and_then(|offsets| offsets.starts[array.next]),
             };
             if let (Some(start), Some(file)) = (start, &mut self.files[array.file]) {
                 self.buffer.resize(made.len(), 0);
@@ -179,6 +181,7 @@ impl ComparedArray<'_> {
                 RowKind::Text => String::new(),
                 RowKind::Token => format!(" (token {} of text {text})", self.rows + row as u64),
                 RowKind::Word => format!(" (word {} of text {text})", self.rows + row as u64),
+                RowKind::Span => format!(" (span {} of text {text})", self.rows + row as u64),
             };
             self.findings.add(format!(
                 "row {}{part} differs from what the model gives: {count} of {} numbers, the first in column {column}: {:?} instead of {:?}",

@@ -29,6 +29,9 @@ pub(super) struct ParsedLine {
     word_ids: Option<WordIds>,
     token_type_ids: Option<Count<u32>>,
     words: Option<Count<Str>>,
+    // Without spans, these may be carried columns of an older version.
+    spans: Option<Box<RawValue>>,
+    span_tokens: Option<Box<RawValue>>,
 }
 
 /// The numbers of rows that the lists of a line imply.
@@ -38,6 +41,8 @@ pub(super) struct Lists {
     pub(super) tokens: u64,
     /// Number of rows of word vectors.
     pub(super) words: u64,
+    /// Number of rows of span vectors.
+    pub(super) spans: u64,
 }
 
 impl ParsedLine {
@@ -54,7 +59,7 @@ impl ParsedLine {
     }
 
     /// The numbers of rows; an error if a list is missing or the lists differ in length.
-    pub(super) fn lists(&self) -> Result<Lists, String> {
+    pub(super) fn lists(&self, has_spans: bool) -> Result<Lists, String> {
         let missing = |key: &str| format!("{key} is missing");
         let tokens = self.tokens.as_ref().ok_or_else(|| missing("tokens"))?.0;
         let word_ids = self.word_ids.as_ref().ok_or_else(|| missing("word_ids"))?;
@@ -77,7 +82,27 @@ impl ParsedLine {
         if word_ids.words > words {
             return Err(format!("word_ids has word {}; there are {words} words", word_ids.words - 1));
         }
-        Ok(Lists { tokens, words })
+        Ok(Lists { tokens, words, spans: if has_spans { self.spans(tokens)? } else { 0 } })
+    }
+
+    /// The number of spans, each of which has some of the line's tokens.
+    fn spans(&self, tokens: u64) -> Result<u64, String> {
+        let list = |key: &str, value: &Option<Box<RawValue>>| -> Result<Vec<(u64, u64)>, String> {
+            let value = value.as_ref().ok_or_else(|| format!("{key} is missing"))?;
+            serde_json::from_str(value.get()).map_err(|_| format!("{key} is no list of [start, end]"))
+        };
+        let (spans, span_tokens) = (list("spans", &self.spans)?, list("span_tokens", &self.span_tokens)?);
+        if spans.len() != span_tokens.len() {
+            return Err(format!("span_tokens has {} entries and spans has {}", span_tokens.len(), spans.len()));
+        }
+        let is_sound = |&(start, end): &(u64, u64)| start < end && end <= tokens;
+        match span_tokens.iter().position(|span| !is_sound(span)) {
+            None => Ok(spans.len() as u64),
+            Some(span) => {
+                let (start, end) = span_tokens[span];
+                Err(format!("span_tokens has [{start}, {end}] for span {span}, and there are {tokens} tokens"))
+            }
+        }
     }
 }
 

@@ -122,7 +122,7 @@ impl TextsCheck<'_> {
         if !self.contents.plan.wants_token_details() {
             return Ok(());
         }
-        let lists = line.lists()?;
+        let lists = line.lists(self.contents.plan.has(VectorKind::Span))?;
         let keeps = self.contents.plan.special_tokens == SpecialTokens::Keep;
         if lists.tokens > tokens || (keeps && lists.tokens != tokens) {
             return Err(format!("tokens has {} entries, and n_tokens is {tokens}", lists.tokens));
@@ -162,7 +162,11 @@ impl TextsCheck<'_> {
             if offsets.texts != text {
                 continue;
             }
-            let expected = if offsets.emit == VectorKind::Word { lists.words } else { lists.tokens };
+            let expected = match offsets.emit {
+                VectorKind::Word => lists.words,
+                VectorKind::Span => lists.spans,
+                _ => lists.tokens,
+            };
             if let Some(rows) = offsets.next_text().filter(|&rows| rows != expected) {
                 offsets.disagree(rows, expected);
             }

@@ -1,6 +1,6 @@
 //! `compare`: texts, or a word in them, by their cosines at every layer.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::desk::Desk;
 
@@ -76,9 +76,53 @@ fn the_texts_of_a_file_are_compared_as_those_of_arguments_are() {
     file("-i words.jsonl --pretokenized").prints_exactly(&arguments);
     desk.types_into("compare -m width16", desk.read("texts.txt")).succeeds().prints_exactly(&arguments);
     let ran = desk.types("compare -m width16 -i words.jsonl --pretokenized --word 'the river'").fails_as_wrong_usage();
-    ran.says_all(&["text 1", "its words are hello world"]);
+    ran.says_all(&["text 1 does not have it, and neither do 1 others: hello world"]);
     desk.put("words.jsonl", "{\"text\": [\"the river\"]}\n{\"text\": [\"old\", \"the river\"]}\n");
     file("-i words.jsonl --pretokenized --word 'the river'").prints("\"the river\" in text 1");
+}
+
+#[test]
+fn every_occurrence_of_a_word_is_compared_or_the_one_that_is_chosen() {
+    let desk = Desk::new();
+    let texts = "'the bank by the river bank' 'no bank' 'Bank of the river'";
+    let facts = desk.types(&format!("compare -q --word bank --json {texts}")).succeeds().json();
+    let place = |text: usize, occurrence: usize, span: [usize; 2]| json!({"text": text, "occurrence": occurrence, "span": span});
+    assert_eq!(
+        facts["occurrences"],
+        json!([place(0, 1, [4, 8]), place(0, 2, [22, 26]), place(1, 1, [3, 7]), place(2, 1, [0, 4])])
+    );
+    let ran = desk.types(&format!("compare -q --word bank {texts}")).succeeds();
+    ran.prints_all(&[
+        "1  the bank by the river bank  (occurrence 1, at 4 to 8)",
+        "2  the bank by the river bank  (occurrence 2, at 22 to 26)",
+        "3  no bank\n",
+        "1-4",
+    ]);
+    // The vector of a word is that of `-e word`, whichever occurrence it is.
+    desk.types("extract -q 'the bank by the river bank' 'no bank' -e word -o out").succeeds();
+    let words = desk.npy("out/word/layer_03.npy").rows();
+    let cosine = |a: &[f32], b: &[f32]| {
+        let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        product(a, b) / (product(a, a) * product(b, b)).sqrt()
+    };
+    for (occurrence, word) in [(1, 1), (2, 5)] {
+        let others = "'the bank by the river bank' 'no bank of the bank'";
+        let job = format!("compare -q --word bank --occurrence {occurrence} --json {others}");
+        let facts = desk.types(&job).succeeds().json();
+        assert_eq!(facts["occurrences"].as_array().map(Vec::len), Some(2));
+        let all = desk.types("compare -q --word bank --json 'the bank by the river bank' 'no bank'").succeeds().json();
+        let found = all["layers"][3]["cosines"][occurrence - 1][2].as_f64().expect("a number");
+        assert!((found - cosine(&words[word], &words[7])).abs() < 1e-6);
+    }
+    let ran = desk.types(&format!("compare --word bank --occurrence 2 {texts}")).fails_as_wrong_usage();
+    ran.says_all(&["--occurrence 2", "text 2 has it once, and neither do 1 others: no bank"]);
+    desk.types("compare --occurrence 2 a b").fails_as_wrong_usage().says("--word");
+    for phrase in ["New  york", "well-known", "don''t"] {
+        let phrase = phrase.replace("''", "'");
+        let first = format!("They say {phrase} twice");
+        let ran = desk.runs(&["compare", "-q", "--json", "--word", &phrase.to_uppercase(), &first, &phrase], "");
+        assert_eq!(ran.succeeds().json()["occurrences"].as_array().map(Vec::len), Some(2), "{phrase}");
+    }
 }
 
 #[test]

@@ -32,6 +32,7 @@ mod bad_output;
 mod bad_usage;
 mod bad_weights;
 mod skipped_lines;
+mod spans;
 mod streams;
 
 mod compare;
