@@ -18,6 +18,7 @@ use crate::model::Model;
 use crate::observer::{Observer, Unseen};
 use crate::plan::Plan;
 use crate::spec::Overflow;
+use crate::text_check::Named;
 use crate::tokenize::{CutTexts, say_what_was_cut};
 use crate::tokens::unknown::UnknownPieces;
 use crate::tokens::{Encoded, Tokenizer};
@@ -58,8 +59,8 @@ impl Worker<'_> {
         while let Some(wave) = arrivals.next(self.observer, |signal| interrupted(signal, answered.rows))? {
             self.answer(wave, &encoder, &mut out, &mut answered, &mut told)?;
         }
-        let Told { longest, unknown, .. } = told;
-        let texts = CutTexts { counts: &answered.counts, longest, unknown: &unknown };
+        let Told { longest, unknown, wordless, .. } = told;
+        let texts = CutTexts { counts: &answered.counts, longest, unknown: &unknown, wordless: &wordless };
         say_what_was_cut(&texts, self.plan, self.tokenizer, self.observer);
         Ok(answered)
     }
@@ -176,6 +177,7 @@ impl Worker<'_> {
 struct Told {
     longest: usize,
     unknown: UnknownPieces,
+    wordless: Named,
     is_cut: bool,
 }
 
@@ -183,6 +185,7 @@ impl Told {
     /// Takes note of a text. The first one that is cut is told at once, as the end may be far.
     fn take(&mut self, row: u64, record: &Record, text: &Encoded, counts: TextCounts, worker: &Worker<'_>) {
         self.longest = self.longest.max(text.length_before_truncation);
+        self.wordless.add_if_wordless(row, counts);
         if counts.unknown > 0 && !self.unknown.is_full() {
             self.unknown.extend(worker.tokenizer.unknown_pieces(text, &record.text.text));
         }

@@ -18,10 +18,10 @@ pub(crate) struct TextCheck<'a> {
 }
 
 /// Rows that a message counts, and names the first few of.
-#[derive(Default)]
-struct Named {
-    count: u64,
-    examples: Vec<String>,
+#[derive(Debug, Default)]
+pub(crate) struct Named {
+    pub(crate) count: u64,
+    pub(crate) examples: Vec<String>,
 }
 
 impl Named {
@@ -29,10 +29,33 @@ impl Named {
     const MOST: usize = 5;
 
     fn add(&mut self, row: u64, what: impl FnOnce() -> String) {
+        self.add_spelled(|| format!("row {row} ({})", what()));
+    }
+
+    fn add_spelled(&mut self, row: impl FnOnce() -> String) {
         self.count += 1;
         if self.examples.len() < Self::MOST {
-            self.examples.push(format!("row {row} ({})", what()));
+            self.examples.push(row());
         }
+    }
+
+    /// Takes note of a text that has nothing but special tokens.
+    pub(crate) fn add_if_wordless(&mut self, row: u64, text: TextCounts) {
+        if text.special_tokens == text.tokens {
+            self.add_spelled(|| format!("row {row}"));
+        }
+    }
+
+    /// The warning of texts without any word, if there are such.
+    pub(crate) fn warning_of_wordless(&self, texts: u64) -> Option<String> {
+        let Self { count, examples } = self;
+        let further = if *count > examples.len() as u64 { ", …" } else { "" };
+        (*count > 0).then(|| {
+            format!(
+                "{count} of {texts} texts have no word ({}{further}): what they have is special tokens alone, so their vectors are all the same and say nothing of them",
+                examples.join(", ")
+            )
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use crate::plan::Plan;
 use crate::sha256::hex;
 use crate::spec::VectorKind;
 use crate::tables::types::{ColumnTypes, ColumnsSeen};
-use crate::text_check::TextCheck;
+use crate::text_check::{Named, TextCheck};
 use crate::tokens::unknown::UnknownPieces;
 use crate::tokens::{Encoded, Tokenizer};
 
@@ -74,6 +74,8 @@ pub(crate) struct Tokenized {
     pub(crate) types: ColumnTypes,
     /// Some of the pieces of text that the vocabulary does not have.
     unknown: UnknownPieces,
+    /// Texts without any word.
+    wordless: Named,
 }
 
 /// The pass that reads and tokenizes all texts.
@@ -95,8 +97,8 @@ impl TokenizePass<'_> {
     pub(crate) fn run(self, sink: &mut dyn TokenSink) -> Result<Tokenized> {
         let Self { tokenizer, plan, observer, .. } = self;
         let tokenized = self.tokenize(sink)?;
-        let Tokenized { counts, longest, unknown, .. } = &tokenized;
-        say_what_was_cut(&CutTexts { counts, longest: *longest, unknown }, plan, tokenizer, observer);
+        let Tokenized { counts, longest, unknown, wordless, .. } = &tokenized;
+        say_what_was_cut(&CutTexts { counts, longest: *longest, unknown, wordless }, plan, tokenizer, observer);
         Ok(tokenized)
     }
 
@@ -145,13 +147,13 @@ impl TokenizePass<'_> {
             return Err(input.is_empty_error());
         }
         pieces.skipped().and_then(Skipped::warning).iter().for_each(|warning| observer.warn(warning));
-        let Tally { counts, longest, check, .. } = tally;
+        let Tally { counts, longest, check, wordless, .. } = tally;
         if row < counts.texts {
             return Err(Error::OtherInput(Box::new(input.is_shorter_error(row, counts.texts))));
         }
         check.finish()?;
         let input = InputRecord::new(digest, pieces.skipped());
-        Ok(Tokenized { counts, input, longest, types: columns.types(), unknown })
+        Ok(Tokenized { counts, input, longest, types: columns.types(), unknown, wordless })
     }
 }
 
@@ -192,15 +194,17 @@ struct Tally<'a> {
     counts: Counts,
     longest: usize,
     check: TextCheck<'a>,
+    wordless: Named,
 }
 
 impl<'a> Tally<'a> {
     fn new(plan: &'a Plan) -> Self {
-        Self { plan, counts: Counts::default(), longest: 0, check: TextCheck::new(plan) }
+        Self { plan, counts: Counts::default(), longest: 0, check: TextCheck::new(plan), wordless: Named::default() }
     }
 
     fn count(&mut self, text: TextCounts) {
         self.check.take(self.counts.texts, text);
+        self.wordless.add_if_wordless(self.counts.texts, text);
         self.longest = self.longest.max(text.tokens_before_truncation());
         self.counts.add(text, self.plan.counting());
     }
@@ -213,15 +217,18 @@ pub(crate) struct CutTexts<'a> {
     pub(crate) longest: usize,
     /// Some of the pieces of text that the vocabulary does not have.
     pub(crate) unknown: &'a UnknownPieces,
+    /// Texts without any word.
+    pub(crate) wordless: &'a Named,
 }
 
 /// Warns of every kind of cut or loss, so that none is silent.
 pub(crate) fn say_what_was_cut(texts: &CutTexts<'_>, plan: &Plan, tokenizer: &Tokenizer, observer: &dyn Observer) {
     let cuts_the_beginning = tokenizer.cuts_the_beginning();
-    let &CutTexts { counts, longest, unknown } = texts;
+    let &CutTexts { counts, longest, unknown, wordless } = texts;
+    wordless.warning_of_wordless(counts.texts).iter().for_each(|warning| observer.warn(warning));
     if counts.truncated_texts > 0 {
         observer.warn(&format!(
-            "{} of {} texts are longer than {} tokens; {}, {} tokens in all, is cut off",
+            "{} of {} texts are longer than {} tokens; {}, {} tokens in all, is cut off; --overflow window keeps all of it",
             counts.truncated_texts,
             counts.texts,
             plan.max_length,
@@ -231,8 +238,13 @@ pub(crate) fn say_what_was_cut(texts: &CutTexts<'_>, plan: &Plan, tokenizer: &To
     }
     if counts.windowed_texts > 0 {
         observer.note(&format!(
-            "{} of {} texts are longer than {} tokens and are encoded in windows, {} in all; as windows overlap, that is {} tokens more",
-            counts.windowed_texts, counts.texts, plan.max_length, counts.windows, counts.overlap_tokens
+            "{} of {} texts are longer than {} tokens and are encoded in windows, {} in all; as windows overlap, that is {} tokens more, {:.2} times those of the texts; a smaller --stride costs less",
+            counts.windowed_texts,
+            counts.texts,
+            plan.max_length,
+            counts.windows,
+            counts.overlap_tokens,
+            counts.encoded_tokens() as f64 / counts.tokens.max(1) as f64
         ));
     }
     if let Some(warning) = unknown.warning(counts.unknown_tokens, counts.tokens, tokenizer) {

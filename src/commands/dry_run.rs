@@ -1,8 +1,10 @@
 //! `--dry-run`: prints what would be written.
 
 use std::path::Path;
+use std::time::Duration;
 
-use super::standard_output;
+use super::progress::rough;
+use super::{estimate, standard_output};
 use crate::encoder;
 use crate::error::{Result, bytes};
 use crate::job::{Job, Outlook, Rehearsal};
@@ -33,12 +35,26 @@ pub(super) fn print(job: &Job<'_>, rehearsal: &Rehearsal, output: Option<&Path>,
     }
     if counts.windowed_texts > 0 {
         text.push_str(&format!(
-            "windows   {} of {} texts, {} tokens to encode beside the above\n",
-            counts.windows, counts.windowed_texts, counts.overlap_tokens
+            "windows   {} of {} texts, {} tokens to encode beside the above, {:.2} times as many in all\n",
+            counts.windows,
+            counts.windowed_texts,
+            counts.overlap_tokens,
+            counts.encoded_tokens() as f64 / counts.tokens.max(1) as f64
         ));
     }
     let memory = memory_needed(model, job.batch_tokens, plan.max_length.min(*longest));
     text.push_str(&format!("memory    about {}\n", bytes(memory)));
+    let left = match outlook {
+        Outlook::Begins | Outlook::TokenizedSome(_) => counts.texts,
+        Outlook::EncodedSome(texts) => counts.texts.saturating_sub(*texts),
+        Outlook::WasThere => 0,
+    };
+    if left > 0 && counts.encoded_tokens() > 0 {
+        let rate = estimate::tokens_per_second(job, counts)?;
+        let tokens = counts.encoded_tokens() as f64 * (left as f64 / counts.texts.max(1) as f64);
+        let time = rough(Duration::from_secs_f64((tokens / rate).min(1e9)));
+        text.push_str(&format!("time      about {time} to encode, at {rate:.0} tokens/s as measured just now\n"));
+    }
     match outlook {
         Outlook::Begins => {}
         Outlook::TokenizedSome(texts) => {

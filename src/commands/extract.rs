@@ -13,7 +13,7 @@ use crate::directory::plan_record::{DirectoryPlan, check_format};
 use crate::error::{Error, Result};
 use crate::input::{Columns, Input, Source};
 use crate::job::{Job, JobOutcome, identity};
-use crate::json_lines::columns::check_carried;
+use crate::json_lines::columns::carried_names;
 use crate::model::Model;
 use crate::observer::Observer;
 use crate::request::Request;
@@ -116,11 +116,6 @@ fn refuse_idle_options(args: &ExtractArgs) -> Result<()> {
             ));
         }
         _ => {}
-    }
-    if args.stream && args.carry.iter().any(|name| name == "error") {
-        return Err(Error::Usage(
-            "--carry error: with --stream the output has `error` of its own; rename the column in the input".to_owned(),
-        ));
     }
     if args.stream && args.input.on_bad_line == OnBadLine::Skip {
         return Err(Error::Usage(
@@ -225,7 +220,11 @@ fn input(args: &ExtractArgs, console: &Console) -> Result<Input> {
         [] if args.stream => vec![Source::Stdin],
         files => sources(&args.texts, files, console)?,
     };
-    check_carried(&columns.carry, args.input.on_bad_line)?;
+    let has_lines = args.stream || args.input.on_bad_line == OnBadLine::Skip;
+    let columns = Columns { carry_as: carried_names(&columns.carry, has_lines)?, ..columns };
+    for (name, to) in &columns.carry_as {
+        console.note(&format!("the column `{name}` is called `{to}` in the output, which has `{name}` of its own"));
+    }
     if args.output.is_some() {
         check_format(format(args), args.dtype)?;
     }

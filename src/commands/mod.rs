@@ -4,6 +4,7 @@ pub mod args;
 mod compare;
 pub mod console;
 mod dry_run;
+mod estimate;
 mod extract;
 mod help;
 mod info;

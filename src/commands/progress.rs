@@ -110,7 +110,7 @@ fn short(count: u64) -> String {
 }
 
 /// A time in its two largest units: `45s`, `3m 20s`, `2h 5m`, `4d 3h`.
-fn rough(time: Duration) -> String {
+pub(super) fn rough(time: Duration) -> String {
     let seconds = time.as_secs_f64().round() as u64;
     match seconds {
         0..60 => format!("{seconds}s"),

@@ -1,5 +1,7 @@
 //! The roles of the input's columns.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -30,6 +32,9 @@ pub struct Columns {
     pub delimiter: Option<Delimiter>,
     /// Further columns to copy to the output.
     pub carry: Vec<String>,
+    /// Names in the output of those of them that have another one there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub carry_as: BTreeMap<String, String>,
     /// Whether texts are pre-tokenized, as words separated by spaces.
     pub pretokenized: bool,
 }
@@ -153,6 +158,11 @@ impl Columns {
         let none =
             |(option, name): &(&str, &str)| name.is_empty() && ["--id-column", "--label-column"].contains(option);
         one.filter(|named| !none(named)).chain(self.carry.iter().map(|name| ("--carry", name.as_str()))).collect()
+    }
+
+    /// The name that a carried column has in the output.
+    pub(crate) fn carried_name(&self, name: &str) -> String {
+        self.carry_as.get(name).map_or(name, String::as_str).to_owned()
     }
 
     pub(super) fn text(&self) -> &str {

@@ -134,7 +134,7 @@ fn record(sequence: Sequence, columns: &Columns) -> Result<Record, String> {
         Optional::Named(name) => filled(name),
         Optional::IfThere(_) | Optional::No => None,
     };
-    let carried = columns.carry.iter().map(|name| Ok((name.clone(), json(column(name))?)));
+    let carried = columns.carry.iter().map(|name| Ok((columns.carried_name(name), json(column(name))?)));
     let (id, label) = (id.map(str::to_owned), label.map(json).transpose()?);
     let carried = carried.collect::<Result<_, String>>()?;
     Ok(Record { id, label, carried, ..Record::from(Text::of_line(sequence.letters, columns.pretokenized)) })

@@ -43,7 +43,8 @@ pub(super) fn record(object: &Object<'_>, columns: &Columns) -> Result<Record, S
         (None, None) => None,
     };
     let label = value.map(|(value, name)| label(value, name, parts)).transpose()?;
-    let carried = columns.carry.iter().map(|name| Ok((name.clone(), on_one_line(object.get(name, false)?))));
+    let carried =
+        columns.carry.iter().map(|name| Ok((columns.carried_name(name), on_one_line(object.get(name, false)?))));
     Ok(Record { text, pair, id, label, spans, line: None, carried: carried.collect::<Result<_, String>>()? })
 }
 

@@ -304,7 +304,7 @@ impl Places {
             spans,
             line: None,
             carried: (columns.carry.iter().zip(&self.carried))
-                .map(|(name, &index)| Ok((name.clone(), string(cells[index])?)))
+                .map(|(name, &index)| Ok((columns.carried_name(name), string(cells[index])?)))
                 .collect::<Result<_, String>>()?,
         })
     }

@@ -1,5 +1,6 @@
 //! The input's columns in the output: checks of their names, and storage until JSON Lines are printed.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use tempfile::SpooledTempFile;
 use crate::counts::TextCounts;
 use crate::error::{Error, Result};
 use crate::input::{Json, Record, SourceLine};
-use crate::spec::{OnBadLine, VectorKind};
+use crate::spec::VectorKind;
 use crate::spool::SpoolWriter;
 use crate::tokenize::TokenSink;
 use crate::tokens::Encoded;
@@ -35,28 +36,34 @@ const OURS: [&str; 15] = [
     "layers",
 ];
 
-/// The keys that layerwise writes for a text where bad lines are skipped.
-const OURS_WITH_LINES: [&str; 2] = ["file", "line"];
+/// The keys that layerwise writes for a text where bad lines are skipped or answered.
+const OURS_WITH_LINES: [&str; 3] = ["file", "line", "error"];
 
-/// Refuses names of carried columns that clash with each other or with layerwise's own keys.
+/// The names in the output of those carried columns whose own name is one of layerwise's keys there: `input_word` for `word`.
 ///
 /// # Errors
-/// [`Error::Usage`] for a name of layerwise's own and for a name that is given twice.
-pub fn check_carried(names: &[String], on_bad_line: OnBadLine) -> Result<()> {
+/// [`Error::Usage`] for a column that is given twice, or would have the name of another one.
+pub fn carried_names(names: &[String], has_lines: bool) -> Result<BTreeMap<String, String>> {
     let kinds = VectorKind::ALL;
+    let is_ours = |name: &str| {
+        (has_lines && OURS_WITH_LINES.contains(&name))
+            || OURS.contains(&name)
+            || kinds.iter().any(|kind| kind.name() == name)
+    };
     for (index, name) in names.iter().enumerate() {
-        let is_of_lines = on_bad_line == OnBadLine::Skip && OURS_WITH_LINES.contains(&name.as_str());
-        if is_of_lines || OURS.contains(&name.as_str()) || kinds.iter().any(|kind| kind.name() == name) {
-            return Err(Error::Usage(format!(
-                "--carry {name}: the output has `{name}` of its own; rename the column in the input"
-            )));
-        }
         if name.is_empty() || names[..index].contains(name) {
             let problem = if name.is_empty() { "a column has a name" } else { "is there twice" };
             return Err(Error::Usage(format!("--carry {name}: {problem}")));
         }
     }
-    Ok(())
+    let renamed: BTreeMap<String, String> =
+        names.iter().filter(|name| is_ours(name)).map(|name| (name.clone(), format!("input_{name}"))).collect();
+    match renamed.iter().find(|(_, to)| names.contains(to)) {
+        Some((name, to)) => Err(Error::Usage(format!(
+            "--carry {name}: the output has `{name}` of its own, and `{to}`, which it would be called, is carried, too; rename one of them in the input"
+        ))),
+        None => Ok(renamed),
+    }
 }
 
 /// The columns of one text that are carried from the input to the output.
@@ -155,15 +162,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_ours_are_refused() {
+    fn names_of_ours_get_another_one() {
         let names_of = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-        let check = |names: &[&str]| check_carried(&names_of(names), OnBadLine::Error);
-        for name in ["line", "file"] {
-            assert!(check(&[name]).is_ok() && check_carried(&names_of(&[name]), OnBadLine::Skip).is_err());
+        let names = |names: &[&str]| carried_names(&names_of(names), false);
+        assert!(names(&[]).unwrap().is_empty() && names(&["text", "stars", "line"]).unwrap().is_empty());
+        for name in ["row", "layers", "mean", "pooler", "word", "words", "spans", "label", "id"] {
+            assert_eq!(names(&["a", name]).unwrap()[name], format!("input_{name}"));
         }
-        assert!(check(&[]).is_ok() && check(&["text", "stars"]).is_ok());
-        for names in [&["row"][..], &["a", "layers"], &["mean"], &["pooler"], &["a", "b", "a"], &[""]] {
-            assert!(matches!(check(names), Err(Error::Usage(_))), "{names:?}");
+        for name in ["line", "file", "error"] {
+            assert_eq!(carried_names(&names_of(&[name]), true).unwrap()[name], format!("input_{name}"));
+        }
+        for twice in [&["a", "b", "a"][..], &[""], &["word", "input_word"]] {
+            assert!(matches!(names(twice), Err(Error::Usage(_))), "{twice:?}");
         }
     }
 }
