@@ -16,6 +16,7 @@ use crate::spec::{Combine, VectorKind};
 use crate::vectors::Vectors;
 
 /// One pass of tokenized texts through the encoder.
+#[derive(Clone)]
 pub(crate) struct EncodePass<'a> {
     pub(crate) encoder: &'a Encoder,
     pub(crate) plan: &'a Plan,
@@ -59,6 +60,21 @@ impl EncodePass<'_> {
     /// Those of `texts`, of the encoder and of the sink; [`Error::Interrupted`] when the observer ends the pass.
     pub(crate) fn run(
         mut self,
+        texts: impl Iterator<Item = Result<Tokens>>,
+        sink: &mut dyn Sink,
+        observer: &dyn Observer,
+        progress: &dyn Progress,
+    ) -> Result<EncodingStats> {
+        self.run_some(texts, sink, observer, progress)
+    }
+
+    /// The same for some of the texts, after which others follow: [`EncodePass::done`] has them, too, and the batches of the next ones
+    /// are as large as those have shown to be right.
+    ///
+    /// # Errors
+    /// Those of [`EncodePass::run`].
+    pub(crate) fn run_some(
+        &mut self,
         texts: impl Iterator<Item = Result<Tokens>>,
         sink: &mut dyn Sink,
         observer: &dyn Observer,

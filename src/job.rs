@@ -15,16 +15,18 @@ use crate::directory::names::MANIFEST;
 use crate::directory::output_directory::{OutputDirectory, Start};
 use crate::directory::parts::rows_of_parts;
 use crate::directory::plan_record::DirectoryPlan;
+use crate::directory::replacement::Replacement;
 use crate::directory::text_files::TokenizedTexts;
 use crate::encode::{BatchSizes, EncodePass, EncodingStats, limits};
 use crate::encoder::{self, Encoder};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bytes};
 use crate::input::{Input, InputRecord};
 use crate::json_lines::JsonLines;
 use crate::json_lines::columns::{ColumnsReader, ColumnsWriter, SpooledTexts};
 use crate::model::Model;
 use crate::observer::{Observer, Work};
 use crate::request::Request;
+use crate::reuse::{Reuse, ReusePass, Reused};
 use crate::shard::{Shard, ShardRows};
 use crate::sink::Sink;
 use crate::spec::Format;
@@ -54,6 +56,8 @@ pub(crate) struct Rehearsal {
     pub(crate) longest: usize,
     /// Bytes that are needed while the job runs, beside those of the arrays.
     pub(crate) beside: u64,
+    /// What would be copied from other directories, if there are any.
+    pub(crate) reused: Option<Reused>,
     pub(crate) outlook: Outlook,
 }
 
@@ -100,6 +104,8 @@ pub(crate) struct Job<'a> {
     pub(crate) input: &'a Input,
     pub(crate) shard: Option<Shard>,
     pub(crate) batch_tokens: u32,
+    /// Finished directories whose rows are copied where they are the same.
+    pub(crate) reuse: &'a [PathBuf],
     pub(crate) started: SystemTime,
     pub(crate) observer: &'a dyn Observer,
 }
@@ -132,9 +138,13 @@ impl<'a> Job<'a> {
                 }
             }
         };
-        let (part, beside, tokenized) = self.count()?;
+        let reuse = match &to {
+            Some((_, _, record)) => self.open_reuse(record)?,
+            None => None,
+        };
+        let (part, beside, reused, tokenized) = self.count(reuse.as_ref())?;
         let Tokenized { counts: Counts { texts: all_texts, .. }, input, longest, .. } = tokenized;
-        let rehearsal = |outlook, input| Rehearsal { part, all_texts, input, longest, beside, outlook };
+        let rehearsal = |outlook, input| Rehearsal { part, all_texts, input, longest, beside, reused, outlook };
         let Some((path, overwrite, _)) = to else { return Ok(rehearsal(Outlook::Begins, input)) };
         let outlook = match existing {
             Existing::Complete(manifest) => {
@@ -159,22 +169,38 @@ impl<'a> Job<'a> {
 
     /// Counts the texts and tokens of the job's part of the input, and of all of it, without keeping or encoding anything; and the
     /// bytes of the largest part of Parquet files.
-    fn count(&self) -> Result<(ShardRows, u64, Tokenized)> {
-        if self.shard.is_none() && self.plan.part_texts.is_none() {
+    fn count(&self, reuse: Option<&Reuse>) -> Result<(ShardRows, u64, Option<Reused>, Tokenized)> {
+        if self.shard.is_none() && self.plan.part_texts.is_none() && reuse.is_none() {
             let tokenized = self.tokenize().run(&mut CountOnly)?;
-            return Ok((ShardRows { first_row: 0, counts: tokenized.counts }, 0, tokenized));
+            return Ok((ShardRows { first_row: 0, counts: tokenized.counts }, 0, None, tokenized));
         }
         // Where a part ends is known once all texts are.
         let (mut spool, mut columns) = (SpoolWriter::temporary(), ColumnsWriter::new());
         let tokenized = self.tokenize().run(&mut SpooledTexts { spool: &mut spool, columns: &mut columns })?;
         let part = spool.finish().and_then(|mut spool| {
             let part = self.part(&mut spool, tokenized.counts)?;
-            let Some(part_texts) = self.plan.part_texts else { return Ok((part, 0)) };
+            let reused = match reuse {
+                None => None,
+                Some(reuse) => {
+                    let reused = reuse.count(spool.by_ref(), self.plan)?;
+                    spool.select(part.first_row, part.counts.texts)?;
+                    Some(reused)
+                }
+            };
+            let Some(part_texts) = self.plan.part_texts else { return Ok((part, 0, reused)) };
             let rows = rows_of_parts(&mut spool, part_texts, self.plan.counting())?;
-            Ok((part, rows.iter().map(|rows| rows.bytes(self.plan)).max().unwrap_or_default()))
+            Ok((part, rows.iter().map(|rows| rows.bytes(self.plan)).max().unwrap_or_default(), reused))
         });
-        let (part, beside) = part.map_err(Error::io("write a temporary file into", std::env::temp_dir()))?;
-        Ok((part, beside, tokenized))
+        let (part, beside, reused) = part.map_err(Error::io("write a temporary file into", std::env::temp_dir()))?;
+        Ok((part, beside, reused, tokenized))
+    }
+
+    /// Opens the directories whose rows are copied, if there are any.
+    fn open_reuse(&self, record: &JobRecord) -> Result<Option<Reuse>> {
+        if self.reuse.is_empty() {
+            return Ok(None);
+        }
+        Reuse::open(self.reuse, record, self.plan, self.observer).map(Some)
     }
 
     /// The first pass.
@@ -245,15 +271,36 @@ impl<'a> Job<'a> {
     pub(crate) fn to_directory(&self, path: &Path, overwrite: bool, model: ModelIdentity) -> Result<JobOutcome> {
         self.refuse_to_write_over(path)?;
         let record = JobRecord::new(model, self.plan, self.shard, self.model.instruction_set());
+        let replacement = Replacement::begin(path, overwrite)?;
+        let reuse = self.open_reuse(&record)?;
+        let Some(mut replacement) = replacement else {
+            return self.write(path, overwrite, &record, reuse.as_ref(), None);
+        };
+        let outcome = self.write(&replacement.next(), true, &record, reuse.as_ref(), Some(&mut replacement))?;
+        drop(reuse);
+        replacement.finish()?;
+        Ok(outcome)
+    }
+
+    /// Writes arrays into a directory that holds nothing to be kept. The finished one that it replaces, if any, makes room for it
+    /// where the disk has no room for both.
+    fn write(
+        &self,
+        path: &Path,
+        overwrite: bool,
+        record: &JobRecord,
+        reuse: Option<&Reuse>,
+        replaced: Option<&mut Replacement>,
+    ) -> Result<JobOutcome> {
         let mut directory = OutputDirectory::new(path, overwrite)?;
-        let mut begun = self.begin(&directory, &record);
+        let mut begun = self.begin(&directory, record);
         if let Err(Error::OtherInput(_)) = begun
             && overwrite
         {
             // The unfinished job in the directory turned out to be another one.
             begun = if self.input.can_be_read_again() {
                 directory.is_another();
-                self.begin(&directory, &record)
+                self.begin(&directory, record)
             } else {
                 directory.give_up_unfinished()?;
                 Err(Error::Output {
@@ -263,7 +310,17 @@ impl<'a> Job<'a> {
             };
         }
         match begun {
-            Ok(Some(begun)) => self.finish(directory, begun),
+            Ok(Some(begun)) => {
+                let is_possible = replaced.map_or(Ok(()), |replaced| {
+                    replaced.check_names(&begun.manifest)?;
+                    self.make_room(path, &begun, reuse, replaced)
+                });
+                if let Err(error) = is_possible {
+                    directory.abandon();
+                    return Err(error);
+                }
+                self.finish(directory, begun, reuse)
+            }
             nothing_or_error => {
                 directory.abandon();
                 nothing_or_error.map(|_| JobOutcome::WasThere)
@@ -333,8 +390,26 @@ impl<'a> Job<'a> {
         Ok(Some(Begun { encoder, texts, part, manifest, done }))
     }
 
+    /// Removes what is replaced before the new arrays are there, if the disk has no room for both.
+    fn make_room(&self, path: &Path, begun: &Begun, reuse: Option<&Reuse>, replaced: &mut Replacement) -> Result<()> {
+        let (needed, old) = (self.plan.bytes(&begun.part.counts), replaced.old_bytes());
+        let free = room(path).unwrap_or(u64::MAX);
+        if begun.done.is_some() || needed <= free || needed > free.saturating_add(old) {
+            return Ok(()); // where even that does not help, the error says how much is lacking
+        }
+        if reuse.is_some() {
+            return Err(Error::DiskFull { path: path.to_owned(), needed, free });
+        }
+        self.observer.warn(&format!(
+            "the disk has no room for the old and the new vectors at once ({} needed, {} free): the old ones are removed first",
+            bytes(needed),
+            bytes(free)
+        ));
+        replaced.give_up_old()
+    }
+
     /// Runs the second pass, or what is left of it.
-    fn finish(&self, directory: OutputDirectory, begun: Begun) -> Result<JobOutcome> {
+    fn finish(&self, directory: OutputDirectory, begun: Begun, reuse: Option<&Reuse>) -> Result<JobOutcome> {
         let Begun { encoder, texts, part, manifest, done } = begun;
         let (path, counts, skipped) = (directory.path().to_owned(), &part.counts, manifest.input.skipped());
         let (mut sink, spool) = directory.arrays(self.plan, &part, manifest, texts, done, self.observer)?;
@@ -347,7 +422,11 @@ impl<'a> Job<'a> {
         let operations = self.plan.deepest() * encoder::weights_of_layer(self.model.config());
         let sizes = BatchSizes::timed(limits(self.plan, self.batch_tokens, false), operations, self.model.threads());
         let pass = EncodePass { done, tokens_done, way_on: Error::GO_ON, ..self.pass(&encoder, &part, sizes) };
-        match self.encode(pass, spool, &part, &mut sink) {
+        let encoded = match reuse {
+            None => self.encode(pass, spool, &part, &mut sink),
+            Some(reuse) => self.encode_or_copy(reuse, pass, spool, &part, &mut sink),
+        };
+        match encoded {
             Ok(stats) => {
                 sink.finish(&manifest::run(self.started, &stats, self.model.threads(), self.batch_tokens))?;
                 Ok(JobOutcome::Done(part.counts, stats, skipped))
@@ -403,6 +482,27 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// Encodes what no other directory has, and copies the rest.
+    fn encode_or_copy(
+        &self,
+        reuse: &Reuse,
+        pass: EncodePass<'_>,
+        spool: SpoolReader,
+        part: &ShardRows,
+        sink: &mut dyn Sink,
+    ) -> Result<EncodingStats> {
+        let work = Work::Encoding { tokens: part.counts.encoded_tokens(), done: pass.tokens_done };
+        let progress = self.observer.begin(work);
+        let unreadable = |error| Error::io("read", "back the temporary file of tokenized texts")(error);
+        let most_new = limits(self.plan, self.batch_tokens, true).tokens;
+        let reusing = ReusePass { reuse, plan: self.plan, most_new, observer: self.observer };
+        let texts = spool.map(|tokens| tokens.map_err(unreadable));
+        let (stats, reused) = reusing.run(pass, texts, sink, &*progress)?;
+        drop(progress);
+        self.observer.note(&reused.told("were copied"));
+        Ok(stats)
+    }
+
     fn encode(
         &self,
         pass: EncodePass<'_>,
@@ -418,7 +518,7 @@ impl<'a> Job<'a> {
 }
 
 /// How an output directory is written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DirectoryOptions {
     /// The format of the arrays.
     pub format: Format,
@@ -428,6 +528,9 @@ pub struct DirectoryOptions {
     pub overwrite: bool,
     /// The part of the input to encode, all of it by default. [`merge`](crate::merge) joins the parts' directories.
     pub shard: Option<Shard>,
+    /// Finished directories out of which rows are copied where texts and settings are the same. The bytes that are written do not
+    /// depend on it.
+    pub reuse: Vec<PathBuf>,
 }
 
 impl Model {
@@ -443,7 +546,7 @@ impl Model {
         path: &Path,
         options: DirectoryOptions,
     ) -> Result<()> {
-        let DirectoryOptions { format, part_texts, overwrite, shard } = options;
+        let DirectoryOptions { format, part_texts, overwrite, shard, reuse } = options;
         let part_texts = part_texts.map(|texts| texts.max(1));
         let plan = self.plan(request)?;
         self.install(|| {
@@ -452,7 +555,9 @@ impl Model {
             plan.check_format()?;
             let (batch_tokens, started) = (request.batch_tokens, SystemTime::now());
             let observer = self.observer();
-            let job = Job { model: self, plan, tokenizer: &tokenizer, input, shard, batch_tokens, started, observer };
+            let reuse = &reuse[..];
+            let tokenizer = &*tokenizer;
+            let job = Job { model: self, plan, tokenizer, input, shard, batch_tokens, reuse, started, observer };
             job.to_directory(path, overwrite, identity).map(drop)
         })
     }

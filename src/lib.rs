@@ -40,6 +40,7 @@ pub mod probe;
 pub mod verify;
 
 mod job;
+mod reuse;
 mod stream;
 
 #[cfg(feature = "parquet")]
@@ -77,8 +78,9 @@ mod spool;
 #[doc(hidden)]
 pub mod tables;
 
-#[doc(hidden)]
 pub mod batch;
+#[doc(hidden)]
+mod text_digest;
 #[doc(hidden)]
 pub mod tokens;
 #[doc(hidden)]

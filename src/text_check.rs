@@ -46,8 +46,8 @@ impl Named {
         }
     }
 
-    /// The warning of texts without any word, if there are such.
-    pub(crate) fn warning_of_wordless(&self, texts: u64) -> Option<String> {
+    /// The note on texts without any word, if there are such.
+    pub(crate) fn note_of_wordless(&self, texts: u64) -> Option<String> {
         let Self { count, examples } = self;
         let further = if *count > examples.len() as u64 { ", …" } else { "" };
         (*count > 0).then(|| {

@@ -225,7 +225,7 @@ pub(crate) struct CutTexts<'a> {
 pub(crate) fn say_what_was_cut(texts: &CutTexts<'_>, plan: &Plan, tokenizer: &Tokenizer, observer: &dyn Observer) {
     let cuts_the_beginning = tokenizer.cuts_the_beginning();
     let &CutTexts { counts, longest, unknown, wordless } = texts;
-    wordless.warning_of_wordless(counts.texts).iter().for_each(|warning| observer.warn(warning));
+    wordless.note_of_wordless(counts.texts).iter().for_each(|note| observer.note(note));
     if counts.truncated_texts > 0 {
         observer.warn(&format!(
             "{} of {} texts are longer than {} tokens; {}, {} tokens in all, is cut off; --overflow window keeps all of it",

@@ -294,7 +294,12 @@ pub struct ExtractArgs {
     #[arg(long, value_parser = choice::<Dtype>(), default_value_t, help_heading = "Output")]
     pub dtype: Dtype,
 
-    /// Start anew in a directory that holds something else; replaces only files that layerwise writes
+    /// A finished output directory whose rows are copied where texts and settings are the same; can be there several times
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, requires = "output", help_heading = "Output")]
+    pub reuse: Vec<PathBuf>,
+
+    /// Start anew in a directory that holds something else; replaces only files that layerwise writes, a finished job's once the new
+    /// one is complete
     #[arg(long, requires = "output", help_heading = "Output")]
     pub overwrite: bool,
 

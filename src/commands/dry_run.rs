@@ -14,7 +14,7 @@ use crate::model::Model;
 /// otherwise.
 pub(super) fn print(job: &Job<'_>, rehearsal: &Rehearsal, output: Option<&Path>, stream: &str) -> Result<()> {
     let Job { model, plan, .. } = *job;
-    let Rehearsal { part, all_texts, input, longest, beside, outlook } = rehearsal;
+    let Rehearsal { part, all_texts, input, longest, beside, reused, outlook } = rehearsal;
     let counts = &part.counts;
     let layers: Vec<String> = plan.layers.iter().map(usize::to_string).collect();
     let kinds: Vec<&str> = plan.kinds.iter().map(|kind| kind.name()).collect();
@@ -42,6 +42,9 @@ pub(super) fn print(job: &Job<'_>, rehearsal: &Rehearsal, output: Option<&Path>,
             counts.encoded_tokens() as f64 / counts.tokens.max(1) as f64
         ));
     }
+    if let Some(reused) = reused {
+        text.push_str(&format!("reuse     {}\n", reused.told("would be copied")));
+    }
     let memory = memory_needed(model, job.batch_tokens, plan.max_length.min(*longest));
     text.push_str(&format!("memory    about {}\n", bytes(memory)));
     let left = match outlook {
@@ -51,7 +54,8 @@ pub(super) fn print(job: &Job<'_>, rehearsal: &Rehearsal, output: Option<&Path>,
     };
     if left > 0 && counts.encoded_tokens() > 0 {
         let rate = estimate::tokens_per_second(job, counts)?;
-        let tokens = counts.encoded_tokens() as f64 * (left as f64 / counts.texts.max(1) as f64);
+        let encoded = reused.as_ref().map_or(counts.encoded_tokens(), |reused| reused.new_tokens);
+        let tokens = encoded as f64 * (left as f64 / counts.texts.max(1) as f64);
         let time = rough(Duration::from_secs_f64((tokens / rate).min(1e9)));
         text.push_str(&format!("time      about {time} to encode, at {rate:.0} tokens/s as measured just now\n"));
     }

@@ -66,6 +66,7 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
             input: &input,
             shard,
             batch_tokens: args.batch_tokens,
+            reuse: &args.reuse,
             started,
             observer: &observer,
         };

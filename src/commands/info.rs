@@ -63,6 +63,7 @@ fn how_far(entry: &JournalEntry) -> String {
             format!("{} of {} texts are encoded", group(done.texts), group(manifest.counts.texts))
         }
         JournalEntry::Merging(..) => "shards are being merged, which starts over".to_owned(),
+        JournalEntry::Swapping(..) => "it is whole and takes the place of what was there before".to_owned(),
     };
     format!(" (model {}{}): {progress}", job.model.id, shard.unwrap_or_default())
 }

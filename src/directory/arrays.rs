@@ -225,7 +225,7 @@ fn places(plan: &DirectoryPlan) -> Vec<String> {
 }
 
 /// The kinds of vectors that have offsets beside them: in Parquet files, each row says its text's.
-pub(super) fn kinds_with_offsets(plan: &DirectoryPlan) -> impl Iterator<Item = VectorKind> + '_ {
+pub(crate) fn kinds_with_offsets(plan: &DirectoryPlan) -> impl Iterator<Item = VectorKind> + '_ {
     let kinds = plan.kinds.iter().copied().filter(|_| plan.format != Format::Parquet);
     kinds.filter(|kind| kind.rows() != RowKind::Text)
 }

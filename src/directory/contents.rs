@@ -25,7 +25,7 @@ use crate::spec::{Format, OnBadLine, SpecialTokens, VectorKind};
 
 /// Largest size of a manifest in bytes. It has some hundred bytes for each array, and takes thirty times that when
 /// parsed.
-const LARGEST_MANIFEST: u64 = 16 << 20;
+pub(crate) const LARGEST_MANIFEST: u64 = 16 << 20;
 
 /// The expected content of a directory.
 #[derive(Debug)]

@@ -21,6 +21,8 @@ pub enum JournalEntry {
     Arrays(Manifest, ArraysDone),
     /// Shards are being merged, which starts over if it is interrupted.
     Merging(Manifest, ReplacedFiles),
+    /// A finished job takes the place of another one (`replacement.rs`).
+    Swapping(Manifest, ReplacedFiles),
 }
 
 /// The journal's key `progress`.
@@ -30,6 +32,7 @@ enum Phase {
     Texts(TextsDone),
     Arrays(ArraysDone),
     Merging(ReplacedFiles),
+    Swapping(ReplacedFiles),
 }
 
 /// The files of what was there before, which are removed after the journal of the new job is written: from then on nothing else
@@ -87,7 +90,7 @@ impl JournalEntry {
     pub fn job(&self) -> &JobRecord {
         match self {
             Self::Texts(job, _) => job,
-            Self::Arrays(manifest, _) | Self::Merging(manifest, _) => &manifest.job,
+            Self::Arrays(manifest, _) | Self::Merging(manifest, _) | Self::Swapping(manifest, _) => &manifest.job,
         }
     }
 
@@ -100,7 +103,9 @@ impl JournalEntry {
                 let parts = manifest.part_names().take(parts.len() + manifest.job.plan.emit.len());
                 manifest.file_names().into_iter().chain(parts).chain(replaced(before)).collect()
             }
-            Self::Merging(manifest, before) => manifest.file_names().into_iter().chain(replaced(before)).collect(),
+            Self::Merging(manifest, before) | Self::Swapping(manifest, before) => {
+                manifest.file_names().into_iter().chain(replaced(before)).collect()
+            }
         }
     }
 
@@ -110,6 +115,7 @@ impl JournalEntry {
             Self::Texts(job, done) => (json!(job), Phase::Texts(done.clone())),
             Self::Arrays(manifest, done) => (json!(manifest), Phase::Arrays(done.clone())),
             Self::Merging(manifest, before) => (json!(manifest), Phase::Merging(before.clone())),
+            Self::Swapping(manifest, before) => (json!(manifest), Phase::Swapping(before.clone())),
         };
         let mut json = job;
         json["progress"] = json!(progress);
@@ -138,6 +144,7 @@ impl JournalEntry {
             Phase::Texts(done) => Self::Texts(manifest::parse(directory, UNFINISHED, json)?, done),
             Phase::Arrays(done) => Self::Arrays(manifest::parse(directory, UNFINISHED, json)?, done),
             Phase::Merging(before) => Self::Merging(manifest::parse(directory, UNFINISHED, json)?, before),
+            Phase::Swapping(before) => Self::Swapping(manifest::parse(directory, UNFINISHED, json)?, before),
         };
         Ok(Some(entry))
     }

@@ -22,6 +22,7 @@ mod part_files;
 mod part_rows;
 pub(crate) mod parts;
 pub mod plan_record;
+pub(crate) mod replacement;
 pub(crate) mod safetensors;
 pub mod text_files;
 pub mod texts;

@@ -36,6 +36,9 @@ pub(super) const NEW_TEXTS: &str = ".layerwise-new-texts.jsonl";
 /// The tokens of a job that will replace another one.
 pub(super) const NEW_TOKENS: &str = ".layerwise-new-tokens";
 
+/// The folder of a finished job's replacement while that is written.
+pub(crate) const NEXT: &str = ".layerwise-next";
+
 /// A small file before it gets its own name.
 pub(super) const SO_FAR: &str = ".layerwise-so-far";
 

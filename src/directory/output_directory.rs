@@ -105,7 +105,7 @@ impl OutputDirectory {
                 let is_begun = match entry {
                     JournalEntry::Texts(_, done) => done.texts > 0,
                     JournalEntry::Arrays(..) => true,
-                    JournalEntry::Merging(..) => false,
+                    JournalEntry::Merging(..) | JournalEntry::Swapping(..) => false,
                 };
                 if is_begun {
                     remove_leftovers(&self.folder, &[TEXTS_SO_FAR, TOKENS, ROWS])?;
@@ -125,7 +125,7 @@ impl OutputDirectory {
                 remove_leftovers(&self.folder, &[TEXTS_SO_FAR, TOKENS])?;
                 Ok(TextFiles::resume(&self.folder, job.clone(), done)?.map(Start::Texts))
             }
-            JournalEntry::Texts(..) | JournalEntry::Merging(..) => Ok(None),
+            JournalEntry::Texts(..) | JournalEntry::Merging(..) | JournalEntry::Swapping(..) => Ok(None),
             JournalEntry::Arrays(manifest, done) => {
                 let Some(earlier) = self.whole_first_pass(manifest, done)? else { return Ok(None) };
                 remove_leftovers(&self.folder, &[TEXTS_SO_FAR, TOKENS, ROWS])?;

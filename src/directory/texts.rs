@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::batch::{SPECIAL, Tokens};
 use crate::input::{Json, Record, SourceLine, Span, Text};
 use crate::spec::SpecialTokens;
+use crate::text_digest::TextDigest;
 use crate::tokens::Encoded;
 
 /// A line of `texts.jsonl`.
@@ -22,6 +23,8 @@ pub struct TextLine<'a> {
     carried: Carried<'a>,
     n_tokens: usize,
     n_tokens_before_truncation: usize,
+    /// By which another job knows the text again.
+    digest: TextDigest,
     #[serde(flatten)]
     details: Option<Details<'a>>,
 }
@@ -89,6 +92,7 @@ impl<'a> TextLine<'a> {
             carried: Carried(&record.carried),
             n_tokens: tokens.input_ids.len(),
             n_tokens_before_truncation: encoded.length_before_truncation,
+            digest: TextDigest::of(tokens),
             details: details.map(|spelled| Details {
                 tokens: kept().map(|i| encoded.strings[i].as_str()).collect(),
                 token_ids: kept().map(|i| tokens.input_ids[i]).collect(),

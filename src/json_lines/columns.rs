@@ -18,12 +18,13 @@ use crate::tokens::Encoded;
 const IN_MEMORY: usize = 1 << 20;
 
 /// The keys that layerwise itself writes for a text, in `texts.jsonl` or on standard output.
-const OURS: [&str; 15] = [
+const OURS: [&str; 16] = [
     "row",
     "id",
     "label",
     "n_tokens",
     "n_tokens_before_truncation",
+    "digest",
     "tokens",
     "token_ids",
     "token_type_ids",

@@ -8,6 +8,7 @@ use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::input::SourceLine;
+use crate::text_digest::TextDigest;
 
 /// A line. Other keys are carried columns.
 #[derive(Debug, Deserialize)]
@@ -23,6 +24,8 @@ pub(super) struct ParsedLine {
     label: IgnoredAny,
     pub(super) n_tokens: u64,
     pub(super) n_tokens_before_truncation: u64,
+    /// Older versions did not write it.
+    pub(super) digest: Option<TextDigest>,
     tokens: Option<Count<Str>>,
     token_ids: Option<Count<u32>>,
     offsets: Option<Count<Option<OffsetPair>>>,

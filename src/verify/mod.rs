@@ -25,7 +25,7 @@ pub use self::recompute::RecomputeRequest;
 use crate::directory::contents::{Contents, read_manifest};
 use crate::directory::damage::{Damage, Findings};
 use crate::directory::existing::outputs;
-use crate::directory::names::{LOCK, MANIFEST, RUN, TEMPORARY, TEXTS, UNFINISHED};
+use crate::directory::names::{LOCK, MANIFEST, NEXT, RUN, TEMPORARY, TEXTS, UNFINISHED};
 use crate::error::{Error, Result};
 use crate::observer::{Observer, Work};
 
@@ -97,6 +97,9 @@ fn leftovers(directory: &Path, contents: Option<&Contents>) -> Result<Vec<Damage
     let entries = entries.map_err(Error::io("read", directory))?;
     let mut names: Vec<String> = entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
+    // What will replace this job is none of its damage, whether it is being written or was killed.
+    let is_replaced = names.iter().any(|name| name == NEXT);
+    names.retain(|name| name != NEXT && !(is_replaced && name == LOCK));
     for name in names {
         if name == UNFINISHED {
             add(name, "is there beside a manifest: a job in this directory is not finished; run its command again");

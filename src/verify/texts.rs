@@ -30,6 +30,7 @@ pub(super) fn check(directory: &Path, contents: &Contents, told: &dyn Fn(u64)) -
         next_row: contents.first_row,
         other_row: None,
         source_line: None,
+        has_digests: None,
         sums: Some(LineSums::default()),
         findings: Findings::new(TEXTS),
     };
@@ -55,6 +56,8 @@ struct TextsCheck<'a> {
     other_row: Option<u64>,
     /// The last text's own line in the input, of a job that skips bad lines.
     source_line: Option<SourceLine>,
+    /// Whether lines have digests, which is known from the first one.
+    has_digests: Option<bool>,
     /// Sums over the lines; `None` once a line could not be read.
     sums: Option<LineSums>,
     findings: Findings,
@@ -108,6 +111,10 @@ impl TextsCheck<'_> {
         }
         if self.contents.plan.on_bad_line == OnBadLine::Skip {
             self.compare_source_line(line.source_line()?)?;
+        }
+        if *self.has_digests.get_or_insert(line.digest.is_some()) != line.digest.is_some() {
+            let (is, others) = if line.digest.is_some() { ("there", "lack it") } else { ("missing", "have it") };
+            return Err(format!("digest is {is}, and the lines before {others}"));
         }
         let (tokens, before) = (line.n_tokens, line.n_tokens_before_truncation);
         if tokens > before {

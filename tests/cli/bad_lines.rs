@@ -313,8 +313,7 @@ fn options_that_the_format_has_no_use_for() {
         ("-i a.fasta --carry length", &["--carry", "the columns id and description", "not `length`"]),
         ("-i a.fasta --no-header", &["--no-header", "FASTA"]),
         ("-i - -i -", &["-i -", "twice"]),
-        ("-i a.csv --carry row", &["--carry row", "of its own", "rename"]),
-        ("-i a.csv --carry mean", &["--carry mean", "of its own"]),
+        ("-i a.csv --carry mean,input_mean", &["--carry mean", "of its own", "rename"]),
         ("-i a.csv --carry x,x", &["--carry x", "twice"]),
         ("-i a.csv --carry x,", &["--carry", "a column has a name"]),
     ] {

@@ -8,6 +8,7 @@ mod arrays;
 mod desk;
 mod models;
 #[cfg(unix)]
+mod reuse;
 mod running;
 #[path = "../support/word_ids.rs"]
 mod word_ids;

@@ -107,8 +107,30 @@ fn a_line_says_row_id_label_and_lengths_and_no_more_than_the_vectors_need() {
     let desk = Desk::new();
     desk.types("extract 'hello world' '' -o out").succeeds();
     let lines = desk.json_lines("out/texts.jsonl");
-    let line = |row: u64, tokens: u64| json!({"row": row, "id": null, "label": null, "n_tokens": tokens, "n_tokens_before_truncation": tokens});
+    let digest = |row: usize| lines[row]["digest"].as_str().filter(|digest| digest.len() == 32).expect("a digest");
+    let line = |row: usize, tokens: u64| json!({"row": row, "id": null, "label": null, "n_tokens": tokens, "n_tokens_before_truncation": tokens, "digest": digest(row)});
     assert_eq!(lines, [line(0, 4), line(1, 2)]);
+}
+
+#[test]
+fn texts_without_a_word_are_named_and_columns_named_as_ours_get_another_name() {
+    let desk = Desk::new();
+    let lines =
+        ["one", "", " ", "two"].map(|text| format!("{}\n", json!({"text": text, "word": 1, "mean": "x", "id": text})));
+    desk.put("texts.jsonl", lines.concat());
+    let ran = desk.types("extract -i texts.jsonl --id-column '' --carry word,mean -o out").succeeds();
+    ran.says_all(&[
+        "2 of 4 texts have no word (row 1, row 2): ",
+        "the column `word` is called `input_word` in the output, which has `word` of its own",
+    ]);
+    let line = &desk.json_lines("out/texts.jsonl")[0];
+    assert_eq!((&line["input_word"], &line["input_mean"]), (&json!(1), &json!("x")));
+    let printed = desk.types("extract -i texts.jsonl --id-column '' --carry word,mean").succeeds();
+    printed.says("2 of 4 texts have no word").prints("\"input_word\":1,\"input_mean\":\"x\"");
+    desk.types("extract -i texts.jsonl --id-column '' --stream")
+        .succeeds()
+        .says("2 of 4 texts have no word (row 1, row 2)");
+    desk.types("extract one two").succeeds().does_not_say("no word");
 }
 
 #[test]

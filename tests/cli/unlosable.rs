@@ -162,9 +162,14 @@ fn two_hundred_kills() {
 
 /// Starts a job and kills it once it has journaled something of its second pass.
 fn killed_half_way(desk: &Desk, job: &str) {
+    killed_half_way_in(desk, job, "out");
+}
+
+/// The same for a job whose journal is in `directory`.
+fn killed_half_way_in(desk: &Desk, job: &str, directory: &str) {
     let mut running = desk.starts(&format!("extract {job} {SLOWLY} -o out"));
     wait_until("something is journaled", || {
-        fs::read_to_string(desk.path("out/unfinished.json")).is_ok_and(|journal| {
+        fs::read_to_string(desk.path(&format!("{directory}/unfinished.json"))).is_ok_and(|journal| {
             let journal: serde_json::Value = serde_json::from_str(&journal).expect("never half a journal");
             journal["progress"]["phase"] == "arrays" && journal["progress"]["texts"].as_u64() > Some(0)
         })
@@ -309,7 +314,13 @@ fn overwriting_goes_on_too_and_keeps_the_old_job_until_its_texts_are_known() {
     let desk = desk();
     desk.types("extract 'another job' -e cls -o out").succeeds();
     let overwrite = format!("{} --overwrite", JOBS[0]);
-    killed_half_way(&desk, &overwrite);
+    let old = desk.job("out");
+    // It is written in a folder of the directory, until it takes the place of what is there.
+    killed_half_way_in(&desk, &overwrite, "out/.layerwise-next");
+    let there = |name: &String| !name.starts_with(".layerwise");
+    assert!(desk.job("out").into_iter().filter(|(name, _)| there(name)).eq(old));
+    desk.types("verify out").succeeds();
+    desk.types("extract 'another job' -e cls -o out").succeeds().says("already holds this job");
     desk.types(&format!("extract {overwrite} -o out")).succeeds().says("going on");
     desk.types(&format!("extract {} -o undisturbed", JOBS[0])).succeeds();
     assert!(desk.job("out") == desk.job("undisturbed"));
