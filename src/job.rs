@@ -271,8 +271,25 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Refuses an output directory that what is read lies in: it would be in the way of the output, or be taken for it.
+    /// Refuses an output directory that what is read lies in: it would be in the way of the output, or be taken for it. So is one in
+    /// a folder that is read, where the next run would find it.
     fn refuse_to_write_over(&self, directory: &Path) -> Result<()> {
+        let place = directory.ancestors().find_map(|ancestor| match ancestor.as_os_str().is_empty() {
+            true => Path::new(".").canonicalize().ok(),
+            false => ancestor.canonicalize().ok(),
+        });
+        let around = |folder: &&Path| {
+            folder.canonicalize().is_ok_and(|folder| place.as_ref().is_some_and(|place| place.starts_with(folder)))
+        };
+        if let Some(folder) = self.input.folders().find(around) {
+            return Err(Error::Output {
+                path: directory.to_owned(),
+                problem: format!(
+                    "lies in {}, whose files are the input; choose another directory for the output",
+                    folder.display()
+                ),
+            });
+        }
         let Ok(directory) = directory.canonicalize() else { return Ok(()) };
         let model = self.model.checkpoint().directory();
         let read = self.input.files().map(|path| ("the input", path)).chain(model.map(|path| ("the model", path)));

@@ -128,9 +128,9 @@ pub struct ModelArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Input")]
 pub struct InputArgs {
-    /// A file of texts, or - for standard input; several are read one after the other. gzip, zstd and xz are
-    /// decompressed
-    #[arg(short, long, value_name = "F", value_hint = ValueHint::FilePath)]
+    /// A file of texts, a folder of Parquet or Arrow files, or - for standard input; several are read one after the other. gzip,
+    /// zstd and xz are decompressed
+    #[arg(short, long, value_name = "F", value_hint = ValueHint::AnyPath)]
     pub input: Vec<PathBuf>,
 
     /// The input's format [default: by the file's extension, else text]

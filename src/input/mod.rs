@@ -14,6 +14,7 @@ mod encoding;
 mod entry;
 mod fasta;
 mod first_bytes;
+mod folder;
 mod identity;
 mod ids;
 mod json;
@@ -32,7 +33,7 @@ mod text;
 mod watched;
 
 use std::io::BufRead;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::arrivals::{Arrival, Arrivals};
@@ -54,22 +55,26 @@ use crate::spec::{InputFormat, OnBadLine};
 /// The sources of texts, with their formats and columns.
 #[derive(Debug, Clone)]
 pub struct Input {
+    /// Arguments, files and standard input; the files of folders one by one.
     sources: Vec<(Source, InputFormat)>,
+    folders: Vec<PathBuf>,
     columns: Columns,
     on_bad_line: OnBadLine,
 }
 
 impl Input {
     /// An input from sources that are read one after the other, each in `format`, or else in the format of its file
-    /// name.
+    /// name. A folder of Parquet or Arrow files stands for its files, in the order of their names; those that begin with `_` or `.`
+    /// are passed over.
     ///
     /// # Errors
     /// [`Error::Usage`] for columns that a format does not have, [`Error::Io`] and [`Error::Input`] for a file that
-    /// does not exist or cannot be read.
+    /// does not exist or cannot be read, and for a folder that holds anything else.
     pub fn new(sources: Vec<Source>, format: Option<InputFormat>, columns: Columns) -> Result<Self> {
         if sources.iter().filter(|source| **source == Source::Stdin).count() > 1 {
             return Err(Error::Usage("-i - is there twice; standard input can be read once".to_owned()));
         }
+        let (sources, folders) = with_files_of_folders(sources, format)?;
         let sources = sources.into_iter().map(|source| {
             let format = format.unwrap_or_else(|| source.format());
             if let (Source::Arguments(_), true) = (&source, format != InputFormat::Text) {
@@ -86,7 +91,7 @@ impl Input {
         sources.iter().try_for_each(|(source, _)| source.check())?;
         let of_words = |(_, format): &(Source, InputFormat)| matches!(format, InputFormat::Conll | InputFormat::Conllu);
         let columns = Columns { pretokenized: columns.pretokenized || sources.iter().all(of_words), ..columns };
-        Ok(Self { sources, columns, on_bad_line: OnBadLine::Error })
+        Ok(Self { sources, folders, columns, on_bad_line: OnBadLine::Error })
     }
 
     /// The same input with this done to its bad lines, which are an error otherwise.
@@ -179,6 +184,11 @@ impl Input {
         })
     }
 
+    /// The folders whose files are among the sources.
+    pub fn folders(&self) -> impl Iterator<Item = &Path> {
+        self.folders.iter().map(PathBuf::as_path)
+    }
+
     /// Whether the input can be read a second time, unlike standard input.
     pub fn can_be_read_again(&self) -> bool {
         self.sources.iter().all(|(source, _)| *source != Source::Stdin)
@@ -212,6 +222,21 @@ impl Input {
         };
         Error::Input { source_name, problem: format!("holds no text; expected {expected}") }
     }
+}
+
+/// The sources with the files of each folder in its place, and the folders.
+fn with_files_of_folders(sources: Vec<Source>, format: Option<InputFormat>) -> Result<(Vec<Source>, Vec<PathBuf>)> {
+    let (mut expanded, mut folders) = (Vec::new(), Vec::new());
+    for source in sources {
+        match source {
+            Source::File(path) if path.is_dir() => {
+                expanded.extend(folder::files(&path, format)?.into_iter().map(Source::File));
+                folders.push(path);
+            }
+            source => expanded.push(source),
+        }
+    }
+    Ok((expanded, folders))
 }
 
 /// The records of `content`, read as a file of a format.
