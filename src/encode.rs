@@ -19,7 +19,8 @@ use crate::vectors::Vectors;
 pub(crate) struct EncodePass<'a> {
     pub(crate) encoder: &'a Encoder,
     pub(crate) plan: &'a Plan,
-    pub(crate) sizes: BatchSizes,
+    /// What is learned of the machine stays in them for the next pass.
+    pub(crate) sizes: &'a mut BatchSizes,
     /// The row of the first text in the input, for messages.
     pub(crate) first_row: u64,
     /// The number of texts, including those of `done`, if it is known; for messages.
@@ -253,7 +254,7 @@ mod tests {
         let pass = EncodePass {
             encoder: &encoder,
             plan: &plan,
-            sizes: BatchSizes { most: MOST, tokens: 6, fewest: Some(6) },
+            sizes: &mut BatchSizes { most: MOST, tokens: 6, fewest: Some(6) },
             first_row: 0,
             texts: 100,
             done: 0,

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 #[cfg(feature = "parquet")]
 use crate::arrow_stream::ArrowStream;
+use crate::column_types::ColumnTypes;
 use crate::counts::Counts;
 use crate::directory::existing::{self, Existing};
 use crate::directory::journal::{ArraysDone, JournalEntry};
@@ -29,7 +30,6 @@ use crate::shard::{Shard, ShardRows};
 use crate::sink::Sink;
 use crate::spec::Format;
 use crate::spool::{SpoolReader, SpoolWriter};
-use crate::tables::types::ColumnTypes;
 use crate::tokenize::{CountOnly, TokenizePass, Tokenized, identify};
 use crate::tokens::Tokenizer;
 
@@ -233,7 +233,8 @@ impl<'a> Job<'a> {
         let limits = limits(self.plan, self.batch_tokens, true);
         let is_one_batch = part.counts.encoded_tokens().max(part.counts.sequences()) <= limits.tokens as u64;
         let encoder = if is_one_batch { self.model.encoder(self.plan)? } else { self.model.load(self.plan)? };
-        let stats = self.encode(self.pass(&encoder, &part, BatchSizes::largest(limits)), spool, &part, &mut sink)?;
+        let stats =
+            self.encode(self.pass(&encoder, &part, &mut BatchSizes::largest(limits)), spool, &part, &mut sink)?;
         finish(sink)?;
         Ok(JobOutcome::Done(part.counts, stats, input.skipped()))
     }
@@ -362,8 +363,9 @@ impl<'a> Job<'a> {
         }
         let tokens_done = sink.tokens_done();
         let operations = self.plan.deepest() * encoder::weights_of_layer(self.model.config());
-        let sizes = BatchSizes::timed(limits(self.plan, self.batch_tokens, false), operations, self.model.threads());
-        let pass = EncodePass { done, tokens_done, way_on: Error::GO_ON, ..self.pass(&encoder, &part, sizes) };
+        let mut sizes =
+            BatchSizes::timed(limits(self.plan, self.batch_tokens, false), operations, self.model.threads());
+        let pass = EncodePass { done, tokens_done, way_on: Error::GO_ON, ..self.pass(&encoder, &part, &mut sizes) };
         match self.encode(pass, spool, &part, &mut sink) {
             Ok(stats) => {
                 sink.finish(&manifest::run(self.started, &stats, self.model.threads(), self.batch_tokens))?;
@@ -406,7 +408,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn pass<'b>(&'b self, encoder: &'b Encoder, part: &ShardRows, sizes: BatchSizes) -> EncodePass<'b> {
+    fn pass<'b>(&'b self, encoder: &'b Encoder, part: &ShardRows, sizes: &'b mut BatchSizes) -> EncodePass<'b> {
         EncodePass {
             encoder,
             plan: self.plan,

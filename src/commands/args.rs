@@ -276,7 +276,8 @@ pub struct ExtractArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(16..=1 << 20), requires = "output", help_heading = "Output")]
     pub part_texts: Option<u64>,
 
-    /// Answer each line as it comes, with the model kept loaded, until the input ends: text or jsonl in, JSON Lines out
+    /// Answer each line as it comes, with the model kept loaded, until the input ends: text, jsonl or arrow in, JSON Lines out, or an
+    /// Arrow stream with -f arrow
     ///
     /// A line that cannot be encoded is answered with an `error` in its place, and the exit code at the end is 1. Ids are not
     /// compared with each other.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::column_types::{ColumnType, ColumnTypes};
 use crate::error::{Error, Result};
 use crate::spec::{Delimiter, InputFormat};
 
@@ -149,6 +150,12 @@ impl Columns {
         let none =
             |(option, name): &(&str, &str)| name.is_empty() && ["--id-column", "--label-column"].contains(option);
         one.filter(|named| !none(named)).chain(self.carry.iter().map(|name| ("--carry", name.as_str()))).collect()
+    }
+
+    /// The types of the columns whose values are not known yet: JSON, as they may be anything.
+    pub(super) fn unknown_types(&self) -> ColumnTypes {
+        let carried = self.carry.iter().map(|name| (name.clone(), ColumnType::Json));
+        ColumnTypes { label: ColumnType::Json, word_label: ColumnType::Json, carried: carried.collect() }
     }
 
     pub(super) fn text(&self) -> &str {

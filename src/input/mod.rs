@@ -49,6 +49,7 @@ use self::records::{Open, SourceName};
 pub use self::skipped::{Skipped, SkippedLine, SkippedLines};
 pub use self::source::Source;
 use self::watched::Watched;
+use crate::column_types::ColumnTypes;
 use crate::error::{Error, Result};
 use crate::spec::{InputFormat, OnBadLine};
 
@@ -155,25 +156,31 @@ impl Input {
         read_ahead(self.read())
     }
 
-    /// The lines of the one source as they arrive, bad ones among them. Ids are not compared, as all would have to be kept.
+    /// The lines of the one source as they arrive, or its rows, bad ones among them. Ids are not compared, as all would have to be kept.
     ///
     /// # Errors
-    /// [`Error::Usage`] for several sources, and for a format whose records are not lines.
+    /// [`Error::Usage`] for several sources, and for a format whose records are neither lines nor come in batches.
     pub fn arrivals(&self) -> Result<Arrivals> {
         let [(source, format)] = &self.sources[..] else {
             return Err(Error::Usage("--stream reads one input; name one with -i, or pipe it in".to_owned()));
         };
         let format = *format;
-        if !matches!(format, InputFormat::Text | InputFormat::Jsonl) {
+        if !matches!(format, InputFormat::Text | InputFormat::Jsonl | InputFormat::Arrow) {
             return Err(Error::Usage(format!(
-                "--stream reads lines, of --input-format text or jsonl, and {} is of format {}",
+                "--stream reads what comes by lines or batches, of --input-format text, jsonl or arrow, and {} is of format {}",
                 source.name(),
                 format.name()
             )));
         }
         let (source, columns) = (source.clone(), Arc::new(self.columns.clone()));
-        let name = source.name();
-        Ok(arrivals::arrivals(name, move || entries(arrivals::content_as_it_comes(&source)?, format, columns)))
+        let name = SourceName::new(source.name(), format);
+        Ok(arrivals::arrivals(name, move |types| {
+            if format.is_columnar() {
+                return rows_as_they_come(&source, columns, types);
+            }
+            types(columns.unknown_types());
+            entries(arrivals::content_as_it_comes(&source)?, format, columns)
+        }))
     }
 
     /// The files among the sources.
@@ -303,6 +310,27 @@ fn open_rows(
 
 #[cfg(not(feature = "parquet"))]
 fn open_rows(source: &Source, _: InputFormat, _: Arc<Columns>) -> std::result::Result<Entries<'static>, Failed> {
+    Err(Failed(Error::no_parquet(&source.name()).to_string()))
+}
+
+/// The rows of a source that is an Arrow stream, whose types are told as soon as they have come.
+#[cfg(feature = "parquet")]
+fn rows_as_they_come(
+    source: &Source,
+    columns: Arc<Columns>,
+    types: &dyn Fn(ColumnTypes),
+) -> std::result::Result<Entries<'static>, Failed> {
+    let rows = columnar::Rows::of_arrow(arrivals::bytes_as_they_come(source)?, columns)?;
+    types(rows.types().clone());
+    Ok(Box::new(rows))
+}
+
+#[cfg(not(feature = "parquet"))]
+fn rows_as_they_come(
+    source: &Source,
+    _: Arc<Columns>,
+    _: &dyn Fn(ColumnTypes),
+) -> std::result::Result<Entries<'static>, Failed> {
     Err(Failed(Error::no_parquet(&source.name()).to_string()))
 }
 

@@ -106,7 +106,7 @@ impl Recomputation {
             let pass = EncodePass {
                 encoder: &encoder,
                 plan: &plan,
-                sizes: BatchSizes::largest(limits(&plan, Request::BATCH_TOKENS, false)),
+                sizes: &mut BatchSizes::largest(limits(&plan, Request::BATCH_TOKENS, false)),
                 first_row: 0,
                 texts: texts.len() as u64,
                 done: 0,

@@ -31,7 +31,7 @@ const LINES: &str = r#"{"id":"a","text":"hello world","label":1,"small":0,"share
 
 const CARRY: &str = "--carry small,share,single,ok,tags";
 
-fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+pub(crate) fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     RecordBatch::try_from_iter(columns).expect("a batch")
 }
 
@@ -43,7 +43,7 @@ fn parquet(batch: &RecordBatch, compression: Compression) -> Vec<u8> {
     writer.into_inner().expect("memory")
 }
 
-fn stream(batch: &RecordBatch) -> Vec<u8> {
+pub(crate) fn stream(batch: &RecordBatch) -> Vec<u8> {
     let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).expect("a writer");
     writer.write(batch).expect("memory");
     writer.into_inner().expect("memory")
@@ -326,7 +326,7 @@ fn a_folder_of_anything_else_is_refused_with_the_way_out() {
 }
 
 /// The columns of a stream, and the number of its batches.
-fn streamed(bytes: &[u8]) -> (BTreeMap<String, Vec<Value>>, usize) {
+pub(crate) fn streamed(bytes: &[u8]) -> (BTreeMap<String, Vec<Value>>, usize) {
     let mut columns = BTreeMap::new();
     let reader = StreamReader::try_new(bytes, None).expect("a stream");
     let batches = reader.map(|batch| add(&batch.expect("a batch"), &mut columns)).count();

@@ -34,6 +34,8 @@ mod bad_weights;
 mod skipped_lines;
 mod streams;
 
+#[cfg(all(unix, feature = "parquet"))]
+mod arrow_workers;
 mod compare;
 mod families;
 mod help;
