@@ -23,5 +23,6 @@ mod part_rows;
 pub(crate) mod parts;
 pub mod plan_record;
 pub(crate) mod safetensors;
+pub mod stored;
 pub mod text_files;
 pub mod texts;

@@ -7,6 +7,8 @@ pub(crate) mod guarded;
 #[cfg(feature = "parquet")]
 pub(crate) mod parquet_file;
 pub(crate) mod seen;
+#[cfg(feature = "parquet")]
+pub(crate) mod stored_table;
 
 use crate::error::{Error, Result};
 use crate::spec::Dtype;

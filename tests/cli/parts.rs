@@ -287,8 +287,6 @@ fn what_parquet_cannot_do_is_refused_with_the_way_out() {
     desk.types("extract -m width3 hello --part-texts 100 -o out").fails_as_wrong_usage().says("--format parquet");
     assert!(!desk.has("out"));
     desk.types(job).succeeds();
-    desk.types("probe out").fails().says_all(&["Parquet", "--format npy"]);
-    desk.types("verify out --recompute 1 -i a.jsonl -m width3").fails().says_all(&["Parquet", "--format npy"]);
 }
 
 #[test]
