@@ -36,7 +36,10 @@ fn a_directory_is_not_a_file() {
         &desk,
         "extract -i texts",
         "",
-        &["texts: is a directory that holds `a.txt`; expected a file of texts, or ", "name the files in it, each with -i"],
+        &[
+            "texts: is a directory that holds `a.txt`; expected a file of texts, or ",
+            "name the files in it, each with -i",
+        ],
     );
 }
 

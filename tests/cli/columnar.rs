@@ -11,6 +11,7 @@ use arrow_array::{
 };
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::{FileWriter, StreamWriter};
+use arrow_schema::{DataType, Field, Schema};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -197,6 +198,14 @@ fn what_cannot_be_taken_is_named() {
         desk.types(&format!("extract -m width1 -i a.parquet {options}")).fails().says(says);
     }
     desk.types("extract -m width1 -i a.parquet --no-header").fails_as_wrong_usage().says("--no-header");
+    let fields = ["text", "text"].map(|name| Field::new(name, DataType::Utf8, false));
+    let twice = RecordBatch::try_new(Arc::new(Schema::new(fields.to_vec())), vec![plain(&["a"]), plain(&["b"])]);
+    desk.put("twice.arrow", stream(&twice.expect("a batch")));
+    desk.types("extract -m width1 -i twice.arrow").fails().says("has the column `text` twice");
+    let long = batch(vec![("text", plain(&["a", "b"])), ("note", plain(&["short", &"long ".repeat(4 << 20)]))]);
+    desk.put("long.arrow", stream(&long));
+    desk.types("extract -m width1 -i long.arrow").succeeds();
+    desk.types("extract -m width1 -i long.arrow --carry note").fails().says("row 1 is longer than 16 MiB");
     desk.put("cut.parquet", &good[..good.len() - 20]);
     desk.types("extract -m width1 -i cut.parquet").fails().says_all(&["cut.parquet", "cannot be read as Parquet"]);
     let streamed = stream(&table);
