@@ -1,8 +1,8 @@
 //! `probe`: fits linear models on the vectors of labelled directories, layer by layer, to find the layer that
 //! represents the labels best.
 //!
-//! Data flows one way: [`directory::stored`](crate::directory::stored) and [`labels`] → [`task`] → [`mod@folds`] → [`features`] → [`fit`] → [`scores`] →
-//! [`report`]. Nothing here touches the encoder.
+//! Data flows one way: [`stored`](crate::directory::stored) and [`labels`] → [`task`] → [`mod@folds`] → [`features`] → [`fit`] →
+//! [`scores`] → [`report`]. Nothing here touches the encoder.
 
 pub mod basis;
 pub mod bootstrap;
