@@ -26,14 +26,15 @@ python: python-wheel
 	$(VENV)-python/bin/python -m pytest -q python/tests
 	$(VENV)-python/bin/python -m mypy --config-file python/pyproject.toml python/layerwise
 
-# maturin has its environment to itself: the wheel has to do without it, and with numpy alone.
+# maturin has its environment to itself: the wheel has to do without it, and with numpy alone. FEATURES=parquet builds with Parquet.
 PROFILE ?= dev
+FEATURES ?=
 python-wheel:
 	$(PYTHON) -m venv --clear $(VENV)-python
 	$(VENV)-python/bin/python -m pip install --quiet --requirement python/tests/requirements-build.txt
 	rm -rf $(TARGET)/wheels
 	$(VENV)-python/bin/maturin build --quiet --locked --manifest-path python/Cargo.toml --profile $(PROFILE) \
-		--interpreter $(VENV)-python/bin/python --out $(TARGET)/wheels
+		--interpreter $(VENV)-python/bin/python --out $(TARGET)/wheels $(if $(FEATURES),--features $(FEATURES))
 	$(PYTHON) -m venv --clear $(VENV)-python
 	$(VENV)-python/bin/python -m pip install --quiet $(TARGET)/wheels/*.whl
 	$(VENV)-python/bin/python -c "import layerwise; layerwise.Model('bundled').encode(['with numpy alone'])['mean']"

@@ -16,11 +16,11 @@ use crate::spec::{Combine, VectorKind};
 use crate::vectors::Vectors;
 
 /// One pass of tokenized texts through the encoder.
-#[derive(Clone)]
 pub(crate) struct EncodePass<'a> {
     pub(crate) encoder: &'a Encoder,
     pub(crate) plan: &'a Plan,
-    pub(crate) sizes: BatchSizes,
+    /// What is learned of the machine stays in them for the next pass.
+    pub(crate) sizes: &'a mut BatchSizes,
     /// The row of the first text in the input, for messages.
     pub(crate) first_row: u64,
     /// The number of texts, including those of `done`, if it is known; for messages.
@@ -54,27 +54,18 @@ impl EncodingStats {
 }
 
 impl EncodePass<'_> {
+    /// The same pass for some of its texts, after which others follow.
+    pub(crate) fn of_some(&mut self) -> EncodePass<'_> {
+        let Self { encoder, plan, first_row, texts, done, tokens_done, part_texts, way_on, .. } = *self;
+        EncodePass { encoder, plan, sizes: self.sizes, first_row, texts, done, tokens_done, part_texts, way_on }
+    }
+
     /// Encodes `texts`, which follow those that are done. The observer may end the pass between two layers.
     ///
     /// # Errors
     /// Those of `texts`, of the encoder and of the sink; [`Error::Interrupted`] when the observer ends the pass.
     pub(crate) fn run(
         mut self,
-        texts: impl Iterator<Item = Result<Tokens>>,
-        sink: &mut dyn Sink,
-        observer: &dyn Observer,
-        progress: &dyn Progress,
-    ) -> Result<EncodingStats> {
-        self.run_some(texts, sink, observer, progress)
-    }
-
-    /// The same for some of the texts, after which others follow: [`EncodePass::done`] has them, too, and the batches of the next ones
-    /// are as large as those have shown to be right.
-    ///
-    /// # Errors
-    /// Those of [`EncodePass::run`].
-    pub(crate) fn run_some(
-        &mut self,
         texts: impl Iterator<Item = Result<Tokens>>,
         sink: &mut dyn Sink,
         observer: &dyn Observer,
@@ -270,7 +261,7 @@ mod tests {
         let pass = EncodePass {
             encoder: &encoder,
             plan: &plan,
-            sizes: BatchSizes { most: MOST, tokens: 6, fewest: Some(6) },
+            sizes: &mut BatchSizes { most: MOST, tokens: 6, fewest: Some(6) },
             first_row: 0,
             texts: 100,
             done: 0,

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 #[cfg(feature = "parquet")]
 use crate::arrow_stream::ArrowStream;
+use crate::column_types::ColumnTypes;
 use crate::counts::Counts;
 use crate::directory::existing::{self, Existing};
 use crate::directory::journal::{ArraysDone, JournalEntry};
@@ -31,7 +32,6 @@ use crate::shard::{Shard, ShardRows};
 use crate::sink::Sink;
 use crate::spec::Format;
 use crate::spool::{SpoolReader, SpoolWriter};
-use crate::tables::types::ColumnTypes;
 use crate::tokenize::{CountOnly, TokenizePass, Tokenized, identify};
 use crate::tokens::Tokenizer;
 
@@ -259,7 +259,8 @@ impl<'a> Job<'a> {
         let limits = limits(self.plan, self.batch_tokens, true);
         let is_one_batch = part.counts.encoded_tokens().max(part.counts.sequences()) <= limits.tokens as u64;
         let encoder = if is_one_batch { self.model.encoder(self.plan)? } else { self.model.load(self.plan)? };
-        let stats = self.encode(self.pass(&encoder, &part, BatchSizes::largest(limits)), spool, &part, &mut sink)?;
+        let stats =
+            self.encode(self.pass(&encoder, &part, &mut BatchSizes::largest(limits)), spool, &part, &mut sink)?;
         finish(sink)?;
         Ok(JobOutcome::Done(part.counts, stats, input.skipped()))
     }
@@ -328,8 +329,25 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Refuses an output directory that what is read lies in: it would be in the way of the output, or be taken for it.
+    /// Refuses an output directory that what is read lies in: it would be in the way of the output, or be taken for it. So is one in
+    /// a folder that is read, where the next run would find it.
     fn refuse_to_write_over(&self, directory: &Path) -> Result<()> {
+        let place = directory.ancestors().find_map(|ancestor| match ancestor.as_os_str().is_empty() {
+            true => Path::new(".").canonicalize().ok(),
+            false => ancestor.canonicalize().ok(),
+        });
+        let around = |folder: &&Path| {
+            folder.canonicalize().is_ok_and(|folder| place.as_ref().is_some_and(|place| place.starts_with(folder)))
+        };
+        if let Some(folder) = self.input.folders().find(around) {
+            return Err(Error::Output {
+                path: directory.to_owned(),
+                problem: format!(
+                    "lies in {}, whose files are the input; choose another directory for the output",
+                    folder.display()
+                ),
+            });
+        }
         let Ok(directory) = directory.canonicalize() else { return Ok(()) };
         let model = self.model.checkpoint().directory();
         let read = self.input.files().map(|path| ("the input", path)).chain(model.map(|path| ("the model", path)));
@@ -420,8 +438,9 @@ impl<'a> Job<'a> {
         }
         let tokens_done = sink.tokens_done();
         let operations = self.plan.deepest() * encoder::weights_of_layer(self.model.config());
-        let sizes = BatchSizes::timed(limits(self.plan, self.batch_tokens, false), operations, self.model.threads());
-        let pass = EncodePass { done, tokens_done, way_on: Error::GO_ON, ..self.pass(&encoder, &part, sizes) };
+        let mut sizes =
+            BatchSizes::timed(limits(self.plan, self.batch_tokens, false), operations, self.model.threads());
+        let pass = EncodePass { done, tokens_done, way_on: Error::GO_ON, ..self.pass(&encoder, &part, &mut sizes) };
         let encoded = match reuse {
             None => self.encode(pass, spool, &part, &mut sink),
             Some(reuse) => self.encode_or_copy(reuse, pass, spool, &part, &mut sink),
@@ -468,7 +487,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn pass<'b>(&'b self, encoder: &'b Encoder, part: &ShardRows, sizes: BatchSizes) -> EncodePass<'b> {
+    fn pass<'b>(&'b self, encoder: &'b Encoder, part: &ShardRows, sizes: &'b mut BatchSizes) -> EncodePass<'b> {
         EncodePass {
             encoder,
             plan: self.plan,

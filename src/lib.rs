@@ -52,6 +52,7 @@ pub mod directory;
 pub mod json_lines;
 
 mod tokenize;
+mod waiting_rows;
 
 mod embeddings;
 mod encode;
@@ -91,6 +92,8 @@ pub mod checkpoint;
 #[doc(hidden)]
 pub mod input;
 
+#[doc(hidden)]
+pub mod column_types;
 #[doc(hidden)]
 pub mod error;
 #[doc(hidden)]

@@ -360,7 +360,7 @@ impl Model {
             let pass = EncodePass {
                 encoder: &encoder,
                 plan: &plan,
-                sizes: BatchSizes::largest(limits(&plan, request.batch_tokens, false)),
+                sizes: &mut BatchSizes::largest(limits(&plan, request.batch_tokens, false)),
                 first_row: 0,
                 texts: texts.len() as u64,
                 part_texts: None,
@@ -441,7 +441,7 @@ impl Model {
             let pass = EncodePass {
                 encoder: &encoder,
                 plan,
-                sizes: BatchSizes::largest(limits(plan, batch_tokens, false)),
+                sizes: &mut BatchSizes::largest(limits(plan, batch_tokens, false)),
                 first_row: row,
                 texts,
                 done: 0,

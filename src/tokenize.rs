@@ -5,6 +5,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::column_types::ColumnTypes;
 use crate::counts::{Counts, TextCounts};
 use crate::error::{Error, Result};
 use crate::input::{Input, InputRecord, Record, Skipped, SourceLine};
@@ -12,7 +13,7 @@ use crate::observer::{Observer, Work};
 use crate::plan::Plan;
 use crate::sha256::hex;
 use crate::spec::VectorKind;
-use crate::tables::types::{ColumnTypes, ColumnsSeen};
+use crate::tables::seen::ColumnsSeen;
 use crate::text_check::{Named, TextCheck};
 use crate::tokens::unknown::UnknownPieces;
 use crate::tokens::{Encoded, Tokenizer};

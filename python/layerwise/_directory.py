@@ -16,8 +16,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ._layerwise import OpenDirectory
+
 # The manifest's version that this reads.
 _FORMAT_VERSION = 1
+
+# The manifest's names of the types that Parquet has, and numpy's.
+_COLUMN_TYPES = {"f32": "<f4", "f16": "<f2"}
 
 # The safetensors names of types, and numpy's. numpy has no bfloat16; those are the upper halves of float32 numbers.
 _TYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8"}
@@ -25,6 +30,9 @@ _TYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8"}
 
 def open(path: str | os.PathLike[str]) -> Directory:
     """Opens a directory that ``layerwise extract -o`` wrote, in whatever format. Nothing is read before it is asked for.
+
+    Arrays are mapped where they lie. Those of Parquet files are compressed: when one is asked for, it is first unpacked into a
+    temporary file without a name, which is mapped, and goes when it is no longer in use.
 
     >>> with layerwise.open("out") as d:  # doctest: +SKIP
     ...     d["mean"][6]  # numpy (texts, hidden_size), mapped
@@ -36,7 +44,8 @@ def open(path: str | os.PathLike[str]) -> Directory:
     FileNotFoundError
         When there is no such directory, or it has no ``manifest.json``, as the job is not finished.
     ValueError
-        When it was written by another version of the format, or its files are not what the manifest says.
+        When it was written by another version of the format, or its files are not what the manifest says; when it holds Parquet
+        files and the package was built without them.
     """
     return Directory(path)
 
@@ -101,7 +110,7 @@ class Directory:
 
     def __getitem__(self, kind: str) -> Any:
         arrays = self._of(kind)
-        offsets = self._map(arrays[0], arrays[0]["offsets"]) if arrays[0].get("offsets") else None
+        offsets = self._offsets(arrays[0])
         if isinstance(arrays[0]["layer"], int):
             return Layers(_Mapped(self, arrays), [array["layer"] for array in arrays], offsets)
         values = self._vectors(arrays[0])
@@ -118,6 +127,7 @@ class Directory:
         """Lets go of the files. Arrays that are still in use stay mapped until they are not."""
         self._open_arrays.clear()
         self.__dict__.pop("texts", None)
+        self.__dict__.pop("_reader", None)
 
     def __enter__(self) -> Directory:
         return self
@@ -140,12 +150,50 @@ class Directory:
         """An array of vectors, (rows, columns)."""
         import numpy as np
 
+        if "column" in array:
+            return self._unpacked(array)
         values = self._map(array, array.get("tensor") or array["file"])
         if list(values.shape) != array["shape"]:
             raise ValueError(f"{self.path}: {array['file']} is {values.shape}; the manifest says {tuple(array['shape'])}")
         if array["dtype"] == "bf16":
             return (values.astype(np.uint32) << 16).view(np.float32)
         return values
+
+    def _offsets(self, array: dict[str, Any]) -> NDArray[Any] | None:
+        """Where the rows of each text begin, in arrays of tokens or words."""
+        if "column" not in array:
+            return self._map(array, array["offsets"]) if array.get("offsets") else None
+        if array["rows"] == "text":
+            return None
+        place = f"{array['file']}/offsets"
+        if place not in self._open_arrays:
+            self._open_arrays[place] = self._reader.offsets(array["kind"])
+        return self._open_arrays[place]
+
+    @cached_property
+    def _reader(self) -> OpenDirectory:
+        from ._layerwise import OpenDirectory
+
+        return OpenDirectory(self.path)
+
+    def _unpacked(self, array: dict[str, Any]) -> NDArray[Any]:
+        """A column of Parquet files, out of a temporary file."""
+        import tempfile
+
+        import numpy as np
+
+        place = f"{array['file']}/{array['column']}"
+        if place not in self._open_arrays:
+            kind, shape = np.dtype(_COLUMN_TYPES[array["dtype"]]), tuple(array["shape"])
+            with tempfile.TemporaryFile(prefix="layerwise-") as file:
+                self._reader.unpack(array["kind"], array["column"], file.write)
+                file.flush()
+                if file.tell() != int(np.prod(shape)) * kind.itemsize:
+                    raise ValueError(f"{self.path}: {array['file']} is not {shape}, as the manifest says")
+                self._open_arrays[place] = (
+                    np.memmap(file, kind, "r", shape=shape).view(np.ndarray) if file.tell() else np.empty(shape, kind)
+                )
+        return self._open_arrays[place]
 
     def _map(self, array: dict[str, Any], name: str) -> NDArray[Any]:
         """Vectors or offsets: a file of their own, or a tensor in the array's file."""

@@ -1,8 +1,9 @@
-//! The part of the Python package `layerwise` that is in Rust: models, vectors, probes and the command.
+//! The part of the Python package `layerwise` that is in Rust: models, vectors, probes, Parquet files and the command.
 //!
 //! It holds no more than what has to be here. Defaults, documentation and what is made of numpy's arrays is Python, in
 //! `layerwise/`; `layerwise/_layerwise.pyi` says what each function takes.
 
+mod directory;
 mod embeddings;
 mod errors;
 mod interruptible;
@@ -17,6 +18,8 @@ mod _layerwise {
 
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use super::directory::OpenDirectory;
     #[pymodule_export]
     use super::embeddings::EncodedTexts;
     #[pymodule_export]

@@ -56,6 +56,17 @@ def extracted(command, tmp_path_factory):
     return extract
 
 
+@pytest.fixture(scope="session")
+def parquet(tmp_path_factory):
+    """Skips what needs Parquet, where the package was built without it."""
+    out = tmp_path_factory.mktemp("parquet") / "out"
+    typed = [sys.executable, "-m", "layerwise", "extract", "-q", "-m", "bundled", "hello", "-f", "parquet", "-o", str(out)]
+    done = subprocess.run(typed, capture_output=True, text=True, timeout=300)
+    if "built without Parquet" in done.stderr:
+        pytest.skip("the package was built without the feature parquet")
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture
 def golden():
     """A folder of the golden models beside the crate's tests, whatever the tests are run from."""

@@ -8,8 +8,10 @@ import pytest
 import layerwise
 
 
-@pytest.mark.parametrize("form", ["npy", "safetensors"])
-def test_a_directory_holds_what_memory_holds(model, texts, extracted, form):
+@pytest.mark.parametrize("form", ["npy", "safetensors", "parquet"])
+def test_a_directory_holds_what_memory_holds(model, texts, extracted, form, request):
+    if form == "parquet":
+        request.getfixturevalue("parquet")
     emit = "token,word,mean,sentence"
     path = extracted("-e", emit, "-l", "0,2..", "-f", form)
     out = model.encode(texts, emit=emit, layers="0,2..")
@@ -102,3 +104,33 @@ def test_no_texts_of_their_own(model, command, tmp_path):
     command("extract", "-q", "-i", tmp_path / "one.txt", "-m", "bundled", "-e", "word", "-f", "safetensors", "-o", tmp_path / "out")
     d = layerwise.open(tmp_path / "out")
     assert d["word"][0][0].shape == (0, model.hidden_size)
+
+
+@pytest.mark.usefixtures("parquet")
+def test_parquet_is_what_npy_is(extracted):
+    for options in (["-e", "mean,token", "--dtype", "f16", "-l", "0,-1"], ["-e", "word,mean", "--combine", "concat"]):
+        npy = layerwise.open(extracted(*options))
+        with layerwise.open(extracted(*options, "-f", "parquet", "--part-texts", "16")) as tables:
+            assert tables.kinds == npy.kinds and tables.layers == npy.layers
+            for kind in npy.kinds:
+                one, other = npy[kind], tables[kind]
+                values = (lambda d: d.values if hasattr(d, "values") else d)
+                assert values(one).dtype == values(other).dtype and values(one).tobytes() == values(other).tobytes()
+                if kind in ("token", "word"):
+                    assert (one.offsets == other.offsets).all()
+            assert np.shares_memory(tables["mean"][0], tables["mean"][0]), "it is unpacked once"
+            kept = tables["mean"][0]
+        assert kept.tobytes() == npy["mean"][0].tobytes(), "an array outlives the directory"
+
+
+@pytest.mark.usefixtures("parquet")
+def test_damage_of_parquet_is_said(extracted):
+    path = extracted("-f", "parquet")
+    part = path / "mean" / "part-00000.parquet"
+    part.write_bytes(part.read_bytes()[:-1])
+    d = layerwise.open(path)
+    with pytest.raises(ValueError, match="part-00000.parquet.*checksum"):
+        d["mean"][1]
+    part.unlink()
+    with pytest.raises(FileNotFoundError):
+        d["mean"][1]

@@ -128,9 +128,9 @@ pub struct ModelArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Input")]
 pub struct InputArgs {
-    /// A file of texts, or - for standard input; several are read one after the other. gzip, zstd and xz are
-    /// decompressed
-    #[arg(short, long, value_name = "F", value_hint = ValueHint::FilePath)]
+    /// A file of texts, a folder of Parquet or Arrow files, or - for standard input; several are read one after the other. gzip,
+    /// zstd and xz are decompressed
+    #[arg(short, long, value_name = "F", value_hint = ValueHint::AnyPath)]
     pub input: Vec<PathBuf>,
 
     /// The input's format [default: by the file's extension, else text]
@@ -283,7 +283,8 @@ pub struct ExtractArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(16..=1 << 20), requires = "output", help_heading = "Output")]
     pub part_texts: Option<u64>,
 
-    /// Answer each line as it comes, with the model kept loaded, until the input ends: text or jsonl in, JSON Lines out
+    /// Answer each line as it comes, with the model kept loaded, until the input ends: text, jsonl or arrow in, JSON Lines out, or an
+    /// Arrow stream with -f arrow
     ///
     /// A line that cannot be encoded is answered with an `error` in its place, and the exit code at the end is 1. Ids are not
     /// compared with each other.

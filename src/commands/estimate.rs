@@ -46,7 +46,7 @@ pub(super) fn tokens_per_second(job: &Job<'_>, counts: &Counts) -> Result<f64> {
         let pass = EncodePass {
             encoder: &encoder,
             plan: job.plan,
-            sizes: BatchSizes::largest(limits(job.plan, job.batch_tokens, false)),
+            sizes: &mut BatchSizes::largest(limits(job.plan, job.batch_tokens, false)),
             first_row: 0,
             texts: texts as u64,
             done: 0,

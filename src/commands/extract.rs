@@ -36,7 +36,7 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
         let to = Destination::of(args);
         let (tokenizer, plan, identity) = match to {
             Destination::Directory(_) => model.warm_up(plan, || identity(&model).map(Some))?,
-            Destination::Stdout | Destination::Stream | Destination::Arrow => model.warm_up(plan, || Ok(None))?,
+            Destination::Stdout | Destination::Stream(_) | Destination::Arrow => model.warm_up(plan, || Ok(None))?,
             Destination::DryRun(path) => {
                 let (tokenizer, plan) = model.tokenizer(plan)?;
                 (tokenizer, plan, path.map(|_| identity(&model)).transpose()?)
@@ -81,8 +81,8 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
             }
             Destination::Directory(path) => job.to_directory(path, args.overwrite, identity.unwrap_or_default())?,
             Destination::Stdout => job.to_json_lines(standard_output()?)?,
-            Destination::Stream => {
-                answer(&job, console)?;
+            Destination::Stream(of) => {
+                answer(&job, of, console)?;
                 note_of_bundled_if_unnamed(args, &model, console);
                 return Ok(());
             }
@@ -123,9 +123,10 @@ fn refuse_idle_options(args: &ExtractArgs) -> Result<()> {
             "--on-bad-line skip leaves lines out, and --stream answers each, a bad one with its error; leave one of them out".to_owned(),
         ));
     }
-    if args.stream && args.format.is_some() {
+    if args.stream && args.format.is_some_and(|format| format != OutputFormat::Arrow) {
         return Err(Error::Usage(
-            "--stream answers in JSON Lines, and --format is of other output; leave one of them out".to_owned(),
+            "--stream answers in JSON Lines, or with -f arrow in an Arrow stream; leave --format out, or choose arrow"
+                .to_owned(),
         ));
     }
     match (args.format, &args.output) {
@@ -177,9 +178,16 @@ enum Destination<'a> {
     Directory(&'a Path),
     /// JSON Lines.
     Stdout,
-    /// JSON Lines, each as soon as it can be.
-    Stream,
+    /// JSON Lines, or an Arrow stream, each text as soon as it can be.
+    Stream(StreamOf),
     /// An Arrow stream.
+    Arrow,
+}
+
+/// How a worker answers.
+#[derive(Clone, Copy)]
+enum StreamOf {
+    JsonLines,
     Arrow,
 }
 
@@ -189,18 +197,23 @@ impl<'a> Destination<'a> {
         match self {
             Self::DryRun(_) => "stopping; nothing was written",
             Self::Directory(_) => "stopping; finished rows are kept, and the same command goes on",
-            Self::Stream => "stopping; the lines printed so far are whole",
+            Self::Stream(StreamOf::JsonLines) => "stopping; the lines printed so far are whole",
+            Self::Stream(StreamOf::Arrow) => {
+                "stopping; the batches written so far are whole, and the stream has no end"
+            }
             Self::Stdout => "stopping; the lines printed so far are whole, and the same command starts over",
             Self::Arrow => "stopping; the stream has no end, and the same command starts over",
         }
     }
 
     fn of(args: &'a ExtractArgs) -> Self {
+        let is_arrow = args.format == Some(OutputFormat::Arrow);
         match args.output.as_deref() {
             path if args.dry_run => Self::DryRun(path),
             Some(path) => Self::Directory(path),
-            None if args.stream => Self::Stream,
-            None if args.format == Some(OutputFormat::Arrow) => Self::Arrow,
+            None if args.stream && is_arrow => Self::Stream(StreamOf::Arrow),
+            None if args.stream => Self::Stream(StreamOf::JsonLines),
+            None if is_arrow => Self::Arrow,
             None => Self::Stdout,
         }
     }
@@ -297,10 +310,13 @@ fn summarize(job: &Job<'_>, outcome: JobOutcome, to: Destination<'_>, console: &
 ///
 /// # Errors
 /// [`Error::BadLinesAnswered`] at the end, and those of a worker.
-fn answer(job: &Job<'_>, console: &Console) -> Result<()> {
+fn answer(job: &Job<'_>, of: StreamOf, console: &Console) -> Result<()> {
     let &Job { model, plan, tokenizer, input, batch_tokens, observer, .. } = job;
     let worker = Worker { model, plan, tokenizer, input, batch_tokens, observer };
-    let Answered { counts, stats, rows, bad } = worker.run(standard_output()?)?;
+    let Answered { counts, stats, rows, bad } = match of {
+        StreamOf::JsonLines => worker.to_json_lines(standard_output()?)?,
+        StreamOf::Arrow => worker.to_arrow(standard_output()?)?,
+    };
     console.summary(&format!(
         "{}, {} answered in {:.1} s ({:.0} tokens/s encoding, {}){}",
         counted(counts.texts, "text"),

@@ -85,6 +85,16 @@ impl Contents {
         regions.into_iter().find(|(_, region)| region.place == place)
     }
 
+    /// The Parquet files of a kind of vector, each with the directory's texts whose rows it has.
+    #[cfg(feature = "parquet")]
+    pub(crate) fn parts(&self, kind: VectorKind) -> impl Iterator<Item = (String, std::ops::Range<u64>)> {
+        let (first_row, texts, of_part) = (self.first_row, self.counts.texts, self.plan.part_texts.unwrap_or(1));
+        parts::numbers(first_row, texts, of_part).map(move |number| {
+            let start = number.saturating_mul(of_part).saturating_sub(first_row);
+            (parts::name(kind, number), start..start.saturating_add(of_part).min(texts))
+        })
+    }
+
     /// Number of arrays, including offsets.
     pub(crate) fn arrays(&self) -> usize {
         self.files.iter().map(|file| file.regions.len()).sum()

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::names::MANIFEST;
 use super::parts;
 use super::plan_record::{DirectoryPlan, PlanRecord};
+use crate::column_types::ColumnTypes;
 use crate::counts::Counts;
 use crate::encode::EncodingStats;
 use crate::error::{Error, Result, json_problem};
@@ -22,7 +23,6 @@ use crate::plan::{ArrayPlan, Slot};
 use crate::regular_file;
 use crate::shard::Shard;
 use crate::spec::{Dtype, Format, RowKind, VectorKind};
-use crate::tables::types::ColumnTypes;
 
 /// Largest size of a manifest or journal in bytes, which have some hundred for each array.
 const LARGEST_JSON: u64 = 64 << 20;

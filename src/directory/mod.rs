@@ -24,5 +24,6 @@ pub(crate) mod parts;
 pub mod plan_record;
 pub(crate) mod replacement;
 pub(crate) mod safetensors;
+pub mod stored;
 pub mod text_files;
 pub mod texts;

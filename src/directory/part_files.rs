@@ -17,13 +17,13 @@ use super::folder::Folder;
 use super::names::{PART, TEXTS};
 use super::parts::{PartRows, name};
 use super::plan_record::DirectoryPlan;
+use crate::column_types::{ColumnType, ColumnTypes, ScalarType};
 use crate::error::{Error, Result};
 use crate::plan::ArrayPlan;
 use crate::positional::read_exact_at;
 use crate::spec::{OnBadLine, RowKind, VectorKind};
 use crate::tables::columns::{ColumnBuilder, StoredRows};
 use crate::tables::parquet_file::ParquetFile;
-use crate::tables::types::{ColumnType, ColumnTypes, ScalarType};
 
 /// Bytes of a row group's vectors, and of its other columns, before compression.
 const GROUP_BYTES: usize = 16 << 20;

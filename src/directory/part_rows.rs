@@ -14,11 +14,11 @@ use super::part_files::CompletePart;
 use super::parts::{self, PartRows};
 use super::plan_record::DirectoryPlan;
 use super::text_files::{checksum, checksum_of};
+use crate::column_types::ColumnTypes;
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::plan::ArrayPlan;
 use crate::spec::RowKind;
-use crate::tables::types::ColumnTypes;
 
 /// The parts of a job, one of which is being filled.
 #[cfg_attr(not(feature = "parquet"), allow(dead_code, reason = "files are made with that feature alone"))]

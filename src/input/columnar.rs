@@ -4,7 +4,6 @@
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufRead, Cursor, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -24,6 +23,8 @@ use super::entry::{Entry, Failed, LONGEST_RECORD};
 use super::first_bytes::first_bytes;
 use super::object::{self, Object, without_line};
 use super::record::Record;
+use crate::column_types::{ColumnType, ColumnTypes, ScalarType};
+use crate::tables::guarded::{guarded, told};
 
 /// Rows that are read at once. Texts may have 4 MiB.
 const ROWS: usize = 256;
@@ -49,18 +50,20 @@ pub(super) struct Rows {
     rows: usize,
     /// The number of the next row, from 1.
     number: u64,
+    types: ColumnTypes,
 }
 
 impl Rows {
     /// The rows of a Parquet file, of which only the columns that are asked for are read.
     pub(super) fn of_parquet(file: File, columns: Arc<Columns>) -> Result<Self, Failed> {
         let damaged = |error: &dyn Display| Failed(format!("cannot be read as Parquet: {}", told(error)));
-        let opened = guarded(|| ParquetRecordBatchReaderBuilder::try_new(file))?;
+        let opened = guarded(|| ParquetRecordBatchReaderBuilder::try_new(file)).map_err(Failed)?;
         let builder = opened.map_err(|error| damaged(&error))?;
         let (names, places) = wanted(builder.schema(), &columns)?;
+        let types = types(builder.schema(), &columns);
         let mask = ProjectionMask::roots(builder.parquet_schema(), places);
-        let reader = guarded(|| builder.with_projection(mask).with_batch_size(ROWS).build())?;
-        Ok(Self::new(Box::new(reader.map_err(|error| damaged(&error))?), columns, names))
+        let reader = guarded(|| builder.with_projection(mask).with_batch_size(ROWS).build()).map_err(Failed)?;
+        Ok(Self::new(Box::new(reader.map_err(|error| damaged(&error))?), columns, names, types))
     }
 
     /// The rows of an Arrow stream, or of an Arrow file, which is a stream between other bytes.
@@ -80,19 +83,25 @@ impl Rows {
             }
         }
         let content: Box<dyn Read + Send> = Box::new(Cursor::new(beginning).chain(content));
-        let reader = guarded(|| StreamReader::try_new(content, None))?;
+        let reader = guarded(|| StreamReader::try_new(content, None)).map_err(Failed)?;
         let reader = reader.map_err(|error| Failed(format!("cannot be read as Arrow: {}", told(&error))))?;
         let (names, _) = wanted(&reader.schema(), &columns)?;
-        Ok(Self::new(Box::new(reader), columns, names))
+        let types = types(&reader.schema(), &columns);
+        Ok(Self::new(Box::new(reader), columns, names, types))
     }
 
-    fn new(batches: Batches, columns: Arc<Columns>, names: Vec<String>) -> Self {
-        Self { batches, columns, names, arrays: Vec::new(), next: 0, rows: 0, number: 1 }
+    fn new(batches: Batches, columns: Arc<Columns>, names: Vec<String>, types: ColumnTypes) -> Self {
+        Self { batches, columns, names, arrays: Vec::new(), next: 0, rows: 0, number: 1, types }
+    }
+
+    /// The types of the columns, by what the table says of itself.
+    pub(super) fn types(&self) -> &ColumnTypes {
+        &self.types
     }
 
     /// Reads the next rows; false at the end.
     fn read(&mut self) -> Result<bool, Failed> {
-        let Some(batch) = guarded(|| self.batches.next())? else { return Ok(false) };
+        let Some(batch) = guarded(|| self.batches.next()).map_err(Failed)? else { return Ok(false) };
         let batch =
             batch.map_err(|error| Failed(format!("cannot be read on: {}; copy the file again", told(&error))))?;
         let plain = |name: &String| {
@@ -141,18 +150,6 @@ impl Iterator for Rows {
         self.number += 1;
         Some(Ok(Entry::new(self.number - 1, record)))
     }
-}
-
-/// What a library says of a problem, without what it says of itself.
-fn told(error: &dyn Display) -> String {
-    let text = error.to_string();
-    text.rsplit("error: ").next().unwrap_or_default().trim_end_matches('.').to_owned()
-}
-
-/// Runs a reader of what may be damaged, where a panic is damage, too.
-fn guarded<T>(read: impl FnOnce() -> T) -> Result<T, Failed> {
-    catch_unwind(AssertUnwindSafe(read))
-        .map_err(|_| Failed("is damaged in a way that its reader does not foresee; copy the file again".to_owned()))
 }
 
 /// The names and places of the columns that are asked for.
@@ -221,9 +218,39 @@ fn entries(of: &DataType) -> Option<&DataType> {
 }
 
 fn is_scalar(of: &DataType) -> bool {
-    let is_string = matches!(of, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-    let is_float = matches!(of, DataType::Float16 | DataType::Float32 | DataType::Float64);
-    is_string || is_float || of.is_integer() || matches!(of, DataType::Boolean | DataType::Null)
+    scalar_type(of).is_some() || *of == DataType::UInt64
+}
+
+/// The types of label and carried columns of a table.
+fn types(schema: &Schema, columns: &Columns) -> ColumnTypes {
+    let column_type = |name: &str| {
+        let column = schema.column_with_name(name).and_then(|(_, field)| match field.data_type() {
+            DataType::Dictionary(_, values) => scalar_type(values).map(ColumnType::Scalar),
+            DataType::List(entries) | DataType::LargeList(entries) | DataType::FixedSizeList(entries, _) => {
+                scalar_type(entries.data_type()).map(ColumnType::List)
+            }
+            of => scalar_type(of).map(ColumnType::Scalar),
+        });
+        column.unwrap_or(ColumnType::Json)
+    };
+    let label = match columns.label() {
+        Optional::Named(name) | Optional::IfThere(name) if schema.column_with_name(name).is_some() => column_type(name),
+        _ => ColumnType::default(),
+    };
+    let carried = columns.carry.iter().map(|name| (columns.carried_name(name), column_type(name)));
+    ColumnTypes { label, carried: carried.collect(), ..ColumnTypes::default() }
+}
+
+/// The type that has all values of a type of Arrow; none for the largest integers, which are beyond int64.
+fn scalar_type(of: &DataType) -> Option<ScalarType> {
+    Some(match of {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => ScalarType::String,
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => ScalarType::Float64,
+        DataType::Boolean => ScalarType::Bool,
+        DataType::UInt64 => return None,
+        of if of.is_integer() => ScalarType::Int64,
+        _ => return None,
+    })
 }
 
 /// Appends a string as JSON.

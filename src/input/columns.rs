@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::column_types::{ColumnType, ColumnTypes};
 use crate::error::{Error, Result};
 use crate::spec::{Delimiter, InputFormat};
 
@@ -163,6 +164,12 @@ impl Columns {
     /// The name that a carried column has in the output.
     pub(crate) fn carried_name(&self, name: &str) -> String {
         self.carry_as.get(name).map_or(name, String::as_str).to_owned()
+    }
+
+    /// The types of the columns whose values are not known yet: JSON, as they may be anything.
+    pub(super) fn unknown_types(&self) -> ColumnTypes {
+        let carried = self.carry.iter().map(|name| (self.carried_name(name), ColumnType::Json));
+        ColumnTypes { label: ColumnType::Json, word_label: ColumnType::Json, carried: carried.collect() }
     }
 
     pub(super) fn text(&self) -> &str {

@@ -14,6 +14,7 @@ mod encoding;
 mod entry;
 mod fasta;
 mod first_bytes;
+mod folder;
 mod identity;
 mod ids;
 mod json;
@@ -33,7 +34,7 @@ mod text;
 mod watched;
 
 use std::io::BufRead;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::arrivals::{Arrival, Arrivals};
@@ -49,28 +50,33 @@ use self::records::{Open, SourceName};
 pub use self::skipped::{Skipped, SkippedLine, SkippedLines};
 pub use self::source::Source;
 use self::watched::Watched;
+use crate::column_types::ColumnTypes;
 use crate::error::{Error, Result};
 use crate::spec::{InputFormat, OnBadLine};
 
 /// The sources of texts, with their formats and columns.
 #[derive(Debug, Clone)]
 pub struct Input {
+    /// Arguments, files and standard input; the files of folders one by one.
     sources: Vec<(Source, InputFormat)>,
+    folders: Vec<PathBuf>,
     columns: Columns,
     on_bad_line: OnBadLine,
 }
 
 impl Input {
     /// An input from sources that are read one after the other, each in `format`, or else in the format of its file
-    /// name.
+    /// name. A folder of Parquet or Arrow files stands for its files, in the order of their names; those that begin with `_` or `.`
+    /// are passed over.
     ///
     /// # Errors
     /// [`Error::Usage`] for columns that a format does not have, [`Error::Io`] and [`Error::Input`] for a file that
-    /// does not exist or cannot be read.
+    /// does not exist or cannot be read, and for a folder that holds anything else.
     pub fn new(sources: Vec<Source>, format: Option<InputFormat>, columns: Columns) -> Result<Self> {
         if sources.iter().filter(|source| **source == Source::Stdin).count() > 1 {
             return Err(Error::Usage("-i - is there twice; standard input can be read once".to_owned()));
         }
+        let (sources, folders) = with_files_of_folders(sources, format)?;
         let sources = sources.into_iter().map(|source| {
             let format = format.unwrap_or_else(|| source.format());
             if let (Source::Arguments(_), true) = (&source, format != InputFormat::Text) {
@@ -87,7 +93,7 @@ impl Input {
         sources.iter().try_for_each(|(source, _)| source.check())?;
         let of_words = |(_, format): &(Source, InputFormat)| matches!(format, InputFormat::Conll | InputFormat::Conllu);
         let columns = Columns { pretokenized: columns.pretokenized || sources.iter().all(of_words), ..columns };
-        Ok(Self { sources, columns, on_bad_line: OnBadLine::Error })
+        Ok(Self { sources, folders, columns, on_bad_line: OnBadLine::Error })
     }
 
     /// The same input with this done to its bad lines, which are an error otherwise.
@@ -151,25 +157,31 @@ impl Input {
         read_ahead(self.read())
     }
 
-    /// The lines of the one source as they arrive, bad ones among them. Ids are not compared, as all would have to be kept.
+    /// The lines of the one source as they arrive, or its rows, bad ones among them. Ids are not compared, as all would have to be kept.
     ///
     /// # Errors
-    /// [`Error::Usage`] for several sources, and for a format whose records are not lines.
+    /// [`Error::Usage`] for several sources, and for a format whose records are neither lines nor come in batches.
     pub fn arrivals(&self) -> Result<Arrivals> {
         let [(source, format)] = &self.sources[..] else {
             return Err(Error::Usage("--stream reads one input; name one with -i, or pipe it in".to_owned()));
         };
         let format = *format;
-        if !matches!(format, InputFormat::Text | InputFormat::Jsonl) {
+        if !matches!(format, InputFormat::Text | InputFormat::Jsonl | InputFormat::Arrow) {
             return Err(Error::Usage(format!(
-                "--stream reads lines, of --input-format text or jsonl, and {} is of format {}",
+                "--stream reads what comes by lines or batches, of --input-format text, jsonl or arrow, and {} is of format {}",
                 source.name(),
                 format.name()
             )));
         }
         let (source, columns) = (source.clone(), Arc::new(self.columns.clone()));
-        let name = source.name();
-        Ok(arrivals::arrivals(name, move || entries(arrivals::content_as_it_comes(&source)?, format, columns)))
+        let name = SourceName::new(source.name(), format);
+        Ok(arrivals::arrivals(name, move |types| {
+            if format.is_columnar() {
+                return rows_as_they_come(&source, columns, types);
+            }
+            types(columns.unknown_types());
+            entries(arrivals::content_as_it_comes(&source)?, format, columns)
+        }))
     }
 
     /// The files among the sources.
@@ -178,6 +190,11 @@ impl Input {
             Source::File(path) => Some(path.as_path()),
             Source::Arguments(_) | Source::Stdin => None,
         })
+    }
+
+    /// The folders whose files are among the sources.
+    pub fn folders(&self) -> impl Iterator<Item = &Path> {
+        self.folders.iter().map(PathBuf::as_path)
     }
 
     /// Whether the input can be read a second time, unlike standard input.
@@ -213,6 +230,21 @@ impl Input {
         };
         Error::Input { source_name, problem: format!("holds no text; expected {expected}") }
     }
+}
+
+/// The sources with the files of each folder in its place, and the folders.
+fn with_files_of_folders(sources: Vec<Source>, format: Option<InputFormat>) -> Result<(Vec<Source>, Vec<PathBuf>)> {
+    let (mut expanded, mut folders) = (Vec::new(), Vec::new());
+    for source in sources {
+        match source {
+            Source::File(path) if path.is_dir() => {
+                expanded.extend(folder::files(&path, format)?.into_iter().map(Source::File));
+                folders.push(path);
+            }
+            source => expanded.push(source),
+        }
+    }
+    Ok((expanded, folders))
 }
 
 /// The records of `content`, read as a file of a format.
@@ -279,6 +311,27 @@ fn open_rows(
 
 #[cfg(not(feature = "parquet"))]
 fn open_rows(source: &Source, _: InputFormat, _: Arc<Columns>) -> std::result::Result<Entries<'static>, Failed> {
+    Err(Failed(Error::no_parquet(&source.name()).to_string()))
+}
+
+/// The rows of a source that is an Arrow stream, whose types are told as soon as they have come.
+#[cfg(feature = "parquet")]
+fn rows_as_they_come(
+    source: &Source,
+    columns: Arc<Columns>,
+    types: &dyn Fn(ColumnTypes),
+) -> std::result::Result<Entries<'static>, Failed> {
+    let rows = columnar::Rows::of_arrow(arrivals::bytes_as_they_come(source)?, columns)?;
+    types(rows.types().clone());
+    Ok(Box::new(rows))
+}
+
+#[cfg(not(feature = "parquet"))]
+fn rows_as_they_come(
+    source: &Source,
+    _: Arc<Columns>,
+    _: &dyn Fn(ColumnTypes),
+) -> std::result::Result<Entries<'static>, Failed> {
     Err(Failed(Error::no_parquet(&source.name()).to_string()))
 }
 

@@ -22,8 +22,12 @@ impl SourceName {
         Self { name, has_rows: format.is_columnar() }
     }
 
+    pub(super) fn name(&self) -> String {
+        self.name.clone()
+    }
+
     /// A place for messages: lines are counted from 1, and rows from 0, as in the output.
-    fn place(&self, line: u64) -> String {
+    pub(super) fn place(&self, line: u64) -> String {
         if self.has_rows { format!("row {}", line.saturating_sub(1)) } else { format!("line {line}") }
     }
 }

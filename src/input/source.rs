@@ -71,12 +71,6 @@ impl Source {
     pub(super) fn check(&self) -> Result<()> {
         let Source::File(path) = self else { return Ok(()) };
         let metadata = path.metadata().map_err(|error| Error::io("open", path)(with_neighbour(path, error)))?;
-        if metadata.is_dir() {
-            return Err(Error::Input {
-                source_name: self.name(),
-                problem: "is a directory; expected a file of texts; name the files in it, each with -i".to_owned(),
-            });
-        }
         // A pipe can be opened only once, so it is opened when its turn comes.
         if metadata.is_file() {
             File::open(path).map_err(Error::io("open", path))?;
@@ -212,6 +206,7 @@ mod tests {
             ("a.fas.xz", InputFormat::Fasta),
             ("a.fna", InputFormat::Fasta),
             ("a.gz", InputFormat::Text),
+            ("part-00000-9f1c.snappy.parquet", InputFormat::Parquet),
         ] {
             assert_eq!(Source::File(name.into()).format(), format, "{name}");
         }

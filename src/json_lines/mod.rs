@@ -11,18 +11,16 @@ use self::columns::{ColumnsOfText, ColumnsReader};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::input::SourceLine;
-use crate::plan::{ArrayPlan, Plan, Slot};
-use crate::sink::{Sink, check_fits};
-use crate::spec::{Dtype, RowKind, SpecialTokens};
+use crate::plan::{Plan, Slot};
+use crate::sink::Sink;
+use crate::spec::{RowKind, SpecialTokens};
 use crate::tokens::Tokenizer;
+use crate::waiting_rows::WaitingRows;
 
 /// A sink that prints each text as a JSON object once all its arrays are complete.
 pub struct JsonLines<'a, W: Write> {
     out: BufWriter<W>,
-    arrays: Vec<ArrayPlan>,
-    /// For each array, the rows that are not printed yet.
-    rows: Vec<Vec<f32>>,
-    dtype: Dtype,
+    waiting: WaitingRows,
     special_tokens: SpecialTokens,
     /// The tokenizer that spells the tokens, if they are printed.
     tokenizer: Option<&'a Tokenizer>,
@@ -34,17 +32,30 @@ pub struct JsonLines<'a, W: Write> {
 impl<'a, W: Write> JsonLines<'a, W> {
     /// A sink for the arrays of `plan`, whose first text has row `first_row` and the first of `columns`.
     pub fn new(out: W, plan: &Plan, tokenizer: &'a Tokenizer, columns: ColumnsReader, first_row: u64) -> Self {
-        let arrays = plan.arrays();
         Self {
             out: BufWriter::with_capacity(1 << 16, out),
-            rows: vec![Vec::new(); arrays.len()],
-            arrays,
-            dtype: plan.dtype,
+            waiting: WaitingRows::new(plan),
             special_tokens: plan.special_tokens,
             tokenizer: plan.wants_token_details().then_some(tokenizer),
             columns,
             next_row: first_row,
         }
+    }
+
+    /// Goes on with texts that have these columns.
+    pub(crate) fn go_on(&mut self, columns: ColumnsReader) {
+        self.columns = columns;
+    }
+
+    /// Prints the object of a line that is answered with what is wrong with it, at once.
+    ///
+    /// # Errors
+    /// [`Error::ClosedPipe`] when the reader of standard output is gone, [`Error::Io`] for any other failure.
+    pub(crate) fn write_problem(&mut self, line: u64, problem: &str) -> Result<()> {
+        let object = ProblemObject { row: self.next_row, line, error: problem };
+        self.next_row += 1;
+        let written = serde_json::to_writer(&mut self.out, &object).map_err(io::Error::from);
+        written.and_then(|()| self.out.write_all(b"\n")).and_then(|()| self.out.flush()).map_err(Error::stdout)
     }
 
     /// Flushes the output.
@@ -58,12 +69,7 @@ impl<'a, W: Write> JsonLines<'a, W> {
 
 impl<W: Write + Send> Sink for JsonLines<'_, W> {
     fn write(&mut self, index: usize, rows: &[f32]) -> Result<()> {
-        let array = &self.arrays[index];
-        check_fits(rows, self.dtype, || {
-            format!("{} of {}, row {} or later", array.name(), array.kind.name(), self.next_row)
-        })?;
-        self.rows[index].extend(rows.iter().map(|&value| self.dtype.round(value)));
-        Ok(())
+        self.waiting.take(index, rows, self.next_row)
     }
 
     fn end_batch(&mut self, batch: &Batch) -> Result<()> {
@@ -77,29 +83,25 @@ impl<W: Write + Send> Sink for JsonLines<'_, W> {
                 RowKind::Span => first_span..first_span + rows[2],
                 RowKind::Text => texts..texts + 1,
             };
-            let vectors = |(array, rows): (&ArrayPlan, &'_ Vec<f32>)| {
-                let kind = array.kind.rows();
-                let range = rows_of(kind);
-                let numbers = rows[range.start * array.columns..range.end * array.columns].to_vec();
-                VectorsOfText {
-                    name: array.kind.name(),
-                    numbers,
-                    columns: array.columns,
-                    single: kind == RowKind::Text,
-                }
-            };
 
             let mut layers: Vec<LayerObject> = Vec::new();
             let mut whole = Vec::new();
-            for entry in self.arrays.iter().zip(&self.rows) {
-                let slot = entry.0.slot;
+            for (index, array) in self.waiting.arrays().iter().enumerate() {
+                let kind = array.kind.rows();
+                let vectors = VectorsOfText {
+                    name: array.kind.name(),
+                    numbers: self.waiting.rows(index, rows_of(kind)).to_vec(),
+                    columns: array.columns,
+                    single: kind == RowKind::Text,
+                };
+                let slot = array.slot;
                 if slot == Slot::Whole {
-                    whole.push(vectors(entry));
+                    whole.push(vectors);
                     continue;
                 }
                 match layers.iter_mut().find(|layer| layer.slot == slot) {
-                    Some(layer) => layer.vectors.push(vectors(entry)),
-                    None => layers.push(LayerObject { slot, vectors: vec![vectors(entry)] }),
+                    Some(layer) => layer.vectors.push(vectors),
+                    None => layers.push(LayerObject { slot, vectors: vec![vectors] }),
                 }
             }
             let kept = tokens.kept(self.special_tokens);
@@ -115,31 +117,14 @@ impl<W: Write + Send> Sink for JsonLines<'_, W> {
             first_span += rows[2];
             texts += 1;
         }
-        // Rows that remain belong to a text that continues in the next batch.
-        for (array, rows) in self.arrays.iter().zip(&mut self.rows) {
-            let printed = match array.kind.rows() {
-                RowKind::Token => first_token,
-                RowKind::Word => first_word,
-                RowKind::Span => first_span,
-                RowKind::Text => texts,
-            };
-            rows.drain(..printed * array.columns);
-        }
+        self.waiting.give_up(|kind| match kind {
+            RowKind::Token => first_token,
+            RowKind::Word => first_word,
+            RowKind::Span => first_span,
+            RowKind::Text => texts,
+        });
         self.out.flush().map_err(Error::stdout)
     }
-}
-
-/// Prints the object of a line that is answered with what is wrong with it, at once.
-///
-/// # Errors
-/// [`Error::ClosedPipe`] when the reader of standard output is gone, [`Error::Io`] for any other failure.
-pub(crate) fn write_problem(out: &mut impl Write, row: u64, line: u64, problem: &str) -> Result<()> {
-    let object = ProblemObject { row, line, error: problem };
-    let written = serde_json::to_vec(&object).map_err(io::Error::from).and_then(|mut object| {
-        object.push(b'\n');
-        out.write_all(&object).and_then(|()| out.flush())
-    });
-    written.map_err(Error::stdout)
 }
 
 #[derive(Serialize)]

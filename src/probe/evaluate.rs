@@ -8,7 +8,6 @@ use rayon::prelude::*;
 
 use super::basis::Basis;
 use super::control::Control;
-use super::directory::Directory;
 use super::features::{Features, Moments, Standard};
 use super::fit::{Fit, fit, fit_nearly, head};
 use super::folds::Folds;
@@ -18,6 +17,7 @@ use super::objective::Examples;
 use super::scores::Judged;
 use super::targets::Targets;
 use super::task::{Classes, Task};
+use crate::directory::stored::Directory;
 use crate::error::Result;
 use crate::plan::ArrayPlan;
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::directory::StoredArray;
+use crate::directory::stored::StoredArray;
 use crate::error::Result;
 
 /// Number of examples that are read at once.

@@ -5,11 +5,9 @@ use std::io::{BufRead, BufReader};
 
 use serde_json::{Map, Value};
 
-use super::directory::{Directory, StoredArray};
-use crate::directory::arrays::offsets_place;
 use crate::directory::names::TEXTS;
+use crate::directory::stored::{Directory, StoredArray};
 use crate::error::{Error, Result, json_problem};
-use crate::positional::read_exact_at;
 use crate::regular_file;
 use crate::spec::{VectorKind, choices};
 
@@ -325,18 +323,7 @@ fn word_offsets(directory: &Directory) -> std::result::Result<Vec<u64>, String> 
     if !directory.plan.has(VectorKind::Word) {
         return Err("the labels are lists, one for each word, and the directory holds no word vectors; extract with --emit word".to_owned());
     }
-    let place = offsets_place(VectorKind::Word, directory.plan.format);
-    let (file, start) = directory.find(&place).ok_or_else(|| format!("the directory holds no {place}"))?;
-    let mut bytes = vec![0; 8 * (directory.counts.texts as usize + 1)];
-    directory.compare(&place, &file).map_err(|error| error.to_string())?;
-    let read = regular_file::open(&file).and_then(|file| read_exact_at(&file, &mut bytes, start));
-    read.map_err(|error| format!("cannot read {place}: {error}"))?;
-    let offsets: Vec<u64> = bytes
-        .chunks_exact(8)
-        .map(|eight| eight.iter().rev().fold(0, |sum, &byte| sum << 8 | u64::from(byte)))
-        .collect();
-    let sound = offsets.is_sorted() && offsets[0] == 0 && offsets.last() == Some(&directory.counts.words);
-    if sound { Ok(offsets) } else { Err(format!("{place} is damaged; see `layerwise verify`")) }
+    directory.offsets(VectorKind::Word).map_err(|error| error.to_string())
 }
 
 /// Checks that all examples have rows in an array.

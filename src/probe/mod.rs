@@ -1,13 +1,12 @@
 //! `probe`: fits linear models on the vectors of labelled directories, layer by layer, to find the layer that
 //! represents the labels best.
 //!
-//! Data flows one way: [`directory`] and [`labels`] → [`task`] → [`mod@folds`] → [`features`] → [`fit`] → [`scores`] →
-//! [`report`]. Nothing here touches the encoder.
+//! Data flows one way: [`stored`](crate::directory::stored) and [`labels`] → [`task`] → [`mod@folds`] → [`features`] → [`fit`] →
+//! [`scores`] → [`report`]. Nothing here touches the encoder.
 
 pub mod basis;
 pub mod bootstrap;
 pub mod control;
-pub mod directory;
 pub mod entities;
 pub mod evaluate;
 pub mod features;
@@ -29,7 +28,6 @@ pub mod targets;
 pub mod task;
 
 use self::control::Control;
-use self::directory::Directory;
 use self::evaluate::{Outcome, Setup, Side, median};
 use self::folds::Folds;
 use self::labels::LabelledTexts;
@@ -39,6 +37,7 @@ pub use self::request::ProbeRequest;
 use self::scores::Scores;
 use self::targets::Targets;
 use self::task::Task;
+use crate::directory::stored::Directory;
 use crate::error::{Error, Result};
 use crate::observer::{Observer, Work};
 use crate::plan::{ArrayPlan, Slot};

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::directory::Directory;
 use super::entities::Scheme;
 use super::labels::{LabelledTexts, Values};
 use super::targets::Targets;
+use crate::directory::stored::Directory;
 use crate::error::{Error, Result};
 
 /// The kind of task.

@@ -199,9 +199,8 @@ impl ReusePass<'_> {
                 let EncodePass { done, texts, way_on, .. } = pass;
                 return Err(Error::Interrupted { signal, done, texts, way_on });
             }
-            let first = pass.done;
             let of_wave = self.encode(&mut pass, &wave, sink, progress)?;
-            pass.done = first + count;
+            pass.done += count;
             stats.tokens += of_wave.tokens;
             stats.repeated_texts += of_wave.repeated_texts;
         }
@@ -240,13 +239,12 @@ impl ReusePass<'_> {
         let new = || wave.texts.iter().filter(|(_, place)| place.is_none()).map(|(text, _)| Ok(Tokens::clone(text)));
         let is_all_new = wave.texts.iter().all(|(_, place)| place.is_none());
         if is_all_new {
-            return pass.run_some(new(), sink, self.observer, progress);
+            return pass.of_some().run(new(), sink, self.observer, progress);
         }
         let mut held = HeldRows { arrays: vec![Vec::new(); self.plan.arrays().len()] };
         let before = pass.done;
-        let mut of_new = EncodePass { first_row: 0, part_texts: None, ..pass.clone() };
-        let encoded = of_new.run_some(new(), &mut held, self.observer, progress);
-        pass.sizes = of_new.sizes;
+        let of_new = EncodePass { first_row: 0, part_texts: None, ..pass.of_some() };
+        let encoded = of_new.run(new(), &mut held, self.observer, progress);
         let stats = encoded.map_err(|error| match error {
             Error::NotFinite { layer, row } => {
                 let index = row.saturating_sub(before) as usize;

@@ -11,7 +11,7 @@ use arrow_schema::{DataType, Field, FieldRef};
 use half::slice::HalfFloatSliceExt;
 use serde_json::value::RawValue;
 
-use super::types::{ColumnType, ScalarType};
+use crate::column_types::{ColumnType, ScalarType};
 use crate::spec::Dtype;
 
 /// The name of the entries of a list, which the format of Parquet prescribes.

@@ -1,10 +1,14 @@
-//! Texts and vectors as tables: the types of their columns, and, with the feature `parquet`, their Arrow arrays and files.
+//! Texts and vectors as tables: the types of their columns by their values, and, with the feature `parquet`, their Arrow arrays and files.
 
 #[cfg(feature = "parquet")]
 pub(crate) mod columns;
 #[cfg(feature = "parquet")]
+pub(crate) mod guarded;
+#[cfg(feature = "parquet")]
 pub(crate) mod parquet_file;
-pub mod types;
+pub(crate) mod seen;
+#[cfg(feature = "parquet")]
+pub(crate) mod stored_table;
 
 use crate::error::{Error, Result};
 use crate::spec::Dtype;

@@ -6,63 +6,43 @@ use std::path::Path;
 
 use half::{bf16, f16};
 
+use super::chosen::{Chosen, RowsAt};
+#[cfg(feature = "parquet")]
+use super::chosen_rows::ChosenRows;
 use super::file::open_again;
 use super::region::read_full;
 use crate::batch::Batch;
-use crate::counts::TextCounts;
 use crate::directory::array::with_stored;
 use crate::directory::contents::Contents;
 use crate::directory::damage::{Damage, Findings};
 use crate::directory::layout::{Holds, Region};
 use crate::error::{Error, Result};
-use crate::plan::Plan;
+use crate::plan::{ArrayPlan, Plan};
 use crate::sink::Sink;
-use crate::spec::{Dtype, RowKind, SpecialTokens, VectorKind};
-
-/// A text that is recomputed.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Chosen {
-    /// Its index among the directory's texts.
-    pub(super) text: u64,
-    tokens: u32,
-    words: u32,
-    spans: u32,
-}
-
-impl Chosen {
-    pub(super) fn new(text: u64, counts: TextCounts, special_tokens: SpecialTokens) -> Self {
-        let rows = |kind| counts.rows(kind, special_tokens);
-        Self { text, tokens: rows(RowKind::Token), words: rows(RowKind::Word), spans: rows(RowKind::Span) }
-    }
-
-    fn rows(&self, kind: RowKind) -> u64 {
-        match kind {
-            RowKind::Text => 1,
-            RowKind::Token => u64::from(self.tokens),
-            RowKind::Word => u64::from(self.words),
-            RowKind::Span => u64::from(self.spans),
-        }
-    }
-}
+use crate::spec::{Dtype, Format, RowKind, VectorKind};
 
 /// A sink that compares the vectors of the chosen texts with those of the directory.
 pub(super) struct Comparison<'a> {
     texts: &'a [Chosen],
     /// The files; `None` for one that cannot be opened, which is reported where the whole file is checked.
     files: Vec<Option<fs::File>>,
-    arrays: Vec<ComparedArray<'a>>,
-    offsets: Vec<ChosenOffsets>,
+    arrays: Vec<ComparedArray>,
+    places: Vec<ChosenPlaces>,
     dtype: Dtype,
     /// A buffer for what is read from a file.
     buffer: Vec<u8>,
 }
 
 /// An array, and how far it has been compared.
-struct ComparedArray<'a> {
-    region: &'a Region,
+struct ComparedArray {
+    /// Its place in the manifest, and its name there.
+    place: String,
+    name: String,
     file: usize,
+    /// The byte of the file at which it begins.
+    start: u64,
     columns: usize,
-    kind: RowKind,
+    kind: VectorKind,
     /// The index, among the chosen texts, of the text whose rows come next.
     next: usize,
     /// Number of its rows that were compared.
@@ -70,62 +50,104 @@ struct ComparedArray<'a> {
     findings: Findings,
 }
 
-/// The rows at which the chosen texts start.
-struct ChosenOffsets {
-    kind: RowKind,
-    /// The start of each text; `None` if the directory does not tell it, or has another number of rows.
-    starts: Vec<Option<u64>>,
+/// Where the rows of the chosen texts begin, in the arrays of a kind.
+struct ChosenPlaces {
+    kind: VectorKind,
+    /// That of each text; `None` if the directory does not tell it, or has another number of rows.
+    of_texts: Vec<Option<RowsAt>>,
     findings: Findings,
 }
 
 impl<'a> Comparison<'a> {
     /// Compares with the arrays of a directory, which are those of the plan.
-    pub(super) fn new(directory: &Path, contents: &'a Contents, plan: &Plan, texts: &'a [Chosen]) -> Self {
-        let mut emits = plan.arrays().into_iter().map(|array| array.kind);
-        let (mut files, mut arrays, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
-        for (file, described) in contents.files.iter().enumerate() {
+    ///
+    /// # Errors
+    /// [`Error::Io`] when what is compressed cannot be unpacked into temporary files.
+    pub(super) fn new(directory: &Path, contents: &Contents, plan: &Plan, texts: &'a [Chosen]) -> Result<Self> {
+        let (files, arrays, places, dtype) = (Vec::new(), Vec::new(), Vec::new(), plan.dtype);
+        let mut comparison = Self { texts, files, arrays, places, dtype, buffer: Vec::new() };
+        if contents.plan.format == Format::Parquet {
+            comparison.open_parts(directory, contents)?;
+        } else {
+            comparison.open(directory, contents);
+        }
+        Ok(comparison)
+    }
+
+    /// Opens arrays that lie in their files as they are.
+    fn open(&mut self, directory: &Path, contents: &Contents) {
+        let mut planned = contents.planned.iter();
+        for described in &contents.files {
             let mut opened = open_again(&directory.join(&described.name));
             for region in &described.regions {
-                let findings = Findings::new(&region.place);
                 match region.holds {
-                    Holds::Vectors { columns, .. } => {
-                        let kind = emits.next().map_or(RowKind::Text, VectorKind::rows);
-                        arrays.push(ComparedArray { region, file, columns, kind, next: 0, rows: 0, findings });
+                    Holds::Vectors { .. } => {
+                        if let Some(array) = planned.next() {
+                            self.add(array, region.place.clone(), region.start);
+                        }
                     }
-                    Holds::Part => {} // refused before
-                    Holds::Offsets { emit, .. } => offsets.extend(
-                        opened.as_mut().map(|file| ChosenOffsets::read(file, region, emit.rows(), texts, findings)),
-                    ),
+                    Holds::Part => {} // of another format
+                    Holds::Offsets { emit, .. } => self
+                        .places
+                        .extend(opened.as_mut().map(|file| ChosenPlaces::read(file, region, emit, self.texts))),
                 }
             }
-            files.push(opened);
+            self.files.push(opened);
         }
-        Self { texts, files, arrays, offsets, dtype: plan.dtype, buffer: Vec::new() }
+    }
+
+    /// Unpacks the rows of the chosen texts from Parquet files.
+    #[cfg(feature = "parquet")]
+    fn open_parts(&mut self, directory: &Path, contents: &Contents) -> Result<()> {
+        for &kind in &contents.plan.kinds {
+            let arrays: Vec<ArrayPlan> = contents.planned.iter().filter(|array| array.kind == kind).copied().collect();
+            let unwritable = Error::io("write a temporary file into", std::env::temp_dir());
+            let unpacked = ChosenRows::unpack(directory, contents, kind, &arrays, self.texts).map_err(unwritable)?;
+            let ChosenRows { files, places, findings } = unpacked;
+            for (array, file) in arrays.iter().zip(files) {
+                self.add(array, array.place(Format::Parquet), 0);
+                self.files.push(Some(file));
+            }
+            self.places.push(ChosenPlaces { kind, of_texts: places, findings });
+        }
+        Ok(())
+    }
+
+    #[cfg(not(feature = "parquet"))]
+    fn open_parts(&mut self, directory: &Path, _: &Contents) -> Result<()> {
+        Err(Error::no_parquet(&directory.display().to_string()))
+    }
+
+    /// Adds an array of the file that is opened next.
+    fn add(&mut self, array: &ArrayPlan, place: String, start: u64) {
+        let (findings, file) = (Findings::new(&place), self.files.len());
+        let (name, kind, columns) = (array.name(), array.kind, array.columns);
+        self.arrays.push(ComparedArray { place, name, file, start, columns, kind, next: 0, rows: 0, findings });
     }
 
     /// Compares the next rows of an array in their stored form.
     fn take(&mut self, index: usize, mut bytes: &[u8]) -> Result<()> {
         let array = &mut self.arrays[index];
-        let starts = self.offsets.iter().find(|offsets| offsets.kind == array.kind);
+        let places = self.places.iter().find(|places| places.kind == array.kind);
         let row_bytes = array.columns * self.dtype.size() as usize;
         while !bytes.is_empty() {
             let Some(text) = self.texts.get(array.next) else { return Err(array.miscounted("more")) };
-            let left = text.rows(array.kind) - array.rows;
+            let left = text.rows(array.kind.rows()) - array.rows;
             if left == 0 {
                 (array.next, array.rows) = (array.next + 1, 0);
                 continue;
             }
             let count = left.min((bytes.len() / row_bytes) as u64);
             let (made, rest) = bytes.split_at(count as usize * row_bytes);
-            let start = match array.kind {
-                RowKind::Text => Some(text.text),
-                RowKind::Token | RowKind::Word | RowKind::Span => starts.and_then(|offsets| offsets.starts[array.next]),
+            let place = match places {
+                Some(places) => places.of_texts[array.next].clone(),
+                None => Some(RowsAt::of_array(text.text)).filter(|_| array.kind.rows() == RowKind::Text),
             };
-            if let (Some(start), Some(file)) = (start, &mut self.files[array.file]) {
+            if let (Some(place), Some(file)) = (place, &mut self.files[array.file]) {
                 self.buffer.resize(made.len(), 0);
-                let at = array.region.start + (start + array.rows) * row_bytes as u64;
+                let at = array.start + (place.at + array.rows) * row_bytes as u64;
                 match read_at(file, at, &mut self.buffer) {
-                    Ok(true) => array.compare(text.text, start + array.rows, &self.buffer, made, self.dtype),
+                    Ok(true) => array.compare(text.text, &place, &self.buffer, made, self.dtype),
                     Ok(false) => {} // too short, which is told where its size is looked at
                     Err(error) => array.findings.add_unread(&error),
                 }
@@ -142,12 +164,12 @@ impl<'a> Comparison<'a> {
     /// [`Error::Output`] when some rows of the chosen texts were not computed.
     pub(super) fn finish(self) -> Result<Vec<Damage>> {
         for array in &self.arrays {
-            let more = self.texts.iter().skip(array.next).map(|text| text.rows(array.kind)).sum::<u64>();
+            let more = self.texts.iter().skip(array.next).map(|text| text.rows(array.kind.rows())).sum::<u64>();
             if more > array.rows {
                 return Err(array.miscounted("fewer"));
             }
         }
-        let findings = self.offsets.into_iter().map(|offsets| offsets.findings);
+        let findings = self.places.into_iter().map(|places| places.findings);
         let findings = findings.chain(self.arrays.into_iter().map(|array| array.findings));
         Ok(findings.flat_map(Findings::into_damages).collect())
     }
@@ -164,9 +186,9 @@ impl Sink for Comparison<'_> {
     }
 }
 
-impl ComparedArray<'_> {
-    /// Compares rows of a text; `first` is the index of the first one in the array.
-    fn compare(&mut self, text: u64, first: u64, found: &[u8], made: &[u8], dtype: Dtype) {
+impl ComparedArray {
+    /// Compares the next rows of a text that begins at `place`.
+    fn compare(&mut self, text: u64, place: &RowsAt, found: &[u8], made: &[u8], dtype: Dtype) {
         if found == made {
             return;
         }
@@ -177,15 +199,20 @@ impl ComparedArray<'_> {
             let mut differing = numbers.filter(|(_, (found, made))| found != made);
             let Some((column, (found, made))) = differing.next() else { continue };
             let count = 1 + differing.count();
-            let part = match self.kind {
+            let part = match self.kind.rows() {
+                RowKind::Text if place.file.is_some() => format!(" (text {text})"),
                 RowKind::Text => String::new(),
                 RowKind::Token => format!(" (token {} of text {text})", self.rows + row as u64),
                 RowKind::Word => format!(" (word {} of text {text})", self.rows + row as u64),
                 RowKind::Span => format!(" (span {} of text {text})", self.rows + row as u64),
             };
-            self.findings.add(format!(
+            let reported = match &place.file {
+                Some(file) => format!("{file} [{}]", self.name),
+                None => self.place.clone(),
+            };
+            self.findings.add_at(reported, format!(
                 "row {}{part} differs from what the model gives: {count} of {} numbers, the first in column {column}: {:?} instead of {:?}",
-                first + row as u64,
+                place.row + self.rows + row as u64,
                 self.columns,
                 number(found, dtype),
                 number(made, dtype),
@@ -195,13 +222,14 @@ impl ComparedArray<'_> {
 
     fn miscounted(&self, how: &str) -> Error {
         let problem = format!("was recomputed with {how} rows than the input has");
-        Error::Output { path: self.region.place.clone().into(), problem }
+        Error::Output { path: self.place.clone().into(), problem }
     }
 }
 
-impl ChosenOffsets {
+impl ChosenPlaces {
     /// Reads the rows at which the chosen texts start from a file of offsets.
-    fn read(file: &mut fs::File, region: &Region, kind: RowKind, texts: &[Chosen], mut findings: Findings) -> Self {
+    fn read(file: &mut fs::File, region: &Region, kind: VectorKind, texts: &[Chosen]) -> Self {
+        let mut findings = Findings::new(&region.place);
         let mut look_up = |chosen: &Chosen| {
             let mut bytes = [0; 16];
             match read_at(file, region.start + 8 * chosen.text, &mut bytes) {
@@ -216,15 +244,15 @@ impl ChosenOffsets {
             let Holds::Offsets { rows: all, .. } = region.holds else { return None };
             let (start, end) = (u64::try_from(start).ok()?, u64::try_from(end).ok()?);
             let found = end.checked_sub(start).filter(|_| end <= all)?;
-            let rows = chosen.rows(kind);
+            let rows = chosen.rows(kind.rows());
             if found != rows {
                 findings.add(format!("text {} has {found} rows; what the tokenizer gives has {rows}", chosen.text));
                 return None;
             }
-            Some(start)
+            Some(RowsAt::of_array(start))
         };
-        let starts = texts.iter().map(&mut look_up).collect();
-        Self { kind, starts, findings }
+        let of_texts = texts.iter().map(&mut look_up).collect();
+        Self { kind, of_texts, findings }
     }
 }
 

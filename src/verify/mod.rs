@@ -3,6 +3,9 @@
 //! What there should be follows from the manifest alone ([`Contents`]), so no size or name found in another file is
 //! trusted. Every file is read once, from beginning to end. With `--recompute`, some texts are then encoded again.
 
+mod chosen;
+#[cfg(feature = "parquet")]
+mod chosen_rows;
 mod comparison;
 mod file;
 mod header;

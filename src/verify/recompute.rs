@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::comparison::{Chosen, Comparison};
+use super::chosen::Chosen;
+use super::comparison::Comparison;
 use super::sample::Sample;
 use crate::checkpoint::BUNDLED;
 use crate::checkpoint::config::Config;
 use crate::counts::TextCounts;
 use crate::directory::contents::{Contents, Origin};
 use crate::directory::damage::Damage;
-use crate::directory::layout::Holds;
 use crate::directory::names::MANIFEST;
 use crate::directory::plan_record::DirectoryPlan;
 use crate::encode::{BatchSizes, EncodePass, limits};
@@ -98,7 +98,7 @@ impl Recomputation {
     /// Those of the encoder, and the error of reading the tokens back.
     pub(super) fn compare(self, directory: &Path, contents: &Contents) -> Result<Vec<Damage>> {
         let Self { model, plan, texts, spool, tokens } = self;
-        let mut comparison = Comparison::new(directory, contents, &plan, &texts);
+        let mut comparison = Comparison::new(directory, contents, &plan, &texts)?;
         let progress = model.observer().begin(Work::Encoding { tokens, done: 0 });
         let unreadable = |error| Error::io("read", "back the temporary file of tokenized texts")(error);
         let encoded = model.install(|| {
@@ -106,7 +106,7 @@ impl Recomputation {
             let pass = EncodePass {
                 encoder: &encoder,
                 plan: &plan,
-                sizes: BatchSizes::largest(limits(&plan, Request::BATCH_TOKENS, false)),
+                sizes: &mut BatchSizes::largest(limits(&plan, Request::BATCH_TOKENS, false)),
                 first_row: 0,
                 texts: texts.len() as u64,
                 done: 0,
@@ -128,13 +128,12 @@ impl Recomputation {
     }
 }
 
-/// Refuses Parquet files, whose vectors lie compressed.
+/// Refuses Parquet files in a build that does not read them.
 fn check_format(directory: &Path, contents: &Contents) -> Result<()> {
-    if contents.plan.format != Format::Parquet {
-        return Ok(());
+    if contents.plan.format == Format::Parquet && !cfg!(feature = "parquet") {
+        return Err(Error::no_parquet(&directory.display().to_string()));
     }
-    let problem = "holds Parquet files, and --recompute compares arrays as they lie in .npy and .safetensors files; without it, verify compares checksums; or extract again with --format npy and compare that".to_owned();
-    Err(Error::Output { path: directory.to_owned(), problem })
+    Ok(())
 }
 
 /// Refuses a directory of another version, whose correct bits may differ.
@@ -235,15 +234,11 @@ fn check_plan(directory: &Path, contents: &Contents, plan: &Plan, config: &Confi
             return refuse(format!("model.{key} is {found}; by its config.json the model has {expected}"));
         }
     }
-    let regions = contents.files.iter().flat_map(|file| &file.regions);
-    let arrays = regions.filter_map(|region| match region.holds {
-        Holds::Vectors { columns, .. } => Some((region, columns)),
-        Holds::Offsets { .. } | Holds::Part => None,
-    });
-    for (array, (region, columns)) in plan.arrays().iter().zip(arrays) {
-        if array.columns != columns {
-            let expected = array.columns;
-            return refuse(format!("{} has {columns} columns; the model's has {expected}", region.place));
+    for (array, described) in plan.arrays().iter().zip(&contents.planned) {
+        if array.columns != described.columns {
+            let place = described.place(contents.plan.format);
+            let (found, expected) = (described.columns, array.columns);
+            return refuse(format!("{place} has {found} columns; the model's has {expected}"));
         }
     }
     Ok(())

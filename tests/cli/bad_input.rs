@@ -29,12 +29,17 @@ fn a_directory_is_not_a_file() {
     let desk = Desk::new();
     desk.put("texts/a.txt", "hello\n");
     fails(&desk, "extract -i texts", "", &["texts"]);
+    let told = "texts: is a directory; expected a file of texts; name the files in it, each with -i";
+    fails(&desk, "extract -i texts --input-format csv", "", &[told]);
     #[cfg(unix)]
     fails(
         &desk,
         "extract -i texts",
         "",
-        &["texts: is a directory; expected a file of texts; name the files in it, each with -i"],
+        &[
+            "texts: is a directory that holds `a.txt`; expected a file of texts, or ",
+            "name the files in it, each with -i",
+        ],
     );
 }
 

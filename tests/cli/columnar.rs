@@ -11,6 +11,7 @@ use arrow_array::{
 };
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::{FileWriter, StreamWriter};
+use arrow_schema::{DataType, Field, Schema};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -31,7 +32,7 @@ const LINES: &str = r#"{"id":"a","text":"hello world","label":1,"small":0,"share
 
 const CARRY: &str = "--carry small,share,single,ok,tags";
 
-fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+pub(crate) fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     RecordBatch::try_from_iter(columns).expect("a batch")
 }
 
@@ -43,7 +44,7 @@ fn parquet(batch: &RecordBatch, compression: Compression) -> Vec<u8> {
     writer.into_inner().expect("memory")
 }
 
-fn stream(batch: &RecordBatch) -> Vec<u8> {
+pub(crate) fn stream(batch: &RecordBatch) -> Vec<u8> {
     let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).expect("a writer");
     writer.write(batch).expect("memory");
     writer.into_inner().expect("memory")
@@ -197,6 +198,14 @@ fn what_cannot_be_taken_is_named() {
         desk.types(&format!("extract -m width1 -i a.parquet {options}")).fails().says(says);
     }
     desk.types("extract -m width1 -i a.parquet --no-header").fails_as_wrong_usage().says("--no-header");
+    let fields = ["text", "text"].map(|name| Field::new(name, DataType::Utf8, false));
+    let twice = RecordBatch::try_new(Arc::new(Schema::new(fields.to_vec())), vec![plain(&["a"]), plain(&["b"])]);
+    desk.put("twice.arrow", stream(&twice.expect("a batch")));
+    desk.types("extract -m width1 -i twice.arrow").fails().says("has the column `text` twice");
+    let long = batch(vec![("text", plain(&["a", "b"])), ("note", plain(&["short", &"long ".repeat(4 << 20)]))]);
+    desk.put("long.arrow", stream(&long));
+    desk.types("extract -m width1 -i long.arrow").succeeds();
+    desk.types("extract -m width1 -i long.arrow --carry note").fails().says("row 1 is longer than 16 MiB");
     desk.put("cut.parquet", &good[..good.len() - 20]);
     desk.types("extract -m width1 -i cut.parquet").fails().says_all(&["cut.parquet", "cannot be read as Parquet"]);
     let streamed = stream(&table);
@@ -234,8 +243,99 @@ fn all_rows_come_in_order() {
     assert_eq!(desk.read("out-many.parquet/mean/layer_01.npy"), desk.read("out-many.txt/mean/layer_01.npy"));
 }
 
+/// A table of texts alone, as the content of a Parquet file.
+fn texts_as_parquet(texts: &[&str]) -> Vec<u8> {
+    parquet(&batch(vec![("text", plain(texts))]), Compression::SNAPPY)
+}
+
+#[test]
+fn a_folder_is_its_files_one_after_the_other() {
+    let desk = Desk::with("width1");
+    let parts = [&["hello", "world"][..], &["the river"], &["some", "people", "hello"]];
+    let mut files = String::new();
+    for (number, texts) in parts.iter().enumerate().rev() {
+        let name = format!("table/part-{number:05}-0a1b.c000.snappy.parquet");
+        desk.put(&name, texts_as_parquet(texts));
+        files = format!(" -i {name}{files}");
+        desk.put(&format!("plain/{number:06}_0"), stream(&batch(vec![("text", plain(texts))])));
+        let mixed = format!("mixed/{number}.{}", if number == 1 { "arrow" } else { "pq" });
+        let content = desk.read(if number == 1 { "plain/000001_0" } else { &name });
+        desk.put(&mixed, content);
+    }
+    // What Spark and Dask put beside the parts of a table.
+    for name in ["_SUCCESS", "_metadata", "_common_metadata", ".part-00000.parquet.crc", "_temporary/0/x", ".cache/y"] {
+        desk.put(&format!("table/{name}"), "no table");
+    }
+    desk.types(&format!("extract -m width1 {files} -o files")).succeeds().says("6 texts");
+    for (input, format) in [("table", ""), ("table", "parquet"), ("plain", "arrow"), ("mixed", "")] {
+        let option = if format.is_empty() { String::new() } else { format!("--input-format {format}") };
+        desk.types(&format!("extract -m width1 -i {input} {option} -o out --overwrite")).succeeds();
+        assert_eq!(desk.read("out/texts.jsonl"), desk.read("files/texts.jsonl"), "{input}");
+        assert_eq!(desk.read("out/mean/layer_01.npy"), desk.read("files/mean/layer_01.npy"), "{input}");
+        if input == "table" {
+            assert!(desk.job("out") == desk.job("files"), "the same job");
+            desk.types("extract -m width1 -i table -o files").succeeds().says("already holds this job");
+        }
+    }
+    desk.types("verify files --recompute 3 -m width1 -i table").succeeds();
+    desk.types("compare -m width1 -i table -l 1").succeeds().prints("the river");
+    // Bad rows are of the file that has them.
+    desk.put("table/part-00001.parquet", parquet(&batch(vec![("text", lists(&[&["a"]]))]), Compression::SNAPPY));
+    desk.types("extract -m width1 -i table").fails().says("table/part-00001.parquet: row 0 has a list");
+}
+
+/// What `-f parquet` writes is a table like others.
+#[test]
+fn a_folder_of_our_own_is_read() {
+    let desk = Desk::with("width1");
+    let lines: String = (0..40).map(|row| format!("{{\"body\": \"some {row}\", \"id\": \"{row}\"}}\n")).collect();
+    desk.put("texts.jsonl", &lines);
+    let job = "extract -m width1 -i texts.jsonl --text-column body";
+    desk.types(&format!("{job} --carry body -f parquet --part-texts 16 -o tables")).succeeds();
+    desk.types(&format!("{job} -o npy")).succeeds();
+    desk.types("extract -m width1 -i tables/mean --text-column body -o again").succeeds().says("40 texts");
+    assert_eq!(desk.read("again/texts.jsonl"), desk.read("npy/texts.jsonl"));
+    assert_eq!(desk.read("again/mean/layer_01.npy"), desk.read("npy/mean/layer_01.npy"));
+}
+
+#[test]
+fn a_folder_of_anything_else_is_refused_with_the_way_out() {
+    let desk = Desk::with("width1");
+    let good = texts_as_parquet(&["hello"]);
+    for (name, content) in [
+        ("other/a.parquet", &good[..]),
+        ("other/notes.txt", b"hello\n"),
+        ("hive/language=en/a.parquet", &good),
+        ("delta/_delta_log/0.json", b"{}"),
+        ("delta/a.parquet", &good),
+        ("hidden/_SUCCESS", b""),
+        ("bare/000000_0", &good),
+        ("good/a.parquet", &good),
+    ] {
+        desk.put(name, content);
+    }
+    std::fs::create_dir(desk.path("empty")).expect("a directory");
+    for (options, says) in [
+        ("-i other", &["other: is a directory that holds `notes.txt`", "Parquet or Arrow", "each with -i"][..]),
+        ("-i other --input-format parquet", &["`notes.txt`", "all `parquet` by their names"]),
+        ("-i good --input-format arrow", &["`a.parquet`", "all `arrow` by their names"]),
+        ("-i hive", &["hive: is a directory that holds another, `language=en`", "-i hive/language=en"]),
+        ("-i delta", &["delta: is a Delta table", "a folder of its own"]),
+        ("-i hidden", &["without a file to read", "_ or ."]),
+        ("-i empty", &["without a file to read"]),
+        ("-i bare", &["holds `000000_0`"]),
+        ("-i good --input-format jsonl", &["good: is a directory; expected a file of texts"]),
+        ("-i good -o good", &["good: lies in good, whose files are the input", "another directory"]),
+        ("-i good -o good/new/out", &["lies in good"]),
+    ] {
+        desk.types(&format!("extract -m width1 {options}")).fails().says_all(says);
+    }
+    desk.types("extract -m width1 --stream --input-format arrow -i good").fails().says("good");
+    assert!(!desk.has("good/new"));
+}
+
 /// The columns of a stream, and the number of its batches.
-fn streamed(bytes: &[u8]) -> (BTreeMap<String, Vec<Value>>, usize) {
+pub(crate) fn streamed(bytes: &[u8]) -> (BTreeMap<String, Vec<Value>>, usize) {
     let mut columns = BTreeMap::new();
     let reader = StreamReader::try_new(bytes, None).expect("a stream");
     let batches = reader.map(|batch| add(&batch.expect("a batch"), &mut columns)).count();

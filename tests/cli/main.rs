@@ -36,6 +36,8 @@ mod skipped_lines;
 mod spans;
 mod streams;
 
+#[cfg(all(unix, feature = "parquet"))]
+mod arrow_workers;
 mod compare;
 mod families;
 mod help;

@@ -443,3 +443,74 @@ fn other_vectors_and_other_files() {
             .prints_all(&["good\t", "bad\t"]);
     }
 }
+
+/// What a probe reads of Parquet files is what it reads of arrays, to the last byte of its report.
+#[cfg(feature = "parquet")]
+#[test]
+fn a_report_does_not_depend_on_the_format() {
+    let put = |desk: &Desk| {
+        desk.put("train.jsonl", reviews(0..4));
+        desk.put("test.jsonl", reviews(6..8));
+        desk.put("train.conll", entities(0..4));
+        desk.put("test.conll", entities(8..9));
+    };
+    let desks = [Desk::new(), Desk::new()];
+    desks.iter().for_each(put);
+    for (input, emit, probe) in [
+        ("jsonl", "-e mean,sentence -l 0,-1", "--folds 3"),
+        ("jsonl", "-e mean -l 1,2 --dtype f16", "--test test --folds 3"),
+        ("conll", "-e word,token -l 2 --overflow window --max-length 8", "--test test --strength 1"),
+        ("conll", "-e word -l 1,3", "--test test --strength 1 --memory 0"),
+    ] {
+        let reports = [("npy", &desks[0]), ("parquet --part-texts 16", &desks[1])].map(|(format, desk)| {
+            for part in ["train", "test"] {
+                let job = format!("extract -q -i {part}.{input} {emit} -f {format} -o {part} --overwrite");
+                desk.types(&job).succeeds();
+            }
+            let ran = desk.types(&format!("probe train {probe} -o report --overwrite")).succeeds();
+            let mut files = desk.files("report");
+            let report = String::from_utf8(files.remove("report.json").expect("a report")).expect("UTF-8");
+            let mut report: Value = serde_json::from_str(&report).expect("JSON");
+            let plan = report["plan"].as_object_mut().expect("a plan");
+            plan.shift_remove("part_texts");
+            assert!(plan.shift_remove("format").is_some_and(|found| format.starts_with(found.as_str().unwrap_or("?"))));
+            without_seconds(&mut report);
+            // The plan is in its header as well.
+            let heads = files.get_mut("heads.safetensors").expect("heads");
+            let header = u64::from_le_bytes(*heads.first_chunk().expect("a length")) as usize;
+            heads.drain(..8 + header);
+            (ran.stdout(), report, files)
+        });
+        let [arrays, tables] = &reports;
+        assert_eq!(arrays.0, tables.0, "{input} {emit}");
+        assert_eq!(arrays.1, tables.1, "{input} {emit}");
+        assert!(arrays.2.keys().eq(tables.2.keys()) && arrays.2 == tables.2, "{input} {emit}");
+    }
+    let [_, desk] = &desks;
+    desk.types("predict report 'Anna Smith went to Oslo .' --pretokenized").succeeds().prints("Anna");
+    // What is not what the manifest says is refused, and so is what it cannot be.
+    let good = desk.read("train/word/part-00000.parquet");
+    let mut bad = good.clone();
+    bad[100] ^= 1;
+    desk.put("train/word/part-00000.parquet", bad);
+    desk.types("probe train --test test --strength 1").fails().says_all(&["part-00000.parquet", "checksum"]);
+    let other = desk.read("test/word/part-00000.parquet");
+    desk.put("train/word/part-00000.parquet", &other);
+    let mut manifest = desk.json("train/manifest.json");
+    manifest["crc32"]["word/part-00000.parquet"] = format!("{:08x}", crc32fast::hash(&other)).into();
+    desk.put("train/manifest.json", manifest.to_string());
+    desk.types("probe train --test test --strength 1").fails().says_all(&["the files of word have", "expected"]);
+}
+
+/// How long things took is no part of a result.
+#[cfg(feature = "parquet")]
+fn without_seconds(value: &mut Value) {
+    match value {
+        Value::Object(entries) => {
+            entries.shift_remove("seconds");
+            entries.values_mut().for_each(without_seconds);
+        }
+        Value::Array(entries) => entries.iter_mut().for_each(without_seconds),
+        _ => {}
+    }
+}

@@ -161,7 +161,7 @@ fn options_that_do_not_go_with_a_stream_are_refused() {
         ("--dry-run", "cannot be used with"),
         ("--shard 1/2", "cannot be used with"),
         ("--on-bad-line skip", "--on-bad-line skip leaves lines out"),
-        ("-i texts.csv", "--input-format text or jsonl, and texts.csv is of format csv"),
+        ("-i texts.csv", "--input-format text, jsonl or arrow, and texts.csv is of format csv"),
         ("-i a.txt -i a.txt", "--stream reads one input"),
     ] {
         desk.types(&format!("extract -m width1 --stream {options}")).ends_with(2).says(told).prints_nothing();

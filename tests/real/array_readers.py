@@ -27,6 +27,8 @@ import safetensors.torch
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from checks import Checks
+
 TEXTS = ["The boat lay at the bank.", "", 'She said "no".', "naïve café \U0001f600", "two\nlines"] + [
     f"{'some people make a good world ' * (row * 7 % 11)}bank {row}" for row in range(5, 60)
 ]
@@ -36,14 +38,7 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--layerwise", type=Path, required=True)
     layerwise = arguments.parse_args().layerwise.resolve()
-    failures = checks = 0
-
-    def check(holds: object, what: str) -> None:
-        nonlocal failures, checks
-        checks += 1
-        if not holds:
-            failures += 1
-            print(f"FAILED: {what}")
+    check = Checks()
 
     with tempfile.TemporaryDirectory() as directory:
         here = Path(directory)
@@ -114,8 +109,7 @@ def main() -> int:
             pyarrow.json.read_json(manifest)["offsets"].to_pylist() != pairs,
             "pyarrow's JSON reader keeps the first null by now: docs/readers.md",
         )
-    print(f"{checks} checks, {failures} failed")
-    return 1 if failures else 0
+    return check.exit_code()
 
 
 def listed(pair: object) -> list[int] | None:

@@ -16,6 +16,8 @@ import polars as pl
 import pyarrow.dataset as ds
 import pyarrow.ipc
 
+from checks import Checks
+
 TEXTS = [
     {"text": "", "id": "", "label": None, "stars": 1, "share": 0.1, "tags": [], "mixed": 1},
     {"text": 'hello "world",\nsome\tpeople \U0001f600 é', "id": 'a,"b"\n', "label": "null", "stars": None, "share": 2, "tags": ["a", None], "mixed": "1"},
@@ -49,14 +51,7 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--layerwise", type=Path, required=True)
     layerwise = arguments.parse_args().layerwise.resolve()
-    failures = checks = 0
-
-    def check(holds: bool, what: str) -> None:
-        nonlocal failures, checks
-        checks += 1
-        if not holds:
-            failures += 1
-            print(f"FAILED: {what}")
+    check = Checks()
 
     with tempfile.TemporaryDirectory() as directory:
         here = Path(directory)
@@ -127,8 +122,7 @@ def main() -> int:
                 check(tokens.flatten().flatten().to_numpy().tobytes() == np.load(arrays / "token" / f"{name}.npy").tobytes(), f"stream token {name}")
                 lengths = [len(text["tokens"]) for text in texts]
                 check(tokens.value_lengths().to_pylist() == lengths, f"stream lengths {name}")
-    print(f"{checks} checks, {failures} failed")
-    return 1 if failures else 0
+    return check.exit_code()
 
 
 if __name__ == "__main__":

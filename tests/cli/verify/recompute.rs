@@ -238,3 +238,155 @@ fn options_of_recomputing_go_with_it() {
         desk.types(&format!("verify out {line}")).fails_as_wrong_usage().says("--recompute");
     }
 }
+
+#[cfg(feature = "parquet")]
+mod of_tables {
+    use std::sync::Arc;
+
+    use arrow_array::builder::{Float32Builder, ListBuilder};
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::Float32Type;
+    use arrow_array::{ArrayRef, RecordBatch};
+    use arrow_schema::{Field, Schema};
+    use parquet::arrow::ArrowWriter;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    use super::*;
+
+    /// The rows of a part, changed and written again, with a checksum that agrees.
+    fn rewrite(desk: &Desk, part: &str, change: impl Fn(RecordBatch) -> RecordBatch) {
+        let name = format!("out/{part}");
+        let file = fs::File::open(desk.path(&name)).expect("a part");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet").build().expect("a reader");
+        let batches: Vec<RecordBatch> = reader.map(|batch| change(batch.expect("a batch"))).collect();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batches[0].schema(), None).expect("a writer");
+        batches.iter().for_each(|batch| writer.write(batch).expect("memory"));
+        let bytes = writer.into_inner().expect("memory");
+        desk.fix_checksum(part, &bytes);
+        desk.put(&name, bytes);
+    }
+
+    /// With other vectors in a column, made of each row's.
+    fn with_vectors(batch: &RecordBatch, column: &str, make: impl Fn(usize, &[f32]) -> Vec<f32>) -> RecordBatch {
+        let mut lists = ListBuilder::new(Float32Builder::new());
+        for (row, list) in batch.column_by_name(column).expect("a column").as_list::<i32>().iter().enumerate() {
+            lists.values().append_slice(&make(row, list.expect("a vector").as_primitive::<Float32Type>().values()));
+            lists.append(true);
+        }
+        let lists: ArrayRef = Arc::new(lists.finish());
+        let replaced = batch.schema().index_of(column).expect("a column");
+        let mut columns = batch.columns().to_vec();
+        let mut fields: Vec<Arc<Field>> = batch.schema().fields().iter().cloned().collect();
+        fields[replaced] = Arc::new(Field::new(column, lists.data_type().clone(), true));
+        columns[replaced] = lists;
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("a batch")
+    }
+
+    /// With the lowest bit of a number of a column flipped.
+    fn flipped(batch: &RecordBatch, column: &str, row: usize, number: usize) -> RecordBatch {
+        with_vectors(batch, column, |at, vector| {
+            let mut vector = vector.to_vec();
+            if at == row {
+                vector[number] = f32::from_bits(vector[number].to_bits() ^ 1);
+            }
+            vector
+        })
+    }
+
+    fn texts(count: usize) -> String {
+        (0..count).map(|row| format!("{}the river {row}\n", "hello world ".repeat(row * 7 % 5))).collect()
+    }
+
+    #[test]
+    fn tables_are_what_the_model_gives() {
+        let desk = Desk::with("width64");
+        desk.put("texts.txt", texts(50));
+        for options in [
+            "-e token,word,mean,cls,pooler,sentence",
+            "-e mean,token --dtype f16 -l 1",
+            "-e token,mean --overflow window --max-length 6 --stride 1 --special-tokens drop",
+            "-e mean,word --combine concat",
+        ] {
+            let job = format!("extract -m width64 -i texts.txt -f parquet --part-texts 16 {options}");
+            desk.types(&format!("{job} -o out --overwrite")).succeeds();
+            desk.recomputes("7 -i texts.txt", "7 of 50");
+            desk.recomputes("99 -i texts.txt", "50 of 50");
+            for (shard, texts) in [("1/2", 32), ("2/2", 18)] {
+                let ran = desk.types(&format!("{job} --shard {shard} -o out --overwrite")).succeeds();
+                ran.says(&format!("{texts} texts"));
+                desk.recomputes("99 -i texts.txt", &format!("{texts} of {texts}"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_found_in_its_part() {
+        let desk = Desk::with("width64");
+        desk.put("texts.txt", texts(50));
+        let job = "extract -m width64 -i texts.txt -f parquet --part-texts 16 -e mean,token";
+        desk.types(&format!("{job} -o out")).succeeds();
+        rewrite(&desk, "mean/part-00001.parquet", |batch| batch);
+        desk.recomputes("50 -i texts.txt", "50 of 50");
+        rewrite(&desk, "mean/part-00001.parquet", |batch| flipped(&batch, "layer_01", 3, 5));
+        desk.types("verify out").succeeds();
+        let found = desk.finds("50 -i texts.txt");
+        assert_eq!(found.len(), 1, "{found:#?}");
+        let said = "mean/part-00001.parquet [layer_01]: row 3 (text 19) differs from what the model gives: 1 of 128 numbers, the first in column 5: ";
+        assert!(found[0].starts_with(said), "{found:#?}");
+        rewrite(&desk, "mean/part-00001.parquet", |batch| flipped(&batch, "layer_01", 3, 5));
+        // The third token of the second text of the last part; before it are the tokens of one text.
+        let lines = desk.json_lines("out/texts.jsonl");
+        let row = lines[48]["tokens"].as_array().expect("tokens").len() + 2;
+        rewrite(&desk, "token/part-00003.parquet", |batch| flipped(&batch, "layer_00", row, 0));
+        let found = desk.finds("50 -i texts.txt");
+        let said = format!("token/part-00003.parquet [layer_00]: row {row} (token 2 of text 49) differs");
+        assert!(found.len() == 1 && found[0].starts_with(&said), "{found:#?}");
+    }
+
+    #[test]
+    fn parts_that_are_no_such_tables_are_named() {
+        let desk = Desk::with("width64");
+        desk.put("texts.txt", texts(50));
+        let job = "extract -m width64 -i texts.txt -f parquet --part-texts 16 -e mean,token";
+        desk.types(&format!("{job} -o out")).succeeds();
+        let parts = ["mean/part-00000.parquet", "token/part-00002.parquet"];
+        let good = parts.map(|part| desk.read(&format!("out/{part}")));
+        let garbage = b"PAR1 and nothing more PAR1".to_vec();
+        for (content, change, says) in [
+            (Some(garbage), None, "cannot be read as Parquet"),
+            (None, Some("without"), "has no column `layer_0"),
+            (None, Some("fewer"), "rows; what the tokenizer gives has"),
+            (None, Some("short"), "has a vector in `layer_01` that is not of 128 numbers"),
+        ] {
+            for (part, good) in parts.iter().zip(&good) {
+                let name = format!("out/{part}");
+                desk.put(&name, good);
+                match &content {
+                    Some(content) => {
+                        desk.put(&name, content);
+                        desk.fix_checksum(part, content);
+                    }
+                    None => rewrite(&desk, part, |batch| match change {
+                        Some("fewer") => batch.slice(0, batch.num_rows() - 1),
+                        Some("short") => with_vectors(&batch, "layer_01", |_, vector| vector[1..].to_vec()),
+                        _ => {
+                            let kept: Vec<usize> = (0..batch.num_columns() - 3).collect();
+                            batch.project(&kept).expect("columns")
+                        }
+                    }),
+                }
+                let found = desk.finds("50 -i texts.txt");
+                assert!(found.iter().all(|damage| damage.starts_with(part) && damage.contains(says)), "{found:#?}");
+                assert!(!found.is_empty());
+                desk.put(&name, good);
+                desk.fix_checksum(part, good);
+            }
+        }
+        // Bytes that are damaged under an honest checksum are told once more as what cannot be read, or as what differs.
+        let mut bad = good[0].clone();
+        bad[200] ^= 1;
+        desk.put("out/mean/part-00000.parquet", bad);
+        let found = desk.finds("50 -i texts.txt");
+        assert!(found.iter().any(|damage| damage.contains("checksum")), "{found:#?}");
+    }
+}
