@@ -67,8 +67,8 @@ impl TextColumns {
         let Self { row: rows, lines, id, label, carried, tokens, error } = self;
         rows.push_integer(Some(row as i64));
         error.iter_mut().for_each(|error| error.push_string(Some(problem)));
-        let others = lines.iter_mut().flatten().chain([id, label]).chain(carried).chain(tokens);
-        others.map(|column| column.push(None)).collect()
+        let mut others = lines.iter_mut().flatten().chain([id, label]).chain(carried).chain(tokens);
+        others.try_for_each(|column| column.push(None))
     }
 
     fn finish(&mut self) -> Vec<(FieldRef, ArrayRef)> {

@@ -235,7 +235,7 @@ fn differences(ours: &JobRecord, theirs: &JobRecord) -> Vec<String> {
     let combines = ours.plan.combine.is_some();
     let lacking: Vec<String> = (ours.plan.layers.iter())
         .filter(|layer| !theirs.plan.layers.contains(layer))
-        .map(|layer| layer.to_string())
+        .map(ToString::to_string)
         .collect();
     if combines && ours.plan.layers != theirs.plan.layers {
         differences.push("--layers, which are combined".to_owned());
