@@ -16,6 +16,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,6 +27,8 @@ TARGETS = {
     "x86_64-unknown-linux-gnu": ("x86_64-linux-gnu.2.17", "amd64"),
     "aarch64-unknown-linux-gnu": ("aarch64-linux-gnu.2.17", "arm64"),
 }
+# 1980: the first time that a zip file can say.
+EARLIEST = 315_532_800
 LICENCE_NAMES = re.compile(r"(licen[cs]e|copying|notice|unlicense)", re.IGNORECASE)
 
 
@@ -51,7 +54,7 @@ def commit_time():
     try:
         return int(output("git", "log", "-1", "--format=%ct"))
     except (OSError, subprocess.CalledProcessError, ValueError):
-        return 315_532_800  # 1980, the first that a zip file can say.
+        return EARLIEST
 
 
 class Build:
@@ -78,7 +81,8 @@ class Build:
             "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
             "CARGO_TARGET_DIR": str(self.target_folder),
             "CARGO_INCREMENTAL": "0",
-            "SOURCE_DATE_EPOCH": str(self.seconds),
+            # The time of what maturin packs. Not the commit's: C is compiled anew whenever it changes.
+            "SOURCE_DATE_EPOCH": str(EARLIEST),
             "RUSTFLAGS": " ".join(f"--remap-path-prefix={path}={short}" for path, short in paths.items()),
             f"CFLAGS_{name}": " ".join(f"-ffile-prefix-map={path}={short}" for path, short in paths.items()),
             f"CC_{name}": str(REPOSITORY / "packaging/zig-cc"),
@@ -104,7 +108,7 @@ class Build:
                 env=self.environment)  # fmt: skip
 
     def sdist(self):
-        run("maturin", "sdist", "--quiet", "--manifest-path", "python/Cargo.toml", "--out", self.out, env=self.environment)
+        run("maturin", "sdist", "--manifest-path", "python/Cargo.toml", "--out", self.out, env=self.environment)
 
     def crate(self):
         is_clean = not output("git", "status", "--porcelain")
@@ -163,7 +167,7 @@ class Build:
             script = subprocess.run([*command, "completions", shell], check=True, stdout=subprocess.PIPE).stdout
             files[f"completions/{name}"] = (script, 0o644)
         pages = self.out / "man"
-        self.cargo("run", "layerwise-manual", "--", pages)
+        self.cargo("run", "layerwise-manual", "--", pages, time.strftime("%Y-%m-%d", time.gmtime(self.seconds)))
         for page in sorted(pages.iterdir()):
             files[f"man/{page.name}"] = (page.read_bytes(), 0o644)
         shutil.rmtree(pages)

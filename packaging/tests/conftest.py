@@ -32,7 +32,7 @@ def the_one(pattern):
 
 def clean(folder, path=SYSTEM_PATH, **more):
     """All that the environment has."""
-    return {"PATH": path, "HOME": str(folder), "LC_ALL": "C.UTF-8", "HF_HUB_OFFLINE": "1", **more}
+    return {"PATH": path, "HOME": str(folder), "LC_ALL": "C.UTF-8", "COLUMNS": "100", "HF_HUB_OFFLINE": "1", **more}
 
 
 def finished(command, folder, *, path=SYSTEM_PATH, code=0, **options):

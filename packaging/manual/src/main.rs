@@ -13,15 +13,18 @@ use layerwise::commands::args::Cli;
 use roff::{Roff, roman};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let folder = env::args_os().nth(1).map(PathBuf::from).ok_or("usage: layerwise-manual FOLDER")?;
+    let mut arguments = env::args();
+    let (Some(folder), Some(date)) = (arguments.nth(1).map(PathBuf::from), arguments.next()) else {
+        return Err("usage: layerwise-manual FOLDER DATE".into());
+    };
     fs::create_dir_all(&folder)?;
     let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
     let commands: Vec<Command> = program.get_subcommands().cloned().collect();
     let names: Vec<String> = commands.iter().map(name_of).collect();
-    write_page(&folder, program, &names)?;
+    write_page(&folder, &date, program, &names)?;
     for command in commands {
-        write_page(&folder, command, &["layerwise".to_owned()])?;
+        write_page(&folder, &date, command, &["layerwise".to_owned()])?;
     }
     Ok(())
 }
@@ -31,7 +34,7 @@ fn name_of(command: &Command) -> String {
     command.get_display_name().unwrap_or(command.get_name()).to_owned()
 }
 
-fn write_page(folder: &Path, mut command: Command, see_also: &[String]) -> io::Result<()> {
+fn write_page(folder: &Path, date: &str, mut command: Command, see_also: &[String]) -> io::Result<()> {
     let name = name_of(&command);
     // `layerwise extract [OPTIONS] [TEXT]...`: all the options by name, as clap_mangen would have it, are half a screen.
     let usage = command.render_usage().to_string();
@@ -40,6 +43,7 @@ fn write_page(folder: &Path, mut command: Command, see_also: &[String]) -> io::R
     let has_commands = command.has_subcommands();
     let page = Man::new(command)
         .title(&name)
+        .date(date)
         .source(concat!("layerwise ", env!("CARGO_PKG_VERSION")))
         .manual("Embeddings from every encoder layer");
     let mut text = Vec::new();
