@@ -42,8 +42,15 @@ def test_the_sdist_has_all_that_a_wheel_is_built_of(members, tmp_path, builder, 
     assert {"pyproject.toml", "Cargo.lock", "PKG-INFO"} <= names
     assert any(name.endswith("src/kernels/mod.rs") for name in names) and any(name.endswith("model.safetensors") for name in names)
     folder = tmp_path / f"layerwise-{version}"
-    line = ["maturin", "build", "--quiet", "--locked", "--profile", builder.profile, "--target", builder.target, "--features",
+    line = ["maturin", "build", "--quiet", "--profile", builder.profile, "--target", builder.target, "--features",
             build.FEATURES, "--out", tmp_path / "wheels"]  # fmt: skip
     subprocess.run(line, cwd=folder, env=builder.environment, check=True)
     [wheel] = (tmp_path / "wheels").iterdir()
     assert wheel.stat().st_size > 5_000_000
+    ours, theirs = (locked(lock) for lock in (build.REPOSITORY / "Cargo.lock", folder / "Cargo.lock"))
+    assert theirs <= ours and len(theirs) > 100, theirs - ours
+
+
+def locked(lock):
+    """The crates of a Cargo.lock with their versions."""
+    return set(re.findall(r'^name = "(.*)"\nversion = "(.*)"$', lock.read_text(), re.MULTILINE))
