@@ -8,7 +8,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 # vocabularies out; `probes`, `model-card`, `bench-peers` and `profile` need them.
 DATA ?= $(wildcard ../shared/data)
 
-.PHONY: all lint test python python-wheel bench-python venv parity published trained tokenizers readers engines device probes bits candle kills faults power-loss bit-search hostile faults-short bounded fuzz bench bench-kernels bench-peers cold-build profile goldens families bench-families model model-card
+.PHONY: all lint test python python-wheel bench-python venv parity published trained tokenizers readers engines dist device probes bits candle kills faults power-loss bit-search hostile faults-short bounded fuzz bench bench-kernels bench-peers cold-build profile goldens families bench-families model model-card
 
 all: lint test
 
@@ -38,6 +38,19 @@ python-wheel:
 	$(PYTHON) -m venv --clear $(VENV)-python
 	$(VENV)-python/bin/python -m pip install --quiet $(TARGET)/wheels/*.whl
 	$(VENV)-python/bin/python -c "import layerwise; layerwise.Model('bundled').encode(['with numpy alone'])['mean']"
+
+# What a release publishes for this machine's architecture, into target/dist, and its tests, each in a clean environment (docs/releasing.md).
+# The image is tried with docker or buildah, manual pages and completions by the programs there are.
+DIST_PROFILE ?= release
+dist: $(VENV)-dist/installed
+	$(VENV)-dist/bin/python packaging/build.py $(TARGET)/dist --profile $(DIST_PROFILE)
+	LAYERWISE_DIST=$(TARGET)/dist LAYERWISE_PROFILE=$(DIST_PROFILE) $(VENV)-dist/bin/python -m pytest -q -p no:cacheprovider -rsP \
+		packaging/tests $(DIST_TESTS)
+
+$(VENV)-dist/installed: packaging/requirements.txt
+	$(PYTHON) -m venv $(VENV)-dist
+	$(VENV)-dist/bin/python -m pip install --quiet --requirement packaging/requirements.txt
+	touch $@
 
 # From nothing to one vector in Python, beside sentence-transformers.
 bench-python: venv

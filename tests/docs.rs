@@ -12,7 +12,7 @@
 //! Anything else is an error, also a `text` block that belongs to no command. What differs between two runs by nature is not
 //! compared: [`comparable`] has the list. `LAYERWISE_UPDATE_DOCS=1 cargo test --test docs` puts into the pages what comes out.
 
-#![cfg(unix)]
+#![cfg(all(unix, feature = "cli", feature = "bundled"))]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use std::fmt::Write as _;

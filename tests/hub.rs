@@ -1,6 +1,8 @@
 //! Models from a hub on the loopback interface: what is fetched, what the cache holds afterwards, and what happens when
 //! the hub, the network or the cache fails. `hub/failures.rs` has the downloads that go wrong.
 
+#![cfg(feature = "hub")]
+
 #[path = "hub/failures.rs"]
 mod failures;
 #[path = "support/hub_bench.rs"]

@@ -7,6 +7,8 @@
 //!   is at most [`LONGEST_WAIT`].
 //! - [`REDIRECTS`] redirects.
 
+#[cfg(all(unix, not(target_vendor = "apple")))]
+use std::env;
 use std::io::{self, Read};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -106,7 +108,9 @@ impl<'a> Transport<'a> {
             (None, Some((user, password))) => basic(user, password),
             (None, None) => None,
         };
-        let agents = settings.proxies.all().map(|proxy| (proxy.cloned(), agent(settings, proxy.cloned()))).collect();
+        let roots = root_certificates();
+        let agents =
+            settings.proxies.all().map(|proxy| (proxy.cloned(), agent(settings, proxy.cloned(), &roots))).collect();
         Ok(Transport { endpoint, authorization, agents, settings, bar })
     }
 
@@ -210,15 +214,14 @@ impl<'a> Transport<'a> {
     }
 }
 
-fn agent(settings: &HubSettings, proxy: Option<Proxy>) -> Agent {
+fn agent(settings: &HubSettings, proxy: Option<Proxy>, roots: &RootCerts) -> Agent {
     let limit = Some(settings.silence_limit);
     let config = Agent::config_builder()
         .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
         // The size of the file as it is, not as a server might pack it.
         .accept_encoding("identity")
         .proxy(proxy)
-        // The system's certificates, as a company's own is among them.
-        .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
+        .tls_config(TlsConfig::builder().root_certs(roots.clone()).build())
         .http_status_as_error(false)
         // Followed here, as the token goes to one host alone.
         .max_redirects(0)
@@ -229,6 +232,24 @@ fn agent(settings: &HubSettings, proxy: Option<Proxy>) -> Agent {
         .timeout_per_read(limit)
         .max_idle_connections_per_host(CONNECTIONS);
     config.build().new_agent()
+}
+
+/// The system's certificates, as a company's own is among them. A container of nothing but the program has none, and where none are
+/// named either, Mozilla's list in the binary takes their place.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+fn root_certificates() -> RootCerts {
+    let are_named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().any(|name| env::var_os(name).is_some());
+    if !are_named && rustls_native_certs::load_native_certs().certs.is_empty() {
+        RootCerts::WebPki
+    } else {
+        RootCerts::PlatformVerifier
+    }
+}
+
+/// The system's certificates, as a company's own is among them.
+#[cfg(not(all(unix, not(target_vendor = "apple"))))]
+fn root_certificates() -> RootCerts {
+    RootCerts::PlatformVerifier
 }
 
 fn bearer(token: &Token) -> Result<HeaderValue, HubError> {
