@@ -38,7 +38,7 @@ def main() -> None:
         work.mkdir(parents=True, exist_ok=True)
 
         def extract(name: str, out: str, *options: str) -> float:
-            job = [args.layerwise, "extract", "-q", "-m", args.model, "-i", work / f"{name}.jsonl", "-e", "mean,token"]
+            job = [args.layerwise, "extract", "-q", "-m", args.model, "-i", work / f"{name}.jsonl", "-e", "mean"]
             begun = time.perf_counter()
             subprocess.run([*job, "-o", work / out, *options], check=True)
             return time.perf_counter() - begun

@@ -22,7 +22,7 @@ class Embeddings:
     ``out[kind]`` is
 
     - of ``cls``, ``mean``, ``max``, ``mean_sqrt_len``, ``weightedmean`` and ``lasttoken`` an array (layers, texts, hidden_size);
-    - of ``token`` and ``word`` :class:`layerwise.Layers`: ``out["token"][6][3]`` is (tokens of text 3, hidden_size);
+    - of ``token``, ``word`` and ``span`` :class:`layerwise.Layers`: ``out["token"][6][3]`` is (tokens of text 3, hidden_size);
     - of ``pooler`` and ``sentence``, which belong to no single layer, an array (texts, columns); so it is where layers are
       combined, in which case ``token`` and ``word`` are :class:`layerwise.Ragged`.
 

@@ -128,6 +128,7 @@ class Model:
         *,
         emit: str | Sequence[str] = "mean",
         layers: str | int | Iterable[int] | None = "all",
+        spans: Sequence[Sequence[Sequence[int]]] | None = None,
         pretokenized: bool = False,
         word_pooling: str = "mean",
         special_tokens: str = "keep",
@@ -152,16 +153,18 @@ class Model:
             Strings, in anything that can be iterated over: a list, a tuple, a generator, an array of numpy, a column of
             pandas, polars or pyarrow, of Hugging Face datasets. A tuple of two strings is a pair.
         emit:
-            Kinds of vectors, a list or separated by commas: ``token``, ``word``; ``cls``, ``mean``, ``max``,
-            ``mean_sqrt_len``, ``weightedmean``, ``lasttoken``; ``pooler``; ``sentence``, which is what
+            Kinds of vectors, a list or separated by commas: ``token``, ``word``, ``span``; ``cls``, ``mean``,
+            ``max``, ``mean_sqrt_len``, ``weightedmean``, ``lasttoken``; ``pooler``; ``sentence``, which is what
             sentence-transformers' ``encode`` returns.
         layers:
             Numbers of layers, ``"all"``, or numbers and ranges as the command takes them: ``"0,3,-1"``, ``"1..4"``,
             ``"-4.."``. 0 is the embedding output, -1 the last layer. Encoding ends after the deepest one.
+        spans:
+            For ``span``, the spans of each text: a list of ``(start, end)`` in characters, or in words where these are given.
         pretokenized:
             A text is a list of words, or a string in which spaces separate them.
         word_pooling:
-            How the tokens of a word become a vector: ``mean``, ``first``, ``last``, ``first_last``.
+            How the tokens of a word or span become a vector: ``mean``, ``first``, ``last``, ``first_last``.
         special_tokens:
             ``keep``, or ``drop``: no ``token`` rows for them, and poolings leave them out.
         combine:
@@ -190,9 +193,12 @@ class Model:
             For what is no text.
         """
         kinds = [kind.strip() for kind in emit.split(",")] if isinstance(emit, str) else list(emit)
+        if ("span" in kinds) != (spans is not None):
+            raise ValueError("emit='span' goes with spans, a list of (start, end) for each text; give both, or neither")
         settings = {
             "emit": kinds,
             "layers": self._selection(layers, kinds),
+            "spans": spans,
             "pretokenized": pretokenized,
             "word_pooling": word_pooling,
             "special_tokens": special_tokens,

@@ -45,7 +45,7 @@ impl EncodedTexts {
         self.lock().plan().layers.clone()
     }
 
-    /// Of each kind of vector its name, whether it has rows of `token`s, `word`s or `text`s, and whether it has layers.
+    /// Of each kind of vector its name, whether it has rows of `token`s, `word`s, `span`s or `text`s, and whether it has layers.
     #[getter]
     fn kinds(&self) -> Vec<(&'static str, &'static str, bool)> {
         let embeddings = self.lock();
@@ -54,6 +54,7 @@ impl EncodedTexts {
             let rows = match kind.rows() {
                 RowKind::Token => "token",
                 RowKind::Word => "word",
+                RowKind::Span => "span",
                 RowKind::Text => "text",
             };
             (kind.name(), rows, kind.per_layer() && plan.combine.is_none())

@@ -10,7 +10,7 @@ use crate::embeddings::EncodedTexts;
 use crate::errors::about;
 use crate::interruptible::{Watch, interruptible};
 use crate::settings::Settings;
-use crate::texts::records;
+use crate::texts::{records, with_spans};
 
 /// A model that is open; `layerwise.Model` holds one.
 #[pyclass(frozen, module = "layerwise._layerwise")]
@@ -76,7 +76,10 @@ impl OpenModel {
     fn encode(&self, py: Python<'_>, texts: &Bound<'_, PyAny>, settings: &Bound<'_, PyDict>) -> PyResult<EncodedTexts> {
         let settings = Settings(settings);
         let request = settings.request()?;
-        let records = records(texts, settings.get("pretokenized")?)?;
+        let mut records = records(texts, settings.get("pretokenized")?)?;
+        if let Some(spans) = settings.get::<Option<Bound<'_, PyAny>>>("spans")? {
+            records = with_spans(records, &spans)?;
+        }
         let watch = Watch::default();
         interruptible(py, &watch, || self.0.encode_observed(records, &request, &watch)).map(EncodedTexts::new)
     }

@@ -23,6 +23,30 @@ pub(crate) fn records(texts: &Bound<'_, PyAny>, pretokenized: bool) -> PyResult<
     items.enumerate().map(|(row, item)| record(&item?, &format!("texts[{row}]"), pretokenized)).collect()
 }
 
+/// The records with the spans of each, pairs of numbers.
+///
+/// # Errors
+/// `TypeError` for what is no list of pairs for each text; `ValueError` for another number of lists than of texts, and for a span
+/// that is empty or does not lie in its text.
+pub(crate) fn with_spans(records: Vec<Record>, spans: &Bound<'_, PyAny>) -> PyResult<Vec<Record>> {
+    let spans: Vec<Vec<[usize; 2]>> = spans.extract().map_err(|_| {
+        PyTypeError::new_err(
+            "spans is no list of lists; expected for each text a list of (start, end), as in [[(0, 4)], []]",
+        )
+    })?;
+    if spans.len() != records.len() {
+        return Err(PyValueError::new_err(format!(
+            "spans has {} lists, and there are {} texts; expected one for each text",
+            spans.len(),
+            records.len()
+        )));
+    }
+    let with = |(row, (record, spans)): (usize, (Record, Vec<[usize; 2]>))| {
+        record.with_spans(spans).map_err(|problem| PyValueError::new_err(format!("texts[{row}] {problem}")))
+    };
+    records.into_iter().zip(spans).enumerate().map(with).collect()
+}
+
 /// Refuses what would give out other things than texts without anybody noticing: the characters of a string, the names of a table's
 /// columns, the keys of a dict.
 fn refuse_what_iterates_over_something_else(texts: &Bound<'_, PyAny>) -> PyResult<()> {

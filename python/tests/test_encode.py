@@ -184,3 +184,26 @@ def test_a_copy_is_the_model_itself(model):
 
 def test_texts_of_the_tests_are_not_changed(texts):
     assert texts == TEXTS
+
+
+def test_spans_are_pooled_over_their_tokens():
+    model = layerwise.Model("bundled")
+    texts = ["the old bank by the river", "nothing here"]
+    spans = [[(4, 12), (0, 3)], []]
+    out = model.encode(texts, emit=["span", "token"], spans=spans)
+    tokens = out["token"][-1][0].astype(np.float64)
+    held = [[i for i, at in enumerate(out.offsets[0]) if at and at[0] < end and at[1] > start] for start, end in spans[0]]
+    same_bits(out["span"][-1][0], np.stack([tokens[of].sum(0) / len(of) for of in held]).astype(np.float32))
+    assert out["span"][0][1].shape == (0, model.hidden_size)
+    words = model.encode([["New York", "x"]], emit="span,word", spans=[[[0, 1]]], pretokenized=True)
+    same_bits(words["span"][3][0][0], words["word"][3][0][0])
+    for wrong, error, says in (
+        ([[(0, 99)], []], ValueError, r"texts\[0\] has the span \[0, 99\]"),
+        ([[(4, 12)]], ValueError, "spans has 1 lists, and there are 2 texts"),
+        ([(4, 12), ()], TypeError, "list of lists"),
+        (None, ValueError, "goes with spans"),
+    ):
+        with pytest.raises(error, match=says):
+            model.encode(texts, emit="span", spans=wrong)
+    with pytest.raises(ValueError, match="span 1, counted from 1|have a span that is cut off"):
+        model.encode(["word " * 600], emit="span", spans=[[(2900, 2904)]])

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::object::{kind, without_line};
-use super::record::{Span, Text};
+use super::record::{Record, Span, Text};
 
 /// Most spans of a text. Each needs memory until its text ends.
 const MOST: usize = 1 << 20;
@@ -43,6 +43,17 @@ pub(super) fn of_cell(cell: &str, name: &str, text: &Text) -> Result<Vec<Span>, 
         })
     };
     checked(cell.split_ascii_whitespace().map(span).collect::<Result<_, _>>()?, name, text)
+}
+
+impl Record {
+    /// The record with spans of its text, for [`VectorKind::Span`](crate::VectorKind::Span).
+    ///
+    /// # Errors
+    /// A message that names the span which does not lie in the text, or is empty.
+    pub fn with_spans(self, spans: impl IntoIterator<Item = [usize; 2]>) -> Result<Self, String> {
+        let spans = checked(spans.into_iter().collect(), "spans", &self.text)?;
+        Ok(Self { spans: Some(spans), ..self })
+    }
 }
 
 fn unit(text: &Text) -> &'static str {
