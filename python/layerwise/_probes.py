@@ -22,6 +22,7 @@ def probe(
     emit: str | None = None,
     layers: str | int | Iterable[int] | None = None,
     label: str = "label",
+    group: str | None = None,
     task: str = "auto",
     strength: Sequence[float] | None = None,
     folds: int = 5,
@@ -49,6 +50,8 @@ def probe(
         Layers, as for :meth:`Model.encode`; by default all that the directory holds.
     label:
         The column of the label.
+    group:
+        The column of what texts belong to together, such as an author; folds and draws take whole groups.
     task:
         ``auto``, or ``regression``.
     strength:
@@ -87,6 +90,7 @@ def probe(
         "emit": emit,
         "layers": selection_of(layers),
         "label": label,
+        "group": group,
         "task": task,
         "strength": strengths,
         "folds": folds,

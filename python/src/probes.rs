@@ -25,6 +25,7 @@ pub(crate) fn probe(py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<St
         kind: settings.choice_or_none("emit")?,
         layers: settings.layers("layers")?,
         label: settings.get("label")?,
+        group: settings.get("group")?,
         task: settings.choice("task")?,
         strengths: settings.get::<Option<Vec<f64>>>("strength")?.unwrap_or(of_all.strengths),
         folds: settings.get("folds")?,

@@ -375,6 +375,11 @@ pub struct ProbeArgs {
     #[arg(long, value_name = "NAME", help_heading = "Data")]
     pub label: Option<String>,
 
+    /// The column of what texts belong to together: a patient, an author, a document, a protein family. Folds, the choice of C,
+    /// the control task and the bootstrap take whole groups then, and no group may be in two directories
+    #[arg(long, value_name = "C", help_heading = "Data")]
+    pub group: Option<String>,
+
     /// What to learn
     #[arg(long, value_name = "TASK", value_parser = choice::<TaskChoice>(), default_value_t, help_heading = "Fit")]
     pub task: TaskChoice,

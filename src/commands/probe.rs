@@ -43,6 +43,7 @@ fn request(args: &ProbeArgs) -> ProbeRequest {
         kind: args.emit,
         layers: args.layers.clone(),
         label: args.label.clone().unwrap_or(of_all.label),
+        group: args.group.clone(),
         task: args.task,
         strengths: args.strength.clone(),
         folds: args.folds.map_or(of_all.folds, usize::from),

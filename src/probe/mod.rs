@@ -13,6 +13,7 @@ pub mod evaluate;
 pub mod features;
 pub mod fit;
 pub mod folds;
+pub mod groups;
 pub mod heads;
 pub mod labels;
 pub mod linear;
@@ -20,6 +21,7 @@ pub mod mix;
 pub mod objective;
 pub mod plot;
 mod products;
+pub mod repeats;
 pub mod report;
 mod report_files;
 pub mod request;
@@ -28,11 +30,13 @@ pub mod table;
 pub mod targets;
 pub mod task;
 
+use std::collections::HashSet;
+
 use self::control::Control;
 use self::directory::Directory;
 use self::evaluate::{Outcome, Setup, Side, median};
 use self::folds::Folds;
-use self::labels::LabelledTexts;
+use self::labels::{LabelledTexts, ProbedColumns};
 use self::mix::{Layers, Mix};
 use self::report::Report;
 pub use self::request::ProbeRequest;
@@ -60,8 +64,8 @@ pub fn probe(request: &ProbeRequest, observer: &dyn Observer, show: impl FnOnce(
     if let Some(output) = &request.output {
         report_files::check_place(output, request.overwrite)?;
     }
-    let name = &request.label;
-    let read = |directory: &Directory| labels::read(directory, name, request.task);
+    let columns = ProbedColumns { label: &request.label, group: request.group.as_deref() };
+    let read = |directory: &Directory| labels::read(directory, columns, request.task);
     let labels = read(&train)?;
     let dev_labels = dev.as_ref().map(read).transpose()?;
     let test_labels = test.as_ref().map(read).transpose()?;
@@ -69,8 +73,14 @@ pub fn probe(request: &ProbeRequest, observer: &dyn Observer, show: impl FnOnce(
         .into_iter()
         .filter_map(|(directory, labels)| directory.as_ref().zip(labels.as_ref()))
         .collect();
-    say_what_is_left_out(&[(&train, &labels)], observer);
-    say_what_is_left_out(&others, observer);
+    let sides: Vec<(&Directory, &LabelledTexts)> =
+        [(&train, &labels)].into_iter().chain(others.iter().copied()).collect();
+    say_what_is_left_out(&sides, request, observer);
+    if let Some(column) = &request.group {
+        let of_sides =
+            sides.iter().filter_map(|(directory, labels)| Some((directory.path.as_path(), labels.groups.as_ref()?)));
+        groups::check_apart(column, &of_sides.collect::<Vec<_>>())?;
+    }
 
     let task = Task::of(&labels);
     let (classes, targets, other_targets) = task::targets((&train, &labels), &others)?;
@@ -101,6 +111,14 @@ pub fn probe(request: &ProbeRequest, observer: &dyn Observer, show: impl FnOnce(
         budget: request.memory,
     };
 
+    // Where groups are kept together, what repeats within one is not on both sides.
+    let repeats = match (arrays.last(), &labels.groups) {
+        (Some(array), None) => Some(repeats::find(&setup, array)?),
+        _ => None,
+    };
+    let warning = repeats.and_then(|repeats| repeats.warning(setup.test.is_none()));
+    warning.iter().for_each(|warning| observer.warn(warning));
+
     let bar = observer.begin(Work::Probing(arrays.len() as u64));
     let mut outcomes = Vec::new();
     for array in &arrays {
@@ -124,7 +142,7 @@ pub fn probe(request: &ProbeRequest, observer: &dyn Observer, show: impl FnOnce(
     }
     drop(bar);
     let mix = mixed(request, &setup, &arrays, &outcomes, observer)?;
-    let report = Report::new(request, &setup, &arrays, &outcomes, mix)?;
+    let report = Report::new(request, &setup, &arrays, &outcomes, mix, repeats)?;
 
     // Shown first, so that a disk that is full does not cost the fit.
     let shown = show(&report);
@@ -149,14 +167,25 @@ fn check_same_making(train: &Directory, other: &Directory) -> Result<()> {
     })
 }
 
-fn say_what_is_left_out(directories: &[(&Directory, &LabelledTexts)], observer: &dyn Observer) {
+fn say_what_is_left_out(directories: &[(&Directory, &LabelledTexts)], request: &ProbeRequest, observer: &dyn Observer) {
     for (directory, labels) in directories {
+        let path = directory.path.display();
+        if labels.unlabelled > 0 {
+            observer.note(&format!(
+                "{path}: {} of {} texts have no {}, and are left out",
+                labels.unlabelled, directory.counts.texts, request.label
+            ));
+        }
+        if labels.unlabelled_words > 0 {
+            observer.note(&format!(
+                "{path}: {} words have no {}, and are left out",
+                labels.unlabelled_words, request.label
+            ));
+        }
         if labels.without_vector > 0 {
             observer.warn(&format!(
-                "{}: {} words of {} texts have no vector, as the text was cut before them or the tokenizer deletes them; they are left out of fits and scores",
-                directory.path.display(),
-                labels.without_vector,
-                labels.texts_cut
+                "{path}: {} words of {} texts have no vector, as the text was cut before them or the tokenizer deletes them; they are left out of fits and scores",
+                labels.without_vector, labels.texts_cut
             ));
         }
     }
@@ -250,33 +279,68 @@ fn folds(
             "--folds {folds}: cross-validation needs at least {least} here, where it both chooses the strength and gives the score; choose more, or give --test, --dev or a single --strength"
         )));
     }
-    let texts = labels.starts.windows(2).filter(|ends| ends[0] < ends[1]).count();
-    if texts < folds {
-        let what = if labels.of_words { "texts with labelled words" } else { "texts" };
-        return problem(format!("holds {texts} {what}, fewer than the {folds} folds of cross-validation; {way_out}"));
-    }
-    let Targets::Classes(classes) = targets else {
-        return Ok(Folds::of_texts(&labels.starts, &[], folds, request.seed));
+    let classes: &[u32] = match targets {
+        Targets::Classes(classes) if !labels.of_words => classes,
+        _ => &[],
     };
-    if labels.of_words {
-        return Ok(Folds::of_texts(&labels.starts, &[], folds, request.seed));
+    let units = Units::of(labels);
+    let what = match (&labels.groups, labels.of_words) {
+        (Some(_), _) => "groups",
+        (None, true) => "texts with labelled words",
+        (None, false) => "texts",
+    };
+    if units.count() < folds {
+        return problem(format!(
+            "holds {} {what}, fewer than the {folds} folds of cross-validation; {way_out}",
+            units.count()
+        ));
     }
-    let mut counts = vec![0; names.len()];
-    classes.iter().for_each(|&class| counts[class as usize] += 1);
-    let few: Vec<String> = counts
-        .iter()
+    let few: Vec<String> = units
+        .with_each_class(classes, names.len())
+        .into_iter()
         .zip(names)
-        .filter(|(count, _)| (1..folds).contains(*count))
+        .filter(|(count, _)| (1..folds).contains(count))
         .map(|(count, name)| format!("`{name}` ({count})"))
         .collect();
-    if few.is_empty() {
-        return Ok(Folds::of_texts(&labels.starts, classes, folds, request.seed));
+    if !few.is_empty() {
+        return problem(format!(
+            "{} classes have fewer {what} than the {folds} folds of cross-validation: {}; {way_out}",
+            few.len(),
+            few.iter().take(5).cloned().collect::<Vec<_>>().join(", ")
+        ));
     }
-    problem(format!(
-        "{} classes have fewer texts than the {folds} folds of cross-validation: {}; {way_out}",
-        few.len(),
-        few.iter().take(5).cloned().collect::<Vec<_>>().join(", ")
-    ))
+    Ok(match &labels.groups {
+        Some(groups) => {
+            let groups = (&groups.of_text[..], groups.names.len());
+            Folds::of_groups(&labels.starts, classes, groups, folds, request.seed)
+        }
+        None => Folds::of_texts(&labels.starts, classes, folds, request.seed),
+    })
+}
+
+/// The units that folds are made of, texts or groups of texts: the unit of each example.
+struct Units(Vec<u32>);
+
+impl Units {
+    fn of(labels: &LabelledTexts) -> Self {
+        let of_text = |text: usize| labels.groups.as_ref().map_or(text as u32, |groups| groups.of_text[text]);
+        let texts = labels.starts.windows(2).enumerate();
+        Self(texts.flat_map(|(text, ends)| vec![of_text(text); ends[1] - ends[0]]).collect())
+    }
+
+    /// Number of units with examples.
+    fn count(&self) -> usize {
+        self.0.iter().collect::<HashSet<_>>().len()
+    }
+
+    /// For each of so many classes, the number of units with an example of it. `classes` are those of the examples; empty
+    /// for examples whose classes are not spread over folds.
+    fn with_each_class(&self, classes: &[u32], count: usize) -> Vec<usize> {
+        let mut counts = vec![0; count];
+        let pairs: HashSet<(u32, u32)> = classes.iter().copied().zip(self.0.iter().copied()).collect();
+        pairs.iter().for_each(|(class, _)| counts[*class as usize] += 1);
+        counts
+    }
 }
 
 /// The scalar mix over all layers and its scores; `None` if there are no layers to mix.

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::bootstrap;
+use super::bootstrap::{self, Drawn};
 use super::evaluate::{Outcome, Setup};
 use super::linear::Predicted;
 use super::mix::Mix;
+use super::repeats::Repeats;
 use super::request::ProbeRequest;
 use super::scores::{ClassScores, Judged, Scores};
 use super::targets::Targets;
@@ -43,6 +44,9 @@ pub struct Report {
     pub primary: String,
     /// The column of the labels.
     pub label: String,
+    /// The column of the groups that folds and draws keep together, if texts are in groups.
+    #[serde(default)]
+    pub group: Option<String>,
     /// The kind of vectors.
     pub emit: VectorKind,
     /// The model that made the vectors.
@@ -51,6 +55,9 @@ pub struct Report {
     pub plan: Value,
     /// The directories by role: `train`, `dev`, `test`.
     pub directories: BTreeMap<String, DirectoryOf>,
+    /// How many scored texts repeat what is learned from, if texts are not in groups.
+    #[serde(default)]
+    pub repeats: Option<Repeats>,
     /// `test`, or `cross-validation`.
     pub scored_on: String,
     /// Number of folds; 1 without cross-validation.
@@ -80,8 +87,14 @@ pub struct Report {
 pub struct DirectoryOf {
     /// Its path.
     pub path: String,
-    /// Number of texts.
+    /// Number of texts with a label.
     pub texts: usize,
+    /// Number of texts that were left out, as they have no label.
+    #[serde(default)]
+    pub unlabelled: u64,
+    /// Number of groups that the texts are in.
+    #[serde(default)]
+    pub groups: Option<usize>,
     /// Number of examples that were fitted on or scored.
     pub examples: usize,
     /// Number of words that were left out, as they have no vector.
@@ -164,14 +177,16 @@ impl Report {
         arrays: &[ArrayPlan],
         outcomes: &[Outcome],
         mix: Option<(Mix, f64, Scores)>,
+        repeats: Option<Repeats>,
     ) -> Result<Self> {
         let scored = setup.scored();
+        let drawn = scored.labels.drawn();
         let mut layers = Vec::new();
         let mut all_draws = Vec::new();
         for (array, outcome) in arrays.iter().zip(outcomes) {
             let judged = setup.judge(&scored.targets, &outcome.predicted);
             let once = vec![1; judged.texts()];
-            let draws = bootstrap::draws(judged.texts(), request.seed, |weights| judged.primary(weights));
+            let draws = bootstrap::draws(drawn, request.seed, |weights| judged.primary(weights));
             let score = judged.primary(&once);
             let control = scored.control.as_ref().zip(outcome.control.as_ref()).map(|(gold, predicted)| {
                 // Random tags make no entities, so the control task is scored by tag.
@@ -211,6 +226,8 @@ impl Report {
             let of = DirectoryOf {
                 path: side.directory.path.display().to_string(),
                 texts: side.labels.texts.len(),
+                unlabelled: side.labels.unlabelled,
+                groups: side.labels.groups.as_ref().map(|groups| groups.names.len()),
                 examples: side.labels.rows.len(),
                 without_vector: side.labels.without_vector,
             };
@@ -228,10 +245,12 @@ impl Report {
             task: setup.task,
             primary: setup.task.primary().to_owned(),
             label: request.label.clone(),
+            group: request.group.clone(),
             emit: arrays[0].kind,
             model: setup.train.directory.model.clone(),
             plan: setup.train.directory.recipe(),
             directories: directories.collect(),
+            repeats,
             scored_on: if setup.test.is_some() { "test" } else { "cross-validation" }.to_owned(),
             folds: setup.folds.ranges.len(),
             seed: request.seed,
@@ -244,7 +263,7 @@ impl Report {
             mix,
             advice: String::new(),
         };
-        report.advice = advice(&report, beats_majority, scored.labels.texts.len());
+        report.advice = advice(&report, beats_majority, drawn);
         Ok(report)
     }
 
@@ -297,20 +316,21 @@ fn baseline(setup: &Setup<'_>, seed: u64) -> (Baseline, Vec<f64>) {
     let predicted = vec![guess; scored.targets.count()];
     let judged = setup.judge(&scored.targets, &predicted);
     let once = vec![1; judged.texts()];
-    let draws = bootstrap::draws(judged.texts(), seed, |weights| judged.primary(weights));
+    let draws = bootstrap::draws(scored.labels.drawn(), seed, |weights| judged.primary(weights));
     (Baseline { label, score: judged.primary(&once), scores: judged.scores(&once) }, draws)
 }
 
 /// Advice on which layer to use, which others are as good, and what stopping there costs.
-fn advice(report: &Report, beats_majority: bool, texts: usize) -> String {
-    /// Number of texts from which on confidence intervals are meaningful.
+fn advice(report: &Report, beats_majority: bool, drawn: Drawn<'_>) -> String {
+    /// Number of texts, or of groups, from which on confidence intervals are meaningful.
     const ENOUGH: usize = 20;
     let num_hidden_layers = report.model.num_hidden_layers;
     let Some(best) = report.best_layer() else { return String::new() };
     let name = |layer: &LayerReport| layer.layer.map_or_else(|| layer.name.clone(), |layer| format!("layer {layer}"));
     let mut text = format!("Best: {}, {} {:.3}.", name(best), score_name(&report.primary), best.score);
-    if texts < ENOUGH {
-        text += &format!(" Scored on {texts} texts, which is too few for intervals and comparisons to mean much.");
+    let (count, what) = drawn.groups.map_or((drawn.texts, "texts"), |(_, groups)| (groups, "groups"));
+    if count < ENOUGH {
+        text += &format!(" Scored on {count} {what}, which is too few for intervals and comparisons to mean much.");
     }
     if !beats_majority {
         text += " No layer is better than the majority beyond what chance explains.";

@@ -21,6 +21,9 @@ pub struct ProbeRequest {
     pub layers: Option<LayerSelection>,
     /// The column of the label.
     pub label: String,
+    /// The column of the group that a text belongs to, such as its author. Folds and the bootstrap take whole groups; by
+    /// default each text is by itself.
+    pub group: Option<String>,
     /// The task; by default it follows from the labels.
     pub task: TaskChoice,
     /// The regularization strengths to choose from: scikit-learn's C, where smaller values regularize more.
@@ -51,6 +54,7 @@ impl ProbeRequest {
             kind: None,
             layers: None,
             label: "label".to_owned(),
+            group: None,
             task: TaskChoice::default(),
             strengths: vec![0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0],
             folds: 5,

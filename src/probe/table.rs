@@ -39,7 +39,11 @@ pub fn render(report: &Report, terminal: Option<usize>) -> String {
         } else {
             String::new()
         };
-        let _ = writeln!(out, "{which:<9} {}: {} texts{words}", directory.path, directory.texts);
+        let groups = match (&report.group, directory.groups) {
+            (Some(column), Some(groups)) => format!(" in {groups} groups by {column}"),
+            _ => String::new(),
+        };
+        let _ = writeln!(out, "{which:<9} {}: {} texts{groups}{words}", directory.path, directory.texts);
     }
     if !report.classes.is_empty() {
         let _ = writeln!(out, "{:<9} {}: {}", "labels", report.classes.len(), shortened(&report.classes));
@@ -48,7 +52,8 @@ pub fn render(report: &Report, terminal: Option<usize>) -> String {
         "test" => "on test".to_owned(),
         _ => format!("by {}-fold cross-validation", report.folds),
     };
-    let _ = writeln!(out, "{:<9} {how}; intervals of 95 % from 1,000 draws of texts", "scored");
+    let drawn = if report.group.is_some() { "groups" } else { "texts" };
+    let _ = writeln!(out, "{:<9} {how}; intervals of 95 % from 1,000 draws of {drawn}", "scored");
     let with_control = room.control && report.layers.iter().any(|layer| layer.control.is_some());
     if report.task.scheme().is_some() && with_control {
         let _ = writeln!(out, "{:<9} control and selectivity are accuracies, by word", "");

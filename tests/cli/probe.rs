@@ -280,6 +280,155 @@ fn rare_classes_are_not_given_up_for_the_strictest_probe() {
     assert!(!report["advice"].as_str().unwrap_or_default().contains("No layer is better"), "{}", report["advice"]);
 }
 
+/// Texts of which six say nearly the same, with a label that is drawn for all six: there is nothing to know. As csv.
+fn near_copies(groups: std::ops::Range<usize>) -> String {
+    let mut lines = "text,note,label,patient\n".to_owned();
+    for group in groups {
+        // A random number of the group: the steps of splitmix64.
+        let draw = |salt: usize| {
+            let mixed = |number: u64, by: u32, times: u64| (number ^ (number >> by)).wrapping_mul(times);
+            let seed = ((group * 16 + salt + 1) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            (mixed(mixed(seed, 30, 0xbf58_476d_1ce4_e5b9), 27, 0x94d0_49bb_1331_11eb) >> 33) as usize
+        };
+        let of = |words: &[&'static str], salt: usize| words[draw(salt) % words.len()];
+        let (person, place, thing) = (of(&PEOPLE, 1), of(&PLACES, 2), of(&THINGS, 3));
+        let (first, second, third) = (of(&GOOD, 4), of(&BAD, 5), of(&THINGS, 6));
+        let label = ["yes", "no"][draw(7) % 2];
+        for word in ["then", "now", "today", "later", "again", "once"] {
+            writeln!(
+                lines,
+                "{person} of {place} saw the {first} {thing} and {word} the {second} {third} of {}.,,{label},p{group}",
+                of(&PEOPLE, 8),
+            )
+            .unwrap_or_default();
+        }
+    }
+    lines
+}
+
+#[test]
+fn what_is_remembered_of_a_group_is_no_knowledge() {
+    let desk = Desk::new();
+    desk.put("notes.csv", near_copies(0..150));
+    desk.types("extract -q -i notes.csv --carry patient,note -o notes").succeeds();
+    let interval = |report: &Value| [0, 1].map(|end| number(&best(report)["interval"][end]));
+
+    let without = desk.types("probe notes --no-mix -l 1,4 -o without").succeeds();
+    without.says_all(&["100 % of the texts have nearly the tokens", "of a text in another fold", "--group"]);
+    let report = desk.json("without/report.json");
+    assert!(number(&best(&report)["score"]) > 0.8 && interval(&report)[0] > 0.75, "{}", best(&report));
+    assert!(number(&report["repeats"]["nearly"]) > 0.9 * number(&report["repeats"]["texts"]), "{}", report["repeats"]);
+
+    let with = desk.types("probe notes --group patient --no-mix -l 1,4 -o with").succeeds();
+    with.prints_all(&["900 texts in 150 groups by patient", "1,000 draws of groups"]).does_not_say("remembered");
+    let report = desk.json("with/report.json");
+    let [low, high] = interval(&report);
+    assert!(low < 0.5 && 0.5 < high && high - low > 0.1, "{low} {high}");
+    assert_eq!((&report["group"], &report["directories"]["train"]["groups"]), (&"patient".into(), &150.into()));
+    assert_eq!(report["repeats"], Value::Null);
+
+    // The same bytes for any number of threads.
+    desk.types("probe notes --group patient --no-mix -l 1,4 --threads 1 -o again").succeeds();
+    assert_eq!(desk.files("with"), desk.files("again"));
+}
+
+#[test]
+fn a_group_is_on_one_side() {
+    let desk = Desk::new();
+    for (part, groups) in [("train", 0..12), ("same", 10..16), ("test", 12..16)] {
+        desk.put(&format!("{part}.csv"), near_copies(groups));
+        desk.types(&format!("extract -q -i {part}.csv --carry patient,note -o {part}")).succeeds();
+    }
+    let options = "--group patient --no-mix -l 2 --folds 3";
+    let shared = desk.types(&format!("probe train --test same {options}")).fails();
+    shared.says_all(&["2 of its 6 groups by patient are in train as well: `p10`, `p11`"]);
+    desk.types(&format!("probe train --dev same --test test {options}")).fails_as_wrong_usage();
+    let options = "--group patient --no-mix -l 2";
+    desk.types(&format!("probe train --dev same --test test {options}")).fails().says("`p10`, `p11`");
+    desk.types(&format!("probe train --dev test --test same {options}")).fails().says("are in train as well");
+    desk.types(&format!("probe train --test test {options} --folds 3"))
+        .succeeds()
+        .prints("24 texts in 4 groups by patient");
+    // Without groups, test texts that are nearly training texts are seen.
+    let seen = desk.types("probe train --test same --no-mix -l 2").succeeds();
+    seen.says_all(&["% of the test texts", "of a training text"]);
+    // Groups as they cannot be.
+    desk.types("probe train --group doctor").fails().says_all(&["none of its texts has a doctor", "--carry doctor"]);
+    desk.types("probe train --group note").fails().says("none of its texts has a note");
+    desk.types("probe train --group patient --folds 13").fails().says("holds 12 groups, fewer than the 13 folds");
+    let some = near_copies(0..2).replacen(",p1\n", ",\n", 2);
+    desk.put("some.csv", some);
+    desk.types("extract -q -i some.csv --carry patient -o some").succeeds();
+    desk.types("probe some --group patient")
+        .fails()
+        .says("2 of 12 labelled texts have no patient, the first in rows 6, 7");
+}
+
+#[test]
+fn a_text_without_a_label_is_left_out() {
+    let desk = Desk::new();
+    let all = reviews(0..6);
+    desk.put("whole.jsonl", &all);
+    // The same texts in a table, every fifth of them followed by one whose label is blank.
+    let mut table = "id,text,feeling,label\n".to_owned();
+    for (row, line) in all.lines().enumerate() {
+        let line: Value = serde_json::from_str(line).expect("an object");
+        let (text, label) = (line["text"].as_str().expect("text"), line["label"].as_str().expect("label"));
+        writeln!(table, "{row},{text},{label},{label}").unwrap_or_default();
+        if row % 5 == 0 {
+            let blank = ["", "  "][row % 2];
+            writeln!(table, "x{row},Nobody said what was {row}.,{blank},").unwrap_or_default();
+        }
+    }
+    desk.put("blanks.csv", &table);
+    desk.types("extract -q -i whole.jsonl -o whole").succeeds();
+    desk.types("extract -q -i blanks.csv -o labelled").succeeds();
+    desk.types("extract -q -i blanks.csv --label-column '' --carry feeling -o carried").succeeds();
+    desk.types("extract -q -i blanks.csv --label-column feeling -o named").succeeds();
+    let probed = |directory: &str, options: &str| {
+        let report = format!("{directory}-report");
+        // The control is drawn by row, and rows differ.
+        let options = format!("{options} --no-mix --no-control -l 1,3");
+        let ran = desk.types(&format!("probe {directory} {options} -o {report} --overwrite")).succeeds();
+        (ran, desk.json(&format!("{report}/report.json")))
+    };
+    let (_, expected) = probed("whole", "");
+    for (directory, options) in
+        [("labelled", ""), ("carried", "--label feeling"), ("named", ""), ("named", "--label feeling")]
+    {
+        let (ran, report) = probed(directory, options);
+        ran.says("20 of 116 texts have no").says("and are left out");
+        assert_eq!(report["classes"], serde_json::json!(["bad", "good"]), "{directory} {options}");
+        let of = &report["directories"]["train"];
+        assert_eq!((&of["texts"], &of["unlabelled"]), (&96.into(), &20.into()));
+        // Folds are of the labelled texts, so nothing else differs.
+        assert_eq!(report["layers"], expected["layers"], "{directory} {options}");
+        let told = desk.json_lines(&format!("{directory}-report/predictions.jsonl"));
+        assert_eq!((told.len(), &told[1]["row"], &told[1]["id"]), (96, &2.into(), &"1".into()));
+    }
+    desk.types("probe carried").fails().says("none of its texts has a label");
+    // Numbers, and words.
+    let lines = |labels: [&str; 2]| {
+        (0..30)
+            .map(|row| format!("{{\"text\": [\"a\", \"b{row}\"], \"label\": {}}}\n", labels[row % 2]))
+            .collect::<String>()
+    };
+    desk.put("words.jsonl", lines([r#"["A", "B"]"#, r#"["A", ""]"#]));
+    desk.types("extract -q -i words.jsonl --pretokenized -e word -o words").succeeds();
+    let (ran, report) = probed("words", "");
+    ran.says("15 words have no label, and are left out");
+    assert_eq!(
+        (&report["classes"], &report["directories"]["train"]["examples"]),
+        (&serde_json::json!(["A", "B"]), &45.into())
+    );
+    desk.put(
+        "numbers.csv",
+        (0..30).map(|row| format!("{row} times,{}\n", ["", "3", "4.5"][row % 3])).collect::<String>(),
+    );
+    desk.types("extract -q -i numbers.csv --no-header --text-column 1 --carry 2 -o numbers").succeeds();
+    probed("numbers", "--label 2 --task regression").0.says("10 of 30 texts have no 2, and are left out");
+}
+
 #[test]
 fn what_cannot_be_learned_is_refused() {
     let desk = Desk::new();
@@ -295,7 +444,7 @@ fn what_cannot_be_learned_is_refused() {
         lines.collect::<String>()
     };
     refuses("{\"text\": \"a\"}\n", "", "none of its texts has a label");
-    refuses(&texts(&["\"a\"", "null", "\"b\""]), "", "1 of 3 texts have no label, the first in rows 1");
+    refuses(&texts(&["\"a\"", "null", "\"b\""]), "", "holds 2 texts, fewer than the 5 folds");
     refuses(&texts(&["\"a\""; 6]), "", "all its labels are `a`; a classifier needs two classes");
     refuses(&texts(&["\"a\"", "\"a\"", "\"a\"", "\"a\"", "\"a\"", "\"b\""]), "", "`b` (1)");
     refuses(&texts(&["1", "2"]), "", "fewer than the 5 folds");
@@ -322,7 +471,7 @@ fn lists_of_labels_match_the_words() {
     // A text that is cut loses the vectors of its last words.
     desk.put("first.jsonl", format!("{{\"text\": [\"a\"]}}\n{first}\n"));
     desk.types("extract -q -i first.jsonl --pretokenized -e word -o first").succeeds();
-    desk.types("probe first").fails().says("1 of 2 texts have no label, the first in rows 0");
+    desk.types("probe first").fails().says_all(&["1 of 2 texts have no label", "holds 1 texts with labelled words"]);
     // Texts without words have nothing to learn from.
     desk.put("empty.jsonl", format!("{first}\n{}{first}\n", "{\"text\": [], \"label\": []}\n".repeat(5)));
     desk.types("extract -q -i empty.jsonl --pretokenized -e word -o empty").succeeds();
