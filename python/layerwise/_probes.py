@@ -24,6 +24,9 @@ def probe(
     label: str = "label",
     group: str | None = None,
     task: str = "auto",
+    score: str | None = None,
+    class_weight: str = "none",
+    calibrate: bool = False,
     strength: Sequence[float] | None = None,
     folds: int = 5,
     seed: int = 0,
@@ -54,6 +57,12 @@ def probe(
         The column of what texts belong to together, such as an author; folds and draws take whole groups.
     task:
         ``auto``, or ``regression``.
+    score:
+        What chooses layers and strengths, such as ``roc_auc``; by default the accuracy, entity F1, or R².
+    class_weight:
+        ``balanced`` for all classes to count the same.
+    calibrate:
+        Whether the probabilities of classes are calibrated.
     strength:
         Strengths of regularization to choose from, scikit-learn's C; by default from 0.0001 to 1.
     folds, seed:
@@ -92,6 +101,9 @@ def probe(
         "label": label,
         "group": group,
         "task": task,
+        "score": score,
+        "class_weight": class_weight,
+        "calibrate": calibrate,
         "strength": strengths,
         "folds": folds,
         "seed": seed,

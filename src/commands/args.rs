@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use super::help;
 use crate::checkpoint::BUNDLED;
 use crate::probe::labels::TaskChoice;
+use crate::probe::request::ClassWeight;
+use crate::probe::scores::{ALIASES, ScoreName};
 use crate::shard::ShardSelection;
 use crate::spec::{
     Choice, Combine, Compute, Delimiter, DeviceSelection, Dtype, InputFormat, LayerSelection, OnBadLine, OutputFormat,
@@ -384,6 +386,18 @@ pub struct ProbeArgs {
     #[arg(long, value_name = "TASK", value_parser = choice::<TaskChoice>(), default_value_t, help_heading = "Fit")]
     pub task: TaskChoice,
 
+    /// The score by which layers and C are chosen [default: accuracy; entity_f1 of entity tags; r2 of numbers]
+    #[arg(long, value_name = "NAME", value_parser = score(), help_heading = "Fit")]
+    pub score: Option<ScoreName>,
+
+    /// How much the examples of each class count
+    #[arg(long, value_name = "W", value_parser = choice::<ClassWeight>(), default_value_t, help_heading = "Fit")]
+    pub class_weight: ClassWeight,
+
+    /// Calibrate the probabilities of classes by a temperature, chosen on texts that are neither learned from nor scored
+    #[arg(long, help_heading = "Fit")]
+    pub calibrate: bool,
+
     /// Strengths to choose from, a list: C as scikit-learn has it, where smaller is stricter [default: 0.0001, 0.0003, 0.001,
     /// 0.003, 0.01, 0.03, 0.1, 0.3, 1]
     #[arg(
@@ -438,6 +452,17 @@ pub struct ProbeArgs {
 fn choice<T: Choice + Send + Sync>() -> impl TypedValueParser<Value = T> {
     let values = T::ALL.iter().map(|choice| PossibleValue::new(choice.name()).help(choice.about()));
     PossibleValuesParser::new(values).try_map(|name| T::from_name(&name).ok_or("is not known"))
+}
+
+/// The scores, also by the other names they go by.
+fn score() -> impl TypedValueParser<Value = ScoreName> {
+    let values = ScoreName::ALL.iter().map(|score| {
+        let others = ALIASES.iter().filter(|(_, of)| of == score).map(|(alias, _)| *alias);
+        PossibleValue::new(score.name()).help(score.about()).aliases(others)
+    });
+    let named = |name: &str| ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, score)| *score);
+    PossibleValuesParser::new(values)
+        .try_map(move |name| ScoreName::from_name(&name).or_else(|| named(&name)).ok_or("is not known"))
 }
 
 /// The kinds of vectors that `compare` can compare: those of which a text has one.

@@ -6,6 +6,7 @@
 
 pub mod basis;
 pub mod bootstrap;
+pub mod calibration;
 pub mod control;
 pub mod directory;
 pub mod entities;
@@ -20,7 +21,9 @@ pub mod linear;
 pub mod mix;
 pub mod objective;
 pub mod plot;
+pub mod predictions;
 mod products;
+mod ranking;
 pub mod repeats;
 pub mod report;
 mod report_files;
@@ -29,6 +32,7 @@ pub mod scores;
 pub mod table;
 pub mod targets;
 pub mod task;
+mod temperature;
 
 use std::collections::HashSet;
 
@@ -38,10 +42,12 @@ use self::evaluate::{Outcome, Setup, Side, median};
 use self::folds::Folds;
 use self::labels::{LabelledTexts, ProbedColumns};
 use self::mix::{Layers, Mix};
-use self::report::Report;
+use self::predictions::Predictions;
+use self::report::{Report, ScoredLayer};
+use self::request::ClassWeight;
 pub use self::request::ProbeRequest;
-use self::scores::Scores;
-use self::targets::Targets;
+use self::scores::{ScoreName, Scores};
+use self::targets::{Targets, balanced};
 use self::task::Task;
 use crate::error::{Error, Result};
 use crate::observer::{Observer, Work};
@@ -83,6 +89,8 @@ pub fn probe(request: &ProbeRequest, observer: &dyn Observer, show: impl FnOnce(
     }
 
     let task = Task::of(&labels);
+    let score = score(request, task)?;
+    check_classes(request, task)?;
     let (classes, targets, other_targets) = task::targets((&train, &labels), &others)?;
     let arrays = arrays(request, &train, labels.of_words)?;
     for (directory, _) in &others {
@@ -102,6 +110,9 @@ pub fn probe(request: &ProbeRequest, observer: &dyn Observer, show: impl FnOnce(
     strengths.dedup();
     let setup = Setup {
         task,
+        score,
+        is_balanced: request.class_weight == ClassWeight::Balanced,
+        calibrates: request.calibrate,
         classes: &classes,
         train: Side::new(&train, &labels, targets, control.as_ref(), "train"),
         dev: dev_side,
@@ -120,12 +131,13 @@ pub fn probe(request: &ProbeRequest, observer: &dyn Observer, show: impl FnOnce(
     warning.iter().for_each(|warning| observer.warn(warning));
 
     let bar = observer.begin(Work::Probing(arrays.len() as u64));
-    let mut outcomes = Vec::new();
+    let (mut outcomes, mut layers): (Vec<Outcome>, Vec<ScoredLayer>) = (Vec::new(), Vec::new());
+    let mut best = 0;
     for array in &arrays {
         if let Some(signal) = observer.interruption() {
             return Err(Error::Interrupted { signal, done: 0, texts: 0, way_on: Error::START_OVER });
         }
-        let outcome = setup.evaluate(array)?;
+        let mut outcome = setup.evaluate(array)?;
         observer.detail(&format!(
             "{}: C {}, loss {:.6}, {} steps, {:.1} s",
             array.name(),
@@ -137,12 +149,21 @@ pub fn probe(request: &ProbeRequest, observer: &dyn Observer, show: impl FnOnce(
         if !outcome.fit.converged {
             observer.warn(&format!("{}: the fit has not converged after {} steps", array.name(), outcome.fit.steps));
         }
+        let layer = ScoredLayer::new(request, &setup, array, &outcome);
+        // The probabilities of all classes are kept of the best layer alone.
+        if layers.get(best).is_some_and(|best| best.report.score >= layer.report.score) {
+            outcome.predicted.logits = Vec::new();
+        } else {
+            outcomes.iter_mut().for_each(|worse| worse.predicted.logits = Vec::new());
+            best = outcomes.len();
+        }
+        layers.push(layer);
         outcomes.push(outcome);
         bar.advance(1);
     }
     drop(bar);
     let mix = mixed(request, &setup, &arrays, &outcomes, observer)?;
-    let report = Report::new(request, &setup, &arrays, &outcomes, mix, repeats)?;
+    let report = Report::new(request, &setup, arrays[0].kind, layers, mix, repeats);
 
     // Shown first, so that a disk that is full does not cost the fit.
     let shown = show(&report);
@@ -150,6 +171,34 @@ pub fn probe(request: &ProbeRequest, observer: &dyn Observer, show: impl FnOnce(
         report_files::write(output, &report, &setup, &outcomes)?;
     }
     shown
+}
+
+/// The score by which layers are ranked.
+fn score(request: &ProbeRequest, task: Task) -> Result<ScoreName> {
+    let scores = ScoreName::of_task(task);
+    let Some(wanted) = request.score else { return Ok(scores[0]) };
+    if !scores.contains(&wanted) {
+        let names: Vec<&str> = scores.iter().map(|score| score.name()).collect();
+        return Err(Error::Usage(format!(
+            "--score {}: the task is {}, whose scores are {}",
+            wanted.name(),
+            task.describe(),
+            names.join(", ")
+        )));
+    }
+    Ok(wanted)
+}
+
+/// Refuses options of classes where numbers are predicted.
+fn check_classes(request: &ProbeRequest, task: Task) -> Result<()> {
+    let options =
+        [(request.class_weight != ClassWeight::default(), "--class-weight"), (request.calibrate, "--calibrate")];
+    match options.iter().find(|(is_given, _)| *is_given && task == Task::Regression) {
+        Some((_, option)) => {
+            Err(Error::Usage(format!("{option} is for classes, and numbers are predicted; leave it out")))
+        }
+        None => Ok(()),
+    }
 }
 
 fn check_same_making(train: &Directory, other: &Directory) -> Result<()> {
@@ -266,7 +315,8 @@ fn folds(
     names: &[String],
 ) -> Result<Folds> {
     let chooses = request.strengths.len() > 1 && request.dev.is_none();
-    if request.test.is_some() && !chooses {
+    let calibrates = request.calibrate && request.dev.is_none();
+    if request.test.is_some() && !chooses && !calibrates {
         return Ok(Folds::one(&labels.starts));
     }
     let folds = request.folds;
@@ -371,12 +421,11 @@ fn mixed(
     let targets = setup.train.targets.select(&setup.folds.order);
     let classes = setup.classes.known;
     let basis = basis::Basis::of(&features[layers.len() / 2])?;
-    let training = |without: Option<usize>| Layers {
-        features: &features,
-        targets: &targets,
-        chunks: setup.folds.chunks(|fold| Some(fold) != without),
-        count: setup.folds.count(|fold| Some(fold) != without),
-        classes,
+    let training = |without: Option<usize>| {
+        let chunks = setup.folds.chunks(|fold| Some(fold) != without);
+        let class_weights = if setup.is_balanced { balanced(&targets, &chunks, classes) } else { None };
+        let count = setup.folds.count(|fold| Some(fold) != without);
+        Layers { features: &features, targets: &targets, chunks, count, classes, class_weights }
     };
     let fitted = training(None).fit(&basis, strength, true)?;
     let mut converged = fitted.converged;
@@ -384,17 +433,16 @@ fn mixed(
         let folds = Folds::one(&test.labels.starts);
         let features = load(test, &folds.order)?;
         let count = features[0].examples();
-        Layers { features: &features, targets: &test.targets, chunks: folds.chunks(|_| true), count, classes }
+        let (chunks, class_weights) = (folds.chunks(|_| true), None);
+        Layers { features: &features, targets: &test.targets, chunks, count, classes, class_weights }
             .predict(&fitted)?
     } else {
-        let mut in_order = vec![linear::Predicted { class: 0, value: 0.0 }; targets.count()];
+        let mut in_order = Predictions::blank(targets.count(), classes, true);
         for fold in 0..setup.folds.ranges.len() {
             let fitted = training(Some(fold)).fit(&basis, strength, false)?;
             converged &= fitted.converged;
             let held_out = Layers { chunks: setup.folds.chunks(|of| of == fold), ..training(None) };
-            for (place, of) in setup.folds.ranges[fold].clone().zip(held_out.predict(&fitted)?) {
-                in_order[setup.folds.order[place] as usize] = of;
-            }
+            in_order.put(&setup.folds.order[setup.folds.ranges[fold].clone()], &held_out.predict(&fitted)?);
         }
         in_order
     };

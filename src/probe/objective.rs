@@ -10,7 +10,8 @@ use ndarray::{Array1, Array2};
 use rayon::prelude::*;
 
 use super::features::{Features, Standard};
-use super::linear::{LinearModel, Predicted, outputs};
+use super::linear::LinearModel;
+use super::predictions::{Predictions, logistic, outputs};
 use super::products;
 use super::targets::Targets;
 use crate::error::Result;
@@ -38,6 +39,8 @@ pub struct Examples<'a> {
     pub count: usize,
     /// Number of classes that can be predicted; 0 for regression.
     pub classes: usize,
+    /// How much an example of each class counts, (classes); `None` for the same.
+    pub class_weights: Option<Vec<f64>>,
 }
 
 /// A linear function in float32, for the matrix products.
@@ -128,80 +131,58 @@ impl Examples<'_> {
     ///
     /// # Errors
     /// Those of reading features.
-    pub fn predict(&self, linear: &LinearModel) -> Result<Vec<Predicted>> {
+    pub fn predict(&self, linear: &LinearModel, with_logits: bool) -> Result<Predictions> {
         let function = self.standard.as_ref().map_or_else(|| linear.clone(), |standard| linear.before(standard));
         let single = Single::of(&function);
         let of_chunk = |chunk: &Range<usize>| {
             let mut buffer = Vec::new();
             let scores = single.forward(self.features.rows(chunk.clone(), &mut buffer)?);
-            Ok(scores.chunks_exact(single.outputs()).map(|scores| predict(scores, self.classes)).collect::<Vec<_>>())
+            Ok(Predictions::of_scores(&scores, self.classes, with_logits))
         };
-        let all: Vec<Vec<Predicted>> = self.chunks.par_iter().map(of_chunk).collect::<Result<_>>()?;
-        Ok(all.concat())
+        let mut all = Predictions::default();
+        self.chunks.par_iter().map(of_chunk).collect::<Result<Vec<_>>>()?.iter().for_each(|of| all.extend(of));
+        Ok(all)
     }
 
     /// The sum of losses of some examples. `scores`, (examples, outputs), are replaced by the derivatives of the loss.
     pub fn differentiate(&self, examples: &Range<usize>, scores: &mut [f32]) -> f64 {
-        let mut loss = 0.0;
+        let mut sum = 0.0;
         for (row, example) in scores.chunks_exact_mut(outputs(self.classes)).zip(examples.clone()) {
             match self.targets {
                 Targets::Numbers(numbers) => {
                     let error = f64::from(row[0]) - numbers[example];
-                    loss += 0.5 * error * error;
+                    sum += 0.5 * error * error;
                     row[0] = error as f32;
                 }
                 Targets::Classes(classes) if self.classes == 2 => {
                     let (score, is_second) = (row[0], classes[example] == 1);
                     // log(1 + exp(-score)), written so that nothing overflows
                     let signed = f64::from(if is_second { score } else { -score });
-                    loss += (-signed.abs()).exp().ln_1p() + (-signed).max(0.0);
-                    row[0] = probability(score) - f32::from(u8::from(is_second));
+                    let loss = (-signed.abs()).exp().ln_1p() + (-signed).max(0.0);
+                    row[0] = logistic(score) - f32::from(u8::from(is_second));
+                    sum += self.weighted(classes[example], loss, row);
                 }
                 Targets::Classes(classes) => {
                     let target = classes[example] as usize;
                     let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                     let own = row[target];
                     row.iter_mut().for_each(|score| *score = (*score - largest).exp());
-                    let sum: f32 = row.iter().sum();
-                    loss += f64::from(sum).ln() + f64::from(largest - own);
-                    row.iter_mut().for_each(|share| *share /= sum);
+                    let shares: f32 = row.iter().sum();
+                    row.iter_mut().for_each(|share| *share /= shares);
                     row[target] -= 1.0;
+                    let loss = f64::from(shares).ln() + f64::from(largest - own);
+                    sum += self.weighted(classes[example], loss, row);
                 }
             }
         }
-        loss
+        sum
     }
-}
 
-/// The probability of the second of two classes, the logistic function of the score.
-fn probability(score: f32) -> f32 {
-    if score >= 0.0 {
-        1.0 / (1.0 + (-score).exp())
-    } else {
-        let odds = score.exp();
-        odds / (1.0 + odds)
-    }
-}
-
-/// The prediction that scores, (outputs), make.
-pub fn predict(scores: &[f32], classes: usize) -> Predicted {
-    match classes {
-        0 => Predicted { class: 0, value: scores[0] },
-        2 => {
-            let second = probability(scores[0]);
-            if scores[0] > 0.0 {
-                Predicted { class: 1, value: second }
-            } else {
-                Predicted { class: 0, value: 1.0 - second }
-            }
-        }
-        _ => {
-            let class = scores
-                .iter()
-                .enumerate()
-                .fold(0, |best, (class, &score)| if score > scores[best] { class } else { best });
-            let sum: f32 = scores.iter().map(|score| (score - scores[class]).exp()).sum();
-            Predicted { class: class as u32, value: 1.0 / sum }
-        }
+    /// The loss of an example by the weight of its class, which its slopes are multiplied by.
+    fn weighted(&self, class: u32, loss: f64, slopes: &mut [f32]) -> f64 {
+        let Some(weights) = &self.class_weights else { return loss };
+        let weight = weights[class as usize];
+        slopes.iter_mut().for_each(|slope| *slope *= weight as f32);
+        loss * weight
     }
 }

@@ -3,6 +3,7 @@
 use plotters::prelude::*;
 
 use super::report::{LayerReport, Report, score_name};
+use super::scores::ScoreName;
 use crate::error::{Error, Result};
 
 /// Width and height in pixels.
@@ -107,7 +108,7 @@ fn drawn(report: &Report, svg: &mut String) -> std::result::Result<(), Box<dyn s
 
 /// The score of the control task, if it is the same kind of score as the layers'.
 fn control(report: &Report, layer: &LayerReport) -> Option<f64> {
-    if report.task.scheme().is_some() { None } else { layer.control }
+    if report.primary == ScoreName::EntityF1.name() { None } else { layer.control }
 }
 
 /// The range of everything that is drawn, with a margin.

@@ -6,18 +6,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::bootstrap::{self, Drawn};
+use super::calibration::Calibration;
 use super::evaluate::{Outcome, Setup};
-use super::linear::Predicted;
 use super::mix::Mix;
+use super::predictions::{Predicted, Predictions};
 use super::repeats::Repeats;
-use super::request::ProbeRequest;
-use super::scores::{ClassScores, Judged, Scores};
+use super::request::{ClassWeight, ProbeRequest};
+use super::scores::{ClassScores, Judged, ScoreName, Scores};
 use super::targets::Targets;
 use super::task::Task;
 use crate::directory::manifest::ModelIdentity;
 use crate::error::{Error, Result};
 use crate::plan::{ArrayPlan, Slot};
-use crate::spec::VectorKind;
+use crate::spec::{Choice, VectorKind};
 
 pub use crate::directory::names::REPORT;
 /// The file with the plot.
@@ -42,6 +43,9 @@ pub struct Report {
     pub task: Task,
     /// The score by which layers are ranked.
     pub primary: String,
+    /// How much the examples of each class count in a fit.
+    #[serde(default)]
+    pub class_weight: ClassWeight,
     /// The column of the labels.
     pub label: String,
     /// The column of the groups that folds and draws keep together, if texts are in groups.
@@ -139,6 +143,9 @@ pub struct LayerReport {
     pub steps: u64,
     /// Whether the fit converged.
     pub converged: bool,
+    /// How the probabilities were calibrated, if they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// The scores of each class.
     pub classes: Vec<ClassScores>,
     /// The scores of each type of entity.
@@ -166,55 +173,68 @@ impl LayerReport {
     }
 }
 
+/// A layer with the score of each bootstrap sample.
+#[derive(Debug)]
+pub(super) struct ScoredLayer {
+    pub(super) report: LayerReport,
+    draws: Vec<f64>,
+}
+
+impl ScoredLayer {
+    /// Scores the predictions of a layer.
+    pub(super) fn new(request: &ProbeRequest, setup: &Setup<'_>, array: &ArrayPlan, outcome: &Outcome) -> Self {
+        let scored = setup.scored();
+        let judged = setup.judge(&scored.targets, &outcome.predicted);
+        let once = vec![1; judged.texts()];
+        let draws = bootstrap::draws(scored.labels.drawn(), request.seed, |weights| judged.primary(weights));
+        let score = judged.primary(&once);
+        let by_entity = setup.score == ScoreName::EntityF1;
+        let control = scored.control.as_ref().zip(outcome.control.as_ref()).map(|(gold, predicted)| {
+            // Random tags make no entities, so the control task is scored by tag.
+            let how = if by_entity {
+                (Task::Tagging { scheme: None }, ScoreName::Accuracy)
+            } else {
+                (setup.task, setup.score)
+            };
+            let names = &setup.classes.names;
+            Judged::new(how, names, scored.labels.starts.clone(), gold, predicted).primary(&once)
+        });
+        let scores = judged.scores(&once);
+        let by_tag = if by_entity { scores.accuracy.unwrap_or(score) } else { score };
+        let report = LayerReport {
+            name: array.name(),
+            layer: if let Slot::Layer(layer) = array.slot { Some(layer) } else { None },
+            score,
+            interval: bootstrap::interval(&draws),
+            scores,
+            control,
+            selectivity: control.map(|control| by_tag - control),
+            strength: outcome.strength,
+            fold_strengths: outcome.strengths.clone(),
+            loss: outcome.fit.loss,
+            steps: outcome.fit.steps,
+            converged: outcome.fit.converged,
+            calibration: outcome.calibration,
+            classes: judged.classes(),
+            entities: judged.kinds(),
+        };
+        Self { report, draws }
+    }
+}
+
 impl Report {
-    /// Scores and ranks all layers.
-    ///
-    /// # Errors
-    /// None at present.
+    /// Ranks layers.
     pub(super) fn new(
         request: &ProbeRequest,
         setup: &Setup<'_>,
-        arrays: &[ArrayPlan],
-        outcomes: &[Outcome],
+        emit: VectorKind,
+        layers: Vec<ScoredLayer>,
         mix: Option<(Mix, f64, Scores)>,
         repeats: Option<Repeats>,
-    ) -> Result<Self> {
-        let scored = setup.scored();
-        let drawn = scored.labels.drawn();
-        let mut layers = Vec::new();
-        let mut all_draws = Vec::new();
-        for (array, outcome) in arrays.iter().zip(outcomes) {
-            let judged = setup.judge(&scored.targets, &outcome.predicted);
-            let once = vec![1; judged.texts()];
-            let draws = bootstrap::draws(drawn, request.seed, |weights| judged.primary(weights));
-            let score = judged.primary(&once);
-            let control = scored.control.as_ref().zip(outcome.control.as_ref()).map(|(gold, predicted)| {
-                // Random tags make no entities, so the control task is scored by tag.
-                let task =
-                    if let Task::Tagging { .. } = setup.task { Task::Tagging { scheme: None } } else { setup.task };
-                let names = &setup.classes.names;
-                Judged::new(task, names, scored.labels.starts.clone(), gold, predicted).primary(&once)
-            });
-            let scores = judged.scores(&once);
-            let by_tag = setup.task.scheme().and(scores.accuracy).unwrap_or(score);
-            layers.push(LayerReport {
-                name: array.name(),
-                layer: if let Slot::Layer(layer) = array.slot { Some(layer) } else { None },
-                score,
-                interval: bootstrap::interval(&draws),
-                scores,
-                control,
-                selectivity: control.map(|control| by_tag - control),
-                strength: outcome.strength,
-                fold_strengths: outcome.strengths.clone(),
-                loss: outcome.fit.loss,
-                steps: outcome.fit.steps,
-                converged: outcome.fit.converged,
-                classes: judged.classes(),
-                entities: judged.kinds(),
-            });
-            all_draws.push(draws);
-        }
+    ) -> Self {
+        let drawn = setup.scored().labels.drawn();
+        let (layers, all_draws): (Vec<LayerReport>, Vec<Vec<f64>>) =
+            layers.into_iter().map(|layer| (layer.report, layer.draws)).unzip();
         let best = best(&layers);
         let (baseline, of_baseline) = baseline(setup, request.seed);
         let beats_majority = bootstrap::is_better(&all_draws[best], &of_baseline);
@@ -236,17 +256,18 @@ impl Report {
         let mix = mix.map(|(mix, strength, scores)| MixReport {
             mix,
             strength,
-            score: primary_of(setup.task, &scores),
+            score: setup.score.of(&scores).unwrap_or(0.0),
             scores,
         });
         let mut report = Self {
             format_version: FORMAT_VERSION,
             layerwise: env!("CARGO_PKG_VERSION").to_owned(),
             task: setup.task,
-            primary: setup.task.primary().to_owned(),
+            primary: setup.score.name().to_owned(),
+            class_weight: request.class_weight,
             label: request.label.clone(),
             group: request.group.clone(),
-            emit: arrays[0].kind,
+            emit,
             model: setup.train.directory.model.clone(),
             plan: setup.train.directory.recipe(),
             directories: directories.collect(),
@@ -264,7 +285,7 @@ impl Report {
             advice: String::new(),
         };
         report.advice = advice(&report, beats_majority, drawn);
-        Ok(report)
+        report
     }
 
     /// The best layer.
@@ -282,16 +303,6 @@ impl Report {
     }
 }
 
-/// The score by which layers are ranked.
-fn primary_of(task: Task, scores: &Scores) -> f64 {
-    match task {
-        Task::Tagging { scheme: Some(_) } => scores.entity_f1,
-        Task::Regression => scores.r2,
-        _ => scores.accuracy,
-    }
-    .unwrap_or(0.0)
-}
-
 /// The index of the highest score; of equal ones, the first.
 fn best(layers: &[LayerReport]) -> usize {
     (0..layers.len()).fold(0, |best, layer| if layers[layer].score > layers[best].score { layer } else { best })
@@ -300,20 +311,23 @@ fn best(layers: &[LayerReport]) -> usize {
 /// The baseline, with its score on each bootstrap sample.
 fn baseline(setup: &Setup<'_>, seed: u64) -> (Baseline, Vec<f64>) {
     let scored = setup.scored();
-    let (label, guess) = match &setup.train.targets {
+    let (label, guess, logits) = match &setup.train.targets {
         Targets::Numbers(numbers) => {
             let mean = numbers.iter().sum::<f64>() / numbers.len() as f64;
-            (None, Predicted { class: 0, value: mean as f32 })
+            (None, Predicted { class: 0, value: mean as f32 }, Vec::new())
         }
         Targets::Classes(classes) => {
             let mut counts = vec![0_u64; setup.classes.known];
             classes.iter().for_each(|&class| counts[class as usize] += 1);
             let class =
                 (0..counts.len()).fold(0, |best, class| if counts[class] > counts[best] { class } else { best });
-            (Some(setup.classes.names[class].clone()), Predicted { class: class as u32, value: 1.0 })
+            // As sure as the classes are frequent.
+            let logits = counts.iter().map(|&count| (count as f64).ln() as f32).collect();
+            let value = (counts[class] as f64 / classes.len() as f64) as f32;
+            (Some(setup.classes.names[class].clone()), Predicted { class: class as u32, value }, logits)
         }
     };
-    let predicted = vec![guess; scored.targets.count()];
+    let predicted = Predictions::constant(guess, &logits, scored.targets.count());
     let judged = setup.judge(&scored.targets, &predicted);
     let once = vec![1; judged.texts()];
     let draws = bootstrap::draws(scored.labels.drawn(), seed, |weights| judged.primary(weights));
@@ -375,9 +389,8 @@ fn advice(report: &Report, beats_majority: bool, drawn: Drawn<'_>) -> String {
 
 /// The name of a score for human readers.
 pub fn score_name(primary: &str) -> &str {
-    match primary {
-        "entity_f1" => "entity F1",
-        "r2" => "R²",
-        other => other,
+    match ScoreName::from_name(primary) {
+        Some(score) => score.title(),
+        None => primary,
     }
 }

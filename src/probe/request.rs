@@ -3,7 +3,18 @@
 use std::path::PathBuf;
 
 use super::labels::TaskChoice;
-use crate::spec::{LayerSelection, VectorKind};
+use super::scores::ScoreName;
+use crate::spec::{LayerSelection, VectorKind, choices};
+
+choices! {
+    /// How much the examples of each class count in a fit.
+    pub enum ClassWeight {
+        /// All examples the same
+        Same = "none",
+        /// All classes the same, however many examples they have
+        Balanced = "balanced",
+    } default Same
+}
 
 /// What to learn, from which directories, and how. The default learns the column `label` by cross-validation.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +37,12 @@ pub struct ProbeRequest {
     pub group: Option<String>,
     /// The task; by default it follows from the labels.
     pub task: TaskChoice,
+    /// The score by which layers and strengths are chosen; by default the first that the task has.
+    pub score: Option<ScoreName>,
+    /// How much the examples of each class count in a fit.
+    pub class_weight: ClassWeight,
+    /// Whether the probabilities of classes are calibrated.
+    pub calibrate: bool,
     /// The regularization strengths to choose from: scikit-learn's C, where smaller values regularize more.
     pub strengths: Vec<f64>,
     /// Number of folds for cross-validation.
@@ -56,6 +73,9 @@ impl ProbeRequest {
             label: "label".to_owned(),
             group: None,
             task: TaskChoice::default(),
+            score: None,
+            class_weight: ClassWeight::default(),
+            calibrate: false,
             strengths: vec![0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0],
             folds: 5,
             seed: 0,

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use super::report::{LayerReport, Report, score_name};
+use super::scores::ScoreName;
 use super::task::Task;
+use crate::spec::Choice;
 
 /// Length of the longest bar in characters.
 const BAR: usize = 16;
@@ -55,27 +57,25 @@ pub fn render(report: &Report, terminal: Option<usize>) -> String {
     let drawn = if report.group.is_some() { "groups" } else { "texts" };
     let _ = writeln!(out, "{:<9} {how}; intervals of 95 % from 1,000 draws of {drawn}", "scored");
     let with_control = room.control && report.layers.iter().any(|layer| layer.control.is_some());
-    if report.task.scheme().is_some() && with_control {
+    let by_entity = report.primary == ScoreName::EntityF1.name();
+    if by_entity && with_control {
         let _ = writeln!(out, "{:<9} control and selectivity are accuracies, by word", "");
     }
     let _ = writeln!(out);
     let name = score_name(&report.primary);
-    let second = match report.task {
-        Task::Regression => "Pearson",
-        Task::Tagging { scheme: Some(_) } => "accuracy",
-        _ => "macro F1",
+    // The second column is another score than the first.
+    let second = match (report.task, ScoreName::from_name(&report.primary)) {
+        (Task::Regression, Some(ScoreName::Pearson)) => ScoreName::R2,
+        (Task::Regression, _) => ScoreName::Pearson,
+        (_, Some(ScoreName::EntityF1 | ScoreName::MacroF1)) => ScoreName::Accuracy,
+        _ => ScoreName::MacroF1,
     };
     let control = if with_control { "  control  selectivity" } else { "" };
     let strength = if room.strength { format!("  {:>7}", "C") } else { String::new() };
-    let _ = writeln!(out, "{:>9}  {name:>9}  {:>15}  {second:>8}{control}{strength}", "layer", "interval");
+    let _ = writeln!(out, "{:>9}  {name:>9}  {:>15}  {:>8}{control}{strength}", "layer", "interval", second.title());
     let (low, high) = bounds(report);
     for layer in &report.layers {
         let scores = &layer.scores;
-        let other = match report.task {
-            Task::Regression => scores.pearson,
-            Task::Tagging { scheme: Some(_) } => scores.accuracy,
-            _ => scores.macro_f1,
-        };
         let control = match (layer.control, layer.selectivity) {
             (Some(control), Some(selectivity)) if with_control => format!("  {control:>7.3}  {selectivity:>11.3}"),
             _ => String::new(),
@@ -96,7 +96,7 @@ pub fn render(report: &Report, terminal: Option<usize>) -> String {
             layer.score,
             layer.interval[0],
             layer.interval[1],
-            other.unwrap_or(0.0),
+            second.of(scores).unwrap_or(0.0),
         );
     }
     let of = report.baseline.label.as_ref().map_or_else(|| "the mean".to_owned(), |label| format!("always `{label}`"));
@@ -114,9 +114,20 @@ pub fn render(report: &Report, terminal: Option<usize>) -> String {
     }
     if let Some(best) = report.best_layer() {
         details(&mut out, best);
+        calibrated(&mut out, best);
     }
     let _ = writeln!(out, "\n{}", report.advice);
     out
+}
+
+/// Appends what calibration did.
+fn calibrated(out: &mut String, best: &LayerReport) {
+    let (Some(calibration), Some(error)) = (&best.calibration, best.scores.expected_calibration_error) else { return };
+    let _ = writeln!(
+        out,
+        "\nprobabilities calibrated at temperature {:.3}: expected calibration error {error:.3} instead of {:.3}",
+        calibration.temperature, calibration.expected_calibration_error_before
+    );
 }
 
 /// Appends the scores by type of entity, or by class if there are few.

@@ -47,15 +47,6 @@ impl Task {
         }
     }
 
-    /// The name of the score by which layers are ranked.
-    pub fn primary(self) -> &'static str {
-        match self {
-            Task::Tagging { scheme: Some(_) } => "entity_f1",
-            Task::Regression => "r2",
-            _ => "accuracy",
-        }
-    }
-
     /// A description for human readers.
     pub fn describe(self) -> &'static str {
         match self {

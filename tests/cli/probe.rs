@@ -206,7 +206,13 @@ fn numbers_are_predicted_on_request() {
     desk.put("texts.jsonl", lines);
     desk.types("extract -q -i texts.jsonl -o out").succeeds();
     desk.types("probe out --task regression -o report").succeeds().prints_all(&["regression", "R²", "Pearson"]);
-    assert!(number(&best(&desk.json("report/report.json"))["score"]) > 0.8);
+    let of_best = best(&desk.json("report/report.json")).clone();
+    assert!(number(&of_best["score"]) > 0.8 && number(&of_best["scores"]["spearman"]) > 0.8);
+    desk.types("probe out --task regression --score spearman -l 4 --no-mix").succeeds().prints("Spearman");
+    desk.types("probe out --task regression --score accuracy").fails_as_wrong_usage().says("r2, spearman, pearson");
+    for option in ["--class-weight balanced", "--calibrate"] {
+        desk.types(&format!("probe out --task regression {option}")).fails_as_wrong_usage().says("is for classes");
+    }
     let values = desk
         .types("predict report --json 'The film was very good.' 'The film was very very very very very good.'")
         .succeeds()
@@ -427,6 +433,121 @@ fn a_text_without_a_label_is_left_out() {
     );
     desk.types("extract -q -i numbers.csv --no-header --text-column 1 --carry 2 -o numbers").succeeds();
     probed("numbers", "--label 2 --task regression").0.says("10 of 30 texts have no 2, and are left out");
+}
+
+/// Texts of which one in five is bad, as JSON Lines.
+fn few_bad() -> String {
+    let mut lines = String::new();
+    for (index, thing) in THINGS.iter().enumerate() {
+        for (word, other) in GOOD.iter().zip(BAD) {
+            let (label, word) = if (index + word.len()) % 5 == 0 { ("bad", other) } else { ("good", *word) };
+            writeln!(
+                lines,
+                r#"{{"text": "The {thing} was rather {word}, said {}.", "label": "{label}"}}"#,
+                PEOPLE[index]
+            )
+            .unwrap_or_default();
+        }
+    }
+    lines
+}
+
+#[test]
+fn layers_are_chosen_by_the_score_that_is_asked_for() {
+    let desk = desk_of_reviews();
+    for (name, key, title) in [
+        ("roc_auc", "roc_auc", "AUROC"),
+        ("f1_macro", "macro_f1", "macro F1"),
+        ("neg_log_loss", "neg_log_loss", "-log loss"),
+        ("matthews_corrcoef", "matthews_corrcoef", "Matthews"),
+    ] {
+        let ran = desk.types(&format!("probe train -l 0,3 --no-mix --score {name} -o report --overwrite")).succeeds();
+        ran.prints(title);
+        let report = desk.json("report/report.json");
+        assert_eq!(report["primary"], key);
+        for layer in report["layers"].as_array().expect("a list") {
+            assert_eq!(layer["score"], layer["scores"][key], "{layer}");
+            let [low, high] = [0, 1].map(|end| number(&layer["interval"][end]));
+            assert!(low <= number(&layer["score"]) && number(&layer["score"]) <= high, "{layer}");
+            let selectivity = number(&layer["score"]) - number(&layer["control"]);
+            assert!((selectivity - number(&layer["selectivity"])).abs() < 1e-12);
+        }
+    }
+    let report = desk.json("report/report.json");
+    let scores = &best(&report)["scores"];
+    for key in ["accuracy", "balanced_accuracy", "average_precision", "expected_calibration_error"] {
+        assert!((0.0..=1.0).contains(&number(&scores[key])), "{key}: {scores}");
+    }
+    assert!(
+        number(&best(&report)["classes"][0]["roc_auc"]) > 0.8
+            && number(&report["baseline"]["scores"]["roc_auc"]) == 0.5
+    );
+    let refused = desk.types("probe train --score r2").fails_as_wrong_usage();
+    refused.says_all(&["the task is classification of texts", "accuracy, balanced_accuracy, macro_f1"]);
+    desk.types("probe train --score entity_f1").fails_as_wrong_usage().says("whose scores are");
+    desk.types("probe train --score best").fails_as_wrong_usage().says("matthews_corrcoef");
+}
+
+#[test]
+fn every_class_has_a_probability() {
+    let desk = desk_of_reviews();
+    let plain = desk.types("probe train --test test -l 2..4 --no-mix -o plain").succeeds();
+    plain.says("report → plain");
+    let calibrated = desk.types("probe train --test test -l 2..4 --no-mix --calibrate -o calibrated").succeeds();
+    calibrated.prints_all(&["calibrated at temperature", "expected calibration error"]);
+    let (before, after) = (desk.json_lines("plain/predictions.jsonl"), desk.json_lines("calibrated/predictions.jsonl"));
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!((&before["row"], &before["predicted"]), (&after["row"], &after["predicted"]));
+        for line in [before, after] {
+            let all = line["probabilities"].as_object().expect("an object");
+            assert!((all.values().map(number).sum::<f64>() - 1.0).abs() < 1e-5);
+            assert_eq!(all[line["predicted"].as_str().expect("a label")], line["probability"]);
+        }
+    }
+    assert_ne!(before[0]["probability"], after[0]["probability"]);
+    let of_best = |report: &str| best(&desk.json(&format!("{report}/report.json"))).clone();
+    let calibration = &of_best("calibrated")["calibration"];
+    assert!(number(&calibration["temperature"]) > 0.0);
+    let error = |report: &str| number(&of_best(report)["scores"]["expected_calibration_error"]);
+    assert_eq!(number(&calibration["expected_calibration_error_before"]), error("plain"));
+    assert!(error("calibrated") < error("plain"), "{} {}", error("calibrated"), error("plain"));
+    // The head is calibrated, too.
+    let told = desk.types("predict calibrated -i test.jsonl --json").succeeds().json_lines();
+    for (told, after) in told.iter().zip(&after) {
+        assert!((number(&told["probability"]) - number(&after["probability"])).abs() < 1e-4, "{told} {after}");
+    }
+    // By cross-validation, and by a development directory.
+    for options in ["", "--dev test"] {
+        desk.types(&format!("probe train {options} -l 3 --no-mix --calibrate -o other --overwrite")).succeeds();
+        let report = desk.json("other/report.json");
+        assert!(number(&best(&report)["calibration"]["temperature"]) < 5.0, "{report}");
+    }
+    // Words.
+    desk.put("train.conll", entities(0..6));
+    desk.types("extract -q -i train.conll -e word -o tagged").succeeds();
+    desk.types("probe tagged -l 2 --no-mix --calibrate --folds 3 -o tags").succeeds();
+    let line = &desk.json_lines("tags/predictions.jsonl")[0];
+    let of_first = line["class_probabilities"][0].as_array().expect("a list");
+    assert_eq!(Some(of_first.len()), desk.json("tags/report.json")["classes"].as_array().map(Vec::len));
+    let highest = of_first.iter().map(number).fold(0.0, f64::max);
+    assert_eq!(highest, number(&line["probabilities"][0]));
+}
+
+#[test]
+fn rare_classes_count_as_much_as_others_on_request() {
+    let desk = Desk::new();
+    desk.put("texts.jsonl", few_bad());
+    desk.types("extract -q -i texts.jsonl -o out").succeeds();
+    let recall = |options: &str| {
+        desk.types(&format!("probe out -l 1 --strength 0.001 --no-mix {options} -o report --overwrite")).succeeds();
+        let report = desk.json("report/report.json");
+        let (bad, weight) = (best(&report)["classes"][0].clone(), report["class_weight"].clone());
+        assert_eq!(bad["name"], "bad");
+        (number(&bad["recall"]), weight)
+    };
+    let ((plain, none), (balanced, with)) = (recall(""), recall("--class-weight balanced"));
+    assert_eq!((none, with), ("none".into(), "balanced".into()));
+    assert!(balanced > plain + 0.2, "{plain} {balanced}");
 }
 
 #[test]
