@@ -15,6 +15,7 @@ use super::basis::Basis;
 use super::linear::LinearModel;
 use super::objective::Examples;
 use super::predictions::outputs;
+use super::stopping::Patience;
 use super::targets::{Targets, Unit};
 use crate::error::{Error, Result};
 
@@ -87,20 +88,6 @@ fn search(
         steps: solved.steps,
         converged: solved.converged,
     })
-}
-
-/// The stopping criteria of a search.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
-    /// The length of the gradient below which the search ends.
-    pub(super) gradient: f64,
-    /// The gain of a step below which the search ends.
-    pub(super) loss: f64,
-    /// The largest number of steps.
-    pub(super) steps: u64,
-    /// Number of searches, each from where the last one ended: a search that rounding errors keep from going further
-    /// may still advance after a fresh start.
-    pub(super) rounds: usize,
 }
 
 /// The result of a search.

@@ -15,11 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use super::basis::Basis;
 use super::features::Features;
-use super::fit::{Evaluated, Patience, Scales, curvatures, evaluated, minimize};
+use super::fit::{Evaluated, Scales, curvatures, evaluated, minimize};
 use super::linear::LinearModel;
 use super::objective::{Examples, Single, parts};
 use super::predictions::{Predictions, outputs};
 use super::products;
+use super::stopping::Patience;
 use super::targets::{Targets, Unit};
 use crate::error::{Error, Result};
 

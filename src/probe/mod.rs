@@ -29,6 +29,7 @@ pub mod report;
 mod report_files;
 pub mod request;
 pub mod scores;
+mod stopping;
 pub mod table;
 pub mod targets;
 pub mod task;

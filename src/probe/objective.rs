@@ -61,10 +61,6 @@ impl Single {
         }
     }
 
-    pub(super) fn outputs(&self) -> usize {
-        self.bias.len()
-    }
-
     /// `rows` (examples, columns) → (examples, outputs).
     pub(super) fn forward(&self, rows: &[f32]) -> Vec<f32> {
         let mut out = products::scores(rows, &self.weights, self.columns);
@@ -88,18 +84,34 @@ impl Examples<'_> {
     /// # Errors
     /// Those of reading features.
     pub fn loss_and_gradient(&self, linear: &LinearModel) -> Result<(f64, LinearModel)> {
+        let differentiate =
+            |(): &mut (), _: usize, chunk: &Range<usize>, scores: &mut [f32]| self.differentiate(chunk, scores);
+        self.sums(linear, || (), differentiate).map(|(loss, gradient, _)| (loss, gradient))
+    }
+
+    /// The mean over the examples of what `differentiate` makes of the scores of a linear function, and the gradient by its
+    /// weights. `differentiate` is called once for each chunk, with the chunk's number, its examples, and their scores,
+    /// (examples, outputs), which it replaces by slopes; it returns the sum of losses. What it keeps in a state is returned,
+    /// a state for each of several parts, in order.
+    pub(super) fn sums<S: Send>(
+        &self,
+        linear: &LinearModel,
+        state: impl Fn() -> S + Sync,
+        differentiate: impl Fn(&mut S, usize, &Range<usize>, &mut [f32]) -> f64 + Sync,
+    ) -> Result<(f64, LinearModel, Vec<S>)> {
         let (outputs, columns) = linear.weights.dim();
         let function = self.standard.as_ref().map_or_else(|| linear.clone(), |standard| linear.before(standard));
         let single = Single::of(&function);
         let per_part = self.chunks.len().div_ceil(parts(outputs * columns)).max(1);
-        let of_part = |chunks: &[Range<usize>]| {
+        let of_part = |(part, chunks): (usize, &[Range<usize>])| {
             let mut sums =
                 LossSums { loss: 0.0, weights: Array2::zeros((outputs, columns)), bias: Array1::zeros(outputs) };
             let (mut buffer, mut gradient) = (Vec::new(), vec![0.0_f32; outputs * columns]);
-            for chunk in chunks {
+            let mut state = state();
+            for (index, chunk) in chunks.iter().enumerate() {
                 let rows = self.features.rows(chunk.clone(), &mut buffer)?;
                 let mut slopes = single.forward(rows);
-                sums.loss += self.differentiate(chunk, &mut slopes);
+                sums.loss += differentiate(&mut state, part * per_part + index, chunk, &mut slopes);
                 gradient.fill(0.0);
                 products::add_gradient(&slopes, rows, columns, &mut gradient);
                 sums.weights.iter_mut().zip(&gradient).for_each(|(sum, &value)| *sum += f64::from(value));
@@ -107,14 +119,17 @@ impl Examples<'_> {
                     sums.bias.iter_mut().zip(slopes).for_each(|(sum, &slope)| *sum += f64::from(slope));
                 }
             }
-            Ok(sums)
+            Ok((sums, state))
         };
-        let parts: Vec<LossSums> = self.chunks.par_chunks(per_part).map(of_part).collect::<Result<_>>()?;
+        let parts: Vec<(LossSums, S)> =
+            self.chunks.par_chunks(per_part).enumerate().map(of_part).collect::<Result<_>>()?;
         let mut sums = LossSums { loss: 0.0, weights: Array2::zeros((outputs, columns)), bias: Array1::zeros(outputs) };
-        for part in &parts {
+        let mut states = Vec::with_capacity(parts.len());
+        for (part, state) in parts {
             sums.loss += part.loss;
             sums.weights += &part.weights;
             sums.bias += &part.bias;
+            states.push(state);
         }
         if let Some(standard) = &self.standard {
             for (mut row, bias) in sums.weights.rows_mut().into_iter().zip(&sums.bias) {
@@ -124,7 +139,8 @@ impl Examples<'_> {
             }
         }
         let count = self.count as f64;
-        Ok((sums.loss / count, LinearModel { weights: sums.weights / count, bias: sums.bias / count }))
+        let gradient = LinearModel { weights: sums.weights / count, bias: sums.bias / count };
+        Ok((sums.loss / count, gradient, states))
     }
 
     /// The predictions of a linear function for the examples, in order.
