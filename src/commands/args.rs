@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use super::help;
 use crate::checkpoint::BUNDLED;
 use crate::probe::labels::TaskChoice;
+use crate::probe::layer_set::ProbedLayers;
 use crate::probe::request::ClassWeight;
 use crate::probe::scores::{ALIASES, ScoreName};
 use crate::shard::ShardSelection;
@@ -369,9 +370,10 @@ pub struct ProbeArgs {
     #[arg(short, long, value_name = "E", value_parser = choice::<VectorKind>(), help_heading = "Data")]
     pub emit: Option<VectorKind>,
 
-    /// Layers to probe: `all`, or numbers and ranges, as for extract [default: all that TRAIN_DIR holds]
+    /// Layers to probe: `all`, or numbers and ranges, as for extract, and sets of layers that are learned from side by side,
+    /// such as 3+4 [default: all that TRAIN_DIR holds, one by one]
     #[arg(short, long, value_name = "S", allow_hyphen_values = true, help_heading = "Data")]
-    pub layers: Option<LayerSelection>,
+    pub layers: Option<ProbedLayers>,
 
     /// The column of the label: `label`, or one that was carried [default: label]
     #[arg(long, value_name = "NAME", help_heading = "Data")]
@@ -426,6 +428,10 @@ pub struct ProbeArgs {
     /// Leave out the mix of all layers
     #[arg(long, help_heading = "Fit")]
     pub no_mix: bool,
+
+    /// Look for the best set of up to N layers side by side: to the best layer, add each time the one that adds most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=8), help_heading = "Fit")]
+    pub best_set: Option<u8>,
 
     /// The directory of the report: report.json, report.svg, predictions.jsonl, confusion.csv, heads.safetensors
     #[arg(short, long, value_name = "REPORT", value_hint = ValueHint::DirPath, help_heading = "Output")]
@@ -509,9 +515,9 @@ pub struct PredictArgs {
     #[arg(long, value_name = "C", help_heading = "Input")]
     pub id_column: Option<String>,
 
-    /// The layer to use [default: the report's best]
+    /// The layer to use, or a set of layers that was probed, such as 3+4 [default: the report's best layer]
     #[arg(long, value_name = "N", allow_hyphen_values = true, help_heading = "Vectors")]
-    pub layer: Option<LayerSelection>,
+    pub layer: Option<ProbedLayers>,
 
     /// The model, where it is not found by the name the report has for it; it must be the same files
     #[arg(short, long, value_name = "M", value_hint = ValueHint::DirPath, help_heading = "Model")]

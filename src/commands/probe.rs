@@ -42,6 +42,7 @@ fn request(args: &ProbeArgs) -> ProbeRequest {
         test: args.test.clone(),
         kind: args.emit,
         layers: args.layers.clone(),
+        best_set: args.best_set.map_or(of_all.best_set, usize::from),
         label: args.label.clone().unwrap_or(of_all.label),
         group: args.group.clone(),
         task: args.task,

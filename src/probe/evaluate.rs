@@ -14,6 +14,7 @@ use super::features::{Features, Moments, Standard};
 use super::fit::{Fit, fit, fit_nearly, head};
 use super::folds::Folds;
 use super::labels::{LabelledTexts, check_rows};
+use super::layer_set::LayerSet;
 use super::linear::LinearModel;
 use super::objective::Examples;
 use super::predictions::Predictions;
@@ -114,26 +115,27 @@ impl Setup<'_> {
         Judged::new((self.task, self.score), &self.classes.names, self.scored().labels.starts.clone(), gold, predicted)
     }
 
-    /// The vectors of a side, in the order of its folds.
+    /// The vectors of a side, in the order of its folds; those of several arrays side by side.
     pub fn load(
         &self,
         side: &Side<'_>,
-        array: &ArrayPlan,
+        arrays: &[ArrayPlan],
         order: &[u32],
         standard: Option<&Standard>,
         budget: u64,
     ) -> Result<Features> {
-        let array = side.directory.array(array)?;
-        check_rows(side.directory, side.labels, &array)?;
+        let arrays = arrays.iter().map(|array| side.directory.array(array)).collect::<Result<Vec<_>>>()?;
+        arrays.iter().try_for_each(|array| check_rows(side.directory, side.labels, array))?;
         let rows = order.iter().map(|&example| side.labels.rows[example as usize]).collect();
-        Features::load(array, rows, standard, budget)
+        Features::load(arrays, rows, standard, budget)
     }
 
-    /// Evaluates one layer.
+    /// Evaluates one layer, or several together; `in_full` with the control task and whatever else is asked for.
     ///
     /// # Errors
     /// Those of reading features.
-    pub fn evaluate(&self, array: &ArrayPlan) -> Result<Outcome> {
+    pub fn evaluate(&self, set: &LayerSet, in_full: bool) -> Result<Outcome> {
+        let array = set.arrays();
         let begun = Instant::now();
         let features = self.load(&self.train, array, &self.folds.order, None, self.budget)?;
         let basis = Basis::of(&features)?;
@@ -145,7 +147,7 @@ impl Setup<'_> {
             basis: &basis,
             moments: moments.collect::<Result<_>>()?,
             targets: self.train.targets.select(&self.folds.order),
-            control: self.train.control.as_ref().map(|control| control.select(&self.folds.order)),
+            control: self.train.control.as_ref().filter(|_| in_full).map(|control| control.select(&self.folds.order)),
         };
         let other = |side: &Side<'_>| -> Result<(Features, Folds)> {
             let folds = Folds::one(&side.labels.starts);

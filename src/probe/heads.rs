@@ -38,6 +38,7 @@ pub(super) fn serialize(report: &Report, outcomes: &[Outcome]) -> Result<Vec<u8>
     let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = report
         .layers
         .iter()
+        .chain(&report.sets)
         .zip(outcomes)
         .flat_map(|(layer, outcome)| {
             let (weights, bias) = (&outcome.head.weights, &outcome.head.bias);

@@ -17,6 +17,7 @@ pub mod folds;
 pub mod groups;
 pub mod heads;
 pub mod labels;
+pub mod layer_set;
 pub mod linear;
 pub mod mix;
 pub mod objective;
@@ -42,6 +43,7 @@ use self::directory::Directory;
 use self::evaluate::{Outcome, Setup, Side, median};
 use self::folds::Folds;
 use self::labels::{LabelledTexts, ProbedColumns};
+use self::layer_set::LayerSet;
 use self::mix::{Layers, Mix};
 use self::predictions::Predictions;
 use self::report::{Report, ScoredLayer};
@@ -53,7 +55,7 @@ use self::task::Task;
 use crate::error::{Error, Result};
 use crate::observer::{Observer, Work};
 use crate::plan::{ArrayPlan, Slot};
-use crate::spec::{RowKind, VectorKind};
+use crate::spec::{LayerSelection, RowKind, VectorKind};
 
 /// Fits a probe on each layer, evaluates it on unseen texts, shows the scores and then writes the report's files.
 ///
@@ -93,7 +95,8 @@ pub fn probe(request: &ProbeRequest, observer: &dyn Observer, show: impl FnOnce(
     let score = score(request, task)?;
     check_classes(request, task)?;
     let (classes, targets, other_targets) = task::targets((&train, &labels), &others)?;
-    let arrays = arrays(request, &train, labels.of_words)?;
+    let sets = layer_sets(request, &train, labels.of_words)?;
+    let arrays: Vec<ArrayPlan> = sets.iter().flat_map(LayerSet::arrays).copied().collect();
     for (directory, _) in &others {
         check_has_arrays(&train, directory, &arrays)?;
     }
@@ -131,26 +134,12 @@ pub fn probe(request: &ProbeRequest, observer: &dyn Observer, show: impl FnOnce(
     let warning = repeats.and_then(|repeats| repeats.warning(setup.test.is_none()));
     warning.iter().for_each(|warning| observer.warn(warning));
 
-    let bar = observer.begin(Work::Probing(arrays.len() as u64));
+    let bar = observer.begin(Work::Probing(sets.len() as u64));
     let (mut outcomes, mut layers): (Vec<Outcome>, Vec<ScoredLayer>) = (Vec::new(), Vec::new());
     let mut best = 0;
-    for array in &arrays {
-        if let Some(signal) = observer.interruption() {
-            return Err(Error::Interrupted { signal, done: 0, texts: 0, way_on: Error::START_OVER });
-        }
-        let mut outcome = setup.evaluate(array)?;
-        observer.detail(&format!(
-            "{}: C {}, loss {:.6}, {} steps, {:.1} s",
-            array.name(),
-            outcome.strength,
-            outcome.fit.loss,
-            outcome.fit.steps,
-            outcome.seconds
-        ));
-        if !outcome.fit.converged {
-            observer.warn(&format!("{}: the fit has not converged after {} steps", array.name(), outcome.fit.steps));
-        }
-        let layer = ScoredLayer::new(request, &setup, array, &outcome);
+    for set in &sets {
+        let mut outcome = evaluate(&setup, set, true, observer)?;
+        let layer = ScoredLayer::new(request, &setup, set, &outcome);
         // The probabilities of all classes are kept of the best layer alone.
         if layers.get(best).is_some_and(|best| best.report.score >= layer.report.score) {
             outcome.predicted.logits = Vec::new();
@@ -163,8 +152,10 @@ pub fn probe(request: &ProbeRequest, observer: &dyn Observer, show: impl FnOnce(
         bar.advance(1);
     }
     drop(bar);
-    let mix = mixed(request, &setup, &arrays, &outcomes, observer)?;
-    let report = Report::new(request, &setup, arrays[0].kind, layers, mix, repeats);
+    let (best_sets, of_sets) = best_sets(request, &setup, &sets, &layers, observer)?.into_iter().unzip();
+    let mix = mixed(request, &setup, &sets, &outcomes, observer)?;
+    outcomes.extend::<Vec<Outcome>>(of_sets);
+    let report = Report::new(request, &setup, arrays[0].kind, layers, best_sets, mix, repeats);
 
     // Shown first, so that a disk that is full does not cost the fit.
     let shown = show(&report);
@@ -172,6 +163,63 @@ pub fn probe(request: &ProbeRequest, observer: &dyn Observer, show: impl FnOnce(
         report_files::write(output, &report, &setup, &outcomes)?;
     }
     shown
+}
+
+fn evaluate(setup: &Setup<'_>, set: &LayerSet, in_full: bool, observer: &dyn Observer) -> Result<Outcome> {
+    if let Some(signal) = observer.interruption() {
+        return Err(Error::Interrupted { signal, done: 0, texts: 0, way_on: Error::START_OVER });
+    }
+    let (outcome, name) = (setup.evaluate(set, in_full)?, set.name());
+    let (fit, seconds) = (&outcome.fit, outcome.seconds);
+    observer
+        .detail(&format!("{name}: C {}, loss {:.6}, {} steps, {seconds:.1} s", outcome.strength, fit.loss, fit.steps));
+    if !fit.converged {
+        observer.warn(&format!("{name}: the fit has not converged after {} steps", fit.steps));
+    }
+    Ok(outcome)
+}
+
+/// The best pair of layers, the best three, and so on: the best layer, and then each time the layer that adds most.
+fn best_sets(
+    request: &ProbeRequest,
+    setup: &Setup<'_>,
+    sets: &[LayerSet],
+    layers: &[ScoredLayer],
+    observer: &dyn Observer,
+) -> Result<Vec<(ScoredLayer, Outcome)>> {
+    let single: Vec<(&LayerSet, f64)> = sets
+        .iter()
+        .zip(layers)
+        .filter(|(set, _)| set.layer().is_some())
+        .map(|(set, layer)| (set, layer.report.score))
+        .collect();
+    let Some(&(first, _)) = single.iter().reduce(|best, other| if other.1 > best.1 { other } else { best }) else {
+        return Ok(Vec::new());
+    };
+    let sizes = request.best_set.min(single.len()).saturating_sub(1);
+    let bar = observer.begin(Work::Probing((1..=sizes).map(|size| (single.len() - size) as u64).sum()));
+    let mut best_of_size = first.clone();
+    let mut found = Vec::new();
+    for _ in 0..sizes {
+        let mut best: Option<(LayerSet, ScoredLayer, Outcome)> = None;
+        for (layer, _) in &single {
+            let set = best_of_size.with(layer.arrays()[0]);
+            if set == best_of_size {
+                continue;
+            }
+            let mut outcome = evaluate(setup, &set, false, observer)?;
+            let scored = ScoredLayer::new(request, setup, &set, &outcome);
+            outcome.predicted.logits = Vec::new();
+            if best.as_ref().is_none_or(|(_, best, _)| scored.report.score > best.report.score) {
+                best = Some((set, scored, outcome));
+            }
+            bar.advance(1);
+        }
+        let Some((set, scored, outcome)) = best else { break };
+        best_of_size = set;
+        found.push((scored, outcome));
+    }
+    Ok(found)
 }
 
 /// The score by which layers are ranked.
@@ -241,8 +289,8 @@ fn say_what_is_left_out(directories: &[(&Directory, &LabelledTexts)], request: &
     }
 }
 
-/// The arrays to probe, one for each layer.
-fn arrays(request: &ProbeRequest, train: &Directory, of_words: bool) -> Result<Vec<ArrayPlan>> {
+/// What is probed: layers, and sets of layers.
+fn layer_sets(request: &ProbeRequest, train: &Directory, of_words: bool) -> Result<Vec<LayerSet>> {
     let held = |rows: RowKind| train.plan.kinds.iter().copied().filter(move |emit| emit.rows() == rows);
     let emit = match (request.kind, of_words) {
         (None | Some(VectorKind::Word), true) => VectorKind::Word,
@@ -273,23 +321,25 @@ fn arrays(request: &ProbeRequest, train: &Directory, of_words: bool) -> Result<V
         });
     }
     let arrays = train.arrays().iter().filter(|array| array.kind == emit).copied();
-    let Some(selection) = &request.layers else { return Ok(arrays.collect()) };
-    let wanted = selection
-        .resolve(train.model.num_hidden_layers)
-        .map_err(|problem| Error::Usage(format!("--layers: {problem}")))?;
-    let mut arrays: Vec<ArrayPlan> = arrays.collect();
-    for layer in &wanted {
-        if !arrays.iter().any(|array| array.slot == Slot::Layer(*layer)) {
-            let held: Vec<String> = arrays.iter().map(ArrayPlan::name).collect();
-            return Err(Error::Usage(format!(
-                "--layers: {} has no layer {layer}; it has {}",
-                train.path.display(),
-                held.join(", ")
-            )));
-        }
-    }
-    arrays.retain(|array| matches!(array.slot, Slot::Layer(layer) if wanted.contains(&layer)));
-    Ok(arrays)
+    let Some(probed) = &request.layers else { return Ok(arrays.map(LayerSet::one).collect()) };
+    let arrays: Vec<ArrayPlan> = arrays.collect();
+    let of_layers = |selection: &LayerSelection| {
+        let wanted = selection
+            .resolve(train.model.num_hidden_layers)
+            .map_err(|problem| Error::Usage(format!("--layers: {problem}")))?;
+        let array = |layer: usize| {
+            let found = arrays.iter().find(|array| array.slot == Slot::Layer(layer)).copied();
+            found.ok_or_else(|| {
+                let held: Vec<String> = arrays.iter().map(ArrayPlan::name).collect();
+                let path = train.path.display();
+                Error::Usage(format!("--layers: {path} has no layer {layer}; it has {}", held.join(", ")))
+            })
+        };
+        wanted.into_iter().map(array).collect::<Result<Vec<ArrayPlan>>>()
+    };
+    let single = probed.single.as_ref().map(of_layers).transpose()?.unwrap_or_default();
+    let sets = probed.sets.iter().map(|set| of_layers(set).map(LayerSet::of)).collect::<Result<Vec<_>>>()?;
+    Ok(single.into_iter().map(LayerSet::one).chain(sets).collect())
 }
 
 fn check_has_arrays(train: &Directory, other: &Directory, arrays: &[ArrayPlan]) -> Result<()> {
@@ -398,24 +448,22 @@ impl Units {
 fn mixed(
     request: &ProbeRequest,
     setup: &Setup<'_>,
-    arrays: &[ArrayPlan],
+    sets: &[LayerSet],
     outcomes: &[Outcome],
     observer: &dyn Observer,
 ) -> Result<Option<(Mix, f64, Scores)>> {
-    let layers: Vec<usize> = arrays
-        .iter()
-        .filter_map(|array| if let Slot::Layer(layer) = array.slot { Some(layer) } else { None })
-        .collect();
+    let (layers, single): (Vec<usize>, Vec<(&LayerSet, &Outcome)>) =
+        sets.iter().zip(outcomes).filter_map(|(set, outcome)| Some((set.layer()?, (set, outcome)))).unzip();
     if !request.mix || layers.len() < 2 {
         return Ok(None);
     }
     // Not the strength of the best layer, which is only known from the texts that are scored.
-    let strength = median(&outcomes.iter().map(|outcome| outcome.strength).collect::<Vec<_>>());
+    let strength = median(&single.iter().map(|(_, outcome)| outcome.strength).collect::<Vec<_>>());
     let sides = 1 + u64::from(setup.test.is_some());
     let budget = setup.budget / (layers.len() as u64 * sides);
     let load = |side: &Side<'_>, order: &[u32]| {
-        let each = arrays.iter().zip(outcomes);
-        each.map(|(array, outcome)| setup.load(side, array, order, Some(&outcome.standard), budget))
+        let each = single.iter();
+        each.map(|(set, outcome)| setup.load(side, set.arrays(), order, Some(&outcome.standard), budget))
             .collect::<Result<Vec<_>>>()
     };
     let features = load(&setup.train, &setup.folds.order)?;

@@ -66,7 +66,7 @@ impl Repeats {
 pub(super) fn find(setup: &Setup<'_>, array: &ArrayPlan) -> Result<Repeats> {
     let load = |side: &Side<'_>, standard: Option<&Features>| {
         let order: Vec<u32> = (0..side.labels.rows.len() as u32).collect();
-        setup.load(side, array, &order, standard.map(Features::standard), setup.budget / 2)
+        setup.load(side, &[*array], &order, standard.map(Features::standard), setup.budget / 2)
     };
     let learned = load(&setup.train, None)?;
     let of_test = setup.test.as_ref().map(|test| load(test, Some(&learned))).transpose()?;

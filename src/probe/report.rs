@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::bootstrap::{self, Drawn};
 use super::calibration::Calibration;
 use super::evaluate::{Outcome, Setup};
+use super::layer_set::LayerSet;
 use super::mix::Mix;
 use super::predictions::{Predicted, Predictions};
 use super::repeats::Repeats;
@@ -17,7 +18,6 @@ use super::targets::Targets;
 use super::task::Task;
 use crate::directory::manifest::ModelIdentity;
 use crate::error::{Error, Result};
-use crate::plan::{ArrayPlan, Slot};
 use crate::spec::{Choice, VectorKind};
 
 pub use crate::directory::names::REPORT;
@@ -76,6 +76,9 @@ pub struct Report {
     pub baseline: Baseline,
     /// The layers' scores.
     pub layers: Vec<LayerReport>,
+    /// The best pair of layers, the best three, and so on, if they were sought.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sets: Vec<LayerReport>,
     /// The scalar mix of all layers.
     pub mix: Option<MixReport>,
     /// The name of the best layer.
@@ -123,6 +126,9 @@ pub struct LayerReport {
     pub name: String,
     /// The layer's number, if it is a single layer.
     pub layer: Option<usize>,
+    /// The numbers of the layers, if their vectors were learned from side by side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Vec<usize>>,
     /// The score by which layers are ranked.
     pub score: f64,
     /// The score's 95 % confidence interval.
@@ -167,9 +173,22 @@ pub struct MixReport {
 }
 
 impl LayerReport {
-    /// The short name of a layer: `3`, `concat`.
+    /// The short name of a layer: `3`, `3+4`, `concat`.
     pub fn label(&self) -> String {
-        self.layer.map_or_else(|| self.name.clone(), |layer| layer.to_string())
+        match (self.layer, &self.layers) {
+            (Some(layer), _) => layer.to_string(),
+            (None, Some(layers)) => layers.iter().map(usize::to_string).collect::<Vec<_>>().join("+"),
+            (None, None) => self.name.clone(),
+        }
+    }
+
+    /// The name of a layer in a sentence: `layer 3`, `layers 3+4`, `concat`.
+    pub fn title(&self) -> String {
+        match (self.layer, &self.layers) {
+            (Some(_), _) => format!("layer {}", self.label()),
+            (None, Some(_)) => format!("layers {}", self.label()),
+            (None, None) => self.name.clone(),
+        }
     }
 }
 
@@ -182,7 +201,7 @@ pub(super) struct ScoredLayer {
 
 impl ScoredLayer {
     /// Scores the predictions of a layer.
-    pub(super) fn new(request: &ProbeRequest, setup: &Setup<'_>, array: &ArrayPlan, outcome: &Outcome) -> Self {
+    pub(super) fn new(request: &ProbeRequest, setup: &Setup<'_>, set: &LayerSet, outcome: &Outcome) -> Self {
         let scored = setup.scored();
         let judged = setup.judge(&scored.targets, &outcome.predicted);
         let once = vec![1; judged.texts()];
@@ -202,8 +221,9 @@ impl ScoredLayer {
         let scores = judged.scores(&once);
         let by_tag = if by_entity { scores.accuracy.unwrap_or(score) } else { score };
         let report = LayerReport {
-            name: array.name(),
-            layer: if let Slot::Layer(layer) = array.slot { Some(layer) } else { None },
+            name: set.name(),
+            layer: set.layer(),
+            layers: set.layers(),
             score,
             interval: bootstrap::interval(&draws),
             scores,
@@ -229,6 +249,7 @@ impl Report {
         setup: &Setup<'_>,
         emit: VectorKind,
         layers: Vec<ScoredLayer>,
+        sets: Vec<ScoredLayer>,
         mix: Option<(Mix, f64, Scores)>,
         repeats: Option<Repeats>,
     ) -> Self {
@@ -281,6 +302,7 @@ impl Report {
             best: layers[best].name.clone(),
             as_good: as_good.iter().map(|&layer| layers[layer].name.clone()).collect(),
             layers,
+            sets: sets.into_iter().map(|set| set.report).collect(),
             mix,
             advice: String::new(),
         };
@@ -340,8 +362,7 @@ fn advice(report: &Report, beats_majority: bool, drawn: Drawn<'_>) -> String {
     const ENOUGH: usize = 20;
     let num_hidden_layers = report.model.num_hidden_layers;
     let Some(best) = report.best_layer() else { return String::new() };
-    let name = |layer: &LayerReport| layer.layer.map_or_else(|| layer.name.clone(), |layer| format!("layer {layer}"));
-    let mut text = format!("Best: {}, {} {:.3}.", name(best), score_name(&report.primary), best.score);
+    let mut text = format!("Best: {}, {} {:.3}.", best.title(), score_name(&report.primary), best.score);
     let (count, what) = drawn.groups.map_or((drawn.texts, "texts"), |(_, groups)| (groups, "groups"));
     if count < ENOUGH {
         text += &format!(" Scored on {count} {what}, which is too few for intervals and comparisons to mean much.");

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use super::labels::TaskChoice;
+use super::layer_set::ProbedLayers;
 use super::scores::ScoreName;
-use crate::spec::{LayerSelection, VectorKind, choices};
+use crate::spec::{VectorKind, choices};
 
 choices! {
     /// How much the examples of each class count in a fit.
@@ -28,8 +29,10 @@ pub struct ProbeRequest {
     /// The kind of vectors. By default, the first kind of text vectors in `train` for labels of texts, and word vectors
     /// otherwise.
     pub kind: Option<VectorKind>,
-    /// The layers; by default all layers of `train`.
-    pub layers: Option<LayerSelection>,
+    /// The layers, and sets of them; by default all layers of `train`, one by one.
+    pub layers: Option<ProbedLayers>,
+    /// The size of the largest set of layers that is sought, layer by layer, for the best score; 1 for none.
+    pub best_set: usize,
     /// The column of the label.
     pub label: String,
     /// The column of the group that a text belongs to, such as its author. Folds and the bootstrap take whole groups; by
@@ -70,6 +73,7 @@ impl ProbeRequest {
             test: None,
             kind: None,
             layers: None,
+            best_set: 1,
             label: "label".to_owned(),
             group: None,
             task: TaskChoice::default(),

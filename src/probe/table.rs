@@ -74,18 +74,26 @@ pub fn render(report: &Report, terminal: Option<usize>) -> String {
     let strength = if room.strength { format!("  {:>7}", "C") } else { String::new() };
     let _ = writeln!(out, "{:>9}  {name:>9}  {:>15}  {:>8}{control}{strength}", "layer", "interval", second.title());
     let (low, high) = bounds(report);
-    for layer in &report.layers {
+    let set_mark = |size: usize| match size {
+        2 => " best pair".to_owned(),
+        size => format!(" best {size} layers"),
+    };
+    let sets = report.sets.iter().map(|set| (set, set_mark(set.layers.as_ref().map_or(0, Vec::len))));
+    let marked = |layer: &LayerReport| {
+        if layer.name == report.best {
+            " best".to_owned()
+        } else if report.as_good.contains(&layer.name) {
+            " as good".to_owned()
+        } else {
+            String::new()
+        }
+    };
+    for (layer, mark) in report.layers.iter().map(|layer| (layer, marked(layer))).chain(sets) {
         let scores = &layer.scores;
         let control = match (layer.control, layer.selectivity) {
             (Some(control), Some(selectivity)) if with_control => format!("  {control:>7.3}  {selectivity:>11.3}"),
+            _ if with_control => " ".repeat(22),
             _ => String::new(),
-        };
-        let mark = if layer.name == report.best {
-            " best"
-        } else if report.as_good.contains(&layer.name) {
-            " as good"
-        } else {
-            ""
         };
         let strength = if room.strength { format!("  {:>7}", layer.strength) } else { String::new() };
         let bar = if room.bar { format!("  {}", bar((layer.score - low) / (high - low))) } else { String::new() };
@@ -141,7 +149,11 @@ fn details(out: &mut String, best: &LayerReport) {
     let _ = writeln!(
         out,
         "\n{} {}:\n{what:<width$}  precision  recall     F1  support",
-        if best.layer.is_some() { "layer" } else { "of" },
+        match (best.layer, &best.layers) {
+            (Some(_), _) => "layer",
+            (None, Some(_)) => "layers",
+            (None, None) => "of",
+        },
         best.label()
     );
     for row in rows {
@@ -155,7 +167,7 @@ fn details(out: &mut String, best: &LayerReport) {
 
 /// The scores of an empty and a full bar: the lower one of the majority and the worst layer, and the best layer.
 fn bounds(report: &Report) -> (f64, f64) {
-    let scores = || report.layers.iter().map(|layer| layer.score);
+    let scores = || report.layers.iter().chain(&report.sets).map(|layer| layer.score);
     let low = scores().fold(report.baseline.score, f64::min);
     let high = scores().fold(low, f64::max);
     if high > low { (low, high) } else { (low - 1.0, low) }
