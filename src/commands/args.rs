@@ -396,6 +396,10 @@ pub struct ProbeArgs {
     #[arg(long, value_name = "W", value_parser = choice::<ClassWeight>(), default_value_t, help_heading = "Fit")]
     pub class_weight: ClassWeight,
 
+    /// Also fit a linear-chain CRF on each layer, which scores tags as sequences; predict decodes the best one
+    #[arg(long, help_heading = "Fit")]
+    pub crf: bool,
+
     /// Calibrate the probabilities of classes by a temperature, chosen on texts that are neither learned from nor scored
     #[arg(long, help_heading = "Fit")]
     pub calibrate: bool,

@@ -48,6 +48,7 @@ fn request(args: &ProbeArgs) -> ProbeRequest {
         task: args.task,
         score: args.score,
         class_weight: args.class_weight,
+        crf: args.crf,
         calibrate: args.calibrate,
         strengths: args.strength.clone(),
         folds: args.folds.map_or(of_all.folds, usize::from),

@@ -5,6 +5,8 @@ use serde::ser::SerializeMap;
 
 use crate::batch::SPECIAL;
 use crate::input::{Record, SourceLine};
+use crate::probe::chain::Factors;
+use crate::probe::crf;
 use crate::probe::heads::Head;
 use crate::probe::report::Report;
 use crate::probe::task::Task;
@@ -123,25 +125,40 @@ impl<'a> Labeller<'a> {
         PredictedText { row, line: record.line, id: record.id.as_deref(), text: &record.text.text, found }
     }
 
+    /// The tag of each word by its scores, with its probability: one by one, or as a sequence.
+    fn tags(&self, scores: &[Vec<f32>]) -> Vec<(usize, f32)> {
+        if let Some(steps) = &self.head.steps {
+            let found = crf::decode(&scores.concat(), steps, &Factors::of(steps));
+            return found.of.iter().map(|of| (of.class as usize, of.value)).collect();
+        }
+        let alone = scores.iter().map(|scores| {
+            let probabilities = softmax(scores);
+            let best = best(&probabilities);
+            (best, probabilities[best])
+        });
+        alone.collect()
+    }
+
     fn words<'t>(&self, record: &Record, encoded: &Encoded, vectors: &[f32]) -> Prediction<'t>
     where
         'a: 't,
     {
         let text = Characters::of(record);
-        let words: Vec<Word<'t>> = places(encoded)
+        // Words without a vector are left out, as they were of what was learned.
+        let (places, scores): (Vec<(usize, usize)>, Vec<Vec<f32>>) = places(encoded)
             .into_iter()
             .zip(vectors.chunks_exact(self.head.columns))
-            .filter_map(|(place, vector)| {
-                let (start, end) = place?;
-                let probabilities = softmax(&self.head.scores(vector));
-                let best = best(&probabilities);
-                Some(Word {
-                    text: text.slice(start, end),
-                    start,
-                    end,
-                    label: &self.report.classes[best],
-                    probability: probabilities[best],
-                })
+            .filter_map(|(place, vector)| Some((place?, self.head.scores(vector))))
+            .unzip();
+        let words: Vec<Word<'t>> = places
+            .into_iter()
+            .zip(self.tags(&scores))
+            .map(|((start, end), (tag, probability))| Word {
+                text: text.slice(start, end),
+                start,
+                end,
+                label: &self.report.classes[tag],
+                probability,
             })
             .collect();
         let entities = self.report.task.scheme().map(|scheme| {

@@ -202,7 +202,7 @@ fn choose_layer<'a>(directory: &Path, wanted: Option<&ProbedLayers>, report: &'a
     let all = || report.layers.iter().chain(&report.sets);
     let held = || all().map(LayerReport::label).collect::<Vec<_>>().join(", ");
     let Some(probed) = wanted else {
-        return report.best_layer().ok_or_else(|| Error::Output {
+        return report.predicting_layer().ok_or_else(|| Error::Output {
             path: directory.join(REPORT),
             problem: format!("has no layer {}, which it calls the best; probe anew", report.best),
         });

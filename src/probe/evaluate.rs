@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::basis::Basis;
 use super::calibration::{self, Calibration};
 use super::control::Control;
+use super::crf::{FittedCrf, Sequences};
 use super::directory::Directory;
 use super::features::{Features, Moments, Standard};
 use super::fit::{Fit, fit, fit_nearly, head};
@@ -65,6 +66,8 @@ pub struct Setup<'a> {
     pub is_balanced: bool,
     /// Whether probabilities are calibrated.
     pub calibrates: bool,
+    /// Whether a conditional random field is fitted as well.
+    pub crf: bool,
     /// The label map.
     pub classes: &'a Classes,
     /// The texts that are fitted on.
@@ -79,6 +82,17 @@ pub struct Setup<'a> {
     pub strengths: Vec<f64>,
     /// Bytes of vectors that may be held in memory.
     pub budget: u64,
+}
+
+/// A conditional random field and what it predicts.
+#[derive(Debug)]
+pub struct CrfOutcome {
+    /// The predictions of all examples of the texts that are scored, in order.
+    pub predicted: Predictions,
+    /// The field that was fitted on all training texts.
+    pub fitted: FittedCrf,
+    /// Its scores of tags for vectors as they are stored in directories.
+    pub head: LinearModel,
 }
 
 /// The results of one layer.
@@ -98,6 +112,8 @@ pub struct Outcome {
     pub fit: Fit,
     /// The same probe for vectors as they are stored in directories.
     pub head: LinearModel,
+    /// The conditional random field, if there is one.
+    pub crf: Option<CrfOutcome>,
     /// The standardization of the vectors.
     pub standard: Standard,
     /// Time that the layer took, in seconds.
@@ -199,7 +215,9 @@ impl Setup<'_> {
             head.weights /= calibration.temperature;
             head.bias /= calibration.temperature;
         }
+        let crf = if self.crf && in_full { Some(self.fit_crf(&training, &fitted, &strengths, other)?) } else { None };
         Ok(Outcome {
+            crf,
             predicted,
             control,
             strength,
@@ -242,6 +260,45 @@ impl Setup<'_> {
         Ok(Calibration { temperature, expected_calibration_error_before })
     }
 
+    /// Fits a conditional random field at the strengths of the head, and predicts as the head did.
+    fn fit_crf(
+        &self,
+        training: &Training<'_>,
+        fitted: &Fit,
+        strengths: &[f64],
+        load: impl Fn(&Side<'_>) -> Result<(Features, Folds)>,
+    ) -> Result<CrfOutcome> {
+        let ends = self.folds.text_ends();
+        let crf = training.sequences(&[], &ends).fit(training.basis, fitted.strength, Some(&fitted.linear))?;
+        let predicted = if let Some(test) = &self.test {
+            let (features, folds) = load(test)?;
+            let words =
+                Examples { chunks: folds.text_chunks(|_| true), ..self.sample_of(&features, &test.targets, &folds) };
+            Sequences { words, ends: &folds.text_ends() }.predict(&crf.linear, &crf.steps)?
+        } else {
+            let folds = strengths.par_iter().enumerate().map(|(fold, &strength)| {
+                let mut sequences = training.sequences(&[fold], &ends);
+                let fitted = sequences.fit(training.basis, strength, None)?;
+                sequences.words.chunks = self.folds.text_chunks(|of| of == fold);
+                sequences.predict(&fitted.linear, &fitted.steps)
+            });
+            self.in_order(&folds.collect::<Result<Vec<_>>>()?)
+        };
+        let head = crf.linear.before(training.features.standard());
+        Ok(CrfOutcome { predicted, fitted: crf, head })
+    }
+
+    /// Predictions of all folds in the order of the examples.
+    fn in_order(&self, folds: &[Predictions]) -> Predictions {
+        let order = &self.folds.order;
+        let with_logits = folds.iter().any(|of| !of.logits.is_empty());
+        let mut predicted = Predictions::blank(order.len(), self.classes.known, with_logits);
+        for (range, of) in self.folds.ranges.iter().zip(folds) {
+            predicted.put(&order[range.clone()], of);
+        }
+        predicted
+    }
+
     fn sample_of<'s>(&self, features: &'s Features, targets: &'s Targets, folds: &Folds) -> Examples<'s> {
         let chunks = folds.chunks(|_| true);
         let (count, classes) = (features.examples(), self.classes.known);
@@ -274,6 +331,12 @@ impl Training<'_> {
         let classes = self.setup.classes.known;
         let class_weights = if self.setup.is_balanced { balanced(targets, &chunks, classes) } else { None };
         Examples { features: self.features, targets, chunks, standard, count, classes, class_weights }
+    }
+
+    /// The texts of all folds except `without`, as sequences. `ends` are where texts end in the order of the folds.
+    fn sequences<'s>(&'s self, without: &[usize], ends: &'s [usize]) -> Sequences<'s> {
+        let chunks = self.setup.folds.text_chunks(|fold| !without.contains(&fold));
+        Sequences { words: Examples { chunks, ..self.sample(&self.targets, without) }, ends }
     }
 
     fn fit(&self, targets: &Targets, without: &[usize], strength: f64) -> Result<Fit> {
@@ -378,13 +441,7 @@ impl Training<'_> {
             let fitted = self.fit(targets, &[fold], strength)?;
             self.predict(&fitted, &[fold], fold, with_logits)
         });
-        let folds = folds.collect::<Result<Vec<_>>>()?;
-        let order = &self.setup.folds.order;
-        let mut predicted = Predictions::blank(order.len(), self.setup.classes.known, with_logits);
-        for (range, of) in self.setup.folds.ranges.iter().zip(&folds) {
-            predicted.put(&order[range.clone()], of);
-        }
-        Ok(predicted)
+        Ok(self.setup.in_order(&folds.collect::<Result<Vec<_>>>()?))
     }
 }
 

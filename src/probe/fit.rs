@@ -149,10 +149,18 @@ pub(super) fn curvatures(
     let all: f64 = counts.iter().sum();
     let curvature = |count: f64| {
         let share = count / all;
-        let variance = (share * (1.0 - share)).max(LEAST_VARIANCE);
-        if outputs == 1 { variance } else { 0.1 * variance.sqrt() }
+        if outputs == 1 { variance(share) } else { curvature_of_many(share) }
     };
     counts.iter().rev().take(outputs).rev().map(|&count| curvature(count)).collect()
+}
+
+/// The approximate curvature of the loss in one of many outputs that this share of the examples has.
+pub(super) fn curvature_of_many(share: f64) -> f64 {
+    0.1 * variance(share).sqrt()
+}
+
+fn variance(share: f64) -> f64 {
+    (share * (1.0 - share)).max(LEAST_VARIANCE)
 }
 
 /// The scale of each coordinate: the weight in a direction, or the bias, that a coordinate of 1 stands for.

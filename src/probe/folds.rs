@@ -120,6 +120,30 @@ impl Folds {
             .collect()
     }
 
+    /// The chunks of the folds that are wanted, each with whole texts.
+    pub fn text_chunks(&self, wanted: impl Fn(usize) -> bool) -> Vec<Range<usize>> {
+        let mut chunks = Vec::new();
+        for (fold, range) in self.ranges.iter().enumerate().filter(|(fold, _)| wanted(*fold)) {
+            let (mut start, mut end) = (range.start, range.start);
+            for &text in &self.texts[fold] {
+                end += self.lengths[text];
+                if end - start >= CHUNK {
+                    chunks.push(start..end);
+                    start = end;
+                }
+            }
+            if start < end {
+                chunks.push(start..end);
+            }
+        }
+        chunks
+    }
+
+    /// Where each text ends in `order`.
+    pub fn text_ends(&self) -> Vec<usize> {
+        self.starts(0..self.ranges.len()).split_off(1)
+    }
+
     /// Number of examples in the folds that are wanted.
     pub fn count(&self, wanted: impl Fn(usize) -> bool) -> usize {
         self.ranges.iter().enumerate().filter(|(fold, _)| wanted(*fold)).map(|(_, range)| range.len()).sum()
@@ -180,5 +204,12 @@ mod tests {
         assert_eq!(folds.starts([0, 1]).len(), 5);
         assert!(folds.ranges.iter().all(|range| !range.is_empty()));
         assert_eq!(folds.chunks(|_| true).iter().map(Range::len).sum::<usize>(), 7);
+        let ends = folds.text_ends();
+        assert!(ends.len() == 4 && ends.last() == Some(&7), "{ends:?}");
+        assert!(folds.text_chunks(|_| true).iter().all(|chunk| ends.contains(&chunk.end)));
+        let long = Folds::of_texts(&(0..=100).map(|text| text * 30).collect::<Vec<_>>(), &[], 2, 0);
+        let chunks = long.text_chunks(|fold| fold == 1);
+        assert_eq!(chunks.iter().map(Range::len).collect::<Vec<_>>(), [540, 540, 420]);
+        assert!(chunks.iter().all(|chunk| chunk.start % 30 == 0) && chunks[0].start == 1500);
     }
 }

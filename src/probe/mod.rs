@@ -7,7 +7,9 @@
 pub mod basis;
 pub mod bootstrap;
 pub mod calibration;
+pub mod chain;
 pub mod control;
+pub mod crf;
 pub mod directory;
 pub mod entities;
 pub mod evaluate;
@@ -94,6 +96,7 @@ pub fn probe(request: &ProbeRequest, observer: &dyn Observer, show: impl FnOnce(
     let task = Task::of(&labels);
     let score = score(request, task)?;
     check_classes(request, task)?;
+    check_sequences(request, task)?;
     let (classes, targets, other_targets) = task::targets((&train, &labels), &others)?;
     let sets = layer_sets(request, &train, labels.of_words)?;
     let arrays: Vec<ArrayPlan> = sets.iter().flat_map(LayerSet::arrays).copied().collect();
@@ -117,6 +120,7 @@ pub fn probe(request: &ProbeRequest, observer: &dyn Observer, show: impl FnOnce(
         score,
         is_balanced: request.class_weight == ClassWeight::Balanced,
         calibrates: request.calibrate,
+        crf: request.crf,
         classes: &classes,
         train: Side::new(&train, &labels, targets, control.as_ref(), "train"),
         dev: dev_side,
@@ -140,6 +144,9 @@ pub fn probe(request: &ProbeRequest, observer: &dyn Observer, show: impl FnOnce(
     for set in &sets {
         let mut outcome = evaluate(&setup, set, true, observer)?;
         let layer = ScoredLayer::new(request, &setup, set, &outcome);
+        if outcome.crf.as_ref().is_some_and(|crf| !crf.fitted.converged) {
+            observer.warn(&format!("{}: the fit of the CRF has not converged", set.name()));
+        }
         // The probabilities of all classes are kept of the best layer alone.
         if layers.get(best).is_some_and(|best| best.report.score >= layer.report.score) {
             outcome.predicted.logits = Vec::new();
@@ -246,6 +253,25 @@ fn check_classes(request: &ProbeRequest, task: Task) -> Result<()> {
         Some((_, option)) => {
             Err(Error::Usage(format!("{option} is for classes, and numbers are predicted; leave it out")))
         }
+        None => Ok(()),
+    }
+}
+
+/// Refuses a conditional random field where there are no sequences of tags, and with options that it does not have.
+fn check_sequences(request: &ProbeRequest, task: Task) -> Result<()> {
+    if !request.crf {
+        return Ok(());
+    }
+    if !matches!(task, Task::Tagging { .. }) {
+        let what = task.describe();
+        return Err(Error::Usage(format!(
+            "--crf is for tags of words, one after the other, and the task is {what}; leave it out"
+        )));
+    }
+    let options =
+        [(request.class_weight != ClassWeight::default(), "--class-weight"), (request.calibrate, "--calibrate")];
+    match options.iter().find(|(is_given, _)| *is_given) {
+        Some((_, option)) => Err(Error::Usage(format!("--crf does not go with {option}; leave one of them out"))),
         None => Ok(()),
     }
 }

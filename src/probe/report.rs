@@ -83,6 +83,9 @@ pub struct Report {
     pub mix: Option<MixReport>,
     /// The name of the best layer.
     pub best: String,
+    /// The name of the layer whose conditional random field is best, if there are any. It is what predicts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crf_best: Option<String>,
     /// The names of the layers whose scores do not differ from the best by more than chance, including the best.
     pub as_good: Vec<String>,
     /// Advice on which layer to use.
@@ -152,6 +155,30 @@ pub struct LayerReport {
     /// How the probabilities were calibrated, if they were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
+    /// The scores of each class.
+    pub classes: Vec<ClassScores>,
+    /// The scores of each type of entity.
+    pub entities: Vec<ClassScores>,
+    /// The results of a conditional random field on the layer, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crf: Option<CrfReport>,
+}
+
+/// The results of a conditional random field.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CrfReport {
+    /// The score by which layers are ranked.
+    pub score: f64,
+    /// The score's 95 % confidence interval.
+    pub interval: [f64; 2],
+    /// All scores.
+    pub scores: Scores,
+    /// Mean training loss of a word, including the penalty.
+    pub loss: f64,
+    /// Number of steps of the fit.
+    pub steps: u64,
+    /// Whether the fit converged.
+    pub converged: bool,
     /// The scores of each class.
     pub classes: Vec<ClassScores>,
     /// The scores of each type of entity.
@@ -237,6 +264,20 @@ impl ScoredLayer {
             calibration: outcome.calibration,
             classes: judged.classes(),
             entities: judged.kinds(),
+            crf: outcome.crf.as_ref().map(|crf| {
+                let judged = setup.judge(&scored.targets, &crf.predicted);
+                let draws = bootstrap::draws(scored.labels.drawn(), request.seed, |weights| judged.primary(weights));
+                CrfReport {
+                    score: judged.primary(&once),
+                    interval: bootstrap::interval(&draws),
+                    scores: judged.scores(&once),
+                    loss: crf.fitted.loss,
+                    steps: crf.fitted.search_steps,
+                    converged: crf.fitted.converged,
+                    classes: judged.classes(),
+                    entities: judged.kinds(),
+                }
+            }),
         };
         Self { report, draws }
     }
@@ -300,6 +341,7 @@ impl Report {
             classes: setup.classes.names[..setup.classes.known].to_vec(),
             baseline,
             best: layers[best].name.clone(),
+            crf_best: best_crf(&layers).map(|layer| layer.name.clone()),
             as_good: as_good.iter().map(|&layer| layers[layer].name.clone()).collect(),
             layers,
             sets: sets.into_iter().map(|set| set.report).collect(),
@@ -308,6 +350,12 @@ impl Report {
         };
         report.advice = advice(&report, beats_majority, drawn);
         report
+    }
+
+    /// The layer whose head predicts: the best one, or the one with the best conditional random field.
+    pub fn predicting_layer(&self) -> Option<&LayerReport> {
+        let name = self.crf_best.as_ref().unwrap_or(&self.best);
+        self.layers.iter().find(|layer| layer.name == *name)
     }
 
     /// The best layer.
@@ -323,6 +371,13 @@ impl Report {
         let text = serde_json::to_string_pretty(self).map_err(|error| Error::stdout(error.into()))?;
         Ok(text + "\n")
     }
+}
+
+/// The layer whose conditional random field has the highest score; of equal ones, the first.
+fn best_crf(layers: &[LayerReport]) -> Option<&LayerReport> {
+    let score = |layer: &LayerReport| layer.crf.as_ref().map(|crf| crf.score);
+    let with = layers.iter().filter(|layer| layer.crf.is_some());
+    with.reduce(|best, layer| if score(layer) > score(best) { layer } else { best })
 }
 
 /// The index of the highest score; of equal ones, the first.
@@ -366,6 +421,12 @@ fn advice(report: &Report, beats_majority: bool, drawn: Drawn<'_>) -> String {
     let (count, what) = drawn.groups.map_or((drawn.texts, "texts"), |(_, groups)| (groups, "groups"));
     if count < ENOUGH {
         text += &format!(" Scored on {count} {what}, which is too few for intervals and comparisons to mean much.");
+    }
+    if let Some((layer, crf)) = report.crf_best.as_ref().and_then(|name| {
+        let layer = report.layers.iter().find(|layer| layer.name == *name)?;
+        Some((layer, layer.crf.as_ref()?))
+    }) {
+        text += &format!(" With a CRF: {}, {:.3}.", layer.title(), crf.score);
     }
     if !beats_majority {
         text += " No layer is better than the majority beyond what chance explains.";

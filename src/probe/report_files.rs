@@ -55,9 +55,12 @@ pub(super) fn check_place(path: &Path, overwrite: bool) -> Result<()> {
 /// # Errors
 /// [`Error::Io`] when a file cannot be written; the same command then writes them anew.
 pub(super) fn write(path: &Path, report: &Report, setup: &Setup<'_>, outcomes: &[Outcome]) -> Result<()> {
-    let best = report.layers.iter().position(|layer| layer.name == report.best).unwrap_or(0);
+    // With conditional random fields, what they predict, as `predict` does.
+    let predicting = report.crf_best.as_ref().unwrap_or(&report.best);
+    let best = report.layers.iter().position(|layer| layer.name == *predicting).unwrap_or(0);
     let scored = setup.scored();
-    let judged = setup.judge(&scored.targets, &outcomes[best].predicted);
+    let predicted = outcomes[best].crf.as_ref().map_or(&outcomes[best].predicted, |crf| &crf.predicted);
+    let judged = setup.judge(&scored.targets, predicted);
     let plot = plot::draw(report)?;
     let predictions = predictions(setup, &judged)?;
     let confusion = (setup.task != Task::Regression).then(|| confusion(&judged));

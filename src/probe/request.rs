@@ -44,6 +44,8 @@ pub struct ProbeRequest {
     pub score: Option<ScoreName>,
     /// How much the examples of each class count in a fit.
     pub class_weight: ClassWeight,
+    /// Whether tags are also predicted as sequences, by a conditional random field on each layer.
+    pub crf: bool,
     /// Whether the probabilities of classes are calibrated.
     pub calibrate: bool,
     /// The regularization strengths to choose from: scikit-learn's C, where smaller values regularize more.
@@ -79,6 +81,7 @@ impl ProbeRequest {
             task: TaskChoice::default(),
             score: None,
             class_weight: ClassWeight::default(),
+            crf: false,
             calibrate: false,
             strengths: vec![0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0],
             folds: 5,

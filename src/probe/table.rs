@@ -70,9 +70,12 @@ pub fn render(report: &Report, terminal: Option<usize>) -> String {
         (_, Some(ScoreName::EntityF1 | ScoreName::MacroF1)) => ScoreName::Accuracy,
         _ => ScoreName::MacroF1,
     };
+    let with_crf = report.crf_best.is_some();
+    let crf = if with_crf { "    CRF" } else { "" };
     let control = if with_control { "  control  selectivity" } else { "" };
     let strength = if room.strength { format!("  {:>7}", "C") } else { String::new() };
-    let _ = writeln!(out, "{:>9}  {name:>9}  {:>15}  {:>8}{control}{strength}", "layer", "interval", second.title());
+    let _ =
+        writeln!(out, "{:>9}  {name:>9}  {:>15}  {:>8}{crf}{control}{strength}", "layer", "interval", second.title());
     let (low, high) = bounds(report);
     let set_mark = |size: usize| match size {
         2 => " best pair".to_owned(),
@@ -95,11 +98,16 @@ pub fn render(report: &Report, terminal: Option<usize>) -> String {
             _ if with_control => " ".repeat(22),
             _ => String::new(),
         };
+        let crf = match &layer.crf {
+            Some(crf) => format!("  {:>5.3}", crf.score),
+            None if with_crf => " ".repeat(7),
+            None => String::new(),
+        };
         let strength = if room.strength { format!("  {:>7}", layer.strength) } else { String::new() };
         let bar = if room.bar { format!("  {}", bar((layer.score - low) / (high - low))) } else { String::new() };
         let _ = writeln!(
             out,
-            "{:>9}  {:>9.3}  {:>7.3} – {:.3}  {:>8.3}{control}{strength}{bar}{mark}",
+            "{:>9}  {:>9.3}  {:>7.3} – {:.3}  {:>8.3}{crf}{control}{strength}{bar}{mark}",
             layer.label(),
             layer.score,
             layer.interval[0],

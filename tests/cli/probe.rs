@@ -193,6 +193,88 @@ fn named_entities_with_their_places() {
 }
 
 #[test]
+fn tags_are_also_scored_as_sequences() {
+    let desk = desk_of_entities();
+    let ran = desk.types("probe train --dev dev --test test --no-mix -l 0..2 --crf -o report").succeeds();
+    ran.prints_all(&["    CRF", "With a CRF: layer"]);
+    let report = desk.json("report/report.json");
+    let layers = report["layers"].as_array().expect("a list");
+    for layer in layers {
+        let crf = &layer["crf"];
+        assert_eq!((&crf["score"], &crf["converged"]), (&crf["scores"]["entity_f1"], &true.into()), "{layer}");
+    }
+    let of_best = layers.iter().find(|layer| layer["name"] == report["crf_best"]).expect("the best layer");
+    assert!(number(&of_best["crf"]["score"]) > 0.9, "{of_best}");
+    // predict decodes it, as the report has it.
+    let told = desk.json_lines("report/predictions.jsonl");
+    let predicted = desk.types("predict report -i test.conll --json").succeeds().json_lines();
+    for (told, predicted) in told.iter().zip(&predicted) {
+        let words = predicted["words"].as_array().expect("a list");
+        let labels: Vec<&Value> = words.iter().map(|word| &word["label"]).collect();
+        assert_eq!(labels, told["predicted"].as_array().expect("a list").iter().collect::<Vec<_>>());
+        for (word, share) in words.iter().zip(told["probabilities"].as_array().expect("a list")) {
+            assert!((number(&word["probability"]) - number(share)).abs() < 1e-4, "{word} {share}");
+        }
+    }
+    // Without it, nothing else differs.
+    desk.types("probe -q train --dev dev --test test --no-mix -l 0..2 -o plain").succeeds();
+    let plain = desk.json("plain/report.json");
+    assert_eq!((&plain["best"], &plain["layers"][1]["scores"]), (&report["best"], &layers[1]["scores"]));
+    // By cross-validation, the same bytes whatever the threads.
+    for threads in [1, 3] {
+        let options = format!("--folds 3 -l 1 --no-mix --crf --threads {threads}");
+        desk.types(&format!("probe -q train {options} -o of-{threads}")).succeeds();
+    }
+    assert_eq!(desk.files("of-1"), desk.files("of-3"));
+    assert!(number(&desk.json("of-1/report.json")["layers"][0]["crf"]["score"]) > 0.8);
+    desk.types("probe train --crf --calibrate").fails_as_wrong_usage().says("--crf does not go with --calibrate");
+    desk.put("train.jsonl", reviews(0..3));
+    desk.types("extract -q -i train.jsonl -o texts").succeeds();
+    desk.types("probe texts --crf").fails_as_wrong_usage().says_all(&["--crf is for tags", "classification of texts"]);
+}
+
+#[test]
+fn layers_are_learned_from_side_by_side() {
+    let desk = desk_of_reviews();
+    let ran = desk.types("probe train --test test -l 0..2,3+4 --best-set 3 --no-mix --no-control -o report").succeeds();
+    ran.prints_all(&["      3+4", " best pair", " best 3 layers"]);
+    let report = desk.json("report/report.json");
+    let layers = report["layers"].as_array().expect("a list");
+    let of_set = &layers[3];
+    assert_eq!(
+        (layers.len(), &of_set["name"], &of_set["layers"]),
+        (4, &"layer_03+layer_04".into(), &serde_json::json!([3, 4]))
+    );
+    let sets = report["sets"].as_array().expect("a list");
+    let sizes: Vec<Option<usize>> = sets.iter().map(|set| set["layers"].as_array().map(Vec::len)).collect();
+    assert_eq!(sizes, [Some(2), Some(3)]);
+    // The vectors are those of a directory of combined layers.
+    for part in ["train", "test"] {
+        desk.types(&format!("extract -q -i {part}.jsonl -l 3,4 --combine concat -o combined-{part}")).succeeds();
+    }
+    desk.types("probe -q combined-train --test combined-test --no-mix --no-control -o combined").succeeds();
+    let combined = &desk.json("combined/report.json")["layers"][0];
+    for key in ["score", "interval", "scores", "loss", "strength"] {
+        assert_eq!(combined[key], of_set[key], "{key}");
+    }
+    let one = desk.types("predict report --layer 3+4 --json -i test.jsonl").succeeds().json_lines();
+    let other = desk.types("predict combined --json -i test.jsonl").succeeds().json_lines();
+    for (one, other) in one.iter().zip(&other) {
+        assert_eq!(one["label"], other["label"]);
+        assert!((number(&one["probability"]) - number(&other["probability"])).abs() < 1e-6, "{one} {other}");
+    }
+    let pair = sets[0]["layers"].as_array().expect("a list").iter().map(Value::to_string).collect::<Vec<_>>().join("+");
+    desk.types(&format!("predict report --layer {pair} 'The film was brilliant.'")).succeeds().prints("good\t");
+    desk.types("predict report --layer 1+4 x")
+        .fails_as_wrong_usage()
+        .says_all(&["--layer 1+4: the report has 0, 1, 2, 3+4"]);
+    desk.types("probe train -l 3+9").fails_as_wrong_usage().says("layer 9 does not exist");
+    desk.types("probe train -l 1..2+3").fails_as_wrong_usage().says("is not a set of layers");
+    desk.types("extract -q -i test.jsonl -l 0..3 -o low").succeeds();
+    desk.types("probe train --test low -l 3+4").fails().says("has no layer_04 of mean vectors");
+}
+
+#[test]
 fn numbers_are_predicted_on_request() {
     let desk = Desk::new();
     let mut lines = String::new();
