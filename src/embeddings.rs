@@ -1,5 +1,6 @@
 //! [`Embeddings`]: the vectors of some texts in memory.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use ndarray::{Array3, ArrayView2, ArrayView3, Axis, Slice, s};
@@ -212,9 +213,17 @@ impl Embeddings {
         encoded.length_before_truncation - encoded.tokens.len()
     }
 
-    /// The numbers of the first array, row by row.
-    pub(crate) fn only_array(&self) -> &[f32] {
-        self.stacks.first().and_then(|stack| stack.array(0).to_slice()).unwrap_or(&[])
+    /// The numbers of all arrays of the first kind, row by row, those of one row side by side.
+    pub(crate) fn side_by_side(&self) -> Cow<'_, [f32]> {
+        let Some(stack) = self.stacks.first() else { return Cow::Borrowed(&[]) };
+        match (stack.arrays.len(), stack.array(0).to_slice()) {
+            (1, Some(numbers)) => Cow::Borrowed(numbers),
+            (count, _) => {
+                let arrays: Vec<_> = (0..count).map(|index| stack.array(index)).collect();
+                let rows = (0..stack.filled[0]).flat_map(|row| arrays.iter().map(move |array| array.row(row).to_vec()));
+                Cow::Owned(rows.flatten().collect())
+            }
+        }
     }
 
     /// A text as it was tokenized.

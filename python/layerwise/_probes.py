@@ -22,7 +22,13 @@ def probe(
     emit: str | None = None,
     layers: str | int | Iterable[int] | None = None,
     label: str = "label",
+    group: str | None = None,
     task: str = "auto",
+    score: str | None = None,
+    class_weight: str = "none",
+    crf: bool = False,
+    calibrate: bool = False,
+    best_set: int = 1,
     strength: Sequence[float] | None = None,
     folds: int = 5,
     seed: int = 0,
@@ -46,11 +52,23 @@ def probe(
     emit:
         The kind of vectors; by default the first one of texts, or ``word`` where labels are lists.
     layers:
-        Layers, as for :meth:`Model.encode`; by default all that the directory holds.
+        Layers, as for :meth:`Model.encode`, and sets such as ``"all,3+4"``; by default all that the directory holds.
     label:
         The column of the label.
+    group:
+        The column of what texts belong to together, such as an author; folds and draws take whole groups.
     task:
         ``auto``, or ``regression``.
+    score:
+        What chooses layers and strengths, such as ``roc_auc``; by default the accuracy, entity F1, or R².
+    class_weight:
+        ``balanced`` for all classes to count the same.
+    crf:
+        Whether tags are also predicted as sequences, by a CRF on each layer.
+    calibrate:
+        Whether the probabilities of classes are calibrated.
+    best_set:
+        The size of the largest set of layers, learned from side by side, that is sought; 1 for none.
     strength:
         Strengths of regularization to choose from, scikit-learn's C; by default from 0.0001 to 1.
     folds, seed:
@@ -87,7 +105,13 @@ def probe(
         "emit": emit,
         "layers": selection_of(layers),
         "label": label,
+        "group": group,
         "task": task,
+        "score": score,
+        "class_weight": class_weight,
+        "crf": crf,
+        "calibrate": calibrate,
+        "best_set": best_set,
         "strength": strengths,
         "folds": folds,
         "seed": seed,

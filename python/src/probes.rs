@@ -23,9 +23,15 @@ pub(crate) fn probe(py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<St
         dev: settings.get("dev")?,
         test: settings.get("test")?,
         kind: settings.choice_or_none("emit")?,
-        layers: settings.layers("layers")?,
+        layers: settings.probed_layers("layers")?,
+        best_set: settings.get("best_set")?,
         label: settings.get("label")?,
+        group: settings.get("group")?,
         task: settings.choice("task")?,
+        score: settings.choice_or_none("score")?,
+        class_weight: settings.choice("class_weight")?,
+        crf: settings.get("crf")?,
+        calibrate: settings.get("calibrate")?,
         strengths: settings.get::<Option<Vec<f64>>>("strength")?.unwrap_or(of_all.strengths),
         folds: settings.get("folds")?,
         seed: settings.get("seed")?,
@@ -64,12 +70,13 @@ impl OpenPredictor {
         let settings = Settings(settings);
         let request = PredictRequest {
             report: settings.get("report")?,
-            layer: settings.layers("layer")?,
+            layer: settings.probed_layers("layer")?,
             model: settings.get("model")?,
             revision: settings.get("revision")?,
             offline: settings.get("offline")?,
             threads: settings.get("threads")?,
             pair_column: settings.get::<bool>("pairs")?.then(|| "pair".to_owned()),
+            span_column: None,
             once: false,
         };
         let watch = Arc::new(Watch::default());

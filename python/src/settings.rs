@@ -1,5 +1,6 @@
 //! What is asked for, out of dictionaries that `layerwise/` fills in: every key is there.
 
+use layerwise::probe::layer_set::ProbedLayers;
 use layerwise::spec::Choice;
 use layerwise::{LayerSelection, Request};
 use pyo3::conversion::FromPyObjectOwned;
@@ -44,6 +45,15 @@ impl<'py> Settings<'_, 'py> {
     /// # Errors
     /// `ValueError` for what is no list of numbers and ranges.
     pub(crate) fn layers(&self, parameter: &str) -> PyResult<Option<LayerSelection>> {
+        let selection: Option<String> = self.get(parameter)?;
+        selection.map(|selection| selection.parse().map_err(about(parameter))).transpose()
+    }
+
+    /// Layers to probe, and sets of them, as the command takes them; none for all.
+    ///
+    /// # Errors
+    /// `ValueError` for what is no selection.
+    pub(crate) fn probed_layers(&self, parameter: &str) -> PyResult<Option<ProbedLayers>> {
         let selection: Option<String> = self.get(parameter)?;
         selection.map(|selection| selection.parse().map_err(about(parameter))).transpose()
     }

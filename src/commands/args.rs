@@ -8,6 +8,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use super::help;
 use crate::checkpoint::BUNDLED;
 use crate::probe::labels::TaskChoice;
+use crate::probe::layer_set::ProbedLayers;
+use crate::probe::request::ClassWeight;
+use crate::probe::scores::{ALIASES, ScoreName};
 use crate::shard::ShardSelection;
 use crate::spec::{
     Choice, Combine, Compute, Delimiter, DeviceSelection, Dtype, InputFormat, LayerSelection, OnBadLine, OutputFormat,
@@ -384,17 +387,39 @@ pub struct ProbeArgs {
     #[arg(short, long, value_name = "E", value_parser = choice::<VectorKind>(), help_heading = "Data")]
     pub emit: Option<VectorKind>,
 
-    /// Layers to probe: `all`, or numbers and ranges, as for extract [default: all that TRAIN_DIR holds]
+    /// Layers to probe: `all`, or numbers and ranges, as for extract, and sets of layers that are learned from side by side,
+    /// such as 3+4 [default: all that TRAIN_DIR holds, one by one]
     #[arg(short, long, value_name = "S", allow_hyphen_values = true, help_heading = "Data")]
-    pub layers: Option<LayerSelection>,
+    pub layers: Option<ProbedLayers>,
 
     /// The column of the label: `label`, or one that was carried [default: label]
     #[arg(long, value_name = "NAME", help_heading = "Data")]
     pub label: Option<String>,
 
+    /// The column of what texts belong to together: a patient, an author, a document, a protein family. Folds, the choice of C,
+    /// the control task and the bootstrap take whole groups then, and no group may be in two directories
+    #[arg(long, value_name = "C", help_heading = "Data")]
+    pub group: Option<String>,
+
     /// What to learn
     #[arg(long, value_name = "TASK", value_parser = choice::<TaskChoice>(), default_value_t, help_heading = "Fit")]
     pub task: TaskChoice,
+
+    /// The score by which layers and C are chosen [default: accuracy; entity_f1 of entity tags; r2 of numbers]
+    #[arg(long, value_name = "NAME", value_parser = score(), help_heading = "Fit")]
+    pub score: Option<ScoreName>,
+
+    /// How much the examples of each class count
+    #[arg(long, value_name = "W", value_parser = choice::<ClassWeight>(), default_value_t, help_heading = "Fit")]
+    pub class_weight: ClassWeight,
+
+    /// Also fit a linear-chain CRF on each layer, which scores tags as sequences; predict decodes the best one
+    #[arg(long, help_heading = "Fit")]
+    pub crf: bool,
+
+    /// Calibrate the probabilities of classes by a temperature, chosen on texts that are neither learned from nor scored
+    #[arg(long, help_heading = "Fit")]
+    pub calibrate: bool,
 
     /// Strengths to choose from, a list: C as scikit-learn has it, where smaller is stricter [default: 0.0001, 0.0003, 0.001,
     /// 0.003, 0.01, 0.03, 0.1, 0.3, 1]
@@ -425,6 +450,10 @@ pub struct ProbeArgs {
     #[arg(long, help_heading = "Fit")]
     pub no_mix: bool,
 
+    /// Look for the best set of up to N layers side by side: to the best layer, add each time the one that adds most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=8), help_heading = "Fit")]
+    pub best_set: Option<u8>,
+
     /// The directory of the report: report.json, report.svg, predictions.jsonl, confusion.csv, heads.safetensors
     #[arg(short, long, value_name = "REPORT", value_hint = ValueHint::DirPath, help_heading = "Output")]
     pub output: Option<PathBuf>,
@@ -450,6 +479,17 @@ pub struct ProbeArgs {
 fn choice<T: Choice + Send + Sync>() -> impl TypedValueParser<Value = T> {
     let values = T::ALL.iter().map(|choice| PossibleValue::new(choice.name()).help(choice.about()));
     PossibleValuesParser::new(values).try_map(|name| T::from_name(&name).ok_or("is not known"))
+}
+
+/// The scores, also by the other names they go by.
+fn score() -> impl TypedValueParser<Value = ScoreName> {
+    let values = ScoreName::ALL.iter().map(|score| {
+        let others = ALIASES.iter().filter(|(_, of)| of == score).map(|(alias, _)| *alias);
+        PossibleValue::new(score.name()).help(score.about()).aliases(others)
+    });
+    let named = |name: &str| ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, score)| *score);
+    PossibleValuesParser::new(values)
+        .try_map(move |name| ScoreName::from_name(&name).or_else(|| named(&name)).ok_or("is not known"))
 }
 
 /// The kinds of vectors that `compare` can compare: those of which a text has one.
@@ -492,13 +532,17 @@ pub struct PredictArgs {
     #[arg(long, value_name = "C", help_heading = "Input")]
     pub pair_column: Option<String>,
 
+    /// The column of the spans to label, where the report was learned from spans: [start, end], or a list of such
+    #[arg(long, value_name = "C", help_heading = "Input")]
+    pub span_column: Option<String>,
+
     /// The column of an id; '' for none [default: id, if there is one]
     #[arg(long, value_name = "C", help_heading = "Input")]
     pub id_column: Option<String>,
 
-    /// The layer to use [default: the report's best]
+    /// The layer to use, or a set of layers that was probed, such as 3+4 [default: the report's best layer]
     #[arg(long, value_name = "N", allow_hyphen_values = true, help_heading = "Vectors")]
-    pub layer: Option<LayerSelection>,
+    pub layer: Option<ProbedLayers>,
 
     /// The model, where it is not found by the name the report has for it; it must be the same files
     #[arg(short, long, value_name = "M", value_hint = ValueHint::DirPath, help_heading = "Model")]

@@ -27,6 +27,7 @@ pub(super) fn run(args: &PredictArgs, console: &Console) -> Result<()> {
         offline: args.hub.offline,
         threads: args.threads.map(usize::from),
         pair_column: args.pair_column.clone(),
+        span_column: args.span_column.clone(),
         once: !args.texts.is_empty(),
     };
     let input = input(args, console)?;
@@ -65,6 +66,7 @@ fn print(out: &mut impl Write, predicted: &PredictedText<'_>, json: bool) -> io:
 fn input(args: &PredictArgs, console: &Console) -> Result<Input> {
     let columns = Columns {
         pair_column: args.pair_column.clone(),
+        span_column: args.span_column.clone(),
         id_column: args.id_column.clone(),
         label_column: Some(String::new()),
         ..columns(&args.input)

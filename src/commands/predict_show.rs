@@ -20,12 +20,12 @@ pub(super) fn text(labelled: &PredictedText<'_>) -> String {
             writeln!(out, "{green}{label}{green:#}\t{probability:.3}\t{}", shown(labelled.text))
         }
         Prediction::Number { value } => writeln!(out, "{green}{value:.4}{green:#}\t{}", shown(labelled.text)),
-        Prediction::Numbers { words } => {
+        Prediction::NumbersOfSpans { spans: words } | Prediction::Numbers { words } => {
             let numbers: Vec<String> =
                 words.iter().map(|word| format!("{}/{green}{:.3}{green:#}", word.text, word.value)).collect();
             writeln!(out, "{}", numbers.join(" "))
         }
-        Prediction::Words { words, entities: None } => {
+        Prediction::Spans { spans: words } | Prediction::Words { words, entities: None } => {
             let tagged: Vec<String> =
                 words.iter().map(|word| format!("{}/{green}{}{green:#}", word.text, word.label)).collect();
             writeln!(out, "{}", tagged.join(" "))

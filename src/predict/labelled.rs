@@ -5,10 +5,12 @@ use serde::ser::SerializeMap;
 
 use crate::batch::SPECIAL;
 use crate::input::{Record, SourceLine};
+use crate::probe::chain::Factors;
+use crate::probe::crf;
 use crate::probe::heads::Head;
 use crate::probe::report::Report;
 use crate::probe::task::Task;
-use crate::spec::VectorKind;
+use crate::spec::{RowKind, VectorKind};
 use crate::tokens::Encoded;
 
 /// Labels texts with a head.
@@ -44,6 +46,10 @@ pub enum Prediction<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         entities: Option<Vec<EntitySpan<'a>>>,
     },
+    /// A class for each span.
+    Spans { spans: Vec<Word<'a>> },
+    /// A number for each span.
+    NumbersOfSpans { spans: Vec<NumberOf> },
 }
 
 /// The probability of each class.
@@ -99,14 +105,17 @@ impl<'a> Labeller<'a> {
     {
         let found = match self.report.task {
             Task::Tagging { .. } => self.words(record, encoded, vectors),
-            Task::Regression if self.report.emit == VectorKind::Word => {
+            Task::Regression if self.report.emit.rows() != RowKind::Text => {
                 let text = Characters::of(record);
-                let words = places(encoded).into_iter().zip(vectors.chunks_exact(self.head.columns));
-                let words = words.filter_map(|(place, vector)| {
+                let parts = self.places(encoded).into_iter().zip(vectors.chunks_exact(self.head.columns));
+                let parts = parts.filter_map(|(place, vector)| {
                     let (start, end) = place?;
                     Some(NumberOf { text: text.slice(start, end), start, end, value: self.head.scores(vector)[0] })
                 });
-                Prediction::Numbers { words: words.collect() }
+                match self.report.emit {
+                    VectorKind::Span => Prediction::NumbersOfSpans { spans: parts.collect() },
+                    _ => Prediction::Numbers { words: parts.collect() },
+                }
             }
             Task::Regression => Prediction::Number { value: self.head.scores(vectors)[0] },
             Task::Classification => {
@@ -123,27 +132,59 @@ impl<'a> Labeller<'a> {
         PredictedText { row, line: record.line, id: record.id.as_deref(), text: &record.text.text, found }
     }
 
+    /// The place of each word in the text, or of each span: where its tokens reach.
+    fn places(&self, encoded: &Encoded) -> Vec<Option<(usize, usize)>> {
+        if self.report.emit != VectorKind::Span {
+            return places(encoded);
+        }
+        let of_span = |span: &std::ops::Range<u32>| {
+            let mut held = encoded.offsets[span.start as usize..span.end as usize].iter().flatten();
+            let first = held.next()?;
+            Some((first.0, held.next_back().map_or(first.1, |last| last.1)))
+        };
+        encoded.tokens.spans.iter().map(of_span).collect()
+    }
+
+    /// The tag of each word by its scores, with its probability: one by one, or as a sequence.
+    fn tags(&self, scores: &[Vec<f32>]) -> Vec<(usize, f32)> {
+        if let Some(steps) = &self.head.steps {
+            let found = crf::decode(&scores.concat(), steps, &Factors::of(steps));
+            return found.of.iter().map(|of| (of.class as usize, of.value)).collect();
+        }
+        let alone = scores.iter().map(|scores| {
+            let probabilities = softmax(scores);
+            let best = best(&probabilities);
+            (best, probabilities[best])
+        });
+        alone.collect()
+    }
+
     fn words<'t>(&self, record: &Record, encoded: &Encoded, vectors: &[f32]) -> Prediction<'t>
     where
         'a: 't,
     {
         let text = Characters::of(record);
-        let words: Vec<Word<'t>> = places(encoded)
+        // Words without a vector are left out, as they were of what was learned.
+        let (places, scores): (Vec<(usize, usize)>, Vec<Vec<f32>>) = self
+            .places(encoded)
             .into_iter()
             .zip(vectors.chunks_exact(self.head.columns))
-            .filter_map(|(place, vector)| {
-                let (start, end) = place?;
-                let probabilities = softmax(&self.head.scores(vector));
-                let best = best(&probabilities);
-                Some(Word {
-                    text: text.slice(start, end),
-                    start,
-                    end,
-                    label: &self.report.classes[best],
-                    probability: probabilities[best],
-                })
+            .filter_map(|(place, vector)| Some((place?, self.head.scores(vector))))
+            .unzip();
+        let words: Vec<Word<'t>> = places
+            .into_iter()
+            .zip(self.tags(&scores))
+            .map(|((start, end), (tag, probability))| Word {
+                text: text.slice(start, end),
+                start,
+                end,
+                label: &self.report.classes[tag],
+                probability,
             })
             .collect();
+        if self.report.emit == VectorKind::Span {
+            return Prediction::Spans { spans: words };
+        }
         let entities = self.report.task.scheme().map(|scheme| {
             let tags: Vec<&'t str> = words.iter().map(|word| word.label).collect();
             let spans = scheme.entities(&tags).into_iter().map(|entity| {

@@ -17,6 +17,7 @@ use crate::model::Model;
 use crate::observer::Observer;
 use crate::plan::Plan;
 use crate::probe::heads::{self, Head};
+use crate::probe::layer_set::ProbedLayers;
 use crate::probe::report::{FORMAT_VERSION, LayerReport, REPORT, Report};
 use crate::request::Request;
 use crate::spec::{LayerSelection, VectorKind};
@@ -28,8 +29,8 @@ use crate::tokens::unknown::UnknownPieces;
 pub struct PredictRequest {
     /// The directory that `probe` wrote.
     pub report: PathBuf,
-    /// The layer whose head is used; by default the report's best.
-    pub layer: Option<LayerSelection>,
+    /// The layer whose head is used, or a set of layers; by default the report's best layer.
+    pub layer: Option<ProbedLayers>,
     /// The model's present location; by default the name in the report.
     pub model: Option<String>,
     /// The model's revision on the hub; by default that in the report.
@@ -40,6 +41,8 @@ pub struct PredictRequest {
     pub threads: Option<usize>,
     /// The column of the second text, if texts are pairs.
     pub pair_column: Option<String>,
+    /// The column of the spans, if spans were learned from.
+    pub span_column: Option<String>,
     /// Whether there are only a few texts, so that the model is not kept in memory.
     pub once: bool,
 }
@@ -125,7 +128,7 @@ impl Predictor {
         model.install(|| {
             model.encode_planned(plan, tokenizer, (batch_tokens, first_row), || next.next(), &mut embeddings)
         })?;
-        let vectors = embeddings.only_array();
+        let vectors = embeddings.side_by_side();
         let labeller = Labeller::new(report, head);
         let mut predicted = Vec::with_capacity(texts.len());
         for (index, record) in texts.iter().enumerate() {
@@ -197,22 +200,32 @@ fn read_plan(directory: &Path, report: &Report) -> Result<PlanRecord> {
 }
 
 /// The layer whose head labels: the one that was asked for, else the report's best.
-fn choose_layer<'a>(directory: &Path, wanted: Option<&LayerSelection>, report: &'a Report) -> Result<&'a LayerReport> {
-    let held = || report.layers.iter().map(LayerReport::label).collect::<Vec<_>>().join(", ");
-    let Some(selection) = wanted else {
-        return report.best_layer().ok_or_else(|| Error::Output {
+fn choose_layer<'a>(directory: &Path, wanted: Option<&ProbedLayers>, report: &'a Report) -> Result<&'a LayerReport> {
+    let all = || report.layers.iter().chain(&report.sets);
+    let held = || all().map(LayerReport::label).collect::<Vec<_>>().join(", ");
+    let Some(probed) = wanted else {
+        return report.predicting_layer().ok_or_else(|| Error::Output {
             path: directory.join(REPORT),
             problem: format!("has no layer {}, which it calls the best; probe anew", report.best),
         });
     };
-    let wanted = selection
-        .resolve(report.model.num_hidden_layers)
-        .map_err(|problem| Error::Usage(format!("--layer: {problem}")))?;
-    let [wanted] = wanted[..] else {
-        return Err(Error::Usage(format!("--layer: expected one layer; the report has {}", held())));
+    let resolve = |selection: &LayerSelection| {
+        let layers = selection.resolve(report.model.num_hidden_layers);
+        layers.map_err(|problem| Error::Usage(format!("--layer: {problem}")))
     };
-    let found = report.layers.iter().find(|layer| layer.layer == Some(wanted));
-    found.ok_or_else(|| Error::Usage(format!("--layer {wanted}: the report has {}", held())))
+    let layers = match (&probed.single, &probed.sets[..]) {
+        (Some(single), []) => match resolve(single)? {
+            layers if layers.len() == 1 => layers,
+            _ => return Err(Error::Usage(format!("--layer: expected one layer; the report has {}", held()))),
+        },
+        (None, [set]) => resolve(set)?,
+        _ => return Err(Error::Usage(format!("--layer: expected one layer, or one set; the report has {}", held()))),
+    };
+    let is_it = |layer: &&LayerReport| match (layer.layer, &layer.layers) {
+        (Some(layer), _) => layers == [layer],
+        (None, of) => of.as_ref() == Some(&layers),
+    };
+    all().find(is_it).ok_or_else(|| Error::Usage(format!("--layer {probed}: the report has {}", held())))
 }
 
 /// Refuses a model with a file that differs from the one that the heads were fitted with.
@@ -262,12 +275,26 @@ fn plan(
         }
         _ => {}
     }
+    match (report.emit, &request.span_column) {
+        (VectorKind::Span, None) => {
+            return Err(Error::Usage(
+                "the report was learned from spans: name the column of the spans to label with --span-column"
+                    .to_owned(),
+            ));
+        }
+        (VectorKind::Span, Some(_)) | (_, None) => {}
+        (emit, Some(_)) => {
+            return Err(Error::Usage(format!(
+                "--span-column: the report was learned from {emit} vectors, not from those of spans; leave it out"
+            )));
+        }
+    }
     // A job with sentence embeddings uses their settings for all of its vectors.
     let sentence = model.sentence_recipe(record.emit.contains(&VectorKind::Sentence))?;
     let mut plan = record.to_plan(model.num_hidden_layers(), model.hidden_size()).plan;
     plan.kinds = vec![report.emit];
-    if let Some(layer) = layer.layer {
-        plan.layers = vec![layer];
+    if let Some(layers) = layer.layers.clone().or_else(|| Some(vec![layer.layer?])) {
+        plan.layers = layers;
         plan.combine = None;
     }
     let sound = plan.layers.iter().all(|&layer| layer <= model.num_hidden_layers())
@@ -283,7 +310,7 @@ fn plan(
 
 /// Refuses a head for vectors of another width.
 fn check_width(directory: &Path, plan: &Plan, head: &Head) -> Result<()> {
-    let columns = plan.arrays().first().map_or(0, |array| array.columns);
+    let columns: usize = plan.arrays().iter().map(|array| array.columns).sum();
     if columns == head.columns {
         return Ok(());
     }

@@ -2,8 +2,8 @@
 //!
 //! Hewitt & Liang 2019: each word type gets one random label, drawn by the frequency of labels in the training texts,
 //! and keeps it wherever the word stands. Selectivity is the score on the real labels less the score on these. Whole
-//! texts have no recurring types, so each text gets a random label of its own; there the control shows the score of
-//! chance.
+//! texts have no recurring types, so each text gets a random label of its own, or each group of texts; there the control
+//! shows the score of chance.
 
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use sha2::{Digest, Sha256};
@@ -37,7 +37,12 @@ impl Control {
             let by_word: Vec<usize> = labels.vocabulary.iter().map(|word| of(word)).collect();
             labels.words.iter().map(|&word| by_word[word as usize]).collect()
         } else {
-            labels.texts.iter().map(|(row, _)| of(&format!("{which} {row}"))).collect()
+            let of_text = |(text, (row, _)): (usize, &(u64, Option<String>))| match &labels.groups {
+                Some(groups) => of(&format!("group {}", groups.names[groups.of_text[text] as usize])),
+                None => of(&format!("{which} {row}")),
+            };
+            let texts = labels.texts.iter().enumerate().zip(labels.starts.windows(2));
+            texts.flat_map(|(text, ends)| vec![of_text(text); ends[1] - ends[0]]).collect()
         };
         match &self.from {
             Targets::Classes(classes) => Targets::Classes(chosen.into_iter().map(|example| classes[example]).collect()),

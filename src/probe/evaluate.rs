@@ -7,15 +7,19 @@ use std::time::Instant;
 use rayon::prelude::*;
 
 use super::basis::Basis;
+use super::calibration::{self, Calibration};
 use super::control::Control;
+use super::crf::{FittedCrf, Sequences};
 use super::features::{Features, Moments, Standard};
 use super::fit::{Fit, fit, fit_nearly, head};
 use super::folds::Folds;
 use super::labels::{LabelledTexts, check_rows};
-use super::linear::{LinearModel, Predicted};
+use super::layer_set::LayerSet;
+use super::linear::LinearModel;
 use super::objective::Examples;
-use super::scores::Judged;
-use super::targets::Targets;
+use super::predictions::Predictions;
+use super::scores::{Judged, ScoreName};
+use super::targets::{Targets, balanced};
 use super::task::{Classes, Task};
 use crate::directory::stored::Directory;
 use crate::error::Result;
@@ -56,6 +60,14 @@ impl<'a> Side<'a> {
 pub struct Setup<'a> {
     /// The task.
     pub task: Task,
+    /// The score by which layers and strengths are chosen.
+    pub score: ScoreName,
+    /// Whether all classes count the same in a fit, however many examples they have.
+    pub is_balanced: bool,
+    /// Whether probabilities are calibrated.
+    pub calibrates: bool,
+    /// Whether a conditional random field is fitted as well.
+    pub crf: bool,
     /// The label map.
     pub classes: &'a Classes,
     /// The texts that are fitted on.
@@ -72,13 +84,26 @@ pub struct Setup<'a> {
     pub budget: u64,
 }
 
+/// A conditional random field and what it predicts.
+#[derive(Debug)]
+pub struct CrfOutcome {
+    /// The predictions of all examples of the texts that are scored, in order.
+    pub predicted: Predictions,
+    /// The field that was fitted on all training texts.
+    pub fitted: FittedCrf,
+    /// Its scores of tags for vectors as they are stored in directories.
+    pub head: LinearModel,
+}
+
 /// The results of one layer.
 #[derive(Debug)]
 pub struct Outcome {
     /// The predictions of all examples of the texts that are scored, in order.
-    pub predicted: Vec<Predicted>,
+    pub predicted: Predictions,
     /// The predictions of the control task.
-    pub control: Option<Vec<Predicted>>,
+    pub control: Option<Predictions>,
+    /// The temperature that the probabilities were calibrated with, if they were.
+    pub calibration: Option<Calibration>,
     /// The strength of the head; with cross-validation the median of those chosen for the folds.
     pub strength: f64,
     /// The strengths chosen for the folds.
@@ -87,6 +112,8 @@ pub struct Outcome {
     pub fit: Fit,
     /// The same probe for vectors as they are stored in directories.
     pub head: LinearModel,
+    /// The conditional random field, if there is one.
+    pub crf: Option<CrfOutcome>,
     /// The standardization of the vectors.
     pub standard: Standard,
     /// Time that the layer took, in seconds.
@@ -100,30 +127,31 @@ impl Setup<'_> {
     }
 
     /// Pairs predictions with labels.
-    pub fn judge<'a>(&'a self, gold: &'a Targets, predicted: &'a [Predicted]) -> Judged<'a> {
-        Judged::new(self.task, &self.classes.names, self.scored().labels.starts.clone(), gold, predicted)
+    pub fn judge<'a>(&'a self, gold: &'a Targets, predicted: &'a Predictions) -> Judged<'a> {
+        Judged::new((self.task, self.score), &self.classes.names, self.scored().labels.starts.clone(), gold, predicted)
     }
 
-    /// The vectors of a side, in the order of its folds.
+    /// The vectors of a side, in the order of its folds; those of several arrays side by side.
     pub fn load(
         &self,
         side: &Side<'_>,
-        array: &ArrayPlan,
+        arrays: &[ArrayPlan],
         order: &[u32],
         standard: Option<&Standard>,
         budget: u64,
     ) -> Result<Features> {
-        let array = side.directory.array(array)?;
-        check_rows(side.directory, side.labels, &array)?;
+        let arrays = arrays.iter().map(|array| side.directory.array(array)).collect::<Result<Vec<_>>>()?;
+        arrays.iter().try_for_each(|array| check_rows(side.directory, side.labels, array))?;
         let rows = order.iter().map(|&example| side.labels.rows[example as usize]).collect();
-        Features::load(array, rows, standard, budget)
+        Features::load(arrays, rows, standard, budget)
     }
 
-    /// Evaluates one layer.
+    /// Evaluates one layer, or several together; `in_full` with the control task and whatever else is asked for.
     ///
     /// # Errors
     /// Those of reading features.
-    pub fn evaluate(&self, array: &ArrayPlan) -> Result<Outcome> {
+    pub fn evaluate(&self, set: &LayerSet, in_full: bool) -> Result<Outcome> {
+        let array = set.arrays();
         let begun = Instant::now();
         let features = self.load(&self.train, array, &self.folds.order, None, self.budget)?;
         let basis = Basis::of(&features)?;
@@ -135,7 +163,7 @@ impl Setup<'_> {
             basis: &basis,
             moments: moments.collect::<Result<_>>()?,
             targets: self.train.targets.select(&self.folds.order),
-            control: self.train.control.as_ref().map(|control| control.select(&self.folds.order)),
+            control: self.train.control.as_ref().filter(|_| in_full).map(|control| control.select(&self.folds.order)),
         };
         let other = |side: &Side<'_>| -> Result<(Features, Folds)> {
             let folds = Folds::one(&side.labels.starts);
@@ -146,6 +174,7 @@ impl Setup<'_> {
             Some(dev) => Some(training.choose_on(dev, other(dev)?)?),
             None => None,
         };
+        let needs_logits = self.score.of_probabilities();
         let (strengths, predicted, control) = if let Some(test) = &self.test {
             let strength = match on_dev {
                 Some(strength) => strength,
@@ -158,37 +187,122 @@ impl Setup<'_> {
                 Some(strength) => vec![strength; outer.len()],
                 None => training.choose(&outer)?,
             };
-            (strengths.clone(), Some(training.predict_folds(&strengths)?), None)
+            let predicted = training.predict_folds(&training.targets, &strengths, true)?;
+            let of_control = |control: &Targets| training.predict_folds(control, &strengths, needs_logits);
+            let control = training.control.as_ref().map(of_control).transpose()?;
+            (strengths, Some((predicted, control)), None)
         };
         let strength = median(&strengths);
         let fitted = training.fit(&training.targets, &[], strength)?;
-        let (predicted, control) = match (predicted, control) {
+        let (mut predicted, control) = match (predicted, control) {
             (Some(both), _) => both,
             (None, Some((test, (features, folds)))) => {
                 let sample = self.sample_of(&features, &test.targets, &folds);
                 let control = match &training.control {
-                    Some(control) => Some(sample.predict(&training.fit(control, &[], strength)?.linear)?),
+                    Some(control) => Some(sample.predict(&training.fit(control, &[], strength)?.linear, needs_logits)?),
                     None => None,
                 };
-                (sample.predict(&fitted.linear)?, control)
+                (sample.predict(&fitted.linear, true)?, control)
             }
-            (None, None) => (Vec::new(), None),
+            (None, None) => (Predictions::default(), None),
         };
+        let mut head = head(&fitted.linear, features.standard(), self.classes.known);
+        let calibration = match self.calibrates {
+            true => Some(self.calibrate(&training, &fitted, &mut predicted, other)?),
+            false => None,
+        };
+        if let Some(calibration) = &calibration {
+            head.weights /= calibration.temperature;
+            head.bias /= calibration.temperature;
+        }
+        let crf = if self.crf && in_full { Some(self.fit_crf(&training, &fitted, &strengths, other)?) } else { None };
         Ok(Outcome {
+            crf,
             predicted,
             control,
             strength,
             strengths,
-            head: head(&fitted.linear, features.standard(), self.classes.known),
+            calibration,
+            head,
             fit: fitted,
             standard: features.standard().clone(),
             seconds: begun.elapsed().as_secs_f64(),
         })
     }
 
+    /// Calibrates predictions on texts that were neither learned from nor scored: those of the development directory, or
+    /// the training texts by cross-validation.
+    fn calibrate(
+        &self,
+        training: &Training<'_>,
+        fitted: &Fit,
+        predicted: &mut Predictions,
+        load: impl Fn(&Side<'_>) -> Result<(Features, Folds)>,
+    ) -> Result<Calibration> {
+        let expected_calibration_error_before = predicted.calibration_error(self.scored().targets.classes());
+        let temperature = match (&self.dev, &self.test) {
+            (Some(dev), _) => {
+                let (features, folds) = load(dev)?;
+                let on_dev = self.sample_of(&features, &dev.targets, &folds).predict(&fitted.linear, true)?;
+                on_dev.temperature(dev.targets.classes())
+            }
+            (None, Some(_)) => {
+                let strengths = vec![fitted.strength; self.folds.ranges.len()];
+                training.predict_folds(&training.targets, &strengths, true)?.temperature(self.train.targets.classes())
+            }
+            (None, None) => {
+                let gold = self.train.targets.classes();
+                let temperature = calibration::across_folds(predicted, gold, &self.folds);
+                return Ok(Calibration { temperature, expected_calibration_error_before });
+            }
+        };
+        predicted.cool(temperature);
+        Ok(Calibration { temperature, expected_calibration_error_before })
+    }
+
+    /// Fits a conditional random field at the strengths of the head, and predicts as the head did.
+    fn fit_crf(
+        &self,
+        training: &Training<'_>,
+        fitted: &Fit,
+        strengths: &[f64],
+        load: impl Fn(&Side<'_>) -> Result<(Features, Folds)>,
+    ) -> Result<CrfOutcome> {
+        let ends = self.folds.text_ends();
+        let crf = training.sequences(&[], &ends).fit(training.basis, fitted.strength, Some(&fitted.linear))?;
+        let predicted = if let Some(test) = &self.test {
+            let (features, folds) = load(test)?;
+            let words =
+                Examples { chunks: folds.text_chunks(|_| true), ..self.sample_of(&features, &test.targets, &folds) };
+            Sequences { words, ends: &folds.text_ends() }.predict(&crf.linear, &crf.steps)?
+        } else {
+            let folds = strengths.par_iter().enumerate().map(|(fold, &strength)| {
+                let mut sequences = training.sequences(&[fold], &ends);
+                let fitted = sequences.fit(training.basis, strength, None)?;
+                sequences.words.chunks = self.folds.text_chunks(|of| of == fold);
+                sequences.predict(&fitted.linear, &fitted.steps)
+            });
+            self.in_order(&folds.collect::<Result<Vec<_>>>()?)
+        };
+        let head = crf.linear.before(training.features.standard());
+        Ok(CrfOutcome { predicted, fitted: crf, head })
+    }
+
+    /// Predictions of all folds in the order of the examples.
+    fn in_order(&self, folds: &[Predictions]) -> Predictions {
+        let order = &self.folds.order;
+        let with_logits = folds.iter().any(|of| !of.logits.is_empty());
+        let mut predicted = Predictions::blank(order.len(), self.classes.known, with_logits);
+        for (range, of) in self.folds.ranges.iter().zip(folds) {
+            predicted.put(&order[range.clone()], of);
+        }
+        predicted
+    }
+
     fn sample_of<'s>(&self, features: &'s Features, targets: &'s Targets, folds: &Folds) -> Examples<'s> {
         let chunks = folds.chunks(|_| true);
-        Examples { features, targets, chunks, standard: None, count: features.examples(), classes: self.classes.known }
+        let (count, classes) = (features.examples(), self.classes.known);
+        Examples { features, targets, chunks, standard: None, count, classes, class_weights: None }
     }
 }
 
@@ -214,7 +328,15 @@ impl Training<'_> {
             moments.fold(Moments::new(self.features.columns()), |sum, (_, moments)| sum.plus(moments)).standard()
         });
         let (chunks, count) = (folds.chunks(wanted), folds.count(wanted));
-        Examples { features: self.features, targets, chunks, standard, count, classes: self.setup.classes.known }
+        let classes = self.setup.classes.known;
+        let class_weights = if self.setup.is_balanced { balanced(targets, &chunks, classes) } else { None };
+        Examples { features: self.features, targets, chunks, standard, count, classes, class_weights }
+    }
+
+    /// The texts of all folds except `without`, as sequences. `ends` are where texts end in the order of the folds.
+    fn sequences<'s>(&'s self, without: &[usize], ends: &'s [usize]) -> Sequences<'s> {
+        let chunks = self.setup.folds.text_chunks(|fold| !without.contains(&fold));
+        Sequences { words: Examples { chunks, ..self.sample(&self.targets, without) }, ends }
     }
 
     fn fit(&self, targets: &Targets, without: &[usize], strength: f64) -> Result<Fit> {
@@ -226,10 +348,10 @@ impl Training<'_> {
     }
 
     /// The predictions for `fold` by a probe that was fitted without some folds.
-    fn predict(&self, fitted: &Fit, without: &[usize], fold: usize) -> Result<Vec<Predicted>> {
+    fn predict(&self, fitted: &Fit, without: &[usize], fold: usize, with_logits: bool) -> Result<Predictions> {
         let mut sample = self.sample(&self.targets, without);
         sample.chunks = self.setup.folds.chunks(|of| of == fold);
-        sample.predict(&fitted.linear)
+        sample.predict(&fitted.linear, with_logits)
     }
 
     /// For each set of folds to leave out, the strength that is best in cross-validation on the other folds.
@@ -251,6 +373,7 @@ impl Training<'_> {
         for set in left_out {
             inner(set).into_iter().for_each(|fold| drop(fits.insert(with(set, fold), None)));
         }
+        let needs_logits = self.setup.score.of_probabilities();
         let mut search = Search::new(left_out.len());
         for &strength in strengths {
             let fitted = fits
@@ -258,11 +381,11 @@ impl Training<'_> {
                 .map(|(without, last)| Ok((without.clone(), Some(self.fit_nearly(without, strength, last.as_ref())?))));
             fits = fitted.collect::<Result<_>>()?;
             let scores = left_out.par_iter().map(|set| {
-                let mut predicted = Vec::new();
+                let mut predicted = Predictions::default();
                 for fold in inner(set) {
                     let without = with(set, fold);
                     if let Some(Some(fitted)) = fits.get(&without) {
-                        predicted.extend(self.predict(fitted, &without, fold)?);
+                        predicted.extend(&self.predict(fitted, &without, fold, needs_logits)?);
                     }
                 }
                 Ok(self.score(&inner(set), &predicted))
@@ -275,13 +398,13 @@ impl Training<'_> {
     }
 
     /// The score of predictions for some folds.
-    fn score(&self, folds: &[usize], predicted: &[Predicted]) -> f64 {
+    fn score(&self, folds: &[usize], predicted: &Predictions) -> f64 {
         let own = &self.setup.folds;
         let examples: Vec<u32> =
             folds.iter().flat_map(|&fold| own.ranges[fold].clone()).map(|place| place as u32).collect();
         let gold = self.targets.select(&examples);
         let judged = Judged::new(
-            self.setup.task,
+            (self.setup.task, self.setup.score),
             &self.setup.classes.names,
             own.starts(folds.iter().copied()),
             &gold,
@@ -300,9 +423,9 @@ impl Training<'_> {
                 return Ok(strength);
             }
             let fitted = self.fit_nearly(&[], strength, last.as_ref())?;
-            let predicted = sample.predict(&fitted.linear)?;
-            let starts = dev.labels.starts.clone();
-            let judged = Judged::new(self.setup.task, &self.setup.classes.names, starts, &dev.targets, &predicted);
+            let predicted = sample.predict(&fitted.linear, self.setup.score.of_probabilities())?;
+            let (setup, starts) = (self.setup, dev.labels.starts.clone());
+            let judged = Judged::new((setup.task, setup.score), &setup.classes.names, starts, &dev.targets, &predicted);
             if search.is_over(strength, &[judged.primary(&vec![1; judged.texts()])]) {
                 break;
             }
@@ -311,22 +434,14 @@ impl Training<'_> {
         Ok(search.best()[0])
     }
 
-    /// Predictions for each fold by a probe that was not fitted on it, with one strength for each fold, and those of
-    /// the control task. Both are in the order of the examples.
-    fn predict_folds(&self, strengths: &[f64]) -> Result<(Vec<Predicted>, Option<Vec<Predicted>>)> {
-        let in_order = |targets: &Targets| -> Result<Vec<Predicted>> {
-            let folds = strengths.par_iter().enumerate().map(|(fold, &strength)| {
-                let fitted = self.fit(targets, &[fold], strength)?;
-                self.predict(&fitted, &[fold], fold)
-            });
-            let folds = folds.collect::<Result<Vec<_>>>()?.concat();
-            let mut predicted = vec![Predicted { class: 0, value: 0.0 }; folds.len()];
-            for (&example, of) in self.setup.folds.order.iter().zip(folds) {
-                predicted[example as usize] = of;
-            }
-            Ok(predicted)
-        };
-        Ok((in_order(&self.targets)?, self.control.as_ref().map(in_order).transpose()?))
+    /// Predictions for each fold by a probe that was not fitted on it, with one strength for each fold, in the order of the
+    /// examples.
+    fn predict_folds(&self, targets: &Targets, strengths: &[f64], with_logits: bool) -> Result<Predictions> {
+        let folds = strengths.par_iter().enumerate().map(|(fold, &strength)| {
+            let fitted = self.fit(targets, &[fold], strength)?;
+            self.predict(&fitted, &[fold], fold, with_logits)
+        });
+        Ok(self.setup.in_order(&folds.collect::<Result<Vec<_>>>()?))
     }
 }
 

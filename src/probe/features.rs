@@ -23,8 +23,8 @@ pub struct Features {
 enum Store {
     /// The vectors, already standardized.
     Memory(Vec<f32>),
-    /// The stored array, and the row of each example in it; not standardized.
-    File(StoredArray, Vec<u64>),
+    /// The stored arrays, whose columns lie side by side, and the row of each example in them; not standardized.
+    File(Vec<StoredArray>, Vec<u64>),
 }
 
 /// A standardization, which gives every column a mean of 0 and a standard deviation of 1 over some examples; (columns)
@@ -46,16 +46,17 @@ pub struct Moments {
 }
 
 impl Features {
-    /// Loads the vectors of examples whose rows in `array` are `rows`. They are standardized by `standard`, or by their
-    /// own mean and standard deviation. At most `budget` bytes are kept in memory.
+    /// Loads the vectors of examples whose rows in each of `arrays` are `rows`; the columns of the arrays lie side by side.
+    /// They are standardized by `standard`, or by their own mean and standard deviation. At most `budget` bytes are kept in
+    /// memory.
     ///
     /// # Errors
     /// Those of [`StoredArray::read`].
-    pub fn load(array: StoredArray, rows: Vec<u64>, standard: Option<&Standard>, budget: u64) -> Result<Self> {
-        let (examples, columns) = (rows.len(), array.columns);
+    pub fn load(arrays: Vec<StoredArray>, rows: Vec<u64>, standard: Option<&Standard>, budget: u64) -> Result<Self> {
+        let (examples, columns) = (rows.len(), arrays.iter().map(|array| array.columns).sum());
         let bytes = (examples * columns * 4) as u64;
         let raw = Standard { mean: vec![0.0; columns], scale: vec![1.0; columns] };
-        let mut features = Self { store: Store::File(array, rows), examples, columns, standard: raw };
+        let mut features = Self { store: Store::File(arrays, rows), examples, columns, standard: raw };
         if bytes <= budget {
             let mut numbers = vec![0.0; examples * columns];
             numbers.par_chunks_mut(PIECE * columns).enumerate().try_for_each(|(piece, numbers)| {
@@ -86,7 +87,7 @@ impl Features {
     #[cfg(test)]
     pub(super) fn of(numbers: &[f32], columns: usize) -> Self {
         let rows = 0..(numbers.len() / columns) as u64;
-        Self::load(StoredArray::of(numbers, columns), rows.collect(), None, u64::MAX).unwrap()
+        Self::load(vec![StoredArray::of(numbers, columns)], rows.collect(), None, u64::MAX).unwrap()
     }
 
     /// Number of examples.
@@ -156,19 +157,36 @@ impl Features {
         examples.clone().step_by(PIECE).map(|start| start..(start + PIECE).min(examples.end)).collect()
     }
 
-    /// Reads vectors without standardizing them. Consecutive rows of the file are read at once.
+    /// Reads vectors without standardizing them.
     fn read(&self, examples: Range<usize>, out: &mut [f32]) -> Result<()> {
-        let Store::File(array, rows) = &self.store else { return Ok(()) };
+        let Store::File(arrays, rows) = &self.store else { return Ok(()) };
         let rows = &rows[examples];
-        let mut first = 0;
-        while first < rows.len() {
-            let follow = rows[first..].windows(2).take_while(|pair| pair[0] + 1 == pair[1]).count();
-            let end = first + follow + 1;
-            array.read(rows[first]..rows[end - 1] + 1, &mut out[first * self.columns..end * self.columns])?;
-            first = end;
-        }
-        Ok(())
+        let [array] = &arrays[..] else {
+            let (mut begin, mut buffer) = (0, Vec::new());
+            for array in arrays {
+                buffer.resize(rows.len() * array.columns, 0.0);
+                read_rows(array, rows, &mut buffer)?;
+                for (out, row) in out.chunks_exact_mut(self.columns).zip(buffer.chunks_exact(array.columns)) {
+                    out[begin..begin + array.columns].copy_from_slice(row);
+                }
+                begin += array.columns;
+            }
+            return Ok(());
+        };
+        read_rows(array, rows, out)
     }
+}
+
+/// Reads rows of an array, (rows, columns). Consecutive ones are read at once.
+fn read_rows(array: &StoredArray, rows: &[u64], out: &mut [f32]) -> Result<()> {
+    let mut first = 0;
+    while first < rows.len() {
+        let follow = rows[first..].windows(2).take_while(|pair| pair[0] + 1 == pair[1]).count();
+        let end = first + follow + 1;
+        array.read(rows[first]..rows[end - 1] + 1, &mut out[first * array.columns..end * array.columns])?;
+        first = end;
+    }
+    Ok(())
 }
 
 impl Standard {
@@ -214,7 +232,8 @@ mod tests {
     #[test]
     fn columns_have_mean_0_and_deviation_1() {
         let numbers: Vec<f32> = (0..300).flat_map(|i| [1000.0 + (i % 7) as f32, 5.0, -(i as f32)]).collect();
-        let load = |budget| Features::load(StoredArray::of(&numbers, 3), (0..300).collect(), None, budget).unwrap();
+        let load =
+            |budget| Features::load(vec![StoredArray::of(&numbers, 3)], (0..300).collect(), None, budget).unwrap();
         for features in [load(u64::MAX), load(0)] {
             let standard = features.moments(&[0..100, 100..300]).unwrap().standard();
             for column in [0, 2] {
@@ -229,6 +248,17 @@ mod tests {
                 (half.mean[2] - 0.866).abs() < 0.01,
                 "the first half of a falling column lies above its mean: {half:?}"
             );
+        }
+        // The same columns from two arrays side by side.
+        let columns = |wanted: std::ops::Range<usize>| {
+            let rows = numbers.chunks_exact(3).flat_map(|row| row[wanted.clone()].to_vec());
+            StoredArray::of(&rows.collect::<Vec<f32>>(), wanted.len())
+        };
+        for budget in [u64::MAX, 0] {
+            let (mut whole, mut parts) = (Vec::new(), Vec::new());
+            let beside = Features::load(vec![columns(0..1), columns(1..3)], (0..300).collect(), None, budget).unwrap();
+            assert_eq!(beside.columns(), 3);
+            assert_eq!(beside.rows(0..300, &mut parts).unwrap(), load(budget).rows(0..300, &mut whole).unwrap());
         }
         let (mut kept, mut read) = (Vec::new(), Vec::new());
         assert_eq!(load(u64::MAX).rows(3..200, &mut kept).unwrap(), load(0).rows(3..200, &mut read).unwrap());

@@ -12,8 +12,10 @@ use argmin::solver::quasinewton::LBFGS;
 use ndarray::{Array1, Array2, Axis, s};
 
 use super::basis::Basis;
-use super::linear::{LinearModel, outputs};
+use super::linear::LinearModel;
 use super::objective::Examples;
+use super::predictions::outputs;
+use super::stopping::Patience;
 use super::targets::{Targets, Unit};
 use crate::error::{Error, Result};
 
@@ -32,6 +34,8 @@ const LEAST_VARIANCE: f64 = 1e-4;
 pub struct Fit {
     /// The linear function of standardized vectors.
     pub linear: LinearModel,
+    /// The strength that it was fitted with.
+    pub strength: f64,
     /// The mean loss, including the penalty.
     pub loss: f64,
     /// Number of steps taken.
@@ -67,7 +71,8 @@ fn search(
     let targets = unit.apply(sample.targets);
     let sample = &Examples { targets: &targets, ..sample.clone() };
     let penalty = 1.0 / (strength * sample.count as f64);
-    let scales = Scales::new(curvatures(sample.targets, &sample.chunks, sample.classes), basis, penalty);
+    let curvatures = curvatures(sample.targets, &sample.chunks, sample.classes, sample.class_weights.as_deref());
+    let scales = Scales::new(curvatures, basis, penalty);
     let problem = FitProblem { sample, basis, scales, penalty, last: Mutex::new(None), failure: Mutex::new(None) };
     let zeros = || LinearModel::zeros(outputs(sample.classes), sample.features.columns());
     let start = problem.flatten(&start.map_or_else(zeros, |start| unit.redo(start)), true);
@@ -77,25 +82,12 @@ fn search(
     }
     let solved = solved.map_err(|error| Error::Probe(format!("a fit failed: {error}")))?;
     Ok(Fit {
+        strength,
         linear: unit.undo(&problem.linear(&solved.best)),
         loss: unit.undo_square(solved.loss),
         steps: solved.steps,
         converged: solved.converged,
     })
-}
-
-/// The stopping criteria of a search.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
-    /// The length of the gradient below which the search ends.
-    pub(super) gradient: f64,
-    /// The gain of a step below which the search ends.
-    pub(super) loss: f64,
-    /// The largest number of steps.
-    pub(super) steps: u64,
-    /// Number of searches, each from where the last one ended: a search that rounding errors keep from going further
-    /// may still advance after a fresh start.
-    pub(super) rounds: usize,
 }
 
 /// The result of a search.
@@ -141,20 +133,34 @@ where
 /// At the start it is the variance of the class, and for two classes little less at the end. Of many classes most are told
 /// apart better, frequent ones most of all: on parts of speech the curvature at the optimum is a tenth to a half of the
 /// variance. A tenth of its root takes half as many steps there as the variance itself, and as many as the true diagonal.
-pub(super) fn curvatures(targets: &Targets, chunks: &[Range<usize>], classes: usize) -> Array1<f64> {
+pub(super) fn curvatures(
+    targets: &Targets,
+    chunks: &[Range<usize>],
+    classes: usize,
+    weights: Option<&[f64]>,
+) -> Array1<f64> {
     let outputs = outputs(classes);
     let Targets::Classes(targets) = targets else { return Array1::ones(outputs) };
     let mut counts = vec![0.0; classes];
     for example in chunks.iter().cloned().flatten() {
-        counts[targets[example] as usize] += 1.0;
+        let class = targets[example] as usize;
+        counts[class] += weights.map_or(1.0, |weights| weights[class]);
     }
     let all: f64 = counts.iter().sum();
     let curvature = |count: f64| {
         let share = count / all;
-        let variance = (share * (1.0 - share)).max(LEAST_VARIANCE);
-        if outputs == 1 { variance } else { 0.1 * variance.sqrt() }
+        if outputs == 1 { variance(share) } else { curvature_of_many(share) }
     };
     counts.iter().rev().take(outputs).rev().map(|&count| curvature(count)).collect()
+}
+
+/// The approximate curvature of the loss in one of many outputs that this share of the examples has.
+pub(super) fn curvature_of_many(share: f64) -> f64 {
+    0.1 * variance(share).sqrt()
+}
+
+fn variance(share: f64) -> f64 {
+    (share * (1.0 - share)).max(LEAST_VARIANCE)
 }
 
 /// The scale of each coordinate: the weight in a direction, or the bias, that a coordinate of 1 stands for.
@@ -298,6 +304,7 @@ mod tests {
 
     use super::*;
     use crate::probe::features::Features;
+    use crate::probe::targets::balanced;
 
     const EXAMPLES: usize = 900;
     const COLUMNS: usize = 6;
@@ -313,7 +320,15 @@ mod tests {
     }
 
     fn sample<'a>(features: &'a Features, targets: &'a Targets, classes: usize) -> Examples<'a> {
-        Examples { features, targets, chunks: vec![0..400, 400..EXAMPLES], standard: None, count: EXAMPLES, classes }
+        Examples {
+            features,
+            targets,
+            chunks: vec![0..400, 400..EXAMPLES],
+            standard: None,
+            count: EXAMPLES,
+            classes,
+            class_weights: None,
+        }
     }
 
     fn classes_of(features: &Features, classes: u32) -> Targets {
@@ -330,11 +345,14 @@ mod tests {
     #[test]
     fn the_gradient_is_that_of_the_loss() {
         let features = features();
-        for classes in [2, 4] {
+        for (classes, is_balanced) in [(2, false), (4, false), (2, true), (4, true)] {
             let targets = classes_of(&features, classes);
             let mut sample = sample(&features, &targets, classes as usize);
+            if is_balanced {
+                sample.class_weights = balanced(&targets, &sample.chunks, classes as usize);
+            }
             sample.standard = Some(features.moments(&[0..300, 300..500]).unwrap().standard());
-            let mut linear = LinearModel::zeros(crate::probe::linear::outputs(classes as usize), COLUMNS);
+            let mut linear = LinearModel::zeros(outputs(classes as usize), COLUMNS);
             linear.weights.iter_mut().zip(1..).for_each(|(weight, i)| *weight = f64::from(i % 5) * 0.2 - 0.3);
             let (_, gradient) = sample.loss_and_gradient(&linear).unwrap();
             let step = 1e-2; // the loss is of float32 products

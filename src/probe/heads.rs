@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use ndarray::{Array1, Array2};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize as to_bytes};
 use serde_json::json;
 
+use super::chain::Steps;
 use super::evaluate::Outcome;
+use super::linear::LinearModel;
 pub use super::report::HEADS as FILE;
 use super::report::Report;
 use crate::error::{Error, Result};
@@ -24,10 +27,13 @@ pub struct Head {
     pub bias: Vec<f32>,
     /// Width of a vector.
     pub columns: usize,
+    /// The scores of steps between tags, if tags are predicted as sequences.
+    pub steps: Option<Steps>,
 }
 
 /// The file's bytes: tensors `NAME.weight` (classes, columns) and `NAME.bias` (classes) for each layer; label map, model
-/// and recipe in its metadata.
+/// and recipe in its metadata. A conditional random field has `NAME.crf.weight` and `NAME.crf.bias`, and
+/// `NAME.crf.transitions` (from, to), `NAME.crf.start` and `NAME.crf.end` for the scores of steps.
 ///
 /// [`Error::Probe`] when the format cannot hold the heads.
 /// [`Error::Probe`] when the format cannot hold them.
@@ -38,17 +44,29 @@ pub(super) fn serialize(report: &Report, outcomes: &[Outcome]) -> Result<Vec<u8>
     let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = report
         .layers
         .iter()
+        .chain(&report.sets)
         .zip(outcomes)
         .flat_map(|(layer, outcome)| {
-            let (weights, bias) = (&outcome.head.weights, &outcome.head.bias);
-            [
-                (
-                    format!("{}.weight", layer.name),
-                    vec![weights.nrows(), weights.ncols()],
-                    bytes(&mut weights.iter().copied()),
-                ),
-                (format!("{}.bias", layer.name), vec![bias.len()], bytes(&mut bias.iter().copied())),
-            ]
+            let tensor = |name: &str, shape: &[usize], numbers: &mut dyn Iterator<Item = f64>| {
+                (format!("{}.{name}", layer.name), shape.to_vec(), bytes(numbers))
+            };
+            let linear = |of: &str, linear: &LinearModel| {
+                let (weights, bias) = (&linear.weights, &linear.bias);
+                [
+                    tensor(&format!("{of}weight"), &[weights.nrows(), weights.ncols()], &mut weights.iter().copied()),
+                    tensor(&format!("{of}bias"), &[bias.len()], &mut bias.iter().copied()),
+                ]
+            };
+            let crf = outcome.crf.as_ref().map(|crf| {
+                let (steps, tags) = (&crf.fitted.steps, crf.fitted.steps.tags());
+                let of_steps = [
+                    tensor("crf.transitions", &[tags, tags], &mut steps.between.iter().copied()),
+                    tensor("crf.start", &[tags], &mut steps.start.iter().copied()),
+                    tensor("crf.end", &[tags], &mut steps.end.iter().copied()),
+                ];
+                linear("crf.", &crf.head).into_iter().chain(of_steps)
+            });
+            linear("", &outcome.head).into_iter().chain(crf.into_iter().flatten()).collect::<Vec<_>>()
         })
         .collect();
     let problem = |error: safetensors::SafeTensorError| Error::Probe(format!("{FILE}: {error}"));
@@ -96,14 +114,31 @@ pub fn read(directory: &Path, report: &Report, name: &str) -> Result<Head> {
         }
         Ok((tensor.shape().to_vec(), numbers))
     };
-    let ((weight_shape, weight), (bias_shape, bias)) = (numbers("weight")?, numbers("bias")?);
+    let is_crf = report.layers.iter().any(|layer| layer.name == name && layer.crf.is_some());
+    let of = if is_crf { "crf." } else { "" };
+    let ((weight_shape, weight), (bias_shape, bias)) =
+        (numbers(&format!("{of}weight"))?, numbers(&format!("{of}bias"))?);
     let classes = report.classes.len().max(1);
     if bias_shape != [classes] || weight_shape.len() != 2 || weight_shape[0] != classes {
         return Err(problem(format!(
             "the head of {name} has shapes {weight_shape:?} and {bias_shape:?}; expected a row for each of the report's {classes} classes"
         )));
     }
-    Ok(Head { weight, bias, columns: weight_shape[1] })
+    let steps = is_crf.then(|| {
+        let shaped = |part: &str, shape: &[usize]| match numbers(&format!("crf.{part}"))? {
+            (found, numbers) if found == shape => Ok(numbers.into_iter().map(f64::from).collect::<Vec<f64>>()),
+            (found, _) => {
+                Err(problem(format!("tensor `{name}.crf.{part}` has the shape {found:?}; expected {shape:?}")))
+            }
+        };
+        let between = shaped("transitions", &[classes, classes])?;
+        Ok(Steps {
+            between: Array2::from_shape_fn((classes, classes), |(from, to)| between[from * classes + to]),
+            start: Array1::from_vec(shaped("start", &[classes])?),
+            end: Array1::from_vec(shaped("end", &[classes])?),
+        })
+    });
+    Ok(Head { weight, bias, columns: weight_shape[1], steps: steps.transpose()? })
 }
 
 impl Head {

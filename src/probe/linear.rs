@@ -1,4 +1,4 @@
-//! Linear functions of standardized vectors, and what they predict.
+//! Linear functions of standardized vectors.
 
 use ndarray::{Array1, Array2};
 
@@ -11,20 +11,6 @@ pub struct LinearModel {
     pub weights: Array2<f64>,
     /// (outputs)
     pub bias: Array1<f64>,
-}
-
-/// A prediction: a class with its probability, or a number.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Predicted {
-    /// The class; 0 for regression.
-    pub class: u32,
-    /// The class's probability, or the number.
-    pub value: f32,
-}
-
-/// Number of outputs for a number of classes: one for two classes, and for regression.
-pub fn outputs(classes: usize) -> usize {
-    if classes > 2 { classes } else { 1 }
 }
 
 impl LinearModel {

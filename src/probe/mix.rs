@@ -15,10 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use super::basis::Basis;
 use super::features::Features;
-use super::fit::{Evaluated, Patience, Scales, curvatures, evaluated, minimize};
-use super::linear::{LinearModel, Predicted, outputs};
-use super::objective::{Examples, Single, parts, predict};
+use super::fit::{Evaluated, Scales, curvatures, evaluated, minimize};
+use super::linear::LinearModel;
+use super::objective::{Examples, Single, parts};
+use super::predictions::{Predictions, outputs};
 use super::products;
+use super::stopping::Patience;
 use super::targets::{Targets, Unit};
 use crate::error::{Error, Result};
 
@@ -62,6 +64,8 @@ pub struct Layers<'a> {
     pub count: usize,
     /// Number of classes that can be predicted; 0 for regression.
     pub classes: usize,
+    /// How much an example of each class counts, (classes); `None` for the same.
+    pub class_weights: Option<Vec<f64>>,
 }
 
 impl Layers<'_> {
@@ -73,9 +77,11 @@ impl Layers<'_> {
     pub fn fit(&self, basis: &Basis, strength: f64, for_weights: bool) -> Result<Fitted> {
         let unit = Unit::of(self.targets, &self.chunks);
         let targets = unit.apply(self.targets);
-        let layers = &Layers { targets: &targets, chunks: self.chunks.clone(), ..*self };
+        let (chunks, class_weights) = (self.chunks.clone(), self.class_weights.clone());
+        let layers = &Layers { targets: &targets, chunks, class_weights, ..*self };
         let penalty = 1.0 / (strength * self.count as f64);
-        let scales = Scales::new(curvatures(layers.targets, &layers.chunks, layers.classes), basis, penalty);
+        let curvatures = curvatures(layers.targets, &layers.chunks, layers.classes, layers.class_weights.as_deref());
+        let scales = Scales::new(curvatures, basis, penalty);
         let correlations = layers.correlations()?;
         let (last, failure) = (Mutex::new(None), Mutex::new(None));
         let problem = MixProblem { layers, basis, scales, penalty, correlations, last, failure };
@@ -94,13 +100,15 @@ impl Layers<'_> {
     ///
     /// # Errors
     /// Those of reading features.
-    pub fn predict(&self, fitted: &Fitted) -> Result<Vec<Predicted>> {
+    pub fn predict(&self, fitted: &Fitted) -> Result<Predictions> {
         let single = Single::of(&fitted.linear);
         let all = self.chunks.par_iter().map(|chunk| {
             let scores = single.forward(&self.mixed(chunk, &fitted.weights)?);
-            Ok(scores.chunks_exact(single.outputs()).map(|scores| predict(scores, self.classes)).collect::<Vec<_>>())
+            Ok(Predictions::of_scores(&scores, self.classes, true))
         });
-        Ok(all.collect::<Result<Vec<_>>>()?.concat())
+        let mut together = Predictions::default();
+        all.collect::<Result<Vec<_>>>()?.iter().for_each(|of| together.extend(of));
+        Ok(together)
     }
 
     /// The correlation of the numbers of each two layers over all columns, (layers, layers); 1 on the diagonal.
@@ -150,6 +158,7 @@ impl Layers<'_> {
             standard: None,
             count: self.count,
             classes: self.classes,
+            class_weights: self.class_weights.clone(),
         };
         let single = Single::of(linear);
         let dim = linear.weights.dim();
@@ -296,13 +305,14 @@ mod tests {
     fn the_gradient_is_that_of_the_loss_and_the_telling_layer_weighs_most() {
         let (features, targets) = layers();
         let chunks = vec![0..300, 300..EXAMPLES];
-        let layers = Layers { features: &features, targets: &targets, chunks, count: EXAMPLES, classes: 3 };
+        let (count, classes, class_weights) = (EXAMPLES, 3, None);
+        let layers = Layers { features: &features, targets: &targets, chunks, count, classes, class_weights };
         let basis = Basis::of(&features[1]).unwrap();
         let penalty = 1.0 / (0.05 * EXAMPLES as f64);
         let problem = MixProblem {
             layers: &layers,
             basis: &basis,
-            scales: Scales::new(curvatures(&targets, &layers.chunks, 3), &basis, penalty),
+            scales: Scales::new(curvatures(&targets, &layers.chunks, 3, None), &basis, penalty),
             penalty,
             correlations: layers.correlations().unwrap(),
             last: Mutex::new(None),

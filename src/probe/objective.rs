@@ -10,7 +10,8 @@ use ndarray::{Array1, Array2};
 use rayon::prelude::*;
 
 use super::features::{Features, Standard};
-use super::linear::{LinearModel, Predicted, outputs};
+use super::linear::LinearModel;
+use super::predictions::{Predictions, logistic, outputs};
 use super::products;
 use super::targets::Targets;
 use crate::error::Result;
@@ -38,6 +39,8 @@ pub struct Examples<'a> {
     pub count: usize,
     /// Number of classes that can be predicted; 0 for regression.
     pub classes: usize,
+    /// How much an example of each class counts, (classes); `None` for the same.
+    pub class_weights: Option<Vec<f64>>,
 }
 
 /// A linear function in float32, for the matrix products.
@@ -56,10 +59,6 @@ impl Single {
             bias: linear.bias.iter().map(|&bias| bias as f32).collect(),
             columns: linear.weights.ncols(),
         }
-    }
-
-    pub(super) fn outputs(&self) -> usize {
-        self.bias.len()
     }
 
     /// `rows` (examples, columns) → (examples, outputs).
@@ -85,18 +84,34 @@ impl Examples<'_> {
     /// # Errors
     /// Those of reading features.
     pub fn loss_and_gradient(&self, linear: &LinearModel) -> Result<(f64, LinearModel)> {
+        let differentiate =
+            |(): &mut (), _: usize, chunk: &Range<usize>, scores: &mut [f32]| self.differentiate(chunk, scores);
+        self.sums(linear, || (), differentiate).map(|(loss, gradient, _)| (loss, gradient))
+    }
+
+    /// The mean over the examples of what `differentiate` makes of the scores of a linear function, and the gradient by its
+    /// weights. `differentiate` is called once for each chunk, with the chunk's number, its examples, and their scores,
+    /// (examples, outputs), which it replaces by slopes; it returns the sum of losses. What it keeps in a state is returned,
+    /// a state for each of several parts, in order.
+    pub(super) fn sums<S: Send>(
+        &self,
+        linear: &LinearModel,
+        state: impl Fn() -> S + Sync,
+        differentiate: impl Fn(&mut S, usize, &Range<usize>, &mut [f32]) -> f64 + Sync,
+    ) -> Result<(f64, LinearModel, Vec<S>)> {
         let (outputs, columns) = linear.weights.dim();
         let function = self.standard.as_ref().map_or_else(|| linear.clone(), |standard| linear.before(standard));
         let single = Single::of(&function);
         let per_part = self.chunks.len().div_ceil(parts(outputs * columns)).max(1);
-        let of_part = |chunks: &[Range<usize>]| {
+        let of_part = |(part, chunks): (usize, &[Range<usize>])| {
             let mut sums =
                 LossSums { loss: 0.0, weights: Array2::zeros((outputs, columns)), bias: Array1::zeros(outputs) };
             let (mut buffer, mut gradient) = (Vec::new(), vec![0.0_f32; outputs * columns]);
-            for chunk in chunks {
+            let mut state = state();
+            for (index, chunk) in chunks.iter().enumerate() {
                 let rows = self.features.rows(chunk.clone(), &mut buffer)?;
                 let mut slopes = single.forward(rows);
-                sums.loss += self.differentiate(chunk, &mut slopes);
+                sums.loss += differentiate(&mut state, part * per_part + index, chunk, &mut slopes);
                 gradient.fill(0.0);
                 products::add_gradient(&slopes, rows, columns, &mut gradient);
                 sums.weights.iter_mut().zip(&gradient).for_each(|(sum, &value)| *sum += f64::from(value));
@@ -104,14 +119,17 @@ impl Examples<'_> {
                     sums.bias.iter_mut().zip(slopes).for_each(|(sum, &slope)| *sum += f64::from(slope));
                 }
             }
-            Ok(sums)
+            Ok((sums, state))
         };
-        let parts: Vec<LossSums> = self.chunks.par_chunks(per_part).map(of_part).collect::<Result<_>>()?;
+        let parts: Vec<(LossSums, S)> =
+            self.chunks.par_chunks(per_part).enumerate().map(of_part).collect::<Result<_>>()?;
         let mut sums = LossSums { loss: 0.0, weights: Array2::zeros((outputs, columns)), bias: Array1::zeros(outputs) };
-        for part in &parts {
+        let mut states = Vec::with_capacity(parts.len());
+        for (part, state) in parts {
             sums.loss += part.loss;
             sums.weights += &part.weights;
             sums.bias += &part.bias;
+            states.push(state);
         }
         if let Some(standard) = &self.standard {
             for (mut row, bias) in sums.weights.rows_mut().into_iter().zip(&sums.bias) {
@@ -121,87 +139,66 @@ impl Examples<'_> {
             }
         }
         let count = self.count as f64;
-        Ok((sums.loss / count, LinearModel { weights: sums.weights / count, bias: sums.bias / count }))
+        let gradient = LinearModel { weights: sums.weights / count, bias: sums.bias / count };
+        Ok((sums.loss / count, gradient, states))
     }
 
     /// The predictions of a linear function for the examples, in order.
     ///
     /// # Errors
     /// Those of reading features.
-    pub fn predict(&self, linear: &LinearModel) -> Result<Vec<Predicted>> {
+    pub fn predict(&self, linear: &LinearModel, with_logits: bool) -> Result<Predictions> {
         let function = self.standard.as_ref().map_or_else(|| linear.clone(), |standard| linear.before(standard));
         let single = Single::of(&function);
         let of_chunk = |chunk: &Range<usize>| {
             let mut buffer = Vec::new();
             let scores = single.forward(self.features.rows(chunk.clone(), &mut buffer)?);
-            Ok(scores.chunks_exact(single.outputs()).map(|scores| predict(scores, self.classes)).collect::<Vec<_>>())
+            Ok(Predictions::of_scores(&scores, self.classes, with_logits))
         };
-        let all: Vec<Vec<Predicted>> = self.chunks.par_iter().map(of_chunk).collect::<Result<_>>()?;
-        Ok(all.concat())
+        let mut all = Predictions::default();
+        self.chunks.par_iter().map(of_chunk).collect::<Result<Vec<_>>>()?.iter().for_each(|of| all.extend(of));
+        Ok(all)
     }
 
     /// The sum of losses of some examples. `scores`, (examples, outputs), are replaced by the derivatives of the loss.
     pub fn differentiate(&self, examples: &Range<usize>, scores: &mut [f32]) -> f64 {
-        let mut loss = 0.0;
+        let mut sum = 0.0;
         for (row, example) in scores.chunks_exact_mut(outputs(self.classes)).zip(examples.clone()) {
             match self.targets {
                 Targets::Numbers(numbers) => {
                     let error = f64::from(row[0]) - numbers[example];
-                    loss += 0.5 * error * error;
+                    sum += 0.5 * error * error;
                     row[0] = error as f32;
                 }
                 Targets::Classes(classes) if self.classes == 2 => {
                     let (score, is_second) = (row[0], classes[example] == 1);
                     // log(1 + exp(-score)), written so that nothing overflows
                     let signed = f64::from(if is_second { score } else { -score });
-                    loss += (-signed.abs()).exp().ln_1p() + (-signed).max(0.0);
-                    row[0] = probability(score) - f32::from(u8::from(is_second));
+                    let loss = (-signed.abs()).exp().ln_1p() + (-signed).max(0.0);
+                    row[0] = logistic(score) - f32::from(u8::from(is_second));
+                    sum += self.weighted(classes[example], loss, row);
                 }
                 Targets::Classes(classes) => {
                     let target = classes[example] as usize;
                     let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                     let own = row[target];
                     row.iter_mut().for_each(|score| *score = (*score - largest).exp());
-                    let sum: f32 = row.iter().sum();
-                    loss += f64::from(sum).ln() + f64::from(largest - own);
-                    row.iter_mut().for_each(|share| *share /= sum);
+                    let shares: f32 = row.iter().sum();
+                    row.iter_mut().for_each(|share| *share /= shares);
                     row[target] -= 1.0;
+                    let loss = f64::from(shares).ln() + f64::from(largest - own);
+                    sum += self.weighted(classes[example], loss, row);
                 }
             }
         }
-        loss
+        sum
     }
-}
 
-/// The probability of the second of two classes, the logistic function of the score.
-fn probability(score: f32) -> f32 {
-    if score >= 0.0 {
-        1.0 / (1.0 + (-score).exp())
-    } else {
-        let odds = score.exp();
-        odds / (1.0 + odds)
-    }
-}
-
-/// The prediction that scores, (outputs), make.
-pub fn predict(scores: &[f32], classes: usize) -> Predicted {
-    match classes {
-        0 => Predicted { class: 0, value: scores[0] },
-        2 => {
-            let second = probability(scores[0]);
-            if scores[0] > 0.0 {
-                Predicted { class: 1, value: second }
-            } else {
-                Predicted { class: 0, value: 1.0 - second }
-            }
-        }
-        _ => {
-            let class = scores
-                .iter()
-                .enumerate()
-                .fold(0, |best, (class, &score)| if score > scores[best] { class } else { best });
-            let sum: f32 = scores.iter().map(|score| (score - scores[class]).exp()).sum();
-            Predicted { class: class as u32, value: 1.0 / sum }
-        }
+    /// The loss of an example by the weight of its class, which its slopes are multiplied by.
+    fn weighted(&self, class: u32, loss: f64, slopes: &mut [f32]) -> f64 {
+        let Some(weights) = &self.class_weights else { return loss };
+        let weight = weights[class as usize];
+        slopes.iter_mut().for_each(|slope| *slope *= weight as f32);
+        loss * weight
     }
 }

@@ -3,6 +3,7 @@
 use plotters::prelude::*;
 
 use super::report::{LayerReport, Report, score_name};
+use super::scores::ScoreName;
 use crate::error::{Error, Result};
 
 /// Width and height in pixels.
@@ -29,8 +30,12 @@ fn drawn(report: &Report, svg: &mut String) -> std::result::Result<(), Box<dyn s
     let layers = &report.layers;
     let last = layers.len() as f64 - 1.0;
     let (low, high) = range(report);
-    let title =
-        format!("{}, {} vectors of {}", report.task.describe(), report.emit.name(), model_name(&report.model.id));
+    let title = format!(
+        "{}, {} vectors of {}",
+        report.task.describe(report.emit),
+        report.emit.name(),
+        model_name(&report.model.id)
+    );
     let mut chart = ChartBuilder::on(&area)
         .margin(14)
         .caption(title, (FONT, 18))
@@ -107,7 +112,7 @@ fn drawn(report: &Report, svg: &mut String) -> std::result::Result<(), Box<dyn s
 
 /// The score of the control task, if it is the same kind of score as the layers'.
 fn control(report: &Report, layer: &LayerReport) -> Option<f64> {
-    if report.task.scheme().is_some() { None } else { layer.control }
+    if report.primary == ScoreName::EntityF1.name() { None } else { layer.control }
 }
 
 /// The range of everything that is drawn, with a margin.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use indexmap::IndexMap;
 use serde_json::json;
 
 use super::evaluate::{Outcome, Setup};
@@ -54,9 +55,12 @@ pub(super) fn check_place(path: &Path, overwrite: bool) -> Result<()> {
 /// # Errors
 /// [`Error::Io`] when a file cannot be written; the same command then writes them anew.
 pub(super) fn write(path: &Path, report: &Report, setup: &Setup<'_>, outcomes: &[Outcome]) -> Result<()> {
-    let best = report.layers.iter().position(|layer| layer.name == report.best).unwrap_or(0);
+    // With conditional random fields, what they predict, as `predict` does.
+    let predicting = report.crf_best.as_ref().unwrap_or(&report.best);
+    let best = report.layers.iter().position(|layer| layer.name == *predicting).unwrap_or(0);
     let scored = setup.scored();
-    let judged = setup.judge(&scored.targets, &outcomes[best].predicted);
+    let predicted = outcomes[best].crf.as_ref().map_or(&outcomes[best].predicted, |crf| &crf.predicted);
+    let judged = setup.judge(&scored.targets, predicted);
     let plot = plot::draw(report)?;
     let predictions = predictions(setup, &judged)?;
     let confusion = (setup.task != Task::Regression).then(|| confusion(&judged));
@@ -85,26 +89,32 @@ pub(super) fn write(path: &Path, report: &Report, setup: &Setup<'_>, outcomes: &
 fn predictions(setup: &Setup<'_>, judged: &Judged<'_>) -> Result<Vec<u8>> {
     let labels = setup.scored().labels;
     let name = |class: u32| judged.names[class as usize].as_str();
+    let (probabilities, known) = (judged.predicted.probabilities(), judged.predicted.classes);
     let mut out = Vec::new();
     for (text, (row, id)) in labels.texts.iter().enumerate() {
         let examples = judged.starts[text]..judged.starts[text + 1];
-        let predicted = &judged.predicted[examples.clone()];
+        let predicted = &judged.predicted.of[examples.clone()];
+        let of_classes = |example: usize| &probabilities[example * known..][..known];
         let mut line = json!({ "row": row, "id": id });
         if labels.of_words {
             let words = labels.words[examples.clone()].iter().map(|&word| labels.vocabulary[word as usize].as_str());
-            line["word_ids"] = json!(labels.word_ids[examples.clone()]);
-            line["words"] = words.collect();
+            let keys = if labels.of_spans { ["span_ids", "spans"] } else { ["word_ids", "words"] };
+            line[keys[0]] = json!(labels.word_ids[examples.clone()]);
+            line[keys[1]] = words.collect();
         }
         match (judged.gold, judged.task) {
             (Targets::Classes(gold), Task::Tagging { .. }) => {
-                line["labels"] = gold[examples].iter().map(|&class| name(class)).collect();
+                line["labels"] = gold[examples.clone()].iter().map(|&class| name(class)).collect();
                 line["predicted"] = predicted.iter().map(|of| name(of.class)).collect();
                 line["probabilities"] = predicted.iter().map(|of| json!(of.value)).collect();
+                line["class_probabilities"] = examples.clone().map(of_classes).map(|all| json!(all)).collect();
             }
             (Targets::Classes(gold), _) => {
                 line["label"] = json!(name(gold[examples.start]));
                 line["predicted"] = json!(name(predicted[0].class));
                 line["probability"] = json!(predicted[0].value);
+                let named = judged.names.iter().zip(of_classes(examples.start));
+                line["probabilities"] = json!(named.collect::<IndexMap<_, _>>());
             }
             (Targets::Numbers(gold), _) if labels.of_words => {
                 line["labels"] = gold[examples].iter().copied().collect();

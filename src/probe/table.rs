@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use super::report::{LayerReport, Report, score_name};
+use super::scores::ScoreName;
 use super::task::Task;
+use crate::spec::Choice;
 
 /// Length of the longest bar in characters.
 const BAR: usize = 16;
@@ -30,7 +32,8 @@ pub fn render(report: &Report, terminal: Option<usize>) -> String {
     let room = Room::of(terminal);
     let mut out = String::new();
     // Writing to a string cannot fail.
-    let _ = writeln!(out, "{} on {} vectors of {}", report.task.describe(), report.emit.name(), report.model.id);
+    let _ =
+        writeln!(out, "{} on {} vectors of {}", report.task.describe(report.emit), report.emit.name(), report.model.id);
     for (which, directory) in
         ["train", "dev", "test"].into_iter().filter_map(|which| Some((which, report.directories.get(which)?)))
     {
@@ -39,7 +42,11 @@ pub fn render(report: &Report, terminal: Option<usize>) -> String {
         } else {
             String::new()
         };
-        let _ = writeln!(out, "{which:<9} {}: {} texts{words}", directory.path, directory.texts);
+        let groups = match (&report.group, directory.groups) {
+            (Some(column), Some(groups)) => format!(" in {groups} groups by {column}"),
+            _ => String::new(),
+        };
+        let _ = writeln!(out, "{which:<9} {}: {} texts{groups}{words}", directory.path, directory.texts);
     }
     if !report.classes.is_empty() {
         let _ = writeln!(out, "{:<9} {}: {}", "labels", report.classes.len(), shortened(&report.classes));
@@ -48,50 +55,65 @@ pub fn render(report: &Report, terminal: Option<usize>) -> String {
         "test" => "on test".to_owned(),
         _ => format!("by {}-fold cross-validation", report.folds),
     };
-    let _ = writeln!(out, "{:<9} {how}; intervals of 95 % from 1,000 draws of texts", "scored");
+    let drawn = if report.group.is_some() { "groups" } else { "texts" };
+    let _ = writeln!(out, "{:<9} {how}; intervals of 95 % from 1,000 draws of {drawn}", "scored");
     let with_control = room.control && report.layers.iter().any(|layer| layer.control.is_some());
-    if report.task.scheme().is_some() && with_control {
+    let by_entity = report.primary == ScoreName::EntityF1.name();
+    if by_entity && with_control {
         let _ = writeln!(out, "{:<9} control and selectivity are accuracies, by word", "");
     }
     let _ = writeln!(out);
     let name = score_name(&report.primary);
-    let second = match report.task {
-        Task::Regression => "Pearson",
-        Task::Tagging { scheme: Some(_) } => "accuracy",
-        _ => "macro F1",
+    // The second column is another score than the first.
+    let second = match (report.task, ScoreName::from_name(&report.primary)) {
+        (Task::Regression, Some(ScoreName::Pearson)) => ScoreName::R2,
+        (Task::Regression, _) => ScoreName::Pearson,
+        (_, Some(ScoreName::EntityF1 | ScoreName::MacroF1)) => ScoreName::Accuracy,
+        _ => ScoreName::MacroF1,
     };
+    let with_crf = report.crf_best.is_some();
+    let crf = if with_crf { "    CRF" } else { "" };
     let control = if with_control { "  control  selectivity" } else { "" };
     let strength = if room.strength { format!("  {:>7}", "C") } else { String::new() };
-    let _ = writeln!(out, "{:>9}  {name:>9}  {:>15}  {second:>8}{control}{strength}", "layer", "interval");
+    let _ =
+        writeln!(out, "{:>9}  {name:>9}  {:>15}  {:>8}{crf}{control}{strength}", "layer", "interval", second.title());
     let (low, high) = bounds(report);
-    for layer in &report.layers {
+    let set_mark = |size: usize| match size {
+        2 => " best pair".to_owned(),
+        size => format!(" best {size} layers"),
+    };
+    let sets = report.sets.iter().map(|set| (set, set_mark(set.layers.as_ref().map_or(0, Vec::len))));
+    let marked = |layer: &LayerReport| {
+        if layer.name == report.best {
+            " best".to_owned()
+        } else if report.as_good.contains(&layer.name) {
+            " as good".to_owned()
+        } else {
+            String::new()
+        }
+    };
+    for (layer, mark) in report.layers.iter().map(|layer| (layer, marked(layer))).chain(sets) {
         let scores = &layer.scores;
-        let other = match report.task {
-            Task::Regression => scores.pearson,
-            Task::Tagging { scheme: Some(_) } => scores.accuracy,
-            _ => scores.macro_f1,
-        };
         let control = match (layer.control, layer.selectivity) {
             (Some(control), Some(selectivity)) if with_control => format!("  {control:>7.3}  {selectivity:>11.3}"),
+            _ if with_control => " ".repeat(22),
             _ => String::new(),
         };
-        let mark = if layer.name == report.best {
-            " best"
-        } else if report.as_good.contains(&layer.name) {
-            " as good"
-        } else {
-            ""
+        let crf = match &layer.crf {
+            Some(crf) => format!("  {:>5.3}", crf.score),
+            None if with_crf => " ".repeat(7),
+            None => String::new(),
         };
         let strength = if room.strength { format!("  {:>7}", layer.strength) } else { String::new() };
         let bar = if room.bar { format!("  {}", bar((layer.score - low) / (high - low))) } else { String::new() };
         let _ = writeln!(
             out,
-            "{:>9}  {:>9.3}  {:>7.3} – {:.3}  {:>8.3}{control}{strength}{bar}{mark}",
+            "{:>9}  {:>9.3}  {:>7.3} – {:.3}  {:>8.3}{crf}{control}{strength}{bar}{mark}",
             layer.label(),
             layer.score,
             layer.interval[0],
             layer.interval[1],
-            other.unwrap_or(0.0),
+            second.of(scores).unwrap_or(0.0),
         );
     }
     let of = report.baseline.label.as_ref().map_or_else(|| "the mean".to_owned(), |label| format!("always `{label}`"));
@@ -109,9 +131,20 @@ pub fn render(report: &Report, terminal: Option<usize>) -> String {
     }
     if let Some(best) = report.best_layer() {
         details(&mut out, best);
+        calibrated(&mut out, best);
     }
     let _ = writeln!(out, "\n{}", report.advice);
     out
+}
+
+/// Appends what calibration did.
+fn calibrated(out: &mut String, best: &LayerReport) {
+    let (Some(calibration), Some(error)) = (&best.calibration, best.scores.expected_calibration_error) else { return };
+    let _ = writeln!(
+        out,
+        "\nprobabilities calibrated at temperature {:.3}: expected calibration error {error:.3} instead of {:.3}",
+        calibration.temperature, calibration.expected_calibration_error_before
+    );
 }
 
 /// Appends the scores by type of entity, or by class if there are few.
@@ -125,7 +158,11 @@ fn details(out: &mut String, best: &LayerReport) {
     let _ = writeln!(
         out,
         "\n{} {}:\n{what:<width$}  precision  recall     F1  support",
-        if best.layer.is_some() { "layer" } else { "of" },
+        match (best.layer, &best.layers) {
+            (Some(_), _) => "layer",
+            (None, Some(_)) => "layers",
+            (None, None) => "of",
+        },
         best.label()
     );
     for row in rows {
@@ -139,7 +176,7 @@ fn details(out: &mut String, best: &LayerReport) {
 
 /// The scores of an empty and a full bar: the lower one of the majority and the worst layer, and the best layer.
 fn bounds(report: &Report) -> (f64, f64) {
-    let scores = || report.layers.iter().map(|layer| layer.score);
+    let scores = || report.layers.iter().chain(&report.sets).map(|layer| layer.score);
     let low = scores().fold(report.baseline.score, f64::min);
     let high = scores().fold(low, f64::max);
     if high > low { (low, high) } else { (low - 1.0, low) }

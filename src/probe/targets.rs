@@ -23,6 +23,14 @@ impl Targets {
         }
     }
 
+    /// The classes; none for numbers.
+    pub fn classes(&self) -> &[u32] {
+        match self {
+            Targets::Classes(classes) => classes,
+            Targets::Numbers(_) => &[],
+        }
+    }
+
     /// The targets of some examples, in their order.
     pub fn select(&self, examples: &[u32]) -> Self {
         match self {
@@ -30,6 +38,18 @@ impl Targets {
             Targets::Numbers(numbers) => Targets::Numbers(examples.iter().map(|&i| numbers[i as usize]).collect()),
         }
     }
+}
+
+/// How much an example of each class counts so that all classes count the same, as scikit-learn's
+/// `class_weight="balanced"` has it: examples / (classes · examples of the class). `None` for numbers.
+pub fn balanced(targets: &Targets, chunks: &[Range<usize>], classes: usize) -> Option<Vec<f64>> {
+    let Targets::Classes(targets) = targets else { return None };
+    let mut counts = vec![0.0; classes];
+    for example in chunks.iter().cloned().flatten() {
+        counts[targets[example] as usize] += 1.0;
+    }
+    let (all, present) = (counts.iter().sum::<f64>(), counts.iter().filter(|count| **count > 0.0).count() as f64);
+    Some(counts.into_iter().map(|count: f64| if count > 0.0 { all / (present * count) } else { 0.0 }).collect())
 }
 
 /// The mean and standard deviation by which regression targets are standardized, so that the fit's stopping criteria

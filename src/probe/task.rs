@@ -9,6 +9,7 @@ use super::labels::{LabelledTexts, Values};
 use super::targets::Targets;
 use crate::directory::stored::Directory;
 use crate::error::{Error, Result};
+use crate::spec::VectorKind;
 
 /// The kind of task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ impl Task {
         if !labels.of_words {
             return Task::Classification;
         }
+        if labels.of_spans {
+            return Task::Tagging { scheme: None };
+        }
         let texts = labels
             .starts
             .windows(2)
@@ -47,18 +51,10 @@ impl Task {
         }
     }
 
-    /// The name of the score by which layers are ranked.
-    pub fn primary(self) -> &'static str {
-        match self {
-            Task::Tagging { scheme: Some(_) } => "entity_f1",
-            Task::Regression => "r2",
-            _ => "accuracy",
-        }
-    }
-
     /// A description for human readers.
-    pub fn describe(self) -> &'static str {
+    pub fn describe(self, of: VectorKind) -> &'static str {
         match self {
+            Task::Tagging { .. } if of == VectorKind::Span => "classification of spans",
             Task::Classification => "classification of texts",
             Task::Tagging { scheme: None } => "tagging of words",
             Task::Tagging { scheme: Some(Scheme::Iob1) } => "named entities (IOB1 tags)",

@@ -193,6 +193,88 @@ fn named_entities_with_their_places() {
 }
 
 #[test]
+fn tags_are_also_scored_as_sequences() {
+    let desk = desk_of_entities();
+    let ran = desk.types("probe train --dev dev --test test --no-mix -l 0..2 --crf -o report").succeeds();
+    ran.prints_all(&["    CRF", "With a CRF: layer"]);
+    let report = desk.json("report/report.json");
+    let layers = report["layers"].as_array().expect("a list");
+    for layer in layers {
+        let crf = &layer["crf"];
+        assert_eq!((&crf["score"], &crf["converged"]), (&crf["scores"]["entity_f1"], &true.into()), "{layer}");
+    }
+    let of_best = layers.iter().find(|layer| layer["name"] == report["crf_best"]).expect("the best layer");
+    assert!(number(&of_best["crf"]["score"]) > 0.9, "{of_best}");
+    // predict decodes it, as the report has it.
+    let told = desk.json_lines("report/predictions.jsonl");
+    let predicted = desk.types("predict report -i test.conll --json").succeeds().json_lines();
+    for (told, predicted) in told.iter().zip(&predicted) {
+        let words = predicted["words"].as_array().expect("a list");
+        let labels: Vec<&Value> = words.iter().map(|word| &word["label"]).collect();
+        assert_eq!(labels, told["predicted"].as_array().expect("a list").iter().collect::<Vec<_>>());
+        for (word, share) in words.iter().zip(told["probabilities"].as_array().expect("a list")) {
+            assert!((number(&word["probability"]) - number(share)).abs() < 1e-4, "{word} {share}");
+        }
+    }
+    // Without it, nothing else differs.
+    desk.types("probe -q train --dev dev --test test --no-mix -l 0..2 -o plain").succeeds();
+    let plain = desk.json("plain/report.json");
+    assert_eq!((&plain["best"], &plain["layers"][1]["scores"]), (&report["best"], &layers[1]["scores"]));
+    // By cross-validation, the same bytes whatever the threads.
+    for threads in [1, 3] {
+        let options = format!("--folds 3 -l 1 --no-mix --crf --threads {threads}");
+        desk.types(&format!("probe -q train {options} -o of-{threads}")).succeeds();
+    }
+    assert_eq!(desk.files("of-1"), desk.files("of-3"));
+    assert!(number(&desk.json("of-1/report.json")["layers"][0]["crf"]["score"]) > 0.8);
+    desk.types("probe train --crf --calibrate").fails_as_wrong_usage().says("--crf does not go with --calibrate");
+    desk.put("train.jsonl", reviews(0..3));
+    desk.types("extract -q -i train.jsonl -o texts").succeeds();
+    desk.types("probe texts --crf").fails_as_wrong_usage().says_all(&["--crf is for tags", "classification of texts"]);
+}
+
+#[test]
+fn layers_are_learned_from_side_by_side() {
+    let desk = desk_of_reviews();
+    let ran = desk.types("probe train --test test -l 0..2,3+4 --best-set 3 --no-mix --no-control -o report").succeeds();
+    ran.prints_all(&["      3+4", " best pair", " best 3 layers"]);
+    let report = desk.json("report/report.json");
+    let layers = report["layers"].as_array().expect("a list");
+    let of_set = &layers[3];
+    assert_eq!(
+        (layers.len(), &of_set["name"], &of_set["layers"]),
+        (4, &"layer_03+layer_04".into(), &serde_json::json!([3, 4]))
+    );
+    let sets = report["sets"].as_array().expect("a list");
+    let sizes: Vec<Option<usize>> = sets.iter().map(|set| set["layers"].as_array().map(Vec::len)).collect();
+    assert_eq!(sizes, [Some(2), Some(3)]);
+    // The vectors are those of a directory of combined layers.
+    for part in ["train", "test"] {
+        desk.types(&format!("extract -q -i {part}.jsonl -l 3,4 --combine concat -o combined-{part}")).succeeds();
+    }
+    desk.types("probe -q combined-train --test combined-test --no-mix --no-control -o combined").succeeds();
+    let combined = &desk.json("combined/report.json")["layers"][0];
+    for key in ["score", "interval", "scores", "loss", "strength"] {
+        assert_eq!(combined[key], of_set[key], "{key}");
+    }
+    let one = desk.types("predict report --layer 3+4 --json -i test.jsonl").succeeds().json_lines();
+    let other = desk.types("predict combined --json -i test.jsonl").succeeds().json_lines();
+    for (one, other) in one.iter().zip(&other) {
+        assert_eq!(one["label"], other["label"]);
+        assert!((number(&one["probability"]) - number(&other["probability"])).abs() < 1e-6, "{one} {other}");
+    }
+    let pair = sets[0]["layers"].as_array().expect("a list").iter().map(Value::to_string).collect::<Vec<_>>().join("+");
+    desk.types(&format!("predict report --layer {pair} 'The film was brilliant.'")).succeeds().prints("good\t");
+    desk.types("predict report --layer 1+4 x")
+        .fails_as_wrong_usage()
+        .says_all(&["--layer 1+4: the report has 0, 1, 2, 3+4"]);
+    desk.types("probe train -l 3+9").fails_as_wrong_usage().says("layer 9 does not exist");
+    desk.types("probe train -l 1..2+3").fails_as_wrong_usage().says("is not a set of layers");
+    desk.types("extract -q -i test.jsonl -l 0..3 -o low").succeeds();
+    desk.types("probe train --test low -l 3+4").fails().says("has no layer_04 of mean vectors");
+}
+
+#[test]
 fn numbers_are_predicted_on_request() {
     let desk = Desk::new();
     let mut lines = String::new();
@@ -206,7 +288,13 @@ fn numbers_are_predicted_on_request() {
     desk.put("texts.jsonl", lines);
     desk.types("extract -q -i texts.jsonl -o out").succeeds();
     desk.types("probe out --task regression -o report").succeeds().prints_all(&["regression", "R²", "Pearson"]);
-    assert!(number(&best(&desk.json("report/report.json"))["score"]) > 0.8);
+    let of_best = best(&desk.json("report/report.json")).clone();
+    assert!(number(&of_best["score"]) > 0.8 && number(&of_best["scores"]["spearman"]) > 0.8);
+    desk.types("probe out --task regression --score spearman -l 4 --no-mix").succeeds().prints("Spearman");
+    desk.types("probe out --task regression --score accuracy").fails_as_wrong_usage().says("r2, spearman, pearson");
+    for option in ["--class-weight balanced", "--calibrate"] {
+        desk.types(&format!("probe out --task regression {option}")).fails_as_wrong_usage().says("is for classes");
+    }
     let values = desk
         .types("predict report --json 'The film was very good.' 'The film was very very very very very good.'")
         .succeeds()
@@ -280,6 +368,270 @@ fn rare_classes_are_not_given_up_for_the_strictest_probe() {
     assert!(!report["advice"].as_str().unwrap_or_default().contains("No layer is better"), "{}", report["advice"]);
 }
 
+/// Texts of which six say nearly the same, with a label that is drawn for all six: there is nothing to know. As csv.
+fn near_copies(groups: std::ops::Range<usize>) -> String {
+    let mut lines = "text,note,label,patient\n".to_owned();
+    for group in groups {
+        // A random number of the group: the steps of splitmix64.
+        let draw = |salt: usize| {
+            let mixed = |number: u64, by: u32, times: u64| (number ^ (number >> by)).wrapping_mul(times);
+            let seed = ((group * 16 + salt + 1) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            (mixed(mixed(seed, 30, 0xbf58_476d_1ce4_e5b9), 27, 0x94d0_49bb_1331_11eb) >> 33) as usize
+        };
+        let of = |words: &[&'static str], salt: usize| words[draw(salt) % words.len()];
+        let (person, place, thing) = (of(&PEOPLE, 1), of(&PLACES, 2), of(&THINGS, 3));
+        let (first, second, third) = (of(&GOOD, 4), of(&BAD, 5), of(&THINGS, 6));
+        let label = ["yes", "no"][draw(7) % 2];
+        for word in ["then", "now", "today", "later", "again", "once"] {
+            writeln!(
+                lines,
+                "{person} of {place} saw the {first} {thing} and {word} the {second} {third} of {}.,,{label},p{group}",
+                of(&PEOPLE, 8),
+            )
+            .unwrap_or_default();
+        }
+    }
+    lines
+}
+
+#[test]
+fn what_is_remembered_of_a_group_is_no_knowledge() {
+    let desk = Desk::new();
+    desk.put("notes.csv", near_copies(0..150));
+    desk.types("extract -q -i notes.csv --carry patient,note -o notes").succeeds();
+    let interval = |report: &Value| [0, 1].map(|end| number(&best(report)["interval"][end]));
+
+    let without = desk.types("probe notes --no-mix -l 1,4 -o without").succeeds();
+    without.says_all(&["100 % of the texts have nearly the tokens", "of a text in another fold", "--group"]);
+    let report = desk.json("without/report.json");
+    assert!(number(&best(&report)["score"]) > 0.8 && interval(&report)[0] > 0.75, "{}", best(&report));
+    assert!(number(&report["repeats"]["nearly"]) > 0.9 * number(&report["repeats"]["texts"]), "{}", report["repeats"]);
+
+    let with = desk.types("probe notes --group patient --no-mix -l 1,4 -o with").succeeds();
+    with.prints_all(&["900 texts in 150 groups by patient", "1,000 draws of groups"]).does_not_say("remembered");
+    let report = desk.json("with/report.json");
+    let [low, high] = interval(&report);
+    assert!(low < 0.5 && 0.5 < high && high - low > 0.1, "{low} {high}");
+    assert_eq!((&report["group"], &report["directories"]["train"]["groups"]), (&"patient".into(), &150.into()));
+    assert_eq!(report["repeats"], Value::Null);
+
+    // The same bytes for any number of threads.
+    desk.types("probe notes --group patient --no-mix -l 1,4 --threads 1 -o again").succeeds();
+    assert_eq!(desk.files("with"), desk.files("again"));
+}
+
+#[test]
+fn a_group_is_on_one_side() {
+    let desk = Desk::new();
+    for (part, groups) in [("train", 0..12), ("same", 10..16), ("test", 12..16)] {
+        desk.put(&format!("{part}.csv"), near_copies(groups));
+        desk.types(&format!("extract -q -i {part}.csv --carry patient,note -o {part}")).succeeds();
+    }
+    let options = "--group patient --no-mix -l 2 --folds 3";
+    let shared = desk.types(&format!("probe train --test same {options}")).fails();
+    shared.says_all(&["2 of its 6 groups by patient are in train as well: `p10`, `p11`"]);
+    desk.types(&format!("probe train --dev same --test test {options}")).fails_as_wrong_usage();
+    let options = "--group patient --no-mix -l 2";
+    desk.types(&format!("probe train --dev same --test test {options}")).fails().says("`p10`, `p11`");
+    desk.types(&format!("probe train --dev test --test same {options}")).fails().says("are in train as well");
+    desk.types(&format!("probe train --test test {options} --folds 3"))
+        .succeeds()
+        .prints("24 texts in 4 groups by patient");
+    // Without groups, test texts that are nearly training texts are seen.
+    let seen = desk.types("probe train --test same --no-mix -l 2").succeeds();
+    seen.says_all(&["% of the test texts", "of a training text"]);
+    // Groups as they cannot be.
+    desk.types("probe train --group doctor").fails().says_all(&["none of its texts has a doctor", "--carry doctor"]);
+    desk.types("probe train --group note").fails().says("none of its texts has a note");
+    desk.types("probe train --group patient --folds 13").fails().says("holds 12 groups, fewer than the 13 folds");
+    let some = near_copies(0..2).replacen(",p1\n", ",\n", 2);
+    desk.put("some.csv", some);
+    desk.types("extract -q -i some.csv --carry patient -o some").succeeds();
+    desk.types("probe some --group patient")
+        .fails()
+        .says("2 of 12 labelled texts have no patient, the first in rows 6, 7");
+}
+
+#[test]
+fn a_text_without_a_label_is_left_out() {
+    let desk = Desk::new();
+    let all = reviews(0..6);
+    desk.put("whole.jsonl", &all);
+    // The same texts in a table, every fifth of them followed by one whose label is blank.
+    let mut table = "id,text,feeling,label\n".to_owned();
+    for (row, line) in all.lines().enumerate() {
+        let line: Value = serde_json::from_str(line).expect("an object");
+        let (text, label) = (line["text"].as_str().expect("text"), line["label"].as_str().expect("label"));
+        writeln!(table, "{row},{text},{label},{label}").unwrap_or_default();
+        if row % 5 == 0 {
+            let blank = ["", "  "][row % 2];
+            writeln!(table, "x{row},Nobody said what was {row}.,{blank},").unwrap_or_default();
+        }
+    }
+    desk.put("blanks.csv", &table);
+    desk.types("extract -q -i whole.jsonl -o whole").succeeds();
+    desk.types("extract -q -i blanks.csv -o labelled").succeeds();
+    desk.types("extract -q -i blanks.csv --label-column '' --carry feeling -o carried").succeeds();
+    desk.types("extract -q -i blanks.csv --label-column feeling -o named").succeeds();
+    let probed = |directory: &str, options: &str| {
+        let report = format!("{directory}-report");
+        // The control is drawn by row, and rows differ.
+        let options = format!("{options} --no-mix --no-control -l 1,3");
+        let ran = desk.types(&format!("probe {directory} {options} -o {report} --overwrite")).succeeds();
+        (ran, desk.json(&format!("{report}/report.json")))
+    };
+    let (_, expected) = probed("whole", "");
+    for (directory, options) in
+        [("labelled", ""), ("carried", "--label feeling"), ("named", ""), ("named", "--label feeling")]
+    {
+        let (ran, report) = probed(directory, options);
+        ran.says("20 of 116 texts have no").says("and are left out");
+        assert_eq!(report["classes"], serde_json::json!(["bad", "good"]), "{directory} {options}");
+        let of = &report["directories"]["train"];
+        assert_eq!((&of["texts"], &of["unlabelled"]), (&96.into(), &20.into()));
+        // Folds are of the labelled texts, so nothing else differs.
+        assert_eq!(report["layers"], expected["layers"], "{directory} {options}");
+        let told = desk.json_lines(&format!("{directory}-report/predictions.jsonl"));
+        assert_eq!((told.len(), &told[1]["row"], &told[1]["id"]), (96, &2.into(), &"1".into()));
+    }
+    desk.types("probe carried").fails().says("none of its texts has a label");
+    // Numbers, and words.
+    let lines = |labels: [&str; 2]| {
+        (0..30)
+            .map(|row| format!("{{\"text\": [\"a\", \"b{row}\"], \"label\": {}}}\n", labels[row % 2]))
+            .collect::<String>()
+    };
+    desk.put("words.jsonl", lines([r#"["A", "B"]"#, r#"["A", ""]"#]));
+    desk.types("extract -q -i words.jsonl --pretokenized -e word -o words").succeeds();
+    let (ran, report) = probed("words", "");
+    ran.says("15 words have no label, and are left out");
+    assert_eq!(
+        (&report["classes"], &report["directories"]["train"]["examples"]),
+        (&serde_json::json!(["A", "B"]), &45.into())
+    );
+    desk.put(
+        "numbers.csv",
+        (0..30).map(|row| format!("{row} times,{}\n", ["", "3", "4.5"][row % 3])).collect::<String>(),
+    );
+    desk.types("extract -q -i numbers.csv --no-header --text-column 1 --carry 2 -o numbers").succeeds();
+    probed("numbers", "--label 2 --task regression").0.says("10 of 30 texts have no 2, and are left out");
+}
+
+/// Texts of which one in five is bad, as JSON Lines.
+fn few_bad() -> String {
+    let mut lines = String::new();
+    for (index, thing) in THINGS.iter().enumerate() {
+        for (word, other) in GOOD.iter().zip(BAD) {
+            let (label, word) = if (index + word.len()) % 5 == 0 { ("bad", other) } else { ("good", *word) };
+            writeln!(
+                lines,
+                r#"{{"text": "The {thing} was rather {word}, said {}.", "label": "{label}"}}"#,
+                PEOPLE[index]
+            )
+            .unwrap_or_default();
+        }
+    }
+    lines
+}
+
+#[test]
+fn layers_are_chosen_by_the_score_that_is_asked_for() {
+    let desk = desk_of_reviews();
+    for (name, key, title) in [
+        ("roc_auc", "roc_auc", "AUROC"),
+        ("f1_macro", "macro_f1", "macro F1"),
+        ("neg_log_loss", "neg_log_loss", "-log loss"),
+        ("matthews_corrcoef", "matthews_corrcoef", "Matthews"),
+    ] {
+        let ran = desk.types(&format!("probe train -l 0,3 --no-mix --score {name} -o report --overwrite")).succeeds();
+        ran.prints(title);
+        let report = desk.json("report/report.json");
+        assert_eq!(report["primary"], key);
+        for layer in report["layers"].as_array().expect("a list") {
+            assert_eq!(layer["score"], layer["scores"][key], "{layer}");
+            let [low, high] = [0, 1].map(|end| number(&layer["interval"][end]));
+            assert!(low <= number(&layer["score"]) && number(&layer["score"]) <= high, "{layer}");
+            let selectivity = number(&layer["score"]) - number(&layer["control"]);
+            assert!((selectivity - number(&layer["selectivity"])).abs() < 1e-12);
+        }
+    }
+    let report = desk.json("report/report.json");
+    let scores = &best(&report)["scores"];
+    for key in ["accuracy", "balanced_accuracy", "average_precision", "expected_calibration_error"] {
+        assert!((0.0..=1.0).contains(&number(&scores[key])), "{key}: {scores}");
+    }
+    assert!(
+        number(&best(&report)["classes"][0]["roc_auc"]) > 0.8
+            && number(&report["baseline"]["scores"]["roc_auc"]) == 0.5
+    );
+    let refused = desk.types("probe train --score r2").fails_as_wrong_usage();
+    refused.says_all(&["the task is classification of texts", "accuracy, balanced_accuracy, macro_f1"]);
+    desk.types("probe train --score entity_f1").fails_as_wrong_usage().says("whose scores are");
+    desk.types("probe train --score best").fails_as_wrong_usage().says("matthews_corrcoef");
+}
+
+#[test]
+fn every_class_has_a_probability() {
+    let desk = desk_of_reviews();
+    let plain = desk.types("probe train --test test -l 2..4 --no-mix -o plain").succeeds();
+    plain.says("report → plain");
+    let calibrated = desk.types("probe train --test test -l 2..4 --no-mix --calibrate -o calibrated").succeeds();
+    calibrated.prints_all(&["calibrated at temperature", "expected calibration error"]);
+    let (before, after) = (desk.json_lines("plain/predictions.jsonl"), desk.json_lines("calibrated/predictions.jsonl"));
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!((&before["row"], &before["predicted"]), (&after["row"], &after["predicted"]));
+        for line in [before, after] {
+            let all = line["probabilities"].as_object().expect("an object");
+            assert!((all.values().map(number).sum::<f64>() - 1.0).abs() < 1e-5);
+            assert_eq!(all[line["predicted"].as_str().expect("a label")], line["probability"]);
+        }
+    }
+    assert_ne!(before[0]["probability"], after[0]["probability"]);
+    let of_best = |report: &str| best(&desk.json(&format!("{report}/report.json"))).clone();
+    let calibration = &of_best("calibrated")["calibration"];
+    assert!(number(&calibration["temperature"]) > 0.0);
+    let error = |report: &str| number(&of_best(report)["scores"]["expected_calibration_error"]);
+    assert_eq!(number(&calibration["expected_calibration_error_before"]), error("plain"));
+    assert!(error("calibrated") < error("plain"), "{} {}", error("calibrated"), error("plain"));
+    // The head is calibrated, too.
+    let told = desk.types("predict calibrated -i test.jsonl --json").succeeds().json_lines();
+    for (told, after) in told.iter().zip(&after) {
+        assert!((number(&told["probability"]) - number(&after["probability"])).abs() < 1e-4, "{told} {after}");
+    }
+    // By cross-validation, and by a development directory.
+    for options in ["", "--dev test"] {
+        desk.types(&format!("probe train {options} -l 3 --no-mix --calibrate -o other --overwrite")).succeeds();
+        let report = desk.json("other/report.json");
+        assert!(number(&best(&report)["calibration"]["temperature"]) < 5.0, "{report}");
+    }
+    // Words.
+    desk.put("train.conll", entities(0..6));
+    desk.types("extract -q -i train.conll -e word -o tagged").succeeds();
+    desk.types("probe tagged -l 2 --no-mix --calibrate --folds 3 -o tags").succeeds();
+    let line = &desk.json_lines("tags/predictions.jsonl")[0];
+    let of_first = line["class_probabilities"][0].as_array().expect("a list");
+    assert_eq!(Some(of_first.len()), desk.json("tags/report.json")["classes"].as_array().map(Vec::len));
+    let highest = of_first.iter().map(number).fold(0.0, f64::max);
+    assert_eq!(highest, number(&line["probabilities"][0]));
+}
+
+#[test]
+fn rare_classes_count_as_much_as_others_on_request() {
+    let desk = Desk::new();
+    desk.put("texts.jsonl", few_bad());
+    desk.types("extract -q -i texts.jsonl -o out").succeeds();
+    let recall = |options: &str| {
+        desk.types(&format!("probe out -l 1 --strength 0.001 --no-mix {options} -o report --overwrite")).succeeds();
+        let report = desk.json("report/report.json");
+        let (bad, weight) = (best(&report)["classes"][0].clone(), report["class_weight"].clone());
+        assert_eq!(bad["name"], "bad");
+        (number(&bad["recall"]), weight)
+    };
+    let ((plain, none), (balanced, with)) = (recall(""), recall("--class-weight balanced"));
+    assert_eq!((none, with), ("none".into(), "balanced".into()));
+    assert!(balanced > plain + 0.2, "{plain} {balanced}");
+}
+
 #[test]
 fn what_cannot_be_learned_is_refused() {
     let desk = Desk::new();
@@ -295,7 +647,7 @@ fn what_cannot_be_learned_is_refused() {
         lines.collect::<String>()
     };
     refuses("{\"text\": \"a\"}\n", "", "none of its texts has a label");
-    refuses(&texts(&["\"a\"", "null", "\"b\""]), "", "1 of 3 texts have no label, the first in rows 1");
+    refuses(&texts(&["\"a\"", "null", "\"b\""]), "", "holds 2 texts, fewer than the 5 folds");
     refuses(&texts(&["\"a\""; 6]), "", "all its labels are `a`; a classifier needs two classes");
     refuses(&texts(&["\"a\"", "\"a\"", "\"a\"", "\"a\"", "\"a\"", "\"b\""]), "", "`b` (1)");
     refuses(&texts(&["1", "2"]), "", "fewer than the 5 folds");
@@ -322,7 +674,7 @@ fn lists_of_labels_match_the_words() {
     // A text that is cut loses the vectors of its last words.
     desk.put("first.jsonl", format!("{{\"text\": [\"a\"]}}\n{first}\n"));
     desk.types("extract -q -i first.jsonl --pretokenized -e word -o first").succeeds();
-    desk.types("probe first").fails().says("1 of 2 texts have no label, the first in rows 0");
+    desk.types("probe first").fails().says_all(&["1 of 2 texts have no label", "holds 1 texts with labelled words"]);
     // Texts without words have nothing to learn from.
     desk.put("empty.jsonl", format!("{first}\n{}{first}\n", "{\"text\": [], \"label\": []}\n".repeat(5)));
     desk.types("extract -q -i empty.jsonl --pretokenized -e word -o empty").succeeds();

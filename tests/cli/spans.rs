@@ -223,3 +223,49 @@ fn shards_and_restarts_make_the_same_bytes() {
     assert!(desk.job("merged") == whole);
     desk.types("verify whole --recompute 20 -i texts.jsonl").succeeds();
 }
+
+/// Sentences with a colour and a number each, which are their spans.
+fn typed(count: usize) -> String {
+    let (colours, numbers) = (["red", "blue", "green", "black"], ["one", "two", "three", "four"]);
+    let line = |i: usize| {
+        let (colour, number) = (colours[i % 4], numbers[i / 4 % 4]);
+        let text = format!("the {colour} house has {number} rooms");
+        let at = |word: &str| text.find(word).map(|start| [start, start + word.len()]).expect("the word");
+        let spans = if i.is_multiple_of(2) { [at(colour), at(number)] } else { [at(number), at(colour)] };
+        let labels = if i.is_multiple_of(2) { ["colour", "number"] } else { ["number", "colour"] };
+        format!("{}\n", json!({"text": text, "at": spans, "label": labels, "id": format!("t{i}")}))
+    };
+    (0..count).map(line).collect()
+}
+
+#[test]
+fn labels_of_spans_are_learned_and_predicted() {
+    let desk = Desk::new();
+    desk.put("train.jsonl", typed(32));
+    desk.types("extract -i train.jsonl --span-column at -e span,word -o train").succeeds();
+    let job = "probe train --strength 0.1,1 --no-mix -o report";
+    let ran = desk.types(job).succeeds().prints("classification of spans on span vectors");
+    drop(ran);
+    let report = desk.json("report/report.json");
+    assert_eq!(report["emit"], json!("span"));
+    let line = &desk.json_lines("report/predictions.jsonl")[0];
+    assert_eq!(line["spans"], json!(["red", "one"]));
+    assert_eq!(line["labels"], json!(["colour", "number"]));
+    assert_eq!(line["span_ids"], json!([0, 1]));
+    desk.put("new.jsonl", typed(5));
+    let predicted = desk.types("predict report -i new.jsonl --span-column at --json").succeeds().json_lines();
+    assert_eq!(predicted.len(), 5);
+    let first = &predicted[1]["spans"];
+    assert_eq!((&first[0]["text"], &first[0]["label"]), (&json!("one"), &json!("number")));
+    assert_eq!((&first[1]["start"], &first[1]["end"]), (&json!(4), &json!(8)));
+    desk.types("predict report -i new.jsonl").fails_as_wrong_usage().says("--span-column");
+    desk.types("probe train -e word").fails_as_wrong_usage().says_all(&["--emit word", "one for each span"]);
+    desk.types("probe train --crf").fails_as_wrong_usage().says("classification of spans");
+    // A single label is that of a single span.
+    let lines =
+        (0..12).map(|i| json!({"text": "red one", "at": if i % 2 == 0 { [0, 3] } else { [4, 7] }, "label": i % 2}));
+    desk.put("one.jsonl", lines.map(|line| format!("{line}\n")).collect::<String>());
+    desk.types("extract -i one.jsonl --span-column at -e span,mean -o one").succeeds();
+    desk.types("probe one -e span --folds 3 --no-mix --json").succeeds().prints("\"emit\":\"span\"");
+    desk.types("probe one --folds 3 --no-mix --json").succeeds().prints("\"emit\":\"mean\"");
+}
