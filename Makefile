@@ -134,7 +134,7 @@ device: venv
 	cargo build --locked --release --features $(DEVICE)
 	$(VENV)/bin/python tests/real/device.py --layerwise target/release/layerwise --device $(DEVICE) $(if $(DATA),--data $(DATA))
 
-# Probes of three tasks against scikit-learn, entity scores against seqeval.
+# Probes of three tasks against scikit-learn, entity scores against seqeval, the CRF against PyTorch.
 probes: venv
 	cargo build --locked --release
 	$(VENV)/bin/python -m pip install --quiet scikit-learn==1.9.1 seqeval==1.2.2

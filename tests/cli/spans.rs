@@ -266,6 +266,6 @@ fn labels_of_spans_are_learned_and_predicted() {
         (0..12).map(|i| json!({"text": "red one", "at": if i % 2 == 0 { [0, 3] } else { [4, 7] }, "label": i % 2}));
     desk.put("one.jsonl", lines.map(|line| format!("{line}\n")).collect::<String>());
     desk.types("extract -i one.jsonl --span-column at -e span,mean -o one").succeeds();
-    desk.types("probe one -e span --folds 3 --no-mix --json").succeeds().prints("\"emit\":\"span\"");
-    desk.types("probe one --folds 3 --no-mix --json").succeeds().prints("\"emit\":\"mean\"");
+    desk.types("probe one -e span --folds 3 --no-mix --json").succeeds().prints("\"emit\": \"span\"");
+    desk.types("probe one --folds 3 --no-mix --json").succeeds().prints("\"emit\": \"mean\"");
 }
