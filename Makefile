@@ -8,7 +8,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 # vocabularies out; `probes`, `model-card`, `bench-peers` and `profile` need them.
 DATA ?= $(wildcard ../shared/data)
 
-.PHONY: all lint test python python-wheel bench-python venv parity published trained tokenizers readers engines dist device probes bits candle kills faults power-loss bit-search hostile faults-short bounded fuzz bench bench-kernels bench-peers cold-build profile goldens families bench-families model model-card
+.PHONY: all study reuse lint test python python-wheel bench-python venv parity published trained tokenizers readers engines dist device probes bits candle kills faults power-loss bit-search hostile faults-short bounded fuzz bench bench-kernels bench-peers cold-build profile goldens families bench-families model model-card
 
 all: lint test
 
@@ -127,6 +127,15 @@ ROUNDS ?= 0
 engines: python-wheel
 	$(VENV)-python/bin/python -m pip install --quiet --requirement examples/engines/requirements.txt
 	$(VENV)-python/bin/python tests/real/engines.py --rounds $(ROUNDS)
+
+# The studies of docs/study.md, on data that they make; what they print is compared with the page (UPDATE=--update puts it there).
+study: venv
+	cargo build --locked --release
+	$(VENV)/bin/python docs/study/run.py --layerwise $(TARGET)/release/layerwise $(UPDATE)
+
+# Two hundred random edits of an input, each time with what was encoded before, against a job from scratch.
+reuse:
+	cargo test --locked --test cli -- --ignored reuse
 
 # A GPU against the CPU's kernels.
 DEVICE ?= cuda

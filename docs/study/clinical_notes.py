@@ -2,8 +2,8 @@
 
     python docs/study/clinical_notes.py [--layerwise PATH] [--model M] [--work DIR]
 
-150 patients have six notes each, near-copies of one another as notes are, and a label that is drawn by a coin for each patient. A
-probe that has seen other notes of a patient knows the label by the patient.
+150 patients have six notes each, near-copies of one another as notes are. Half of the patients, drawn by lot, have one label, and half
+the other. A probe that has seen other notes of a patient knows the label by the patient.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ former weight loss fatigue sleep poor diet exercise allergy to aspirin treated f
 def notes(seed: int) -> list[dict]:
     draw = random.Random(seed)
     rows = []
-    for patient in range(PATIENTS):
-        label = draw.choice(["yes", "no"])
+    labels = ["yes", "no"] * (PATIENTS // 2)
+    draw.shuffle(labels)
+    for patient, label in enumerate(labels):
         history = [draw.choice(WORDS) for _ in range(30)]
         for _ in range(NOTES):
             note = [draw.choice(WORDS) if draw.random() < 0.1 else word for word in history]
@@ -44,12 +45,15 @@ def main() -> None:
         work = args.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
         (work / "notes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in notes(seed=0)))
-        job = [args.layerwise, "extract", "-q", "-m", args.model, "-i", work / "notes.jsonl"]
-        subprocess.run([*job, "--carry", "patient", "-o", work / "notes"], check=True)
+        layerwise = Path(args.layerwise).resolve() if "/" in args.layerwise else args.layerwise
+
+        def run(*arguments: str) -> None:
+            subprocess.run([layerwise, *arguments], check=True, cwd=work)
+
+        run("extract", "-q", "-m", args.model, "-i", "notes.jsonl", "--carry", "patient", "-o", "notes")
         for options in ([], ["--group", "patient"]):
-            probe = [args.layerwise, "probe", work / "notes", "--no-control", "--no-mix", *options]
-            print("layerwise probe notes", *options, flush=True)
-            subprocess.run(probe, check=True)
+            print("$ layerwise probe notes --no-control --no-mix", *options, flush=True)
+            run("probe", "notes", "--no-control", "--no-mix", *options)
             print(flush=True)
 
 

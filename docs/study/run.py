@@ -35,7 +35,7 @@ def main() -> None:
         if kept[0] != kept[1]:
             differ = True
             print("\n".join(difflib.unified_diff(*kept, "the page", script, lineterm="")))
-        return found.group().replace(shown, printed)
+        return found.group()[: found.start(2) - found.start()] + printed + found.group()[found.end(2) - found.start() :]
 
     new = SHOWN.sub(again, page)
     if args.update:
