@@ -66,11 +66,12 @@ $(VENV)/installed: tests/real/requirements.txt
 	touch $@
 
 # Every layer of all-MiniLM-L6-v2 against transformers in float64, and the tokens of four vocabularies; bfloat16 against
-# PyTorch's; sentence embeddings of six forms of the model against sentence-transformers.
+# PyTorch's; vectors of spans; sentence embeddings of six forms of the model against sentence-transformers.
 parity: venv
 	cargo build --locked --release
 	$(VENV)/bin/python tests/real/parity.py --layerwise target/release/layerwise $(if $(DATA),--data $(DATA))
 	$(VENV)/bin/python tests/real/bfloat16.py --layerwise target/release/layerwise $(if $(DATA),--data $(DATA))
+	$(VENV)/bin/python tests/real/spans.py --layerwise target/release/layerwise $(if $(DATA),--data $(DATA))
 	$(VENV)/bin/python tests/real/sentences.py --layerwise target/release/layerwise $(if $(DATA),--data $(DATA))
 
 # Generated model folders against transformers 4 and 5 and sentence-transformers: tokens, types, offsets, sentence vectors.

@@ -380,7 +380,7 @@ fn compare_and_predict_skip_too() {
     let bad = "{\"text\": \"the river\", \"label\": \"bad\"}\n";
     desk.put("train.jsonl", format!("{good}nothing\n{bad}").repeat(12));
     desk.types("extract -m width64 -i train.jsonl --on-bad-line skip -o train").succeeds().says("12 bad lines skipped");
-    desk.types("probe train -o report --folds 3").succeeds().prints("train: 24 texts").does_not_say("warning");
+    desk.types("probe train -o report --folds 3").succeeds().prints("train: 24 texts").does_not_say("of the input");
     desk.types("predict report -i notes.jsonl").ends_with(1).says("line 2 has null");
     let ran = desk.types("predict report -i notes.jsonl --on-bad-line skip --json").succeeds();
     ran.says_all(&["3 lines of the input", "notes.jsonl: line 4 has the id of line 1"]).says("left out");
