@@ -9,8 +9,9 @@ use std::sync::Arc;
 use super::characters;
 use super::columns::Columns;
 use super::entry::{Entry, Failed, LONGEST_RECORD, check_length};
+use super::json_value::{self, kind_of};
 use super::lines::LineNumber;
-use super::object::{self, Object, kind_of};
+use super::object::{self, Object};
 use super::record::{Record, Text};
 
 /// The records of a reader.
@@ -242,7 +243,7 @@ impl Value {
 fn record(text: &str, columns: &Columns, is_alone: bool) -> Result<Record, String> {
     let object: Object<'_> = serde_json::from_str(text).map_err(|error| not_json("an object", &error))?;
     object::record(&object, columns).map_err(|problem| {
-        let found = object.find(columns.text()).map(object::kind);
+        let found = object.find(columns.text()).map(json_value::kind);
         match found {
             None if is_alone => array_in(text.as_bytes()).map_or(problem, |key| holds_array(&key)),
             Some("a list" | "an object") if is_alone => format!(
@@ -264,7 +265,7 @@ fn record_of_string(text: &str, columns: &Columns) -> Result<Record, String> {
 }
 
 fn not_json(what: &str, error: &serde_json::Error) -> String {
-    let told = object::without_line(error);
+    let told = json_value::without_line(error);
     match error.line() {
         0 | 1 => format!("begins what is not {what}: {told}"),
         line => format!("begins what is not {what}: {told} of its line {line}"),

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::columns::Columns;
 use super::entry::{Entry, Failed, LONGEST_RECORD};
+use super::json_value::without_line;
 use super::lines::Lines;
-use super::object::{self, Object, without_line};
+use super::object::{self, Object};
 use super::record::Record;
 
 /// The objects of a reader as records.

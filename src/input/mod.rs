@@ -18,6 +18,7 @@ mod folder;
 mod identity;
 mod ids;
 mod json;
+mod json_value;
 mod jsonl;
 mod lines;
 mod object;

@@ -8,9 +8,9 @@ use serde_json::value::RawValue;
 
 use super::columns::{Columns, Optional, missing};
 use super::entry::check_length;
+use super::json_value::{kind, without_line};
 use super::record::{Json, Record, Text};
 use super::spans;
-use crate::error::json_problem;
 
 /// The record of an object.
 pub(super) fn record(object: &Object<'_>, columns: &Columns) -> Result<Record, String> {
@@ -116,32 +116,6 @@ fn on_one_line(value: &RawValue) -> Json {
         return value.to_owned();
     }
     RawValue::from_string(spelled.replace(['\r', '\t'], " ")).unwrap_or_else(|_| value.to_owned())
-}
-
-/// The JSON type of a value, with its article, for messages.
-pub(super) fn kind(value: &RawValue) -> &'static str {
-    kind_of(value.get().as_bytes()[0])
-}
-
-/// The JSON type of a value that begins with this byte.
-pub(super) fn kind_of(first: u8) -> &'static str {
-    match first {
-        b'"' => "a string",
-        b'[' => "a list",
-        b'{' => "an object",
-        b'n' => "null",
-        b't' | b'f' => "a boolean",
-        _ => "a number",
-    }
-}
-
-/// The message of a JSON error with its column; the caller adds the line.
-pub(super) fn without_line(error: &serde_json::Error) -> String {
-    let told = json_problem(error);
-    match told.rsplit_once(" at line ") {
-        Some((problem, _)) => format!("{problem} at byte {}", error.column()),
-        None => told,
-    }
 }
 
 /// The values of an object in order, as they are spelled.

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::object::{kind, without_line};
+use super::json_value::{kind, without_line};
 use super::record::{Record, Span, Text};
 
 /// Most spans of a text. Each needs memory until its text ends.
