@@ -160,7 +160,9 @@ impl<'a> Job<'a> {
             _ => Outlook::Begins,
         };
         let needed = self.plan.bytes(&part.counts) + beside;
-        let free = room(path).map(|free| free + old_bytes);
+        // What rows are copied from is not removed for the sake of room.
+        let given_up = if reuse.is_some() && path.join(MANIFEST).exists() { 0 } else { old_bytes };
+        let free = room(path).map(|free| free + given_up);
         match free {
             Some(free) if needed > free => Err(Error::DiskFull { path: path.to_owned(), needed, free }),
             _ => Ok(rehearsal(outlook, input)),
@@ -277,7 +279,16 @@ impl<'a> Job<'a> {
         let Some(mut replacement) = replacement else {
             return self.write(path, overwrite, &record, reuse.as_ref(), None);
         };
-        let outcome = self.write(&replacement.next(), true, &record, reuse.as_ref(), Some(&mut replacement))?;
+        let next = replacement.next();
+        // One that was killed after its last file has only to take the old one's place.
+        let is_whole = matches!(manifest::read(&next), Ok(Some(there)) if record.differences(&there.job).is_empty());
+        let found = (is_whole && self.input.can_be_read_again()).then(|| self.write(&next, false, &record, None, None));
+        let outcome = match found {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(interrupted @ Error::Interrupted { .. })) => return Err(interrupted),
+            // It is of another input, or damaged.
+            Some(Err(_)) | None => self.write(&next, true, &record, reuse.as_ref(), Some(&mut replacement))?,
+        };
         drop(reuse);
         replacement.finish()?;
         Ok(outcome)
@@ -423,7 +434,7 @@ impl<'a> Job<'a> {
             bytes(needed),
             bytes(free)
         ));
-        replaced.give_up_old()
+        replaced.give_up_old(&begun.manifest)
     }
 
     /// Runs the second pass, or what is left of it.

@@ -303,7 +303,7 @@ pub struct ExtractArgs {
     pub reuse: Vec<PathBuf>,
 
     /// Start anew in a directory that holds something else; replaces only files that layerwise writes, a finished job's once the new
-    /// one is complete
+    /// one is complete, or before, with a warning, where the disk has no room for both
     #[arg(long, requires = "output", help_heading = "Output")]
     pub overwrite: bool,
 

@@ -13,7 +13,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata, OpenOptions};
 use serde::Serialize;
 
-use super::names::{LOCK, MANIFEST, RUN, SO_FAR, TEMPORARIES, TEMPORARY, TEXTS, UNFINISHED};
+use super::names::{LOCK, MANIFEST, NEXT, RUN, SO_FAR, TEMPORARIES, TEMPORARY, TEXTS, UNFINISHED};
 use crate::error::{Error, Result};
 use crate::spec::VectorKind;
 
@@ -100,7 +100,7 @@ impl Folder {
     pub(crate) fn check(&self) -> Result<()> {
         let of_kinds = |kind: &VectorKind| [kind.name().to_owned(), format!("{}.safetensors", kind.name())];
         let kinds = VectorKind::ALL.iter().flat_map(of_kinds);
-        let fixed = [LOCK, MANIFEST, UNFINISHED, RUN, TEXTS].into_iter().chain(TEMPORARIES).map(str::to_owned);
+        let fixed = [LOCK, MANIFEST, UNFINISHED, RUN, TEXTS, NEXT].into_iter().chain(TEMPORARIES).map(str::to_owned);
         for name in fixed.chain(kinds) {
             if self.metadata(&name)?.is_some_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
                 return Err(self.foreign(&name));

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::existing::{made_here, remove};
+use super::existing::{made_here, remove, remove_leftovers};
 use super::folder::Folder;
 use super::journal::{JournalEntry, ReplacedFiles};
 use super::lock::Lock;
@@ -47,7 +47,9 @@ impl Replacement {
             return Ok(None);
         }
         let has_next = folder.has(NEXT)? && manifest_or_journal(&path.join(NEXT));
-        if folder.has(MANIFEST)? || has_next {
+        let is_in_place =
+            matches!(JournalEntry::read(path), Ok(Some(JournalEntry::Texts(..) | JournalEntry::Arrays(..))));
+        if folder.has(MANIFEST)? || (has_next && !is_in_place) {
             let old = made_here(&folder)?;
             return Ok(Some(Self { folder, old, _lock: lock }));
         }
@@ -81,8 +83,13 @@ impl Replacement {
     ///
     /// # Errors
     /// [`Error::Io`] when they cannot be removed.
-    pub(crate) fn give_up_old(&mut self) -> Result<()> {
-        remove(&self.folder, &self.folder.files_among(self.old.drain(..))?)
+    pub(crate) fn give_up_old(&mut self, new: &Manifest) -> Result<()> {
+        let old: Vec<String> = self.old.drain(..).filter(|name| name != UNFINISHED).collect();
+        // It names them until they are gone.
+        let entry = JournalEntry::Merging(new.clone(), ReplacedFiles { replaced: old.clone() });
+        self.folder.write_json(UNFINISHED, &entry.to_json())?;
+        self.old.push(UNFINISHED.to_owned());
+        remove(&self.folder, &self.folder.files_among(old)?)
     }
 
     /// Puts the new directory, which is complete, in the place of the old one.
@@ -147,6 +154,7 @@ fn swap(folder: &Folder, new: &Manifest, old: &[String]) -> Result<()> {
         folder.sync_names([MANIFEST].into_iter())?;
     }
     folder.remove_if_there(UNFINISHED);
+    remove_leftovers(folder, &[])?;
     // What is left of the folder is empty, or not of layerwise.
     for name in TEMPORARIES.iter().chain(&[LOCK, UNFINISHED]) {
         folder.remove_if_there(&next(name));

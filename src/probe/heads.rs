@@ -1,6 +1,6 @@
 //! Fitted probes in a safetensors file: `softmax(weight · x + bias)`, where `x` is a vector as stored in a directory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use ndarray::{Array1, Array2};
@@ -41,11 +41,14 @@ pub(super) fn serialize(report: &Report, outcomes: &[Outcome]) -> Result<Vec<u8>
     let bytes = |numbers: &mut dyn Iterator<Item = f64>| {
         numbers.flat_map(|number| (number as f32).to_le_bytes()).collect::<Vec<u8>>()
     };
+    let mut names = HashSet::new();
     let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = report
         .layers
         .iter()
         .chain(&report.sets)
         .zip(outcomes)
+        // A set that was asked for may also be the best one of its size.
+        .filter(|(layer, _)| names.insert(layer.name.as_str()))
         .flat_map(|(layer, outcome)| {
             let tensor = |name: &str, shape: &[usize], numbers: &mut dyn Iterator<Item = f64>| {
                 (format!("{}.{name}", layer.name), shape.to_vec(), bytes(numbers))
@@ -124,7 +127,7 @@ pub fn read(directory: &Path, report: &Report, name: &str) -> Result<Head> {
             "the head of {name} has shapes {weight_shape:?} and {bias_shape:?}; expected a row for each of the report's {classes} classes"
         )));
     }
-    let steps = is_crf.then(|| {
+    let steps = is_crf.then(|| -> Result<Steps> {
         let shaped = |part: &str, shape: &[usize]| match numbers(&format!("crf.{part}"))? {
             (found, numbers) if found == shape => Ok(numbers.into_iter().map(f64::from).collect::<Vec<f64>>()),
             (found, _) => {

@@ -113,7 +113,7 @@ pub fn read(
         choice,
         // Where there are spans, a list of labels is theirs, and a label is the one span's where that is asked for.
         has_spans: directory.plan.columns.span_column.is_some(),
-        is_of_spans: kind == Some(VectorKind::Span),
+        is_of_spans: kind == Some(VectorKind::Span) && directory.plan.columns.span_column.is_some(),
         labels: LabelledTexts { starts: vec![0], ..LabelledTexts::default() },
         names: LabelNames::default(),
         numbers: Vec::new(),
@@ -168,10 +168,12 @@ impl LabelNames {
 
 /// The key that a column of the input has in `texts.jsonl`. The one of `--label-column` is `label` there, and may be named
 /// as it was in the input, as one that was carried is.
-fn key_of<'a>(directory: &Directory, column: &'a str) -> &'a str {
+fn key_of<'a>(directory: &'a Directory, column: &'a str) -> &'a str {
     let columns = &directory.plan.columns;
     let is_label = columns.label_column.as_deref() == Some(column) && !columns.carry.iter().any(|name| name == column);
-    if is_label { "label" } else { column }
+    // `label` by itself is that of --label-column.
+    let renamed = columns.carry_as.get(column).filter(|_| column != "label");
+    if is_label { "label" } else { renamed.map_or(column, String::as_str) }
 }
 
 /// Whether a value says that there is none: `null`, and an empty or blank string, as empty cells of a table are carried.

@@ -374,7 +374,14 @@ fn layer_sets(request: &ProbeRequest, train: &Directory, labels: &LabelledTexts)
     };
     let single = probed.single.as_ref().map(of_layers).transpose()?.unwrap_or_default();
     let sets = probed.sets.iter().map(|set| of_layers(set).map(LayerSet::of)).collect::<Result<Vec<_>>>()?;
-    Ok(single.into_iter().map(LayerSet::one).chain(sets).collect())
+    // Each once, however it was asked for.
+    let mut all: Vec<LayerSet> = Vec::new();
+    for set in single.into_iter().map(LayerSet::one).chain(sets) {
+        if all.iter().all(|other| other.arrays() != set.arrays()) {
+            all.push(set);
+        }
+    }
+    Ok(all)
 }
 
 fn check_has_arrays(train: &Directory, other: &Directory, arrays: &[ArrayPlan]) -> Result<()> {

@@ -348,7 +348,10 @@ impl Tokenizer {
         let special = self.special_tokens(pair.is_some());
         let length = first.len() + tokens_beyond + second.as_ref().map_or(0, Encoding::len) + special;
         let has_token = [present_words(&first), second.as_ref().map_or_else(Vec::new, present_words)];
-        let span_tokens = self.tokens_of_spans(spans, text, given, &first);
+        let span_tokens = match spans {
+            [] => Vec::new(),
+            spans => self.tokens_of_spans(spans, text, given, &self.with_its_offsets(&first)?),
+        };
         let length_of_first = first.len();
 
         let (first, second) = if self.truncates && length > self.max_length {
@@ -469,12 +472,17 @@ impl Tokenizer {
         Cow::Owned(Text { text: format!("{}{}", self.prompt, text.text), words })
     }
 
+    /// The encoding of a text with the offsets that its tokens have in the end: RoBERTa's leave out the space before a word.
+    fn with_its_offsets(&self, encoding: &Encoding) -> Result<Encoding> {
+        let Some(processor) = &self.post_processor else { return Ok(encoding.clone()) };
+        let processed = without_panic(|| processor.process(encoding.clone(), None, false))
+            .map_err(|problem| Error::model(&self.path, format!("its post_processor cannot be used: {problem}")))?;
+        Ok(if processed.len() == encoding.len() { processed } else { encoding.clone() })
+    }
+
     /// The tokens of each span among those of `first`, the prompted text before it is cut: from the first one that overlaps it to
     /// the last one.
     fn tokens_of_spans(&self, spans: &[Span], prompted: &Text, given: &Text, first: &Encoding) -> Vec<Range<usize>> {
-        if spans.is_empty() {
-            return Vec::new();
-        }
         // Where each token begins and ends, in characters, or in words where they are given.
         let places: Vec<(usize, usize)> = match (&prompted.words, &given.words) {
             (Some(_), Some(_)) => {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::error::json_problem;
 use crate::input::SourceLine;
 use crate::text_digest::TextDigest;
 
@@ -24,8 +25,8 @@ pub(super) struct ParsedLine {
     label: IgnoredAny,
     pub(super) n_tokens: u64,
     pub(super) n_tokens_before_truncation: u64,
-    /// Older versions did not write it.
-    pub(super) digest: Option<TextDigest>,
+    // Older versions did not write it, and there it may be a carried column.
+    digest: Option<Box<RawValue>>,
     tokens: Option<Count<Str>>,
     token_ids: Option<Count<u32>>,
     offsets: Option<Count<Option<OffsetPair>>>,
@@ -49,6 +50,12 @@ pub(super) struct Lists {
 }
 
 impl ParsedLine {
+    /// The text's digest, if it has one.
+    pub(super) fn digest(&self) -> Result<Option<TextDigest>, String> {
+        let parse = |digest: &RawValue| serde_json::from_str(digest.get()).map_err(|error| json_problem(&error));
+        self.digest.as_deref().map(parse).transpose()
+    }
+
     /// The text's own line in the input, of a job that skips bad lines.
     pub(super) fn source_line(&self) -> Result<SourceLine, String> {
         let number = |key: &str, value: &RawValue| {

@@ -112,9 +112,14 @@ impl TextsCheck<'_> {
         if self.contents.plan.on_bad_line == OnBadLine::Skip {
             self.compare_source_line(line.source_line()?)?;
         }
-        if *self.has_digests.get_or_insert(line.digest.is_some()) != line.digest.is_some() {
-            let (is, others) = if line.digest.is_some() { ("there", "lack it") } else { ("missing", "have it") };
-            return Err(format!("digest is {is}, and the lines before {others}"));
+        let columns = &self.contents.plan.columns;
+        let is_carried = columns.carry.iter().any(|name| name == "digest") && !columns.carry_as.contains_key("digest");
+        if !is_carried {
+            let has_digest = line.digest()?.is_some();
+            if *self.has_digests.get_or_insert(has_digest) != has_digest {
+                let (is, others) = if has_digest { ("there", "lack it") } else { ("missing", "have it") };
+                return Err(format!("digest is {is}, and the lines before {others}"));
+            }
         }
         let (tokens, before) = (line.n_tokens, line.n_tokens_before_truncation);
         if tokens > before {

@@ -321,3 +321,21 @@ fn what_a_family_does_not_compute_is_refused_by_name() {
         .fails_as_wrong_usage()
         .says("limit of 218 tokens");
 }
+
+#[test]
+fn a_span_that_ends_in_a_space_has_no_token_of_the_next_word() {
+    let tokens = ["<s>", "<pad>", "</s>", "<unk>", "a", "b", "c", "<mask>", "\u{120}", "\u{120}a"];
+    let vocabulary: serde_json::Map<String, Value> =
+        tokens.iter().enumerate().map(|(id, token)| ((*token).to_owned(), json!(id))).collect();
+    let desk = Desk::new();
+    desk.model_as("families/roberta", "model")
+        .put("vocab.json", Value::from(vocabulary).to_string())
+        .put("merges.txt", "#version: 0.2\n\u{120} a\n");
+    desk.put("texts.jsonl", json!({"text": "b ac", "at": [[0, 2], [0, 3], [2, 4], [3, 4]]}).to_string());
+    desk.types("extract -m model -i texts.jsonl --span-column at -e span -o out").succeeds();
+    let line = &desk.json_lines("out/texts.jsonl")[0];
+    assert_eq!(line["offsets"], json!([null, [0, 1], [2, 3], [3, 4], null]));
+    assert_eq!(line["span_tokens"], json!([[1, 2], [1, 3], [2, 4], [3, 4]]));
+    desk.put("space.jsonl", json!({"text": "b ac", "at": [[1, 2]]}).to_string());
+    desk.types("extract -m model -i space.jsonl --span-column at -e span").fails().says("a span without a token");
+}

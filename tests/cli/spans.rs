@@ -40,14 +40,14 @@ fn compare(desk: &Desk, out: &str, pooled: impl Fn(&[Vec<f32>]) -> Vec<f32>) {
             let spans = text["spans"].as_array().expect("spans");
             assert_eq!(span_starts[index + 1] - span_starts[index], spans.len() as i64);
             for (number, span) in spans.iter().enumerate() {
-                let (start, end) = (span[0].as_u64().unwrap(), span[1].as_u64().unwrap());
-                let offsets = text["offsets"].as_array().unwrap().iter().enumerate();
+                let (start, end) = (span[0].as_u64().expect("a number"), span[1].as_u64().expect("a number"));
+                let offsets = text["offsets"].as_array().expect("a list").iter().enumerate();
                 let is_of_first = |token: usize| text["token_type_ids"][token] != json!(1);
                 let overlapping = offsets.filter(|(token, at)| {
                     !at.is_null()
                         && is_of_first(*token)
-                        && at[0].as_u64().unwrap() < end
-                        && at[1].as_u64().unwrap() > start
+                        && at[0].as_u64().expect("a number") < end
+                        && at[1].as_u64().expect("a number") > start
                 });
                 let overlapping: Vec<usize> = overlapping.map(|(token, _)| token).collect();
                 let told = &text["span_tokens"][number];
@@ -130,7 +130,8 @@ fn the_same_in_all_forms_of_output_and_input() {
             assert_eq!(vectors.len() as i64, bounds[1] - bounds[0]);
             assert_eq!(line["spans"].as_array().map(Vec::len), Some(vectors.len()));
             for (vector, row) in vectors.iter().zip(&rows[bounds[0] as usize..]) {
-                let numbers: Vec<f32> = vector.as_array().unwrap().iter().map(|n| n.as_f64().unwrap() as f32).collect();
+                let numbers: Vec<f32> =
+                    vector.as_array().expect("a list").iter().map(|n| n.as_f64().expect("a number") as f32).collect();
                 assert!(numbers == *row);
             }
         }
@@ -169,7 +170,7 @@ fn prompts_and_pairs_move_no_span() {
         compare(&desk, "out", mean);
         let text = &desk.json_lines("out/texts.jsonl")[0];
         let tokens = &text["span_tokens"][0];
-        assert_eq!(text["tokens"][tokens[0].as_u64().unwrap() as usize], json!("state"), "{options}");
+        assert_eq!(text["tokens"][tokens[0].as_u64().expect("a number") as usize], json!("state"), "{options}");
     }
 }
 
@@ -261,6 +262,9 @@ fn labels_of_spans_are_learned_and_predicted() {
     desk.types("predict report -i new.jsonl").fails_as_wrong_usage().says("--span-column");
     desk.types("probe train -e word").fails_as_wrong_usage().says_all(&["--emit word", "one for each span"]);
     desk.types("probe train --crf").fails_as_wrong_usage().says("classification of spans");
+    // Sets that are asked for twice, or are also the best ones, are there once.
+    desk.types("probe train -l 3,4,3+4,4+3 --best-set 2 --no-control -o twice").succeeds();
+    desk.types("predict twice --layer 3+4 -i new.jsonl --span-column at").succeeds();
     // A single label is that of a single span.
     let lines =
         (0..12).map(|i| json!({"text": "red one", "at": if i % 2 == 0 { [0, 3] } else { [4, 7] }, "label": i % 2}));
@@ -268,4 +272,13 @@ fn labels_of_spans_are_learned_and_predicted() {
     desk.types("extract -i one.jsonl --span-column at -e span,mean -o one").succeeds();
     desk.types("probe one -e span --folds 3 --no-mix --json").succeeds().prints("\"emit\": \"span\"");
     desk.types("probe one --folds 3 --no-mix --json").succeeds().prints("\"emit\": \"mean\"");
+}
+
+#[test]
+fn a_group_is_the_column_that_was_carried_whatever_its_name_is_in_the_output() {
+    let desk = Desk::new();
+    let line = |i: usize| json!({"text": format!("{} {i}", ["red", "two"][i % 2]), "label": i % 2, "sid": format!("s{i}"), "id": format!("p{}", i / 4)});
+    desk.put("notes.jsonl", (0..40).map(|i| format!("{}\n", line(i))).collect::<String>());
+    desk.types("extract -i notes.jsonl --id-column sid --carry id -o notes").succeeds().says("`input_id`");
+    desk.types("probe notes --group id --no-mix").succeeds().prints("in 10 groups by id");
 }
