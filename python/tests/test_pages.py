@@ -1,7 +1,8 @@
 """What the pages tell a reader to type in Python, typed: every block that imports layerwise, as it stands, page by page.
 
 Blocks with `>>>` are run as doctests, so what they show is what comes out; the others as they are, with `assert` where a page
-asserts something. A page's blocks share their names, in an empty folder with what `FILES` says.
+asserts something; those after a comment `not run: …` are left alone. A page's blocks share their names, in an empty folder with
+what `FILES` says.
 """
 
 import doctest
@@ -20,7 +21,8 @@ PAGES = ["README.md", "python/README.md", "docs/python.md"]
 
 def blocks(page):
     text = (ROOT / page).read_text(encoding="utf-8")
-    return [match[1] for match in re.finditer(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
+    found = re.finditer(r"(^<!-- not run: [^\n]*\n)?^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [match[2] for match in found if not match[1]]
 
 
 @pytest.mark.parametrize("page", PAGES)
