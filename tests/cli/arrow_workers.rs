@@ -237,7 +237,6 @@ fn what_does_not_go_with_a_stream_is_refused() {
         ("--input-format parquet", "--input-format text, jsonl or arrow, and standard input is of format parquet"),
         ("-f arrow --dtype bf16", "--dtype f16"),
         ("-f arrow --input-format jsonl --carry mean_layer_00", "rename the column"),
-        ("--input-format arrow --carry error", "--carry error"),
     ] {
         desk.types(&format!("extract -m width1 --stream {options}")).ends_with(2).says(told).prints_nothing();
     }
