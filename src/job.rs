@@ -262,7 +262,7 @@ impl<'a> Job<'a> {
         let is_one_batch = part.counts.encoded_tokens().max(part.counts.sequences()) <= limits.tokens as u64;
         let encoder = if is_one_batch { self.model.encoder(self.plan)? } else { self.model.load(self.plan)? };
         let stats =
-            self.encode(self.pass(&encoder, &part, &mut BatchSizes::largest(limits)), spool, &part, &mut sink)?;
+            self.encode(self.pass(&encoder, &part, &mut BatchSizes::largest(limits)), spool, &part, &mut sink, None)?;
         finish(sink)?;
         Ok(JobOutcome::Done(part.counts, stats, input.skipped()))
     }
@@ -452,11 +452,7 @@ impl<'a> Job<'a> {
         let mut sizes =
             BatchSizes::timed(limits(self.plan, self.batch_tokens, false), operations, self.model.threads());
         let pass = EncodePass { done, tokens_done, way_on: Error::GO_ON, ..self.pass(&encoder, &part, &mut sizes) };
-        let encoded = match reuse {
-            None => self.encode(pass, spool, &part, &mut sink),
-            Some(reuse) => self.encode_or_copy(reuse, pass, spool, &part, &mut sink),
-        };
-        match encoded {
+        match self.encode(pass, spool, &part, &mut sink, reuse) {
             Ok(stats) => {
                 sink.finish(&manifest::run(self.started, &stats, self.model.threads(), self.batch_tokens))?;
                 Ok(JobOutcome::Done(part.counts, stats, skipped))
@@ -512,38 +508,26 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Encodes what no other directory has, and copies the rest.
-    fn encode_or_copy(
-        &self,
-        reuse: &Reuse,
-        pass: EncodePass<'_>,
-        spool: SpoolReader,
-        part: &ShardRows,
-        sink: &mut dyn Sink,
-    ) -> Result<EncodingStats> {
-        let work = Work::Encoding { tokens: part.counts.encoded_tokens(), done: pass.tokens_done };
-        let progress = self.observer.begin(work);
-        let unreadable = |error| Error::io("read", "back the temporary file of tokenized texts")(error);
-        let most_new = limits(self.plan, self.batch_tokens, true).tokens;
-        let reusing = ReusePass { reuse, plan: self.plan, most_new, observer: self.observer };
-        let texts = spool.map(|tokens| tokens.map_err(unreadable));
-        let (stats, reused) = reusing.run(pass, texts, sink, &*progress)?;
-        drop(progress);
-        self.observer.note(&reused.told("were copied"));
-        Ok(stats)
-    }
-
+    /// Encodes the texts; those that are known from other directories are copied, if there are such.
     fn encode(
         &self,
         pass: EncodePass<'_>,
         spool: SpoolReader,
         part: &ShardRows,
         sink: &mut dyn Sink,
+        reuse: Option<&Reuse>,
     ) -> Result<EncodingStats> {
         let work = Work::Encoding { tokens: part.counts.encoded_tokens(), done: pass.tokens_done };
         let progress = self.observer.begin(work);
         let unreadable = |error| Error::io("read", "back the temporary file of tokenized texts")(error);
-        pass.run(spool.map(|tokens| tokens.map_err(unreadable)), sink, self.observer, &*progress)
+        let texts = spool.map(|tokens| tokens.map_err(unreadable));
+        let Some(reuse) = reuse else { return pass.run(texts, sink, self.observer, &*progress) };
+        let most_new = limits(self.plan, self.batch_tokens, true).tokens;
+        let reusing = ReusePass { reuse, plan: self.plan, most_new, observer: self.observer };
+        let (stats, reused) = reusing.run(pass, texts, sink, &*progress)?;
+        drop(progress);
+        self.observer.note(&reused.told("were copied"));
+        Ok(stats)
     }
 }
 

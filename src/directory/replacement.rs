@@ -104,11 +104,10 @@ impl Replacement {
         };
         self.folder.check_place()?;
         self.check_names(&new)?;
-        let replaced = self.old.iter().filter(|name| *name != UNFINISHED).cloned().collect();
-        let entry = JournalEntry::Swapping(new.clone(), ReplacedFiles { replaced });
+        let replaced: Vec<String> = self.old.iter().filter(|name| *name != UNFINISHED).cloned().collect();
+        let entry = JournalEntry::Swapping(new.clone(), ReplacedFiles { replaced: replaced.clone() });
         self.folder.write_json(UNFINISHED, &entry.to_json())?;
-        let JournalEntry::Swapping(_, ReplacedFiles { replaced }) = &entry else { return Ok(()) };
-        swap(&self.folder, &new, replaced)
+        swap(&self.folder, &new, &replaced)
     }
 }
 

@@ -319,15 +319,20 @@ impl LabelReader<'_> {
                 lost += 1;
                 continue;
             };
-            let index = self.vocabulary.index(&text);
-            self.labels.words.push(index);
-            self.labels.word_ids.push(word as u32);
-            self.labels.rows.push(rows.start + word as u64);
+            self.take_part(&text, word, rows.start);
             self.take_label(label, row)?;
         }
         self.labels.without_vector += lost;
         self.labels.texts_cut += u64::from(lost > 0);
         Ok(())
+    }
+
+    /// Takes the word or span of this number in its text, whose rows begin at `first`.
+    fn take_part(&mut self, spelled: &str, number: usize, first: u64) {
+        let index = self.vocabulary.index(spelled);
+        self.labels.words.push(index);
+        self.labels.word_ids.push(number as u32);
+        self.labels.rows.push(first + number as u64);
     }
 
     fn take_spans(
@@ -355,10 +360,7 @@ impl LabelReader<'_> {
             let ends = of_spans.get(span).map(|of| [0, 1].map(|end| of[end].as_u64().unwrap_or_default() as usize));
             let held = ends.and_then(|[start, end]| tokens.get(start..end)).unwrap_or_default();
             let spelled: Vec<&str> = held.iter().filter_map(Value::as_str).collect();
-            let index = self.vocabulary.index(&spelled.join(" ").replace(" ##", ""));
-            self.labels.words.push(index);
-            self.labels.word_ids.push(span as u32);
-            self.labels.rows.push(rows.start + span as u64);
+            self.take_part(&spelled.join(" ").replace(" ##", ""), span, rows.start);
             self.take_label(label, row)?;
         }
         Ok(())

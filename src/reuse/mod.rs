@@ -190,7 +190,11 @@ impl ReusePass<'_> {
     ) -> Result<(EncodingStats, Reused)> {
         let begun = std::time::Instant::now();
         let (mut stats, mut reused) = (EncodingStats::default(), self.reuse.nothing_yet());
-        let mut texts = texts.peekable();
+        let with_place = |text: Tokens| {
+            let place = self.reuse.find(&text);
+            (text, place)
+        };
+        let mut texts = texts.map(|text| text.map(with_place)).peekable();
         while texts.peek().is_some() {
             let wave = self.next_wave(&mut texts, pass.part_texts.map(|part| part - pass.done % part))?;
             let count = wave.texts.len() as u64;
@@ -211,18 +215,17 @@ impl ReusePass<'_> {
     /// The next texts, up to `most` of them.
     fn next_wave(
         &self,
-        texts: &mut std::iter::Peekable<impl Iterator<Item = Result<Tokens>>>,
+        texts: &mut std::iter::Peekable<impl Iterator<Item = Result<(Tokens, Option<Place>)>>>,
         most: Option<u64>,
     ) -> Result<Wave> {
         let mut wave = Wave::default();
         while most.is_none_or(|most| (wave.texts.len() as u64) < most) {
-            let fits = |text: &Result<Tokens>| match text {
+            let fits = |text: &Result<(Tokens, Option<Place>)>| match text {
                 Err(_) => true, // returned below
-                Ok(text) => wave.has_room_for(text, self.reuse.find(text).is_none(), self.most_new),
+                Ok((text, place)) => wave.has_room_for(text, place.is_none(), self.most_new),
             };
             let Some(text) = texts.next_if(fits) else { break };
-            let text = text?;
-            let place = self.reuse.find(&text);
+            let (text, place) = text?;
             wave.push(text, place);
         }
         Ok(wave)
