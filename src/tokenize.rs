@@ -153,6 +153,7 @@ impl TokenizePass<'_> {
             return Err(Error::OtherInput(Box::new(input.is_shorter_error(row, counts.texts))));
         }
         check.finish()?;
+        pieces.note_of_id().iter().for_each(|note| observer.note(note));
         let input = InputRecord::new(digest, pieces.skipped());
         Ok(Tokenized { counts, input, longest, types: columns.types(), unknown, wordless })
     }

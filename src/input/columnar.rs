@@ -13,14 +13,15 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_ipc::reader::StreamReader;
-use arrow_schema::{ArrowError, DataType, Schema};
+use arrow_schema::{ArrowError, DataType, Field, Schema};
 use arrow_select::take::take;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
 use super::columns::{Columns, Optional, missing};
 use super::entry::{Entry, Failed, LONGEST_RECORD};
 use super::first_bytes::first_bytes;
+use super::id_search::{LOOKED_AT, LikeIds, LikeIdsReader, is_like_id};
 use super::json_value::without_line;
 use super::object::{self, Object};
 use super::record::Record;
@@ -52,19 +53,27 @@ pub(super) struct Rows {
     /// The number of the next row, from 1.
     number: u64,
     types: ColumnTypes,
+    /// Whether the batches have all columns, and not only those that are asked for.
+    has_all: bool,
+    like_ids: LikeIdsReader,
+    /// Columns that could be the id, from the row of this number on, as far as they were read.
+    candidates: (u64, Vec<(String, ArrayRef)>),
 }
 
 impl Rows {
     /// The rows of a Parquet file, of which only the columns that are asked for are read.
     pub(super) fn of_parquet(file: File, columns: Arc<Columns>) -> Result<Self, Failed> {
         let damaged = |error: &dyn Display| Failed(format!("cannot be read as Parquet: {}", told(error)));
-        let opened = guarded(|| ParquetRecordBatchReaderBuilder::try_new(file)).map_err(Failed)?;
+        let opened = guarded(|| ParquetRecordBatchReaderBuilder::try_new(file.try_clone()?)).map_err(Failed)?;
         let builder = opened.map_err(|error| damaged(&error))?;
         let (names, places) = wanted(builder.schema(), &columns)?;
         let types = types(builder.schema(), &columns);
+        let candidates =
+            if LikeIdsReader::new(&columns).goes_on() { first_candidates(&file, &builder, &columns) } else { None };
         let mask = ProjectionMask::roots(builder.parquet_schema(), places);
         let reader = guarded(|| builder.with_projection(mask).with_batch_size(ROWS).build()).map_err(Failed)?;
-        Ok(Self::new(Box::new(reader.map_err(|error| damaged(&error))?), columns, names, types))
+        let rows = Self::new(Box::new(reader.map_err(|error| damaged(&error))?), columns, names, types);
+        Ok(Self { candidates: (1, candidates.unwrap_or_default()), ..rows })
     }
 
     /// The rows of an Arrow stream, or of an Arrow file, which is a stream between other bytes.
@@ -88,11 +97,24 @@ impl Rows {
         let reader = reader.map_err(|error| Failed(format!("cannot be read as Arrow: {}", told(&error))))?;
         let (names, _) = wanted(&reader.schema(), &columns)?;
         let types = types(&reader.schema(), &columns);
-        Ok(Self::new(Box::new(reader), columns, names, types))
+        Ok(Self { has_all: true, ..Self::new(Box::new(reader), columns, names, types) })
     }
 
     fn new(batches: Batches, columns: Arc<Columns>, names: Vec<String>, types: ColumnTypes) -> Self {
-        Self { batches, columns, names, arrays: Vec::new(), next: 0, rows: 0, number: 1, types }
+        let like_ids = LikeIdsReader::new(&columns);
+        Self {
+            batches,
+            columns,
+            names,
+            arrays: Vec::new(),
+            next: 0,
+            rows: 0,
+            number: 1,
+            types,
+            has_all: false,
+            like_ids,
+            candidates: (1, Vec::new()),
+        }
     }
 
     /// The types of the columns, by what the table says of itself.
@@ -107,13 +129,27 @@ impl Rows {
             batch.map_err(|error| Failed(format!("cannot be read on: {}; copy the file again", told(&error))))?;
         let plain = |name: &String| {
             let array = batch.column_by_name(name).ok_or_else(|| Failed(format!("lacks the column `{name}`")))?;
-            let Some(dictionary) = array.as_any_dictionary_opt() else { return Ok(Arc::clone(array)) };
-            let values = take(&**dictionary.values(), dictionary.keys(), None);
-            values.map_err(|error| Failed(format!("has a damaged dictionary in `{name}`: {}", told(&error))))
+            without_dictionary(array)
+                .map_err(|error| Failed(format!("has a damaged dictionary in `{name}`: {}", told(&error))))
         };
         self.arrays = self.names.iter().map(plain).collect::<Result<_, _>>()?;
         (self.next, self.rows) = (0, batch.num_rows());
+        if self.has_all && self.like_ids.goes_on() {
+            self.candidates = (self.number, candidates(&batch, &self.columns));
+        }
         Ok(true)
+    }
+
+    /// What the row before this one has in columns that could be the id.
+    fn like_ids(&mut self) -> LikeIds {
+        let (first, candidates) = &self.candidates;
+        let row = (self.number - 1 - first) as usize;
+        let cells = candidates.iter().filter(|(_, array)| row < array.len());
+        self.like_ids.take(&self.columns, cells.map(|(name, array)| (name.as_str(), array)), |array| {
+            let mut spelled = String::new();
+            value(array, row, &mut spelled).ok()?;
+            object::id_of(&spelled)
+        })
     }
 
     fn record(&self, row: usize) -> Result<Record, String> {
@@ -149,7 +185,7 @@ impl Iterator for Rows {
         let record = self.record(self.next);
         self.next += 1;
         self.number += 1;
-        Some(Ok(Entry::new(self.number - 1, record)))
+        Some(Ok(Entry { like_ids: self.like_ids(), ..Entry::new(self.number - 1, record) }))
     }
 }
 
@@ -192,6 +228,53 @@ fn wanted(schema: &Schema, columns: &Columns) -> Result<(Vec<String>, Vec<usize>
     places.sort_unstable();
     let names = places.iter().map(|&place| schema.field(place).name().clone()).collect();
     Ok((names, places))
+}
+
+/// The arrays of columns that could be the id.
+fn candidates(batch: &RecordBatch, columns: &Columns) -> Vec<(String, ArrayRef)> {
+    let schema = batch.schema();
+    let places = places_of_candidates(&schema, columns);
+    let plain =
+        |place: usize| Some((schema.field(place).name().clone(), without_dictionary(batch.column(place)).ok()?));
+    places.into_iter().filter_map(plain).collect()
+}
+
+/// The same of the first rows of a Parquet file, read by themselves, as its other rows are read without them. What cannot be read
+/// was not asked for.
+fn first_candidates(
+    file: &File,
+    builder: &ParquetRecordBatchReaderBuilder<File>,
+    columns: &Columns,
+) -> Option<Vec<(String, ArrayRef)>> {
+    let places = places_of_candidates(builder.schema(), columns);
+    if places.is_empty() {
+        return None;
+    }
+    let mask = ProjectionMask::roots(builder.parquet_schema(), places);
+    let metadata = ArrowReaderMetadata::try_new(Arc::clone(builder.metadata()), ArrowReaderOptions::default()).ok()?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.try_clone().ok()?, metadata);
+    let builder = builder.with_projection(mask).with_batch_size(LOOKED_AT).with_limit(LOOKED_AT);
+    let first = guarded(|| builder.build().ok()?.next()?.ok()).ok()??;
+    Some(candidates(&first, columns))
+}
+
+/// The places of columns of strings or whole numbers that are named like identifiers.
+fn places_of_candidates(schema: &Schema, columns: &Columns) -> Vec<usize> {
+    let is_id = |of: &DataType| {
+        matches!(scalar_type(of), Some(ScalarType::String | ScalarType::Int64)) || *of == DataType::UInt64
+    };
+    let could_be = |field: &Field| match field.data_type() {
+        DataType::Dictionary(_, values) => is_id(values),
+        of => is_id(of),
+    };
+    let fields = schema.fields().iter().enumerate();
+    fields.filter(|(_, field)| is_like_id(field.name(), columns) && could_be(field)).map(|(place, _)| place).collect()
+}
+
+/// An array whose values are not in a dictionary.
+fn without_dictionary(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let Some(dictionary) = array.as_any_dictionary_opt() else { return Ok(Arc::clone(array)) };
+    take(&**dictionary.values(), dictionary.keys(), None)
 }
 
 /// Whether values of this type are taken.

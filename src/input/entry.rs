@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::id_search::LikeIds;
 use super::record::{Record, Text};
 
 /// Longest text that is accepted, in bytes. Tokenizing takes some 200 bytes of memory for each byte of a text, and a
@@ -19,18 +20,28 @@ pub(super) struct Entry {
     /// The line on which it begins, from 1.
     pub(super) line: u64,
     pub(super) record: Result<Record, String>,
+    /// What it has in columns that could be the id.
+    pub(super) like_ids: LikeIds,
     /// Whether the problem hides all that follows it in the file, so that it cannot be skipped.
     pub(super) hides_the_rest: bool,
 }
 
 impl Entry {
     pub(super) fn new(line: u64, record: Result<Record, String>) -> Self {
-        Self { line, record, hides_the_rest: false }
+        Self { line, record, like_ids: LikeIds::new(), hides_the_rest: false }
+    }
+
+    /// A record that was read together with what could be its id.
+    pub(super) fn with_like_ids(line: u64, read: Result<(Record, LikeIds), String>) -> Self {
+        match read {
+            Ok((record, like_ids)) => Self { like_ids, ..Self::new(line, Ok(record)) },
+            Err(problem) => Self::new(line, Err(problem)),
+        }
     }
 
     /// The last entry of a file, behind whose problem no record can be told apart.
     pub(super) fn hiding_the_rest(line: u64, problem: String) -> Self {
-        Self { line, record: Err(problem), hides_the_rest: true }
+        Self { hides_the_rest: true, ..Self::new(line, Err(problem)) }
     }
 }
 

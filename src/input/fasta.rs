@@ -67,7 +67,7 @@ impl<R: BufRead> FastaRecords<R> {
         let is_header = line.first == Some(b'>');
         match line.text {
             Err(problem) => {
-                let bad = Entry { line: line.number, record: Err(problem), hides_the_rest: line.is_whole_file };
+                let bad = Entry { hides_the_rest: line.is_whole_file, ..Entry::new(line.number, Err(problem)) };
                 let before = self.move_to(FastaPlace::Refused).filter(|_| is_header);
                 if before.is_some() {
                     self.bad_header = Some(bad);

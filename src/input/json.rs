@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::characters;
 use super::columns::Columns;
 use super::entry::{Entry, Failed, LONGEST_RECORD, check_length};
+use super::id_search::{LikeIds, LikeIdsReader};
 use super::json_value::{self, kind_of};
 use super::lines::LineNumber;
 use super::object::{self, Object};
@@ -18,6 +19,7 @@ use super::record::{Record, Text};
 pub(super) struct JsonRecords<R> {
     reader: R,
     columns: Arc<Columns>,
+    like_ids: LikeIdsReader,
     line: LineNumber,
     place: JsonPlace,
     /// Number of values so far.
@@ -45,7 +47,8 @@ enum JsonPlace {
 
 impl<R: BufRead> JsonRecords<R> {
     pub(super) fn new(reader: R, columns: Arc<Columns>) -> Self {
-        Self { reader, columns, line: LineNumber::new(), place: JsonPlace::Start, count: 0 }
+        let like_ids = LikeIdsReader::new(&columns);
+        Self { reader, columns, like_ids, line: LineNumber::new(), place: JsonPlace::Start, count: 0 }
     }
 
     fn next_entry(&mut self) -> Result<Option<Entry>, Failed> {
@@ -98,11 +101,11 @@ impl<R: BufRead> JsonRecords<R> {
         let count = self.count;
         self.place = if value.is_closed { place } else { JsonPlace::End };
         let is_alone = place == JsonPlace::Objects && count == 1 && self.skip_space()?.is_none();
-        let record = value.record(&self.columns, is_alone).map_err(|problem| match place {
+        let record = value.record(&self.columns, is_alone, &mut self.like_ids).map_err(|problem| match place {
             JsonPlace::Value(_) => format!("{problem} (value {count} of the array)"),
             _ => problem,
         });
-        Ok(Entry { line, record, hides_the_rest: self.place == JsonPlace::End })
+        Ok(Entry { hides_the_rest: self.place == JsonPlace::End, ..Entry::with_like_ids(line, record) })
     }
 
     fn read_value(&mut self) -> io::Result<Value> {
@@ -223,7 +226,12 @@ impl Value {
     }
 
     /// The record of the value. `is_alone` tells that the file holds this object alone, for a better message.
-    fn record(self, columns: &Columns, is_alone: bool) -> Result<Record, String> {
+    fn record(
+        self,
+        columns: &Columns,
+        is_alone: bool,
+        like_ids: &mut LikeIdsReader,
+    ) -> Result<(Record, LikeIds), String> {
         if self.is_long || !self.is_closed {
             let of_array = array_in(&self.bytes).filter(|_| is_alone && self.is_closed).map(|key| holds_array(&key));
             return Err(of_array.unwrap_or_else(|| match self.is_long {
@@ -233,16 +241,21 @@ impl Value {
         }
         let text = characters::text(self.bytes)?;
         match text.as_bytes()[0] {
-            b'{' => record(&text, columns, is_alone),
-            b'"' => record_of_string(&text, columns),
+            b'{' => record(&text, columns, is_alone, like_ids),
+            b'"' => record_of_string(&text, columns).map(|record| (record, LikeIds::new())),
             other => Err(format!("has {} as a value; expected an object, or a string", kind_of(other))),
         }
     }
 }
 
-fn record(text: &str, columns: &Columns, is_alone: bool) -> Result<Record, String> {
+fn record(
+    text: &str,
+    columns: &Columns,
+    is_alone: bool,
+    like_ids: &mut LikeIdsReader,
+) -> Result<(Record, LikeIds), String> {
     let object: Object<'_> = serde_json::from_str(text).map_err(|error| not_json("an object", &error))?;
-    object::record(&object, columns).map_err(|problem| {
+    let record = object::record(&object, columns).map_err(|problem| {
         let found = object.find(columns.text()).map(json_value::kind);
         match found {
             None if is_alone => array_in(text.as_bytes()).map_or(problem, |key| holds_array(&key)),
@@ -251,7 +264,8 @@ fn record(text: &str, columns: &Columns, is_alone: bool) -> Result<Record, Strin
             ),
             _ => problem,
         }
-    })
+    })?;
+    Ok((record, object.like_ids(columns, like_ids)))
 }
 
 /// The record of a string, which has no columns.

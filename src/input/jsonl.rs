@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::columns::Columns;
 use super::entry::{Entry, Failed, LONGEST_RECORD};
+use super::id_search::{LikeIds, LikeIdsReader};
 use super::json_value::without_line;
 use super::lines::Lines;
 use super::object::{self, Object};
@@ -12,20 +13,21 @@ use super::record::Record;
 
 /// The objects of a reader as records.
 pub(super) fn records(reader: impl BufRead, columns: Arc<Columns>) -> impl Iterator<Item = Result<Entry, Failed>> {
+    let mut like_ids = LikeIdsReader::new(&columns);
     Lines::new(reader, LONGEST_RECORD).filter_map(move |line| {
         let entry = line.map_err(Failed::from).map(|line| {
             let record = match line.text.as_deref().map(str::trim_ascii) {
                 Ok("") => return None,
-                Ok(text) => record(text, &columns),
+                Ok(text) => record(text, &columns, &mut like_ids),
                 Err(problem) => Err(problem.to_owned()),
             };
-            Some(Entry { line: line.number, record, hides_the_rest: line.is_whole_file })
+            Some(Entry { hides_the_rest: line.is_whole_file, ..Entry::with_like_ids(line.number, record) })
         });
         entry.transpose()
     })
 }
 
-fn record(line: &str, columns: &Columns) -> Result<Record, String> {
+fn record(line: &str, columns: &Columns, like_ids: &mut LikeIdsReader) -> Result<(Record, LikeIds), String> {
     let object: Object<'_> = serde_json::from_str(line).map_err(|error| {
         let way_out = match line.as_bytes() {
             [b'[', ..] => "; an array of objects is read with --input-format json",
@@ -37,7 +39,7 @@ fn record(line: &str, columns: &Columns) -> Result<Record, String> {
         };
         format!("is not a JSON object: {}; expected one object on a line{way_out}", without_line(&error))
     })?;
-    object::record(&object, columns)
+    Ok((object::record(&object, columns)?, object.like_ids(columns, like_ids)))
 }
 
 #[cfg(test)]

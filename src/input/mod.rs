@@ -15,6 +15,7 @@ mod entry;
 mod fasta;
 mod first_bytes;
 mod folder;
+mod id_search;
 mod identity;
 mod ids;
 mod json;

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::columns::{Columns, Optional, missing};
 use super::entry::check_length;
+use super::id_search::{LikeIds, LikeIdsReader};
 use super::json_value::{kind, without_line};
 use super::record::{Json, Record, Text};
 use super::spans;
@@ -75,6 +76,12 @@ fn id(value: &RawValue, name: &str) -> Result<String, String> {
     }
 }
 
+/// The id that a JSON value spells, if it does.
+#[cfg(feature = "parquet")]
+pub(super) fn id_of(spelled: &str) -> Option<String> {
+    id(serde_json::from_str(spelled).ok()?, "id").ok()
+}
+
 /// A label, or a list of them for the parts of a text: so many, of that kind.
 fn label(value: &RawValue, name: &str, parts: Option<(usize, &str)>) -> Result<Json, String> {
     let single = |value: &RawValue| !["a list", "an object", "null"].contains(&kind(value));
@@ -124,6 +131,12 @@ pub(super) struct Object<'a>(Vec<(String, &'a RawValue)>);
 impl<'a> Object<'a> {
     pub(super) fn find(&self, name: &str) -> Option<&'a RawValue> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
+    }
+
+    /// What it has in columns that could be the id.
+    pub(super) fn like_ids(&self, columns: &Columns, reader: &mut LikeIdsReader) -> LikeIds {
+        let cells = self.0.iter().map(|(name, value)| (name.as_str(), *value));
+        reader.take(columns, cells, |value| id(value, "id").ok())
     }
 
     fn get(&self, name: &str, by_default: bool) -> Result<&'a RawValue, String> {

@@ -25,12 +25,14 @@ pub struct Pieces {
     receiver: Receiver<Result<Piece>>,
     /// Known once the input is read.
     skipped: OnceLock<Skipped>,
+    /// Known once the input is read.
+    note_of_id: OnceLock<String>,
 }
 
 enum Piece {
     Records(Vec<Record>),
-    /// The end of the input, with what was left out of it.
-    End(Option<Skipped>),
+    /// The end of the input, with what was left out of it, and the note on a column that could be the id.
+    End(Option<Skipped>, Option<String>),
 }
 
 impl Pieces {
@@ -46,7 +48,8 @@ impl Pieces {
             }
             match self.receiver.recv_timeout(SIGNAL_LATENCY) {
                 Ok(Ok(Piece::Records(records))) => return Ok(Some(records)),
-                Ok(Ok(Piece::End(skipped))) => {
+                Ok(Ok(Piece::End(skipped, note_of_id))) => {
+                    note_of_id.into_iter().for_each(|note| drop(self.note_of_id.set(note)));
                     skipped.into_iter().for_each(|skipped| drop(self.skipped.set(skipped)));
                     return Ok(None);
                 }
@@ -60,6 +63,11 @@ impl Pieces {
     /// What was left out of the input, once it is read to its end; `None` where bad lines are an error.
     pub fn skipped(&self) -> Option<&Skipped> {
         self.skipped.get()
+    }
+
+    /// What the user should know of a column that could be the id, once the input is read to its end.
+    pub fn note_of_id(&self) -> Option<&str> {
+        self.note_of_id.get().map(String::as_str)
     }
 }
 
@@ -75,7 +83,7 @@ pub(super) fn read_ahead(mut records: Records<'static>) -> Pieces {
             }
         }
     });
-    Pieces { receiver, skipped: OnceLock::new() }
+    Pieces { receiver, skipped: OnceLock::new(), note_of_id: OnceLock::new() }
 }
 
 fn next_piece(records: &mut Records<'_>) -> Result<Piece> {
@@ -86,5 +94,9 @@ fn next_piece(records: &mut Records<'_>) -> Result<Piece> {
         size += record.size();
         piece.push(record);
     }
-    Ok(if piece.is_empty() { Piece::End(records.skipped().cloned()) } else { Piece::Records(piece) })
+    Ok(if piece.is_empty() {
+        Piece::End(records.skipped().cloned(), records.note_of_id())
+    } else {
+        Piece::Records(piece)
+    })
 }

@@ -1,6 +1,7 @@
 //! Concatenates the records of several inputs.
 
 use super::entry::{Entries, Entry, Failed};
+use super::id_search::IdSearch;
 use super::ids::{FirstPlaces, Ids, RecordPlace};
 use super::record::{Record, SourceLine};
 use super::skipped::Skipped;
@@ -40,6 +41,7 @@ pub struct Records<'a> {
     opened: u32,
     entries: Option<Entries<'a>>,
     bad: BadOnes,
+    id_search: IdSearch,
     ended: bool,
 }
 
@@ -60,7 +62,15 @@ impl<'a> Records<'a> {
                 BadOnes::Skipped { ids: FirstPlaces::new(), skipped: Skipped::default(), is_any_kept: false }
             }
         };
-        Self { names, unopened: unopened.into_iter(), opened: 0, entries: None, bad, ended: false }
+        Self {
+            names,
+            unopened: unopened.into_iter(),
+            opened: 0,
+            entries: None,
+            bad,
+            id_search: IdSearch::default(),
+            ended: false,
+        }
     }
 
     /// What was left out so far; `None` where bad lines are an error.
@@ -69,6 +79,11 @@ impl<'a> Records<'a> {
             BadOnes::Gathered { .. } => None,
             BadOnes::Skipped { skipped, .. } => Some(skipped),
         }
+    }
+
+    /// The note on a column that could be the id, by the records so far.
+    pub(super) fn note_of_id(&self) -> Option<String> {
+        self.id_search.note()
     }
 
     /// The next record. After a bad line that is an error, the rest of the input is only searched for further ones.
@@ -99,12 +114,13 @@ impl<'a> Records<'a> {
 
     /// The record of an entry, if it is to be given out.
     fn take(&mut self, entry: Entry) -> Result<Option<Record>> {
-        let Entry { line, record, hides_the_rest } = entry;
+        let Entry { line, record, like_ids, hides_the_rest } = entry;
         let place = (self.opened - 1, line);
         match &mut self.bad {
             BadOnes::Gathered { ids, named, count } => match record {
                 Ok(record) => {
                     record.id.iter().for_each(|id| ids.add(id, place));
+                    self.id_search.add(&record, like_ids);
                     Ok(Some(record).filter(|_| *count == 0))
                 }
                 Err(problem) => {
@@ -126,6 +142,7 @@ impl<'a> Records<'a> {
                         let first = record.id.as_ref().and_then(|id| ids.earlier(id, place));
                         let Some(first) = first else {
                             *is_any_kept = true;
+                            self.id_search.add(&record, like_ids);
                             return Ok(Some(Record { line: Some(source_line), ..record }));
                         };
                         let of_first = names[first.0 as usize].place(first.1);

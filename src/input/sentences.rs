@@ -80,11 +80,8 @@ impl<R: BufRead, P: Parse> SentenceRecords<R, P> {
                 }
                 Err(problem) => {
                     self.broken = true;
-                    self.wrong.push_back(Entry {
-                        line: line.number,
-                        record: Err(problem),
-                        hides_the_rest: line.is_whole_file,
-                    });
+                    let entry = Entry::new(line.number, Err(problem));
+                    self.wrong.push_back(Entry { hides_the_rest: line.is_whole_file, ..entry });
                     return Ok(Vec::new());
                 }
             }

@@ -10,6 +10,7 @@ use super::characters;
 use super::columns::{Columns, Optional, missing, number};
 use super::entry::{Entry, Failed, LONGEST_RECORD, check_length};
 use super::first_bytes::first_bytes;
+use super::id_search::{LikeIds, LikeIdsReader};
 use super::lines::LineNumber;
 use super::record::{Record, Text};
 use super::separators::{self, DECLARATION, Occurrences};
@@ -31,6 +32,7 @@ pub(super) struct TableRecords<R> {
     /// Occurrences of other delimiters, if neither an option nor a header determines the delimiter.
     occurrences: Option<Occurrences>,
     columns: Arc<Columns>,
+    like_ids: LikeIdsReader,
     /// The wanted columns; `None` until the header is read.
     places: Option<Places>,
     ended: bool,
@@ -81,6 +83,7 @@ impl<R: BufRead> TableRecords<Whole<R>> {
             line,
             separator,
             occurrences: (columns.no_header && !separator.is_said).then(Occurrences::new),
+            like_ids: LikeIdsReader::new(&columns),
             columns,
             places: None,
             ended: false,
@@ -125,7 +128,7 @@ impl<R: BufRead> TableRecords<R> {
             if let Some(occurrences) = &mut self.occurrences {
                 occurrences.add(self.cells.iter());
             }
-            return Ok(Some(Entry::new(line, places.record(&self.cells, &self.columns))));
+            return Ok(Some(Entry::with_like_ids(line, places.record(&self.cells, &self.columns, &mut self.like_ids))));
         }
     }
 
@@ -269,7 +272,12 @@ impl Places {
         !columns.no_header && self.width > 1 && first.into_iter().chain(cells[1..].iter().copied()).eq(&self.names)
     }
 
-    fn record(&self, cells: &Cells, columns: &Columns) -> Result<Record, String> {
+    fn record(
+        &self,
+        cells: &Cells,
+        columns: &Columns,
+        like_ids: &mut LikeIdsReader,
+    ) -> Result<(Record, LikeIds), String> {
         if cells.len != self.width {
             return Err(format!("has {} columns; expected {}, as {} has", cells.len, self.width, self.like));
         }
@@ -296,7 +304,7 @@ impl Places {
         let label = self.label.map(|index| cells[index]).filter(|label| !label.is_empty());
         let of_text = text(self.text)?;
         let spans = self.spans.map(|index| spans::of_cell(cells[index], &self.names[index], &of_text)).transpose()?;
-        Ok(Record {
+        let record = Record {
             text: of_text,
             pair: self.pair.map(text).transpose()?,
             id: id.map(str::to_owned),
@@ -306,7 +314,9 @@ impl Places {
             carried: (columns.carry.iter().zip(&self.carried))
                 .map(|(name, &index)| Ok((columns.carried_name(name), string(cells[index])?)))
                 .collect::<Result<_, String>>()?,
-        })
+        };
+        let named = self.names.iter().map(String::as_str).zip(cells.iter().copied());
+        Ok((record, like_ids.take(columns, named, |cell: &str| Some(cell.to_owned()))))
     }
 }
 

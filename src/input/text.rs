@@ -14,6 +14,6 @@ pub(super) fn texts(reader: impl BufRead, pretokenized: bool) -> impl Iterator<I
         let record = record.map_err(|problem| {
             if problem.starts_with("is longer") { format!("{problem}; put one text on a line") } else { problem }
         });
-        Ok(Entry { line: line.number, record, hides_the_rest: line.is_whole_file })
+        Ok(Entry { hides_the_rest: line.is_whole_file, ..Entry::new(line.number, record) })
     })
 }

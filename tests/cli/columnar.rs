@@ -393,3 +393,32 @@ fn a_stream_that_cannot_be_is_refused() {
     desk.put("a.jsonl", "{\"text\": \"hello\", \"mean_layer_00\": 1}\n");
     desk.types("extract -m width1 -i a.jsonl --carry mean_layer_00 -f arrow").fails_as_wrong_usage().says("rename");
 }
+
+#[test]
+fn a_column_that_could_be_the_id_is_told_also_where_it_is_not_read() {
+    let desk = Desk::new();
+    let rows = 1200;
+    let said = |ids: ArrayRef, texts: &str| {
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["a text"; rows]));
+        let blank: ArrayRef = Arc::new(StringArray::from(vec![None::<&str>; rows]));
+        let table = batch(vec![("blank_id", blank), ("text", text), ("Note_ID", ids)]);
+        desk.put("notes.parquet", parquet(&table, Compression::UNCOMPRESSED));
+        desk.put("notes.arrow", stream(&table));
+        for name in ["notes.parquet", "notes.arrow"] {
+            let ran = desk.types(&format!("extract -i {name} --dry-run")).succeeds();
+            match texts {
+                "" => ran.does_not_say("--id-column"),
+                texts => ran.says(&format!("the column `Note_ID` has another value in {texts} and")),
+            };
+            desk.types(&format!("extract -i {name} --id-column Note_ID --dry-run")).does_not_say("can be the id");
+        }
+    };
+    let strings = |id: &dyn Fn(usize) -> usize| (0..rows).map(|row| format!("n{}", id(row))).collect::<Vec<_>>();
+    said(Arc::new(StringArray::from(strings(&|row| row))), "each of the first 1000 texts");
+    said(Arc::new(Int64Array::from_iter_values(0..rows as i64)), "each of the first 1000 texts");
+    let spelled = strings(&|row| row);
+    said(dictionary(&spelled.iter().map(String::as_str).collect::<Vec<_>>()), "each of the first 1000 texts");
+    said(Arc::new(StringArray::from(strings(&|row| row.min(998)))), "");
+    said(Arc::new(Int64Array::from_iter((0..rows as i64).map(|row| (row != 500).then_some(row)))), "");
+    said(Arc::new(Float64Array::from_iter_values((0..rows).map(|row| row as f64 / 3.0))), "");
+}

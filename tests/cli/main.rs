@@ -21,6 +21,7 @@ mod windows;
 #[cfg(feature = "parquet")]
 mod columnar;
 mod formats;
+mod ids;
 mod input;
 mod instruction_sets;
 mod same_bytes;
