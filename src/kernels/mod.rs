@@ -23,6 +23,7 @@ mod norm;
 mod reduce;
 mod relative;
 mod rotary;
+mod softmax;
 
 // Matrix products.
 mod dispatch;
@@ -60,3 +61,4 @@ pub use self::parameters::{
 };
 pub use self::relative::{DistanceBias, DistanceBuckets, mpnet_bucket};
 pub use self::rotary::RotaryTable;
+pub(crate) use self::softmax::softmax_rows;

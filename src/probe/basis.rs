@@ -4,7 +4,7 @@
 //! covariance, each scaled by its curvature, it is nearly round. This changes the way to the optimum, not the optimum.
 
 use nalgebra::{DMatrix, SymmetricEigen};
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, Axis};
 use rayon::prelude::*;
 
 use super::features::Features;
@@ -62,6 +62,17 @@ impl Basis {
         let directions = Array2::from_shape_fn((columns, columns), |(i, j)| eigen.eigenvectors[(i, j)]);
         let variances = eigen.eigenvalues.iter().map(|&value| value.max(0.0)).collect();
         Ok(Self { directions: Some(directions), variances })
+    }
+
+    /// At most so many directions, those in which features vary most, and their part of the basis in float32, (columns, directions);
+    /// `None` for the standard basis.
+    pub(super) fn leading(&self, most: usize) -> Option<(Vec<usize>, Array2<f32>)> {
+        let directions = self.directions.as_ref()?;
+        let mut leading: Vec<usize> = (0..self.variances.len()).collect();
+        leading.sort_by(|&a, &b| self.variances[b].total_cmp(&self.variances[a]));
+        leading.truncate(most);
+        let along = directions.select(Axis(1), &leading).mapv(|value| value as f32);
+        Some((leading, along))
     }
 
     /// Weights (outputs, columns) from coordinates (outputs, directions).

@@ -190,7 +190,7 @@ fn read_rows(array: &StoredArray, rows: &[u64], out: &mut [f32]) -> Result<()> {
 }
 
 impl Standard {
-    fn apply(&self, row: &mut [f32]) {
+    pub(super) fn apply(&self, row: &mut [f32]) {
         for ((value, mean), scale) in row.iter_mut().zip(&self.mean).zip(&self.scale) {
             *value = ((f64::from(*value) - mean) * scale) as f32;
         }

@@ -12,7 +12,10 @@ use argmin::solver::quasinewton::LBFGS;
 use ndarray::{Array1, Array2, Axis, s};
 
 use super::basis::Basis;
+use super::blocks::ClassBlocks;
+use super::curvature::Curvature;
 use super::linear::LinearModel;
+use super::newton::{self, Curved, Point, Stepped, smallest_gain};
 use super::objective::Examples;
 use super::predictions::outputs;
 use super::stopping::Patience;
@@ -28,6 +31,15 @@ const NEAR: Patience = Patience { gradient: 4e-3, loss: 1e-7, steps: 200, rounds
 const MEMORY: usize = 10;
 /// Smallest variance that is assumed of a class, so that a class with a single example has finite coordinates.
 const LEAST_VARIANCE: f64 = 1e-4;
+
+/// Number of classes from which on Newton's method is faster.
+const MANY: usize = 64;
+/// The largest share of all classes that are likely ones of an example where it is used.
+const MOST_LIKELY: f64 = 0.15;
+/// Number of steps that L-BFGS takes where more of them are.
+const FIRST_STEPS: u64 = 25;
+/// Conjugate gradients of a step from which on the approximate inverse is made anew.
+const MOST_GRADIENTS: usize = 12;
 
 /// A fitted probe.
 #[derive(Debug, Clone)]
@@ -76,7 +88,11 @@ fn search(
     let problem = FitProblem { sample, basis, scales, penalty, last: Mutex::new(None), failure: Mutex::new(None) };
     let zeros = || LinearModel::zeros(outputs(sample.classes), sample.features.columns());
     let start = problem.flatten(&start.map_or_else(zeros, |start| unit.redo(start)), true);
-    let solved = minimize(&problem, start, patience);
+    let solved = if outputs(sample.classes) < MANY {
+        minimize(&problem, start, patience)
+    } else {
+        minimize_many(&problem, start, patience)?
+    };
     if let Some(error) = problem.failure.lock().ok().and_then(|mut failure| failure.take()) {
         return Err(error);
     }
@@ -126,6 +142,58 @@ where
         }
     }
     Ok(Solved { loss: problem.cost(&at)?, best: at, steps, converged: false })
+}
+
+/// Runs searches for a probe of many classes: Newton's method once most classes are unlikely for an example, and L-BFGS up to
+/// there. An error of L-BFGS stands in the inner result.
+fn minimize_many(
+    problem: &FitProblem<'_>,
+    start: Vec<f64>,
+    patience: Patience,
+) -> Result<std::result::Result<Solved, argmin::core::Error>> {
+    let (mut point, mut steps) = (problem.point(start)?, 0);
+    let (mut some, mut stalled) = (Patience { steps: FIRST_STEPS, rounds: 1, ..patience }, 0);
+    let mut inverse = None;
+    loop {
+        if steps >= patience.steps || stalled >= patience.rounds {
+            return Ok(Ok(Solved { loss: point.loss, best: point.at, steps, converged: false }));
+        }
+        if point.curvature.classes_kept() > MOST_LIKELY * problem.sample.classes as f64 {
+            match minimize(problem, point.at, some) {
+                Ok(solved) if solved.converged => {
+                    return Ok(Ok(Solved { steps: steps + solved.steps, ..solved }));
+                }
+                Ok(solved) => {
+                    steps += solved.steps;
+                    stalled += usize::from(solved.steps < some.steps);
+                    // Each search forgets what the one before has seen.
+                    some.steps *= 2;
+                    point = problem.point(solved.best)?;
+                }
+                Err(error) => return Ok(Err(error)),
+            }
+            continue;
+        }
+        let smallest_gain = smallest_gain(patience);
+        steps += 1;
+        let of_point = match inverse.take() {
+            Some(inverse) => inverse,
+            None => problem.inverse(&point.curvature)?,
+        };
+        match newton::step(problem, &point, &of_point)? {
+            Stepped::To(next, gain, count) => {
+                point = next;
+                inverse = Some(of_point).filter(|_| count < MOST_GRADIENTS);
+                if gain < smallest_gain {
+                    return Ok(Ok(Solved { loss: point.loss, best: point.at, steps, converged: true }));
+                }
+            }
+            Stepped::Nowhere(gain) => {
+                let converged = gain < 9.0 * smallest_gain;
+                return Ok(Ok(Solved { loss: point.loss, best: point.at, steps, converged }));
+            }
+        }
+    }
 }
 
 /// The approximate curvature of the loss in each output, on the way to the optimum and there.
@@ -238,6 +306,42 @@ impl FitProblem<'_> {
     }
 }
 
+impl<'a> Curved for FitProblem<'a> {
+    type Curvature = Curvature<'a>;
+    type Inverse = ClassBlocks;
+
+    fn point(&self, at: Vec<f64>) -> Result<Point<Curvature<'a>>> {
+        let linear = self.linear(&at);
+        let (loss, mut gradient, curvature) = Curvature::of(self.sample, &linear)?;
+        let squares: f64 = linear.weights.iter().map(|weight| weight * weight).sum();
+        gradient.weights.scaled_add(self.penalty, &linear.weights);
+        let (loss, gradient) = (loss + 0.5 * self.penalty * squares, self.flatten(&gradient, false));
+        if !loss.is_finite() {
+            return Err(not_finite(loss));
+        }
+        Ok(Point { at, loss, gradient, curvature })
+    }
+
+    fn times(&self, curvature: &Curvature<'a>, direction: &[f64]) -> Result<Vec<f64>> {
+        let linear = self.linear(direction);
+        let mut product = curvature.times(&linear)?;
+        product.weights.scaled_add(self.penalty, &linear.weights);
+        Ok(self.flatten(&product, false))
+    }
+
+    fn inverse(&self, curvature: &Curvature<'a>) -> Result<ClassBlocks> {
+        ClassBlocks::new(curvature, self.basis, (&self.scales.weights, &self.scales.bias), self.penalty)
+    }
+
+    fn solve(&self, inverse: &ClassBlocks, vector: &[f64]) -> Vec<f64> {
+        inverse.times(vector)
+    }
+}
+
+fn not_finite(loss: f64) -> Error {
+    Error::Probe(format!("a fit came to a loss of {loss}; choose smaller values of --strength"))
+}
+
 /// Evaluates loss and gradient once for the solver's two questions about a point. An error is kept for later.
 pub(super) fn evaluated<T>(
     last: &Mutex<Option<Evaluated>>,
@@ -252,8 +356,7 @@ pub(super) fn evaluated<T>(
         match evaluate() {
             // With such a loss, the line search would never end.
             Ok((loss, _)) if !loss.is_finite() => {
-                *failure.lock().map_err(|_| poisoned())? =
-                    Some(Error::Probe(format!("a fit came to a loss of {loss}; choose smaller values of --strength")));
+                *failure.lock().map_err(|_| poisoned())? = Some(not_finite(loss));
                 return Err(poisoned());
             }
             Ok((loss, gradient)) => *last = Some((at.to_vec(), loss, gradient)),
@@ -393,6 +496,47 @@ mod tests {
             assert!(fitted.steps < 40, "{classes} {strength}: {} steps", fitted.steps);
             let warm = search(&sample, &basis, strength, Some(&fitted.linear), EXACT).unwrap();
             assert!(warm.steps <= 2 && (warm.loss - fitted.loss).abs() < 1e-6, "{} steps", warm.steps);
+            let near = fit_nearly(&sample, &basis, strength, None).unwrap();
+            assert!(near.steps <= fitted.steps && near.loss - fitted.loss < 1e-4, "{} {}", near.loss, fitted.loss);
+        }
+    }
+
+    #[test]
+    fn the_optimum_of_many_classes_is_that_of_lbfgs() {
+        const CLASSES: usize = 80;
+        let mut random = ChaCha8Rng::seed_from_u64(7);
+        let centres: Vec<[f32; COLUMNS]> =
+            (0..CLASSES).map(|_| [0.0; COLUMNS].map(|_: f32| random.random_range(-3.0..3.0))).collect();
+        let classes: Vec<u32> = (0..EXAMPLES).map(|i| (i * 37 % CLASSES) as u32).collect();
+        let numbers =
+            classes.iter().flat_map(|&class| centres[class as usize].map(|at| at + random.random_range(-1.2..1.2)));
+        let numbers: Vec<f32> = numbers.collect();
+        let features = Features::of(&numbers, COLUMNS);
+        let targets = Targets::Classes(classes);
+        let basis = Basis::of(&features).unwrap();
+        for (strength, is_balanced) in [(0.1, false), (10.0, true)] {
+            let mut sample = sample(&features, &targets, CLASSES);
+            if is_balanced {
+                sample.class_weights = balanced(&targets, &sample.chunks, CLASSES);
+            }
+            let fitted = fit(&sample, &basis, strength).unwrap();
+            let penalty = 1.0 / (strength * EXAMPLES as f64);
+            let scales = Scales::new(Array1::from_elem(CLASSES, 0.01), &basis, penalty);
+            let problem = FitProblem {
+                sample: &sample,
+                basis: &basis,
+                scales,
+                penalty,
+                last: Mutex::new(None),
+                failure: Mutex::new(None),
+            };
+            let start = problem.flatten(&LinearModel::zeros(CLASSES, COLUMNS), true);
+            let exact = Patience { gradient: 1e-5, loss: 1e-12, steps: 3000, rounds: 5 };
+            let other = minimize(&problem, start, exact).unwrap();
+            assert!(fitted.converged && (fitted.loss - other.loss).abs() < 1e-6, "{} {}", fitted.loss, other.loss);
+            assert!(fitted.steps < 120, "{} steps", fitted.steps);
+            let again = search(&sample, &basis, strength, Some(&fitted.linear), EXACT).unwrap();
+            assert!(again.steps <= 6 && (again.loss - fitted.loss).abs() < 1e-6, "{} steps", again.steps);
             let near = fit_nearly(&sample, &basis, strength, None).unwrap();
             assert!(near.steps <= fitted.steps && near.loss - fitted.loss < 1e-4, "{} {}", near.loss, fitted.loss);
         }

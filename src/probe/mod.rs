@@ -5,11 +5,13 @@
 //! [`scores`] → [`report`]. Nothing here touches the encoder.
 
 pub mod basis;
+mod blocks;
 pub mod bootstrap;
 pub mod calibration;
 pub mod chain;
 pub mod control;
 pub mod crf;
+mod curvature;
 pub mod entities;
 pub mod evaluate;
 pub mod features;
@@ -21,6 +23,7 @@ pub mod labels;
 pub mod layer_set;
 pub mod linear;
 pub mod mix;
+mod newton;
 pub mod objective;
 pub mod plot;
 pub mod predictions;

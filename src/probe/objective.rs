@@ -15,6 +15,7 @@ use super::predictions::{Predictions, logistic, outputs};
 use super::products;
 use super::targets::Targets;
 use crate::error::Result;
+use crate::kernels::softmax_rows;
 
 /// The number of partial sums for `numbers` numbers. It depends on the size alone, so that the result is the same with
 /// any number of threads, and it bounds the memory that they take.
@@ -48,7 +49,7 @@ pub(super) struct Single {
     /// (outputs, columns)
     pub(super) weights: Vec<f32>,
     /// (outputs)
-    bias: Vec<f32>,
+    pub(super) bias: Vec<f32>,
     columns: usize,
 }
 
@@ -100,8 +101,7 @@ impl Examples<'_> {
         differentiate: impl Fn(&mut S, usize, &Range<usize>, &mut [f32]) -> f64 + Sync,
     ) -> Result<(f64, LinearModel, Vec<S>)> {
         let (outputs, columns) = linear.weights.dim();
-        let function = self.standard.as_ref().map_or_else(|| linear.clone(), |standard| linear.before(standard));
-        let single = Single::of(&function);
+        let single = Single::of(&self.on_stored(linear));
         let per_part = self.chunks.len().div_ceil(parts(outputs * columns)).max(1);
         let of_part = |(part, chunks): (usize, &[Range<usize>])| {
             let mut sums =
@@ -131,6 +131,18 @@ impl Examples<'_> {
             sums.bias += &part.bias;
             states.push(state);
         }
+        let gradient = self.mean_along_standardized(LinearModel { weights: sums.weights, bias: sums.bias });
+        Ok((sums.loss / self.count as f64, gradient, states))
+    }
+
+    /// A linear function of vectors that the standardization of the sample is not applied to.
+    pub(super) fn on_stored(&self, linear: &LinearModel) -> LinearModel {
+        self.standard.as_ref().map_or_else(|| linear.clone(), |standard| linear.before(standard))
+    }
+
+    /// The mean over the examples of a gradient by a function of vectors as they are stored, given its sum, as one by a
+    /// function of standardized vectors.
+    pub(super) fn mean_along_standardized(&self, mut sums: LinearModel) -> LinearModel {
         if let Some(standard) = &self.standard {
             for (mut row, bias) in sums.weights.rows_mut().into_iter().zip(&sums.bias) {
                 for ((weight, scale), mean) in row.iter_mut().zip(&standard.scale).zip(&standard.mean) {
@@ -139,8 +151,13 @@ impl Examples<'_> {
             }
         }
         let count = self.count as f64;
-        let gradient = LinearModel { weights: sums.weights / count, bias: sums.bias / count };
-        Ok((sums.loss / count, gradient, states))
+        LinearModel { weights: sums.weights / count, bias: sums.bias / count }
+    }
+
+    /// How much each of some examples counts, by its class.
+    pub(super) fn example_weights(&self, examples: &Range<usize>) -> impl Iterator<Item = f32> {
+        let classes = self.targets.classes()[examples.clone()].iter();
+        classes.map(|&class| self.class_weights.as_ref().map_or(1.0, |weights| weights[class as usize] as f32))
     }
 
     /// The predictions of a linear function for the examples, in order.
@@ -148,8 +165,7 @@ impl Examples<'_> {
     /// # Errors
     /// Those of reading features.
     pub fn predict(&self, linear: &LinearModel, with_logits: bool) -> Result<Predictions> {
-        let function = self.standard.as_ref().map_or_else(|| linear.clone(), |standard| linear.before(standard));
-        let single = Single::of(&function);
+        let single = Single::of(&self.on_stored(linear));
         let of_chunk = |chunk: &Range<usize>| {
             let mut buffer = Vec::new();
             let scores = single.forward(self.features.rows(chunk.clone(), &mut buffer)?);
@@ -162,6 +178,9 @@ impl Examples<'_> {
 
     /// The sum of losses of some examples. `scores`, (examples, outputs), are replaced by the derivatives of the loss.
     pub fn differentiate(&self, examples: &Range<usize>, scores: &mut [f32]) -> f64 {
+        if let (Targets::Classes(classes), false) = (self.targets, self.classes == 2) {
+            return self.differentiate_softmax(&classes[examples.clone()], scores);
+        }
         let mut sum = 0.0;
         for (row, example) in scores.chunks_exact_mut(outputs(self.classes)).zip(examples.clone()) {
             match self.targets {
@@ -170,7 +189,7 @@ impl Examples<'_> {
                     sum += 0.5 * error * error;
                     row[0] = error as f32;
                 }
-                Targets::Classes(classes) if self.classes == 2 => {
+                Targets::Classes(classes) => {
                     let (score, is_second) = (row[0], classes[example] == 1);
                     // log(1 + exp(-score)), written so that nothing overflows
                     let signed = f64::from(if is_second { score } else { -score });
@@ -178,18 +197,20 @@ impl Examples<'_> {
                     row[0] = logistic(score) - f32::from(u8::from(is_second));
                     sum += self.weighted(classes[example], loss, row);
                 }
-                Targets::Classes(classes) => {
-                    let target = classes[example] as usize;
-                    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                    let own = row[target];
-                    row.iter_mut().for_each(|score| *score = (*score - largest).exp());
-                    let shares: f32 = row.iter().sum();
-                    row.iter_mut().for_each(|share| *share /= shares);
-                    row[target] -= 1.0;
-                    let loss = f64::from(shares).ln() + f64::from(largest - own);
-                    sum += self.weighted(classes[example], loss, row);
-                }
             }
+        }
+        sum
+    }
+
+    /// The same for more than two classes, given those of the examples.
+    fn differentiate_softmax(&self, classes: &[u32], scores: &mut [f32]) -> f64 {
+        let of_own = |(row, &class): (&[f32], &u32)| f64::from(row[class as usize]);
+        let own: Vec<f64> = scores.chunks_exact(self.classes).zip(classes).map(of_own).collect();
+        let normalizers = softmax_rows(scores, self.classes);
+        let mut sum = 0.0;
+        for (index, row) in scores.chunks_exact_mut(self.classes).enumerate() {
+            row[classes[index] as usize] -= 1.0;
+            sum += self.weighted(classes[index], normalizers[index] - own[index], row);
         }
         sum
     }
