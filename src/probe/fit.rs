@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn the_optimum_of_many_classes_is_that_of_lbfgs() {
+    fn many_classes_come_to_the_optimum_and_not_above_where_lbfgs_ends() {
         const CLASSES: usize = 80;
         let mut random = ChaCha8Rng::seed_from_u64(7);
         let centres: Vec<[f32; COLUMNS]> =
@@ -521,6 +521,11 @@ mod tests {
             }
             let fitted = fit(&sample, &basis, strength).unwrap();
             let penalty = 1.0 / (strength * EXAMPLES as f64);
+            let (_, mut gradient) = sample.loss_and_gradient(&fitted.linear).unwrap();
+            gradient.weights.scaled_add(penalty, &fitted.linear.weights);
+            let largest =
+                gradient.weights.iter().chain(&gradient.bias).fold(0.0, |largest: f64, value| largest.max(value.abs()));
+            assert!(fitted.converged && largest < 2e-4, "{strength}: {largest}");
             let scales = Scales::new(Array1::from_elem(CLASSES, 0.01), &basis, penalty);
             let problem = FitProblem {
                 sample: &sample,
@@ -531,9 +536,8 @@ mod tests {
                 failure: Mutex::new(None),
             };
             let start = problem.flatten(&LinearModel::zeros(CLASSES, COLUMNS), true);
-            let exact = Patience { gradient: 1e-5, loss: 1e-12, steps: 3000, rounds: 5 };
-            let other = minimize(&problem, start, exact).unwrap();
-            assert!(fitted.converged && (fitted.loss - other.loss).abs() < 1e-6, "{} {}", fitted.loss, other.loss);
+            let other = minimize(&problem, start, Patience { steps: 3000, ..EXACT }).unwrap();
+            assert!(fitted.loss < other.loss + 1e-6, "{} {}", fitted.loss, other.loss);
             assert!(fitted.steps < 120, "{} steps", fitted.steps);
             let again = search(&sample, &basis, strength, Some(&fitted.linear), EXACT).unwrap();
             assert!(again.steps <= 6 && (again.loss - fitted.loss).abs() < 1e-6, "{} steps", again.steps);
