@@ -8,7 +8,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 # vocabularies out; `probes`, `model-card`, `bench-peers` and `profile` need them.
 DATA ?= $(wildcard ../shared/data)
 
-.PHONY: all study reuse lint test python python-wheel bench-python venv parity published trained tokenizers readers engines dist device probes bits candle kills faults power-loss bit-search hostile faults-short bounded fuzz bench bench-kernels bench-peers cold-build profile goldens families bench-families model model-card
+.PHONY: all study reuse lint test python python-wheel bench-python venv parity published trained tokenizers readers engines dist device probes bits emulated candle kills faults power-loss bit-search hostile faults-short bounded fuzz bench bench-kernels bench-peers cold-build profile goldens families bench-families model model-card
 
 all: lint test
 
@@ -157,6 +157,12 @@ bits:
 	cargo test --locked --test cli same_bytes
 	cargo test --locked --test cli instruction_sets
 	for isa in $(ISAS); do LAYERWISE_ISA=$$isa cargo test --locked --test goldens || exit 1; done
+
+# The kernels' tests, and vectors, on processors with instruction sets that this machine need not have: emulated ones (tests/emulated/README.md).
+# Needs Debian's apt-get, which downloads bochs, a kernel and others (40 MB) into target/emulated; nothing is installed. ONLY names one of
+# the processors.
+emulated:
+	$(PYTHON) tests/emulated/run.py --work $(TARGET)/emulated $(if $(ONLY),--processor $(ONLY))
 
 # The last layer by another implementation, candle-transformers' own BertModel: a package of its own, as only this needs it.
 candle:
