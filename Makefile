@@ -8,7 +8,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 # vocabularies out; `probes`, `model-card`, `bench-peers` and `profile` need them.
 DATA ?= $(wildcard ../shared/data)
 
-.PHONY: all study reuse lint test python python-wheel bench-python venv parity published trained tokenizers readers engines dist device probes bits emulated candle kills faults power-loss bit-search hostile faults-short bounded fuzz bench bench-kernels bench-peers cold-build profile goldens families bench-families model model-card
+.PHONY: all study reuse lint test python python-wheel bench-python venv parity published trained tokenizers readers engines dist device probes bits emulated candle kills faults power-loss bit-search hostile faults-short bounded fuzz bench bench-kernels bench-peers bench-int8 cold-build profile goldens families bench-families model model-card
 
 all: lint test
 
@@ -229,6 +229,15 @@ bench-peers: $(VENV)/peers-installed
 	$(VENV)/bin/python benches/process.py --layerwise target/release/layerwise --data $(TEXTS) --work $(WORK)
 	$(VENV)/bin/python benches/peers/compare.py --layerwise target/release/layerwise --data $(TEXTS) --work $(WORK)
 	$(VENV)/bin/python benches/peers/bits.py --layerwise target/release/layerwise --data $(TEXTS)
+
+# Integers of 8 bits: errors and speeds beside ONNX Runtime's and OpenVINO's.
+bench-int8: $(VENV)/peers-installed
+	cargo build --locked --release
+	$(VENV)/bin/python -m pip install --quiet nncf==3.4.0
+	mkdir -p $(WORK)
+	$(VENV)/bin/python benches/peers/models.py --work $(WORK) $(if $(VOCAB),--vocab $(VOCAB),--text $(TEXTS)) --int8 --calibration $(TEXTS)
+	$(VENV)/bin/python benches/peers/int8_errors.py --layerwise $(TARGET)/release/layerwise --data $(TEXTS) --work $(WORK)
+	$(VENV)/bin/python benches/peers/compare.py --layerwise $(TARGET)/release/layerwise --data $(TEXTS) --work $(WORK) --compute f32,int8
 
 # The README's two commands on a fresh clone of HEAD, with nothing downloaded or built: seconds, and the binary's size.
 cold-build:

@@ -54,7 +54,7 @@ fn benchmarks(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(single::multiply_adds(instruction_set, steps) as u64));
     group.bench_function("multiply-add", |b| b.iter(|| single::multiply_adds(instruction_set, black_box(steps))));
     group.finish();
-    for compute in [Compute::F32, Compute::Bf16] {
+    for compute in [Compute::F32, Compute::Bf16, Compute::Int8] {
         for (model, hidden, heads, inner) in SHAPES {
             let mut group = criterion.benchmark_group(format!("{model}/{compute:?}"));
             for (name, inputs, outputs) in [("up", hidden, inner), ("down", inner, hidden)] {

@@ -158,13 +158,21 @@ impl ModelBuilder {
         let Self { model, revision, offline, compute, device, threads, deepest, instruction_set, observer } = self;
         if compute != Compute::F32 && device.kind != DeviceKind::Cpu {
             return Err(Error::Usage(format!(
-                "--compute bf16 is an arithmetic of the CPU; --device {device} computes in float32"
+                "--compute {} is an arithmetic of the CPU; --device {device} computes in float32",
+                compute.name()
             )));
         }
         let instruction_set = match &instruction_set {
             Some(name) => InstructionSet::choose(compute, Some(OsStr::new(name)))?,
             None => InstructionSet::from_env(compute)?,
         };
+        if compute != Compute::F32 && !instruction_set.gains_by(compute) {
+            observer.note(&format!(
+                "--compute {} is less exact than f32 and no faster on this processor ({})",
+                compute.name(),
+                instruction_set.name()
+            ));
+        }
         let pool = start_threads(threads)?;
         let location = ModelLocation { model: &model, revision: revision.as_deref(), offline, observer: &*observer };
         let checkpoint = Checkpoint::find(&location)?;

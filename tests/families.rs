@@ -178,6 +178,15 @@ fn bfloat16_is_closer_than_pytorchs() {
 }
 
 #[test]
+fn integers_of_8_bits_are_not_far_from_bfloat16() {
+    for model in models() {
+        let set = InstructionSet::from_env(Compute::Int8).unwrap();
+        let encoder = model.encoder(Compute::Int8, Ops::Kernels, set);
+        model.assert_within(&encoder, 3.0, &model.golden.pytorch_bfloat16);
+    }
+}
+
+#[test]
 fn poolers_are_those_of_the_family() {
     for model in models() {
         let set = InstructionSet::from_env(Compute::F32).unwrap();
@@ -201,7 +210,7 @@ fn the_same_bits_in_any_company_and_on_every_instruction_set() {
     let bits = |layers: &[Vec<f32>]| -> Vec<u32> { layers.iter().flatten().map(|number| number.to_bits()).collect() };
     for model in models() {
         let set = InstructionSet::from_env(Compute::F32).unwrap();
-        for compute in [Compute::F32, Compute::Bf16] {
+        for compute in [Compute::F32, Compute::Bf16, Compute::Int8] {
             let encoder = model.encoder(compute, Ops::Kernels, set);
             let alone: Vec<Vec<u32>> = model.texts.iter().map(|text| bits(&run(&encoder, &[text])[0])).collect();
             let mut company: Vec<&Tokens> = model.texts.iter().chain(&model.texts).chain(&model.texts).collect();

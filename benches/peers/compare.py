@@ -2,12 +2,15 @@
 
     python models.py --work DIR --vocab vocab.txt
     python compare.py --layerwise BIN --data FILE --work DIR [--rounds 5] [--threads 2] [--jobs base-mean,minilm-token]
-        [--compute f32,bf16] [--engines transformers,onnxruntime,openvino]
+        [--compute f32,bf16,int8] [--engines transformers,onnxruntime,openvino]
 
 A round runs layerwise and every peer once, one after the other, each in a process of its own; the next round starts
 with the next of them. Ratios are taken within a round, so a machine that drifts between rounds does not matter.
 layerwise is timed whole, from the start of the process to its end. A peer is timed whole too, and by its job alone:
 tokenization, encoding and writing, without interpreter, imports and loading, which favours the peer.
+
+With `--compute int8` (models of `models.py --int8`) the peers are those that have such models: ONNX Runtime's dynamic quantization,
+OpenVINO's compressed weights, and with `--static` in place of those its static quantization, whose ranges have to be found on texts first.
 
 An untimed round in float32 comes first, in which the output of every peer must be layerwise's.
 """
@@ -56,7 +59,8 @@ def run_engine(args: argparse.Namespace, engine: str, job: str, compute: str, ou
         command += ["--threads", args.threads, "-q"]
         command += ["--compute", compute] if compute != "f32" else []
     else:
-        command = [sys.executable, Path(__file__).with_name("peer.py"), "--engine", engine, "--compute", compute]
+        theirs = "static" if (engine, compute, args.static) == ("openvino", "int8", True) else compute
+        command = [sys.executable, Path(__file__).with_name("peer.py"), "--engine", engine, "--compute", theirs]
         command += ["--job", emit, "--model", folder, "--prepared", args.work / "prepared" / model]
         command += ["--input", args.data, "--output", output, "--threads", args.threads]
     printed, seconds, peak = run(command, args.work / "stderr.txt")
@@ -105,7 +109,8 @@ def check(args: argparse.Namespace, job: str) -> tuple[int, dict[str, float], di
 
 
 def rounds(args: argparse.Namespace, job: str, compute: str) -> list[dict[str, object]]:
-    engines = [OURS, *(peer for peer in args.engines if (peer, compute) != ("onnxruntime", "bf16"))]
+    without = {("onnxruntime", "bf16"), ("transformers", "int8")}
+    engines = [OURS, *(peer for peer in args.engines if (peer, compute) not in without)]
     output = args.work / "output"
     runs = []
     for number in range(args.rounds):
@@ -170,7 +175,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
     parser.add_argument("--threads", type=int, default=2, metavar="N")
     parser.add_argument("--jobs", type=names(tuple(JOBS)), default=list(JOBS), metavar="LIST")
-    parser.add_argument("--compute", type=names(("f32", "bf16")), default=["f32", "bf16"], metavar="LIST")
+    parser.add_argument("--compute", type=names(("f32", "bf16", "int8")), default=["f32", "bf16"], metavar="LIST")
+    parser.add_argument("--static", action="store_true", help="OpenVINO's static quantization for int8")
     parser.add_argument("--engines", type=names(PEERS), default=list(PEERS), metavar="LIST", help="the peers")
     args = parser.parse_args()
     if args.rounds < 1:

@@ -1,6 +1,6 @@
 """Do a job of layerwise's with one of its peers, in one process, at that peer's best settings.
 
-    python peer.py --engine transformers|onnxruntime|openvino --compute f32|bf16 --job mean|token \\
+    python peer.py --engine transformers|onnxruntime|openvino --compute f32|bf16|int8|static --job mean|token \\
         --model DIR --prepared DIR --input FILE --output DIR --threads N
 
 Reads one text a line and writes, as layerwise does, `mean/layer_XX.npy` [texts, hidden], or `token/layer_XX.npy`
@@ -26,7 +26,7 @@ def since_start() -> float:
 
 parser = argparse.ArgumentParser(description="Do a job with one of layerwise's peers.")
 parser.add_argument("--engine", choices=["transformers", "onnxruntime", "openvino"], required=True)
-parser.add_argument("--compute", choices=["f32", "bf16"], default="f32")
+parser.add_argument("--compute", choices=["f32", "bf16", "int8", "static"], default="f32")
 parser.add_argument("--job", choices=["mean", "token"], required=True)
 parser.add_argument("--model", type=Path, required=True, metavar="DIR")
 parser.add_argument("--prepared", type=Path, required=True, metavar="DIR", help="the model's folder from models.py")
@@ -37,6 +37,10 @@ parser.add_argument("--batch-tokens", type=int, default=4096, metavar="N", help=
 args = parser.parse_args()
 if args.engine == "onnxruntime" and args.compute == "bf16":
     parser.error("ONNX Runtime has no bfloat16 on the CPU")
+if (args.engine, args.compute) in {("transformers", "int8"), ("transformers", "static"), ("onnxruntime", "static")}:
+    parser.error(f"there is no {args.compute} model for {args.engine}")
+# Of the graph's file.
+SUFFIX = f".{args.compute}" if args.compute in ("int8", "static") else ""
 
 os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(args.threads)
 os.environ["TOKENIZERS_PARALLELISM"] = "true"
@@ -86,7 +90,7 @@ def load_onnxruntime():
     options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     session = onnxruntime.InferenceSession(
-        args.prepared / f"{args.job}.onnx", options, providers=["CPUExecutionProvider"]
+        args.prepared / f"{args.job}{SUFFIX}.onnx", options, providers=["CPUExecutionProvider"]
     )
     config = json.loads((args.model / "config.json").read_text(encoding="utf-8"))
     layers, hidden = config["num_hidden_layers"] + 1, config["hidden_size"]
@@ -111,12 +115,12 @@ def load_onnxruntime():
 
 def load_openvino():
     model = openvino.Core().compile_model(
-        args.prepared / f"{args.job}.xml",
+        args.prepared / f"{args.job}{SUFFIX}.xml",
         "CPU",
         {
             "INFERENCE_NUM_THREADS": args.threads,
             "NUM_STREAMS": 1,
-            "INFERENCE_PRECISION_HINT": args.compute,
+            "INFERENCE_PRECISION_HINT": "f32" if SUFFIX else args.compute,
             "PERFORMANCE_HINT": "LATENCY",
         },
     )

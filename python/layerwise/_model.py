@@ -38,7 +38,8 @@ class Model:
     threads:
         Threads that compute; by default one for each core. They change no bit of a vector.
     compute:
-        ``"f32"``, or ``"bf16"``: bfloat16 products, at half the weights' memory and more speed where the CPU has them.
+        ``"f32"``, or ``"bf16"``: bfloat16 products, at half the weights' memory and more speed where the CPU has them; or
+        ``"int8"``: products of integers of 8 bits, with a factor for every 32.
     device:
         ``"cpu"``; ``"cuda"``, ``"cuda:1"`` or ``"metal"`` in builds that have them.
     deepest:

@@ -19,8 +19,10 @@ pub(super) const HUB: &[Variable] = &[
 ];
 
 /// What the encoder runs on.
-pub(super) const INSTRUCTION_SET: &[Variable] =
-    &[("LAYERWISE_ISA", &["other instructions than the best: amx,", "avx512bf16, avx512, avx2, neon, portable"])];
+pub(super) const INSTRUCTION_SET: &[Variable] = &[(
+    "LAYERWISE_ISA",
+    &["other instructions than the best: amx,", "avx512bf16, avx512vnni, avx512, avxvnni,", "avx2, neon, portable"],
+)];
 
 /// Where files lie that are of no further use.
 pub(super) const TEMPORARY: &[Variable] = &[("TMPDIR", &["where large jobs keep tokens meanwhile"])];

@@ -7,7 +7,7 @@ use pulp::{Simd, WithSimd};
 
 use super::multiply_add::MultiplyAdd;
 use super::operand_element::Bf16Pair;
-use super::packed_matrix::PANEL_WIDTH;
+use super::packed_matrix::{PANEL_WIDTH, PanelRow};
 use super::product::Product;
 use super::simd_kernel::SimdKernel;
 
@@ -25,6 +25,7 @@ impl MultiplyAdd<Bf16Pair> for DotProduct {
     const CHAIN: usize = usize::MAX;
     const AVX512_ROWS: usize = 8;
     type Elements<S: Simd> = __m512i;
+    type Sums<S: Simd> = S::f32s;
 
     #[inline(always)]
     fn load<S: Simd>(_: S, panel_row: &[Bf16Pair; PANEL_WIDTH], _: usize) -> __m512i {
@@ -49,5 +50,15 @@ impl MultiplyAdd<Bf16Pair> for DotProduct {
             _mm512_dpbf16_ps(sum, a, b)
         };
         bytemuck::cast(sum)
+    }
+
+    #[inline(always)]
+    fn begin<S: Simd>(_: S, total: S::f32s, _: &[Bf16Pair]) -> S::f32s {
+        total
+    }
+
+    #[inline(always)]
+    fn end<S: Simd>(_: S, _: S::f32s, sum: S::f32s, _: &[Bf16Pair], _: &[PanelRow<Bf16Pair>], _: usize) -> S::f32s {
+        sum
     }
 }

@@ -421,7 +421,7 @@ mod tests {
         let cu_seqlens: Vec<usize> = std::iter::once(0).chain(cu_seqlens).collect();
         let tokens = cu_seqlens[cu_seqlens.len() - 1];
         for (hidden, heads, intermediate) in [(32, 2, 501), (48, 3, 192), (36, 3, 400), (2, 2, 37)] {
-            for compute in [Compute::F32, Compute::Bf16] {
+            for compute in [Compute::F32, Compute::Bf16, Compute::Int8] {
                 let layer = layer(hidden, heads, intermediate, compute, InstructionSet::available()[0]);
                 let x = numbers(tokens * hidden, 17);
                 let groups = groups(&cu_seqlens, 1);
@@ -447,7 +447,7 @@ mod tests {
         let x = numbers(200 * hidden, 17);
         let bits =
             |layer: &EncoderLayer| layer.forward(&x, &cu_seqlens).into_iter().map(f32::to_bits).collect::<Vec<_>>();
-        for compute in [Compute::F32, Compute::Bf16] {
+        for compute in [Compute::F32, Compute::Bf16, Compute::Int8] {
             let tiles = |instruction_set: InstructionSet| compute == Compute::Bf16 && instruction_set.has_tiles();
             let sets: Vec<_> = InstructionSet::available().into_iter().filter(|&set| !tiles(set)).collect();
             let layers: Vec<_> = sets.iter().map(|&set| layer(hidden, heads, intermediate, compute, set)).collect();

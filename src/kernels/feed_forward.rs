@@ -9,7 +9,8 @@ use super::packed_matrix::PANEL_WIDTH;
 use super::parameters::FeedForwardParameters;
 use crate::spec::Compute;
 
-/// Panels of the intermediate layer that are computed together, 192 columns: whole chains of the product that sums them up.
+/// Panels of the intermediate layer that are computed together, 192 columns: whole chains, and whole groups of
+/// integers, of the product that sums them up.
 const INTERMEDIATE_PANELS: usize = 12;
 
 /// `down(act(up(x)))`, or with a gate `down(act(gate(x)) · up(x))` (Shazeer 2020).

@@ -6,10 +6,13 @@ use rayon::prelude::*;
 
 use super::activation::activate;
 use super::dispatch::Dispatch;
-use super::instruction_set::InstructionSet;
+use super::instruction_set::{InstructionSet, Integers};
+use super::int8_element::{GROUP, Int8AsF32};
+#[cfg(target_arch = "x86_64")]
+use super::int8_element::{Int8Pair, Int8Quad};
 use super::operand_element::{Bf16AsF32, Bf16Pair};
 use super::output_tile::Strides;
-use super::packed_matrix::{PANEL_WIDTH, PackedMatrix, PanelRow, pack_transposed};
+use super::packed_matrix::{PANEL_WIDTH, PackedMatrix, PanelRow};
 use super::parameters::Parameters;
 use super::product::{Product, StridedRows};
 use super::text_groups::rows_per_task;
@@ -30,6 +33,11 @@ enum PackedWeight {
     F32(PackedMatrix<f32>),
     Bf16Pairs(PackedMatrix<Bf16Pair>),
     Bf16AsF32(PackedMatrix<Bf16AsF32>),
+    #[cfg(target_arch = "x86_64")]
+    Int8Quads(PackedMatrix<Int8Quad>),
+    #[cfg(target_arch = "x86_64")]
+    Int8Pairs(PackedMatrix<Int8Pair>),
+    Int8AsF32(PackedMatrix<Int8AsF32>),
 }
 
 /// The left-hand matrix of a product, (rows, inputs), in the elements of the weight.
@@ -38,6 +46,11 @@ pub(super) enum LeftOperand<'a> {
     F32(StridedRows<'a, f32>),
     Bf16Pairs(StridedRows<'a, Bf16Pair>),
     Bf16AsF32(StridedRows<'a, Bf16AsF32>),
+    #[cfg(target_arch = "x86_64")]
+    Int8Quads(StridedRows<'a, Int8Quad>),
+    #[cfg(target_arch = "x86_64")]
+    Int8Pairs(StridedRows<'a, Int8Pair>),
+    Int8AsF32(StridedRows<'a, Int8AsF32>),
 }
 
 impl<'a> LeftOperand<'a> {
@@ -47,6 +60,11 @@ impl<'a> LeftOperand<'a> {
             Self::F32(rows) => Self::F32(rows.rows_from(row)),
             Self::Bf16Pairs(rows) => Self::Bf16Pairs(rows.rows_from(row)),
             Self::Bf16AsF32(rows) => Self::Bf16AsF32(rows.rows_from(row)),
+            #[cfg(target_arch = "x86_64")]
+            Self::Int8Quads(rows) => Self::Int8Quads(rows.rows_from(row)),
+            #[cfg(target_arch = "x86_64")]
+            Self::Int8Pairs(rows) => Self::Int8Pairs(rows.rows_from(row)),
+            Self::Int8AsF32(rows) => Self::Int8AsF32(rows.rows_from(row)),
         }
     }
 }
@@ -71,8 +89,13 @@ pub(super) struct StridedOutput<'a> {
 /// Memory for converted left operands, kept from one product to the next.
 #[derive(Default)]
 pub(super) struct ConversionBuffers {
-    pairs: Vec<Bf16Pair>,
-    as_f32: Vec<Bf16AsF32>,
+    bf16_pairs: Vec<Bf16Pair>,
+    bf16_as_f32: Vec<Bf16AsF32>,
+    #[cfg(target_arch = "x86_64")]
+    int8_quads: Vec<Int8Quad>,
+    #[cfg(target_arch = "x86_64")]
+    int8_pairs: Vec<Int8Pair>,
+    int8_as_f32: Vec<Int8AsF32>,
 }
 
 impl PackedLinear {
@@ -90,6 +113,13 @@ impl PackedLinear {
             Compute::F32 => PackedWeight::F32(pack_weight(&parameters)?),
             Compute::Bf16 if instruction_set.multiplies_pairs() => PackedWeight::Bf16Pairs(pack_weight(&parameters)?),
             Compute::Bf16 => PackedWeight::Bf16AsF32(pack_weight(&parameters)?),
+            Compute::Int8 => match instruction_set.integers() {
+                #[cfg(target_arch = "x86_64")]
+                Integers::Quads => PackedWeight::Int8Quads(pack_weight(&parameters)?),
+                #[cfg(target_arch = "x86_64")]
+                Integers::Pairs => PackedWeight::Int8Pairs(pack_weight(&parameters)?),
+                Integers::AsF32 => PackedWeight::Int8AsF32(pack_weight(&parameters)?),
+            },
         };
         Ok(Self { weight, inputs: parameters.inputs, bias: parameters.bias, activation, instruction_set })
     }
@@ -112,15 +142,25 @@ impl PackedLinear {
         buffers: &'a mut ConversionBuffers,
     ) -> LeftOperand<'a> {
         let (rows, count) = (StridedRows { elements: x, stride: inputs }, x.len() / inputs);
+        let set = self.instruction_set;
         match self.weight {
             PackedWeight::F32(_) => LeftOperand::F32(rows),
             PackedWeight::Bf16Pairs(_) => {
-                let set = self.instruction_set;
-                LeftOperand::Bf16Pairs(Dispatch::convert_rows(set, rows, count, inputs, &mut buffers.pairs))
+                LeftOperand::Bf16Pairs(Dispatch::convert_rows(set, rows, count, inputs, &mut buffers.bf16_pairs))
             }
             PackedWeight::Bf16AsF32(_) => {
-                let set = self.instruction_set;
-                LeftOperand::Bf16AsF32(Dispatch::convert_rows(set, rows, count, inputs, &mut buffers.as_f32))
+                LeftOperand::Bf16AsF32(Dispatch::convert_rows(set, rows, count, inputs, &mut buffers.bf16_as_f32))
+            }
+            #[cfg(target_arch = "x86_64")]
+            PackedWeight::Int8Quads(_) => {
+                LeftOperand::Int8Quads(Dispatch::convert_rows(set, rows, count, inputs, &mut buffers.int8_quads))
+            }
+            #[cfg(target_arch = "x86_64")]
+            PackedWeight::Int8Pairs(_) => {
+                LeftOperand::Int8Pairs(Dispatch::convert_rows(set, rows, count, inputs, &mut buffers.int8_pairs))
+            }
+            PackedWeight::Int8AsF32(_) => {
+                LeftOperand::Int8AsF32(Dispatch::convert_rows(set, rows, count, inputs, &mut buffers.int8_as_f32))
             }
         }
     }
@@ -134,6 +174,17 @@ impl PackedLinear {
                 self.multiply_as(weight, rows, block, out);
             }
             (PackedWeight::Bf16AsF32(weight), LeftOperand::Bf16AsF32(rows)) => {
+                self.multiply_as(weight, rows, block, out);
+            }
+            #[cfg(target_arch = "x86_64")]
+            (PackedWeight::Int8Quads(weight), LeftOperand::Int8Quads(rows)) => {
+                self.multiply_as(weight, rows, block, out);
+            }
+            #[cfg(target_arch = "x86_64")]
+            (PackedWeight::Int8Pairs(weight), LeftOperand::Int8Pairs(rows)) => {
+                self.multiply_as(weight, rows, block, out);
+            }
+            (PackedWeight::Int8AsF32(weight), LeftOperand::Int8AsF32(rows)) => {
                 self.multiply_as(weight, rows, block, out);
             }
             _ => unreachable!("a left operand is made in the elements of the weight it is multiplied by"),
@@ -150,11 +201,11 @@ impl PackedLinear {
         let ProductBlock { rows, panels, inputs } = block;
         let columns = panels.start * PANEL_WIDTH..(panels.end * PANEL_WIDTH).min(weight.columns());
         let last = inputs.end == self.inputs;
-        debug_assert!(inputs.start.is_multiple_of(32), "parts are whole chains");
+        debug_assert!(inputs.start.is_multiple_of(GROUP), "parts are whole chains, and whole groups of integers");
         let product = Product {
             a,
             rows,
-            b: &weight.panels(panels, inputs.start / T::VALUES..inputs.end.div_ceil(T::VALUES)),
+            b: &weight.panels(panels, T::elements(inputs.start)..T::elements(inputs.end)),
             columns: columns.len(),
             bias: if last { &self.bias[columns] } else { &[] },
             accumulate: inputs.start > 0,
@@ -235,7 +286,7 @@ fn pack_weight<T: Dispatch, E: Send>(parameters: &Parameters<'_, E>) -> Result<P
             rows.clear();
             (parameters.read)(first..first + columns, rows)?;
             let mut panel: Vec<PanelRow<T>> = Vec::new();
-            pack_transposed(rows, columns, inputs, &mut panel);
+            T::pack(rows, columns, inputs, &mut panel);
             Ok(panel)
         })
         .collect::<Result<_, E>>()?;

@@ -27,6 +27,8 @@ mod softmax;
 
 // Matrix products.
 mod dispatch;
+mod int8_element;
+mod int8_sums;
 mod multiply_add;
 mod operand_element;
 mod output_tile;

@@ -3,23 +3,38 @@
 use pulp::Simd;
 
 use super::operand_element::OperandElement;
-use super::packed_matrix::PANEL_WIDTH;
+use super::packed_matrix::{PANEL_WIDTH, PanelRow};
 
-/// A multiply-add of vectors of T into sums in float32.
+/// A multiply-add of vectors of T into the sums of chains, and what becomes of those.
 pub(super) trait MultiplyAdd<T>: Copy {
-    /// Steps that are summed in one chain before the chain is added to the total.
+    /// Elements that are summed in one chain before the chain is added to the total.
     const CHAIN: usize;
+    /// Elements at the end of each chain that are no operands, but say what its sum is worth.
+    const TAIL: usize = 0;
     /// Rows of the largest micro-tile with AVX-512.
     const AVX512_ROWS: usize;
     /// A vector of elements.
     type Elements<S: Simd>: Copy;
+    /// A vector of sums of chains.
+    type Sums<S: Simd>: Copy;
 
     /// Vector `index` of a row of a panel.
     fn load<S: Simd>(simd: S, panel_row: &[T; PANEL_WIDTH], index: usize) -> Self::Elements<S>;
     /// The same element everywhere.
     fn splat<S: Simd>(simd: S, element: T) -> Self::Elements<S>;
+    /// The sum that a chain begins with, after `total`; `tail` is the row's.
+    fn begin<S: Simd>(simd: S, total: S::f32s, tail: &[T]) -> Self::Sums<S>;
     /// `sum + a · b`
-    fn multiply_add<S: Simd>(simd: S, a: Self::Elements<S>, b: Self::Elements<S>, sum: S::f32s) -> S::f32s;
+    fn multiply_add<S: Simd>(simd: S, a: Self::Elements<S>, b: Self::Elements<S>, sum: Self::Sums<S>) -> Self::Sums<S>;
+    /// The total with a chain's sum, of vector `index` of a row of a panel; with the tails of the row and the panel.
+    fn end<S: Simd>(
+        simd: S,
+        total: S::f32s,
+        sum: Self::Sums<S>,
+        tail: &[T],
+        panel_tail: &[PanelRow<T>],
+        index: usize,
+    ) -> S::f32s;
 }
 
 /// The fused multiply-add of float32, in chains of `CHAIN`.
@@ -36,6 +51,7 @@ impl<const CHAIN: usize, T: OperandElement + Into<f32>> MultiplyAdd<T> for Fused
     /// in memory have 96 %.
     const AVX512_ROWS: usize = 4;
     type Elements<S: Simd> = S::f32s;
+    type Sums<S: Simd> = S::f32s;
 
     #[inline(always)]
     fn load<S: Simd>(_: S, panel_row: &[T; PANEL_WIDTH], index: usize) -> S::f32s {
@@ -51,5 +67,15 @@ impl<const CHAIN: usize, T: OperandElement + Into<f32>> MultiplyAdd<T> for Fused
     #[inline(always)]
     fn multiply_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, sum: S::f32s) -> S::f32s {
         simd.mul_add_f32s(a, b, sum)
+    }
+
+    #[inline(always)]
+    fn begin<S: Simd>(simd: S, total: S::f32s, _: &[T]) -> S::f32s {
+        if CHAIN == usize::MAX { total } else { simd.splat_f32s(0.0) }
+    }
+
+    #[inline(always)]
+    fn end<S: Simd>(simd: S, total: S::f32s, sum: S::f32s, _: &[T], _: &[PanelRow<T>], _: usize) -> S::f32s {
+        if CHAIN == usize::MAX { sum } else { simd.add_f32s(total, sum) }
     }
 }

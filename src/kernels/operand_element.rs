@@ -1,9 +1,20 @@
-//! What the operands of a product are made of: float32, or bfloat16 in the form in which an instruction set multiplies it.
+//! What the operands of a product are made of: float32, or bfloat16 in the form in which an instruction set multiplies it. Small
+//! integers are in `int8_element`.
 
 use bytemuck::{Pod, Zeroable};
 
-/// An element of a product's operands. It holds one value of the inner dimension, or several that follow each other there.
+/// An element of a product's operands, of 4 bytes. It holds one value of the inner dimension, or several that follow each other
+/// there; or what a stretch of values has in common.
 pub(super) trait OperandElement: Pod + Default + Send + Sync {
+    /// Elements of `values` values of the inner dimension.
+    fn elements(values: usize) -> usize;
+
+    /// Converts a row of the left-hand matrix, with the vector instructions of the caller.
+    fn convert(row: &[f32], out: &mut [Self]);
+}
+
+/// An element that holds nothing but one or two values.
+pub(super) trait FloatElement: OperandElement {
     /// Values that one element holds: 1 or 2.
     const VALUES: usize;
 
@@ -16,28 +27,40 @@ pub(super) trait OperandElement: Pod + Default + Send + Sync {
     fn first_value(k: usize, _count: usize) -> usize {
         k * Self::VALUES
     }
+}
 
-    /// Converts a row of float32, with the vector instructions of the caller.
-    #[inline(always)]
-    fn convert(row: &[f32], out: &mut [Self]) {
-        /// A fixed number of values, so that the compiler vectorizes the conversion. It is even, so that it splits no pair.
-        const CHUNK: usize = 16;
-        let (chunks, rest) = row.as_chunks::<CHUNK>();
-        let (whole, last) = out.split_at_mut(chunks.len() * CHUNK / Self::VALUES);
-        for (out, chunk) in whole.chunks_exact_mut(CHUNK / Self::VALUES).zip(chunks) {
-            for (k, out) in out.iter_mut().enumerate() {
-                let first = Self::first_value(k, CHUNK);
-                *out = Self::new([chunk[first], chunk[(first + Self::VALUES - 1) % CHUNK]]);
-            }
+/// Converts a row of float32, with the vector instructions of the caller.
+#[inline(always)]
+fn convert_values<T: FloatElement>(row: &[f32], out: &mut [T]) {
+    /// A fixed number of values, so that the compiler vectorizes the conversion. It is even, so that it splits no pair.
+    const CHUNK: usize = 16;
+    let (chunks, rest) = row.as_chunks::<CHUNK>();
+    let (whole, last) = out.split_at_mut(chunks.len() * CHUNK / T::VALUES);
+    for (out, chunk) in whole.chunks_exact_mut(CHUNK / T::VALUES).zip(chunks) {
+        for (k, out) in out.iter_mut().enumerate() {
+            let first = T::first_value(k, CHUNK);
+            *out = T::new([chunk[first], chunk[(first + T::VALUES - 1) % CHUNK]]);
         }
-        for (k, out) in last.iter_mut().enumerate() {
-            let first = Self::first_value(k, rest.len());
-            *out = Self::new([rest[first], rest.get(first + Self::VALUES - 1).copied().unwrap_or(0.0)]);
-        }
+    }
+    for (k, out) in last.iter_mut().enumerate() {
+        let first = T::first_value(k, rest.len());
+        *out = T::new([rest[first], rest.get(first + T::VALUES - 1).copied().unwrap_or(0.0)]);
     }
 }
 
 impl OperandElement for f32 {
+    #[inline(always)]
+    fn elements(values: usize) -> usize {
+        values
+    }
+
+    #[inline(always)]
+    fn convert(row: &[f32], out: &mut [Self]) {
+        convert_values(row, out);
+    }
+}
+
+impl FloatElement for f32 {
     const VALUES: usize = 1;
 
     #[inline(always)]
@@ -49,7 +72,7 @@ impl OperandElement for f32 {
 /// Operands smaller than this, 2⁻⁵⁵, become zero as bfloat16. All others are multiples of 2⁻⁶², their products and any
 /// sum of them multiples of 2⁻¹²⁴: no subnormal number ever arises. x86's dot products take those for zero, other
 /// instructions do not; so all of them compute the same bits.
-const SMALLEST: u32 = (127 - 55) << 23;
+pub(super) const SMALLEST: u32 = (127 - 55) << 23;
 
 /// The bits of the nearest bfloat16, ties to even.
 #[inline(always)]
@@ -76,11 +99,9 @@ impl Bf16Pair {
 }
 
 impl OperandElement for Bf16Pair {
-    const VALUES: usize = 2;
-
     #[inline(always)]
-    fn new(values: [f32; 2]) -> Bf16Pair {
-        Bf16Pair(bfloat16(values[0]) | bfloat16(values[1]) << 16)
+    fn elements(values: usize) -> usize {
+        values.div_ceil(2)
     }
 
     /// In memory the halves of pairs are just one number after the other, on the little-endian machines that have them.
@@ -91,6 +112,15 @@ impl OperandElement for Bf16Pair {
             *half = bfloat16(*value) as u16;
         }
         filling.fill(0);
+    }
+}
+
+impl FloatElement for Bf16Pair {
+    const VALUES: usize = 2;
+
+    #[inline(always)]
+    fn new(values: [f32; 2]) -> Bf16Pair {
+        Bf16Pair(bfloat16(values[0]) | bfloat16(values[1]) << 16)
     }
 }
 
@@ -111,6 +141,18 @@ impl From<Bf16AsF32> for f32 {
 }
 
 impl OperandElement for Bf16AsF32 {
+    #[inline(always)]
+    fn elements(values: usize) -> usize {
+        values
+    }
+
+    #[inline(always)]
+    fn convert(row: &[f32], out: &mut [Self]) {
+        convert_values(row, out);
+    }
+}
+
+impl FloatElement for Bf16AsF32 {
     const VALUES: usize = 1;
 
     #[inline(always)]

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::operand_element::{Bf16AsF32, Bf16Pair, OperandElement};
+use super::operand_element::{Bf16AsF32, Bf16Pair, FloatElement, OperandElement};
 
 /// Columns of a panel: one vector of AVX-512, two of AVX2, four of NEON.
 pub(super) const PANEL_WIDTH: usize = 16;
@@ -22,16 +22,28 @@ unsafe impl Pod for PanelRow<Bf16Pair> {}
 // SAFETY: as above; a rounded number is a transparent f32.
 unsafe impl Pod for PanelRow<Bf16AsF32> {}
 
+/// What weights are packed into.
+pub(super) trait Pack: OperandElement {
+    /// Appends a panel whose columns are rows of `source` (columns, inner), as the rows of a weight (outputs, inputs) are.
+    fn pack(source: &[f32], columns: usize, inner: usize, panel: &mut Vec<PanelRow<Self>>);
+}
+
+impl<T: FloatElement> Pack for T {
+    fn pack(source: &[f32], columns: usize, inner: usize, panel: &mut Vec<PanelRow<T>>) {
+        pack_transposed(source, columns, inner, panel);
+    }
+}
+
 /// A packed matrix (inner, columns). The last panel is filled up with columns of zeros.
 #[derive(Debug)]
 pub(super) struct PackedMatrix<T> {
-    /// (panels, inner / `T::VALUES`, 16)
+    /// (panels, elements of the inner dimension, 16)
     panels: Vec<Vec<PanelRow<T>>>,
     columns: usize,
 }
 
 impl<T: OperandElement> PackedMatrix<T> {
-    /// From panels, each made by [`pack_transposed`].
+    /// From panels, each made by [`Pack::pack`].
     pub(super) fn new(panels: Vec<Vec<PanelRow<T>>>, columns: usize) -> Self {
         debug_assert_eq!(panels.len(), columns.div_ceil(PANEL_WIDTH));
         Self { panels, columns }
@@ -49,7 +61,7 @@ impl<T: OperandElement> PackedMatrix<T> {
 }
 
 /// Appends a panel whose columns are rows of `source` (columns, inner), as the rows of a weight (outputs, inputs) are.
-pub(super) fn pack_transposed<T: OperandElement>(
+pub(super) fn pack_transposed<T: FloatElement>(
     source: &[f32],
     columns: usize,
     inner: usize,
@@ -70,7 +82,7 @@ pub(super) fn pack_transposed<T: OperandElement>(
 
 /// Appends the first `count` columns of a square as rows of a panel; `count` is even but for the last square of a matrix.
 #[inline(always)]
-pub(super) fn push_transposed<T: OperandElement>(
+pub(super) fn push_transposed<T: FloatElement>(
     square: &[PanelRow<f32>; PANEL_WIDTH],
     count: usize,
     panel: &mut Vec<PanelRow<T>>,

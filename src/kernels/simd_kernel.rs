@@ -71,7 +71,7 @@ impl<T: OperandElement, M: MultiplyAdd<T>> SimdKernel<'_, T, M> {
         let inner = self.product.b[panel].len();
         let mut first = 0usize;
         loop {
-            let block = first..inner.min(first.saturating_add(block_length::<S>()));
+            let block = first..inner.min(first.saturating_add(block_length::<S>(M::CHAIN)));
             first = block.end;
             self.block::<S, MR, NP, NV>(simd, panel, block);
             if first == inner {
@@ -171,8 +171,16 @@ impl<T: OperandElement, M: MultiplyAdd<T>> SimdKernel<'_, T, M> {
             for panel in &mut panels {
                 *panel = &panel[first..end];
             }
-            let mut sum = if M::CHAIN == usize::MAX { total } else { [[[zero; NV]; NP]; MR] };
-            for k in 0..end - first {
+            let values = end - first - M::TAIL;
+            let mut sum = [[[M::begin(simd, zero, &a[0][values..]); NV]; NP]; MR];
+            for r in 0..MR {
+                for p in 0..NP {
+                    for v in 0..NV {
+                        sum[r][p][v] = M::begin(simd, total[r][p][v], &a[r][values..]);
+                    }
+                }
+            }
+            for k in 0..values {
                 let mut weights = [[M::load(simd, &panels[0][k].0, 0); NV]; NP];
                 for p in 0..NP {
                     for v in 0..NV {
@@ -192,9 +200,8 @@ impl<T: OperandElement, M: MultiplyAdd<T>> SimdKernel<'_, T, M> {
             for r in 0..MR {
                 for p in 0..NP {
                     for v in 0..NV {
-                        let chain = sum[r][p][v];
-                        total[r][p][v] =
-                            if M::CHAIN == usize::MAX { chain } else { simd.add_f32s(total[r][p][v], chain) };
+                        let (tail, panel_tail) = (&a[r][values..], &panels[p][values..]);
+                        total[r][p][v] = M::end(simd, total[r][p][v], sum[r][p][v], tail, panel_tail, v);
                     }
                 }
             }
@@ -235,8 +242,9 @@ impl<T: OperandElement, M: MultiplyAdd<T>> SimdKernel<'_, T, M> {
 ///
 /// With AVX-512 three panels at a time are read for as many multiply-adds, and Zen 4 has 98 % of its rate without.
 #[inline(always)]
-fn block_length<S: Simd>() -> usize {
+fn block_length<S: Simd>(chain: usize) -> usize {
     match S::F32_LANES {
+        8 if chain < 256 => 256 / chain * chain,
         8 => 256,
         _ => usize::MAX,
     }

@@ -8,7 +8,7 @@ use super::encoder_layer::EncoderLayer;
 use super::instruction_set::InstructionSet;
 use super::norm::Norm;
 use super::output_tile::Strides;
-use super::packed_matrix::{PANEL_WIDTH, PackedMatrix, pack_transposed};
+use super::packed_matrix::{PANEL_WIDTH, PackedMatrix};
 use super::parameters::{FeedForwardParameters, LayerNorms, LayerParameters, Parameters, RelativePositions};
 use super::product::{Product, StridedRows};
 use crate::family::NormKind;
@@ -38,14 +38,14 @@ pub(super) fn product_by<T: Dispatch>(
     let (rows, columns) = (a.len() / inner, bias.len());
     let panels = weight.chunks(PANEL_WIDTH * inner).map(|weight| {
         let mut panel = Vec::new();
-        pack_transposed(weight, weight.len() / inner, inner, &mut panel);
+        T::pack(weight, weight.len() / inner, inner, &mut panel);
         panel
     });
     let packed = PackedMatrix::<T>::new(panels.collect(), columns);
     let mut out = vec![f32::NAN; rows * columns];
     for first in (0..inner).step_by(part) {
         let part = first..inner.min(first + part);
-        let panel_rows = part.start / T::VALUES..part.end.div_ceil(T::VALUES);
+        let panel_rows = T::elements(part.start)..T::elements(part.end);
         let (mut buffer, b) = (Vec::new(), packed.panels(0..columns.div_ceil(PANEL_WIDTH), panel_rows));
         let converter = InstructionSet::available()[0];
         let a = T::convert_rows(

@@ -36,7 +36,7 @@ fn values_that_do_not_exist_come_with_those_that_do() {
         ("--color", "green", "never"),
         ("--device", "tpu", "cuda:N"),
         ("--device", "cuda:first", "number"),
-        ("--compute", "f16", "bf16"),
+        ("--compute", "f16", "int8"),
     ] {
         is_wrong(&format!("extract hello {option} '{value}' -o out"), &[option, known]);
     }
@@ -134,7 +134,9 @@ fn devices_that_this_build_cannot_use() {
 
 #[test]
 fn arithmetic_of_the_cpu_on_another_device() {
-    is_wrong("extract hello --device cuda --compute bf16 -o out", &["--compute bf16", "--device cuda"]);
+    for compute in ["--compute bf16", "--compute int8"] {
+        is_wrong(&format!("extract hello --device cuda {compute} -o out"), &[compute, "--device cuda"]);
+    }
 }
 
 #[test]

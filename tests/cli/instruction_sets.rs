@@ -30,7 +30,7 @@ fn every_instruction_set_writes_the_same_numbers() {
     desk.put("texts.txt", texts.join("\n"));
     for model in ["width1", "width3", "width16", "width32", "width64"] {
         desk.model(model);
-        for compute in ["f32", "bf16"] {
+        for compute in ["f32", "bf16", "int8"] {
             let job = format!("extract -m {model} -i texts.txt -e token,mean,weightedmean --compute {compute}");
             desk.types(&format!("{job} -o {model}-{compute}")).succeeds();
             // Tiles sum products of bfloat16 in an order of their own.
@@ -57,9 +57,11 @@ fn every_instruction_set_writes_the_same_numbers() {
                 }
             }
         }
-        let (f32, bf16) = (format!("{model}-f32"), format!("{model}-bf16"));
+        let [f32, bf16, int8] = ["f32", "bf16", "int8"].map(|compute| format!("{model}-{compute}"));
         assert!(desk.job(&f32) != desk.job(&bf16), "bfloat16 is another arithmetic");
+        assert!(desk.job(&bf16) != desk.job(&int8), "integers of 8 bits are another arithmetic");
         assert_eq!(desk.json(&format!("{bf16}/manifest.json"))["plan"]["compute"], "bf16");
+        assert_eq!(desk.json(&format!("{int8}/manifest.json"))["plan"]["compute"], "int8");
     }
 }
 

@@ -184,7 +184,7 @@ fn every_length_up_to_the_limit_and_texts_repeated() {
     let text = |length: usize| ["stone"; 600][..length].join(" ");
     let texts: Vec<String> = (0..3).flat_map(|_| (0..limit + 3).map(text)).collect();
     desk.put("lengths.txt", texts.join("\n") + "\n");
-    for compute in ["f32", "bf16"] {
+    for compute in ["f32", "bf16", "int8"] {
         let job = format!("extract -m width16 -e token,mean --compute {compute}");
         desk.types(&format!("{job} -i lengths.txt -o {compute}-all")).succeeds();
         let all = desk.npy_arrays(&format!("{compute}-all"));

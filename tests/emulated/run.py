@@ -33,10 +33,10 @@ PROCESSORS = {
     # AVX-512 as it was first.
     "corei7_skylake_x": ["avx512", "avx2", "portable"],
     # AVX-512 with what came later, VNNI's dot products of int8 among it.
-    "corei7_icelake_u": ["avx512", "avx2", "portable"],
+    "corei7_icelake_u": ["avx512vnni", "avx512", "avx2", "portable"],
 }
 # What `--compute` takes.
-COMPUTES = ["f32", "bf16"]
+COMPUTES = ["f32", "bf16", "int8"]
 # Texts whose tokens fill tiles of the products (70 rows) and leave them part empty (4).
 TEXTS = ["hello world", " ".join(f"the boat lay at the bank of river {number}," for number in range(1, 8))]
 
@@ -46,7 +46,7 @@ def main() -> int | str:
     parser.add_argument("--work", type=Path, default=REPOSITORY / "target/emulated", help="packages, disks, outputs")
     parser.add_argument("--profile", default="dev", help="cargo's profile for what is run; the default is built quickest")
     parser.add_argument("--processor", action="append", choices=PROCESSORS, help="one of them alone; may be repeated")
-    parser.add_argument("--tests", default="kernels", help="tests of the library that have this in their names")
+    parser.add_argument("--tests", default="kernels::dispatch", help="tests of the library that have this in their names")
     parser.add_argument("--minutes", type=float, default=15, help="after which a machine is given up")
     arguments = parser.parse_args()
     processors = arguments.processor or list(PROCESSORS)

@@ -216,7 +216,7 @@ def rows_of(desk: Desk, folder: str, form: str, kinds: list[str], layers: list[i
 def drawn_meaning(numbers: random.Random, layers: dict[str, int]) -> tuple[Meaning, list[tuple[str, str]]]:
     model = numbers.choice(["bundled", *layers])
     kind = numbers.choice(["text", "text", "pair", "words"])
-    options = ["--compute", numbers.choice(["f32", "f32", "bf16"]), "--special-tokens", numbers.choice(["keep", "keep", "drop"])]
+    options = ["--compute", numbers.choice(["f32", "f32", "bf16", "int8"]), "--special-tokens", numbers.choice(["keep", "keep", "drop"])]
     overflow = numbers.choice(["truncate", "window"])
     options += ["--overflow", overflow]
     if overflow == "window" and (stride := numbers.choice([None, 0, 1, 2])) is not None:

@@ -42,7 +42,11 @@ fn what_extract_writes_is_what_the_model_gives() {
     let desk = desk("-e mean,cls");
     desk.types_into("verify out --recompute 2", TEXTS).succeeds().says("2 of 5 texts recomputed");
     desk.types_into("verify out --recompute 2 -i -", TEXTS).succeeds().says("2 of 5 texts recomputed");
-    for job in ["-e pooler,mean,sentence --compute bf16", "-e token --batch-tokens 7 --threads 1"] {
+    for job in [
+        "-e pooler,mean,sentence --compute bf16",
+        "-e pooler,token --compute int8",
+        "-e token --batch-tokens 7 --threads 1",
+    ] {
         desk.types(&format!("extract -i texts.txt {job} --overwrite -o out")).succeeds();
         desk.recomputes("4 -i texts.txt", "4 of 5");
     }
