@@ -567,7 +567,7 @@ impl Model {
             let (tokenizer, plan, identity) = self.warm_up(plan, || identity(self))?;
             let plan = &DirectoryPlan::new(plan, input, format, part_texts);
             plan.check_format()?;
-            let (batch_tokens, started) = (request.batch_tokens, SystemTime::now());
+            let (batch_tokens, started) = (self.batch_tokens(request.batch_tokens), SystemTime::now());
             let observer = self.observer();
             let reuse = &reuse[..];
             let tokenizer = &*tokenizer;

@@ -263,6 +263,11 @@ impl Model {
         self.pool.current_num_threads()
     }
 
+    /// The tokens that go through the encoder together at most: those that were chosen, or what suits the threads.
+    pub(crate) fn batch_tokens(&self, chosen: Option<u32>) -> u32 {
+        chosen.unwrap_or_else(|| Request::default_batch_tokens(self.threads()))
+    }
+
     /// Name of the instruction set that the matrix products use, such as `avx2`.
     pub fn instruction_set(&self) -> &'static str {
         self.settings.instruction_set.name()
@@ -368,7 +373,7 @@ impl Model {
             let pass = EncodePass {
                 encoder: &encoder,
                 plan: &plan,
-                sizes: &mut BatchSizes::largest(limits(&plan, request.batch_tokens, false)),
+                sizes: &mut BatchSizes::largest(limits(&plan, self.batch_tokens(request.batch_tokens), false)),
                 first_row: 0,
                 texts: texts.len() as u64,
                 part_texts: None,
@@ -397,7 +402,8 @@ impl Model {
         self.install(move || {
             let (tokenizer, plan) = self.tokenizer(plan)?;
             self.load(&plan)?;
-            self.encode_planned(&plan, &tokenizer, (request.batch_tokens, 0), || texts.next().map(Into::into), sink)
+            let batch = (self.batch_tokens(request.batch_tokens), 0);
+            self.encode_planned(&plan, &tokenizer, batch, || texts.next().map(Into::into), sink)
         })
     }
 
@@ -412,7 +418,8 @@ impl Model {
         self.install(move || {
             let (tokenizer, plan) = self.tokenizer(plan)?;
             let mut embeddings = Embeddings::new();
-            self.encode_planned(&plan, &tokenizer, (request.batch_tokens, 0), || texts.next(), &mut embeddings)?;
+            let batch = (self.batch_tokens(request.batch_tokens), 0);
+            self.encode_planned(&plan, &tokenizer, batch, || texts.next(), &mut embeddings)?;
             Ok(embeddings)
         })
     }

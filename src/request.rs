@@ -44,8 +44,9 @@ pub struct Request {
     pub stride: Option<usize>,
     /// The type to which numbers are rounded for storage.
     pub dtype: Dtype,
-    /// Most tokens that go through the encoder together. It changes no number of the output.
-    pub batch_tokens: u32,
+    /// Most tokens that go through the encoder together; by default [`Request::default_batch_tokens`]. It changes no number of the
+    /// output.
+    pub batch_tokens: Option<u32>,
 }
 
 impl Default for Request {
@@ -64,15 +65,18 @@ impl Default for Request {
             overflow: Overflow::default(),
             stride: None,
             dtype: Dtype::default(),
-            batch_tokens: Self::BATCH_TOKENS,
+            batch_tokens: None,
         }
     }
 }
 
 impl Request {
-    /// The default number of tokens that go through the encoder together: large enough that weights are read seldom,
-    /// small enough that the intermediate results of a layer stay small.
-    pub const BATCH_TOKENS: u32 = 4096;
+    /// The default number of tokens that go through the encoder together: large enough that weights are read seldom, and that each of
+    /// so many threads has eight groups of 144 tokens, so that none waits long for the others; small enough that the intermediate results of
+    /// a layer stay small.
+    pub fn default_batch_tokens(threads: usize) -> u32 {
+        u32::try_from(threads.saturating_mul(8 * 144)).unwrap_or(u32::MAX).max(4096)
+    }
 }
 
 #[cfg(test)]

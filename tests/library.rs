@@ -83,7 +83,7 @@ fn a_texts_vectors_do_not_depend_on_its_company_threads_or_instruction_set() {
     let runs: Vec<_> = (0..6)
         .map(|run| {
             let (models, request) = (Arc::clone(&models), request.clone());
-            thread::spawn(move || models[run % 3].encode(TEXTS, &Request { batch_tokens: 5, ..request }).unwrap())
+            thread::spawn(move || models[run % 3].encode(TEXTS, &Request { batch_tokens: Some(5), ..request }).unwrap())
         })
         .collect();
     for run in runs {
@@ -174,7 +174,7 @@ impl Observer for EndsAt {
 #[test]
 fn an_encoding_can_be_ended_alone_and_within_a_layer() {
     let model = open("width16");
-    let request = Request { batch_tokens: 8, ..Request::default() };
+    let request = Request { batch_tokens: Some(8), ..Request::default() };
     let whole = EndsAt::question(usize::MAX);
     assert_eq!(model.encode_observed(TEXTS, &request, &whole).unwrap().len(), 4);
     assert!(whole.asked() > 2 * (model.num_hidden_layers() + 1), "each layer of each batch asks");

@@ -141,7 +141,7 @@ class Model:
         max_length: int | None = None,
         overflow: str = "truncate",
         stride: int | None = None,
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
     ) -> Embeddings:
         """Encodes texts and returns their vectors in memory.
 
@@ -184,7 +184,7 @@ class Model:
         stride:
             The number of tokens that a window shares with the next.
         batch_tokens:
-            The most tokens that are encoded together. It changes no number.
+            The most tokens that are encoded together; by default 4096, or 1152 for each thread if that is more. It changes no number.
 
         Raises
         ------

@@ -323,9 +323,10 @@ pub struct ExtractArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Speed")]
     pub threads: Option<u16>,
 
-    /// Tokens encoded together at most, fewer where they take a second; never changes a number
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Speed")]
-    pub batch_tokens: u32,
+    /// Tokens encoded together at most [default: 4096, or 1152 for each thread if that is more], fewer where they take a second;
+    /// never changes a number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Speed")]
+    pub batch_tokens: Option<u32>,
 }
 
 /// Arguments of `compare`

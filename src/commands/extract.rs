@@ -65,7 +65,7 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
             tokenizer: &tokenizer,
             input: &input,
             shard,
-            batch_tokens: args.batch_tokens,
+            batch_tokens: model.batch_tokens(args.batch_tokens),
             reuse: &args.reuse,
             started,
             observer: &observer,

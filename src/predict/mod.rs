@@ -19,7 +19,6 @@ use crate::plan::Plan;
 use crate::probe::heads::{self, Head};
 use crate::probe::layer_set::ProbedLayers;
 use crate::probe::report::{FORMAT_VERSION, LayerReport, REPORT, Report};
-use crate::request::Request;
 use crate::spec::{LayerSelection, VectorKind};
 use crate::tokens::Tokenizer;
 use crate::tokens::unknown::UnknownPieces;
@@ -124,7 +123,7 @@ impl Predictor {
         let Self { report, head, model, plan, tokenizer, seen, .. } = self;
         let mut embeddings = Embeddings::new();
         let mut next = texts.iter();
-        let (first_row, batch_tokens) = (seen.texts, Request::BATCH_TOKENS);
+        let (first_row, batch_tokens) = (seen.texts, model.batch_tokens(None));
         model.install(|| {
             model.encode_planned(plan, tokenizer, (batch_tokens, first_row), || next.next(), &mut embeddings)
         })?;

@@ -155,6 +155,10 @@ fn minimize_many(
     let (mut some, mut stalled) = (Patience { steps: FIRST_STEPS, rounds: 1, ..patience }, 0);
     let mut inverse = None;
     loop {
+        // Not where a step is tried: one that goes too far is halved.
+        if !point.loss.is_finite() {
+            return Err(not_finite(point.loss));
+        }
         if steps >= patience.steps || stalled >= patience.rounds {
             return Ok(Ok(Solved { loss: point.loss, best: point.at, steps, converged: false }));
         }
@@ -316,9 +320,6 @@ impl<'a> Curved for FitProblem<'a> {
         let squares: f64 = linear.weights.iter().map(|weight| weight * weight).sum();
         gradient.weights.scaled_add(self.penalty, &linear.weights);
         let (loss, gradient) = (loss + 0.5 * self.penalty * squares, self.flatten(&gradient, false));
-        if !loss.is_finite() {
-            return Err(not_finite(loss));
-        }
         Ok(Point { at, loss, gradient, curvature })
     }
 

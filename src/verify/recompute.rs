@@ -24,7 +24,6 @@ use crate::input::{Input, InputRecord, Source};
 use crate::model::Model;
 use crate::observer::{Observer, Work};
 use crate::plan::Plan;
-use crate::request::Request;
 use crate::spec::{DeviceKind, Format, VectorKind};
 use crate::spool::{SpoolReader, SpoolWriter};
 use crate::tokens::Tokenizer;
@@ -106,7 +105,7 @@ impl Recomputation {
             let pass = EncodePass {
                 encoder: &encoder,
                 plan: &plan,
-                sizes: &mut BatchSizes::largest(limits(&plan, Request::BATCH_TOKENS, false)),
+                sizes: &mut BatchSizes::largest(limits(&plan, model.batch_tokens(None), false)),
                 first_row: 0,
                 texts: texts.len() as u64,
                 done: 0,

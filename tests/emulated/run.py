@@ -5,7 +5,8 @@
 On each of `PROCESSORS`, which Bochs emulates (`machine.py`):
 
 - it has the instruction sets that the table says, as layerwise finds them;
-- the library's tests of `kernels` pass, which go over all instruction sets that there are;
+- products of numbers of every size have the same bits on all instruction sets (a test of `kernels::dispatch`; `--tests kernels` runs
+  all tests of the kernels, for an hour);
 - `extract` prints, computing in each way on each instruction set, byte for byte what it prints here on each that is here.
 
 Ends with 1 if one of these fails. Needs x86-64 Linux with apt-get, a C compiler with a static C library (libc6-dev), and Rust.
@@ -46,7 +47,7 @@ def main() -> int | str:
     parser.add_argument("--work", type=Path, default=REPOSITORY / "target/emulated", help="packages, disks, outputs")
     parser.add_argument("--profile", default="dev", help="cargo's profile for what is run; the default is built quickest")
     parser.add_argument("--processor", action="append", choices=PROCESSORS, help="one of them alone; may be repeated")
-    parser.add_argument("--tests", default="kernels::dispatch", help="tests of the library that have this in their names")
+    parser.add_argument("--tests", default="numbers_of_every_size", help="tests of the library that have this in their names; more of them take long")
     parser.add_argument("--minutes", type=float, default=15, help="after which a machine is given up")
     arguments = parser.parse_args()
     processors = arguments.processor or list(PROCESSORS)
