@@ -80,7 +80,7 @@ def test_its_own_tests_pass(installed, tmp_path):
     # The pages' tests need the pages; `make python` runs them.
     (tmp_path / "python/tests/test_pages.py").unlink()
     done = subprocess.run([installed / "bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "python/tests"], cwd=tmp_path,
-                          env=clean(tmp_path, f"{installed}/bin:/usr/bin:/bin"), capture_output=True, text=True, timeout=500)  # fmt: skip
+                          env=clean(tmp_path, f"{installed}/bin:/usr/bin:/bin"), capture_output=True, text=True, timeout=1800)  # fmt: skip
     assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-4000:]
 
 
