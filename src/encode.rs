@@ -44,12 +44,27 @@ pub struct EncodingStats {
     pub tokens: u64,
     /// Number of texts that shared a batch with a text of the same tokens, and so were not encoded again.
     pub repeated_texts: u64,
+    /// How long hidden states were pooled and handed to the sink, by one thread at a time.
+    pub visiting: Duration,
+    /// How long one thread worked while the others had nothing to do: batches were put together, and the last layers' hidden states
+    /// handed on.
+    pub alone: Duration,
 }
 
 impl EncodingStats {
     /// How many tokens went through the encoder per second.
     pub fn tokens_per_second(&self) -> f64 {
         self.tokens as f64 / self.time.as_secs_f64().max(1e-9)
+    }
+
+    /// Adds those of another pass.
+    pub(crate) fn add(&mut self, other: &EncodingStats) {
+        let Self { time, tokens, repeated_texts, visiting, alone } = other;
+        self.time += *time;
+        self.tokens += tokens;
+        self.repeated_texts += repeated_texts;
+        self.visiting += *visiting;
+        self.alone += *alone;
     }
 }
 
@@ -79,7 +94,8 @@ impl EncodePass<'_> {
         let mut before = begun;
         while let Some(batch) = batches.next() {
             let batch = batch?;
-            self.encode_batch(&batch, &mut vectors, sink, observer)?;
+            stats.alone += before.elapsed();
+            self.encode_batch(&batch, &mut vectors, sink, observer, &mut stats)?;
             self.done += batch.texts() as u64;
             stats.tokens += batch.tokens() as u64;
             stats.repeated_texts += batch.repeated_texts;
@@ -99,14 +115,19 @@ impl EncodePass<'_> {
         vectors: &mut Vectors<'_>,
         sink: &mut dyn Sink,
         observer: &dyn Observer,
+        stats: &mut EncodingStats,
     ) -> Result<()> {
         let Self { encoder, plan, first_row, texts, done, way_on, .. } = *self;
         let last = plan.num_hidden_layers;
+        let mut last_visit = Instant::now();
         encoder.visit_hidden_states(batch, plan.deepest(), |layer, hidden_state| {
+            let begun = Instant::now();
             if let Some(signal) = observer.interruption() {
                 return Err(Error::Interrupted { signal, done, texts, way_on });
             }
             vectors.take_layer(layer, hidden_state, batch, first_row + done, sink)?;
+            stats.visiting += begun.elapsed();
+            last_visit = begun;
             if layer < last {
                 return Ok(());
             }
@@ -120,7 +141,9 @@ impl EncodePass<'_> {
             }
             vectors.take_pooler(encoder.pooler_output(&first_tokens)?, batch, sink)
         })?;
-        sink.end_batch(batch)
+        sink.end_batch(batch)?;
+        stats.alone += last_visit.elapsed();
+        Ok(())
     }
 }
 

@@ -3,12 +3,13 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 #[cfg(feature = "parquet")]
 use crate::arrow_stream::ArrowStream;
 use crate::column_types::ColumnTypes;
 use crate::counts::Counts;
+use crate::directory::arrays::Arrays;
 use crate::directory::existing::{self, Existing};
 use crate::directory::journal::{ArraysDone, JournalEntry};
 use crate::directory::manifest::{self, JobRecord, Manifest, ModelIdentity};
@@ -17,10 +18,11 @@ use crate::directory::output_directory::{OutputDirectory, Start};
 use crate::directory::parts::rows_of_parts;
 use crate::directory::plan_record::DirectoryPlan;
 use crate::directory::replacement::Replacement;
-use crate::directory::text_files::TokenizedTexts;
+use crate::directory::text_files::{TextFiles, TokenizedTexts};
 use crate::encode::{BatchSizes, EncodePass, EncodingStats, limits};
 use crate::encoder::{self, Encoder};
 use crate::error::{Error, Result, bytes};
+use crate::head_start::{self, HeadStart, RowsAhead};
 use crate::input::{Input, InputRecord};
 use crate::json_lines::JsonLines;
 use crate::json_lines::columns::{ColumnsReader, ColumnsWriter, SpooledTexts};
@@ -107,6 +109,8 @@ pub(crate) struct Job<'a> {
     /// Finished directories whose rows are copied where they are the same.
     pub(crate) reuse: &'a [PathBuf],
     pub(crate) started: SystemTime,
+    /// How long the first pass of a job in a directory goes on before texts are encoded beside it.
+    pub(crate) head_start_after: Duration,
     pub(crate) observer: &'a dyn Observer,
 }
 
@@ -261,8 +265,13 @@ impl<'a> Job<'a> {
         let limits = limits(self.plan, self.batch_tokens, true);
         let is_one_batch = part.counts.encoded_tokens().max(part.counts.sequences()) <= limits.tokens as u64;
         let encoder = if is_one_batch { self.model.encoder(self.plan)? } else { self.model.load(self.plan)? };
-        let stats =
-            self.encode(self.pass(&encoder, &part, &mut BatchSizes::largest(limits)), spool, &part, &mut sink, None)?;
+        let stats = self.encode(
+            self.pass(&encoder, &part, &mut BatchSizes::largest(limits)),
+            &mut spool,
+            &part,
+            &mut sink,
+            None,
+        )?;
         finish(sink)?;
         Ok(JobOutcome::Done(part.counts, stats, input.skipped()))
     }
@@ -305,14 +314,14 @@ impl<'a> Job<'a> {
         replaced: Option<&mut Replacement>,
     ) -> Result<JobOutcome> {
         let mut directory = OutputDirectory::new(path, overwrite)?;
-        let mut begun = self.begin(&directory, record);
+        let mut begun = self.begin(&directory, record, reuse);
         if let Err(Error::OtherInput(_)) = begun
             && overwrite
         {
             // The unfinished job in the directory turned out to be another one.
             begun = if self.input.can_be_read_again() {
                 directory.is_another();
-                self.begin(&directory, record)
+                self.begin(&directory, record, reuse)
             } else {
                 directory.give_up_unfinished()?;
                 Err(Error::Output {
@@ -378,7 +387,7 @@ impl<'a> Job<'a> {
 
     /// Runs the first pass, or what is left of it, and loads the model. `None` when the directory already holds the
     /// whole job.
-    fn begin(&self, directory: &OutputDirectory, record: &JobRecord) -> Result<Option<Begun>> {
+    fn begin(&self, directory: &OutputDirectory, record: &JobRecord, reuse: Option<&Reuse>) -> Result<Option<Begun>> {
         let path = directory.path();
         let (mut files, done, earlier) = match directory.start(record)? {
             Start::Complete(manifest) => {
@@ -390,7 +399,8 @@ impl<'a> Job<'a> {
             Start::Texts(files) => (files, None, None),
             Start::Arrays(files, done, manifest) => (files, Some(done), Some(manifest)),
         };
-        let read = match self.tokenize().run(&mut files.sink(self.plan)) {
+        let (read, ahead) = self.first_pass(path, &mut files, reuse);
+        let read = match read {
             Ok(read) => read,
             Err(error) if error.is_of_input() => {
                 files.discard();
@@ -416,7 +426,47 @@ impl<'a> Job<'a> {
         }
         // Checks the weights before the arrays are created, so that damaged weights leave none behind.
         let encoder = self.model.load(self.plan)?;
-        Ok(Some(Begun { encoder, texts, part, manifest, done }))
+        // Both find room on the disk, or one of them goes.
+        let has_room = |ahead: &RowsAhead| {
+            room(path).is_none_or(|free| free >= self.plan.bytes(&part.counts) + Self::ROOM_LEFT + ahead.bytes())
+        };
+        let ahead = ahead.filter(has_room);
+        Ok(Some(Begun { encoder, texts, part, manifest, done, ahead }))
+    }
+
+    /// Bytes on the disk that are not taken by what can be done without.
+    const ROOM_LEFT: u64 = 1 << 30;
+
+    /// Runs the first pass, and the encoder on what it has tokenized so far if it takes long: where texts are encoded in the order in
+    /// which they come, and all of them. Which texts are a shard's is known once all are tokenized.
+    fn first_pass(
+        &self,
+        path: &Path,
+        files: &mut TextFiles,
+        reuse: Option<&Reuse>,
+    ) -> (Result<Tokenized>, Option<RowsAhead>) {
+        /// Bytes of rows that wait for the end of the first pass, at most.
+        const MOST_BYTES: u64 = 4 << 30;
+        let growing = files.growing().filter(|_| self.shard.is_none() && reuse.is_none());
+        let mut sink = files.sink(self.plan);
+        let Some((growing, open)) = growing else { return (self.tokenize().run(&mut sink), None) };
+        let head_start = HeadStart {
+            model: self.model,
+            plan: self.plan,
+            sizes: self.batch_sizes(),
+            part_texts: self.plan.part_texts,
+            observer: self.observer,
+            folder: path,
+            most_bytes: room(path).map_or(MOST_BYTES, |free| MOST_BYTES.min(free / 8)),
+            after: self.head_start_after,
+        };
+        head_start.beside(self.tokenize(), &mut sink, (&growing, &open))
+    }
+
+    /// The sizes of batches of which a kill loses one.
+    fn batch_sizes(&self) -> BatchSizes {
+        let operations = self.plan.deepest() * encoder::weights_of_layer(self.model.config());
+        BatchSizes::timed(limits(self.plan, self.batch_tokens, false), operations, self.model.threads())
     }
 
     /// Removes what is replaced before the new arrays are there, if the disk has no room for both.
@@ -439,20 +489,22 @@ impl<'a> Job<'a> {
 
     /// Runs the second pass, or what is left of it.
     fn finish(&self, directory: OutputDirectory, begun: Begun, reuse: Option<&Reuse>) -> Result<JobOutcome> {
-        let Begun { encoder, texts, part, manifest, done } = begun;
+        let Begun { encoder, texts, part, manifest, done, ahead } = begun;
         let (path, counts, skipped) = (directory.path().to_owned(), &part.counts, manifest.input.skipped());
-        let (mut sink, spool) = directory.arrays(self.plan, &part, manifest, texts, done, self.observer)?;
+        let (mut sink, mut spool) = directory.arrays(self.plan, &part, manifest, texts, done, self.observer)?;
         let done = sink.texts_done();
         if done > 0 {
             let message = format!("{} holds the first {done} of {} texts; going on", path.display(), counts.texts);
             self.observer.note(&message);
         }
         let tokens_done = sink.tokens_done();
-        let operations = self.plan.deepest() * encoder::weights_of_layer(self.model.config());
-        let mut sizes =
-            BatchSizes::timed(limits(self.plan, self.batch_tokens, false), operations, self.model.threads());
+        let mut sizes = self.batch_sizes();
         let pass = EncodePass { done, tokens_done, way_on: Error::GO_ON, ..self.pass(&encoder, &part, &mut sizes) };
-        match self.encode(pass, spool, &part, &mut sink, reuse) {
+        let encoded = match ahead {
+            Some(ahead) if done == 0 => self.encode_after(ahead, pass, &mut spool, &part, &mut sink),
+            _ => self.encode(pass, &mut spool, &part, &mut sink, reuse),
+        };
+        match encoded {
             Ok(stats) => {
                 sink.finish(&manifest::run(self.started, &stats, self.model.threads(), self.batch_tokens))?;
                 Ok(JobOutcome::Done(part.counts, stats, skipped))
@@ -508,19 +560,45 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// Writes the rows that were encoded beside the first pass, and encodes the texts that follow.
+    fn encode_after(
+        &self,
+        ahead: RowsAhead,
+        mut pass: EncodePass<'_>,
+        spool: &mut SpoolReader,
+        part: &ShardRows,
+        sink: &mut Arrays,
+    ) -> Result<EncodingStats> {
+        let before = ahead.stats();
+        self.observer.detail(&format!("{} texts were encoded while others were tokenized", ahead.texts()));
+        let (texts, way_on) = (part.counts.texts, pass.way_on);
+        ahead.write(&mut spool.by_ref().map(|tokens| tokens.map_err(unreadable_tokens)), sink, |written, done| {
+            pass.done = done;
+            for text in written {
+                pass.tokens_done += text.text.windows(self.plan.windowing()).tokens() as u64;
+            }
+            match self.observer.interruption() {
+                Some(signal) => Err(Error::Interrupted { signal, done, texts, way_on }),
+                None => Ok(()),
+            }
+        })?;
+        let mut stats = self.encode(pass, spool, part, sink, None)?;
+        stats.add(&before);
+        Ok(stats)
+    }
+
     /// Encodes the texts; those that are known from other directories are copied, if there are such.
     fn encode(
         &self,
         pass: EncodePass<'_>,
-        spool: SpoolReader,
+        spool: &mut SpoolReader,
         part: &ShardRows,
         sink: &mut dyn Sink,
         reuse: Option<&Reuse>,
     ) -> Result<EncodingStats> {
         let work = Work::Encoding { tokens: part.counts.encoded_tokens(), done: pass.tokens_done };
         let progress = self.observer.begin(work);
-        let unreadable = |error| Error::io("read", "back the temporary file of tokenized texts")(error);
-        let texts = spool.map(|tokens| tokens.map_err(unreadable));
+        let texts = spool.map(|tokens| tokens.map_err(unreadable_tokens));
         let Some(reuse) = reuse else { return pass.run(texts, sink, self.observer, &*progress) };
         let most_new = limits(self.plan, self.batch_tokens, true).tokens;
         let reusing = ReusePass { reuse, plan: self.plan, most_new, observer: self.observer };
@@ -571,7 +649,19 @@ impl Model {
             let observer = self.observer();
             let reuse = &reuse[..];
             let tokenizer = &*tokenizer;
-            let job = Job { model: self, plan, tokenizer, input, shard, batch_tokens, reuse, started, observer };
+            let head_start_after = head_start::ALONE;
+            let job = Job {
+                model: self,
+                plan,
+                tokenizer,
+                input,
+                shard,
+                batch_tokens,
+                reuse,
+                started,
+                head_start_after,
+                observer,
+            };
             job.to_directory(path, overwrite, identity).map(drop)
         })
     }
@@ -584,4 +674,10 @@ struct Begun {
     part: ShardRows,
     manifest: Manifest,
     done: Option<ArraysDone>,
+    /// Rows of the first texts, if the first pass took long.
+    ahead: Option<RowsAhead>,
+}
+
+fn unreadable_tokens(error: io::Error) -> Error {
+    Error::io("read", "back the temporary file of tokenized texts")(error)
 }

@@ -40,6 +40,8 @@ pub mod probe;
 pub mod verify;
 
 mod job;
+
+mod head_start;
 mod reuse;
 mod stream;
 

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use tempfile::SpooledTempFile;
 
@@ -202,6 +202,56 @@ impl Iterator for SpoolReader {
     }
 }
 
+/// How far a spool in a file can be read while it is still being written.
+#[derive(Debug, Default)]
+pub struct Growing {
+    state: Mutex<Growth>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Growth {
+    /// Texts that are in the file.
+    texts: u64,
+    /// Whether nobody waits for more.
+    is_over: bool,
+}
+
+impl Growing {
+    /// `texts` texts are in the file.
+    pub(crate) fn reach(&self, texts: u64) {
+        self.change(|state| state.texts = texts);
+    }
+
+    /// Ends all readers that follow, whatever they have read.
+    pub(crate) fn end(&self) {
+        self.change(|state| state.is_over = true);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Growth)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+
+    /// Waits until there are more than `texts`, and returns how many there are; `None` once it is over.
+    fn more_than(&self, texts: u64) -> Option<u64> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = |state: &mut Growth| !state.is_over && state.texts <= texts;
+        let state = self.changed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner);
+        (!state.is_over).then_some(state.texts)
+    }
+
+    /// Reads a spool from its first text on, and waits for those that are not there yet, until it is over.
+    pub(crate) fn follow(&self, mut spool: SpoolReader) -> impl Iterator<Item = io::Result<Tokens>> {
+        let mut read = 0;
+        std::iter::from_fn(move || {
+            spool.remaining = self.more_than(read)? - read;
+            read += 1;
+            spool.next()
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,5 +321,36 @@ mod tests {
         assert_eq!(reader.skip_text().unwrap(), None);
         reader.rewind(1).unwrap();
         assert_eq!(reader.skip_text().unwrap(), Some(texts[0].0));
+    }
+
+    #[test]
+    fn a_reader_follows_a_spool_that_grows_until_it_is_over() {
+        let texts = texts();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let written = Arc::new(file.reopen().unwrap());
+        let mut writer = SpoolWriter::in_file(written, 0, 0, crc32fast::Hasher::new());
+        let (growing, read) = (Growing::default(), Mutex::new(0));
+        std::thread::scope(|scope| {
+            let follower = scope.spawn(|| {
+                let reader = SpoolReader::of_file(Arc::new(file.reopen().unwrap()), 0).unwrap();
+                for (text, (_, expected)) in growing.follow(reader).zip(&texts) {
+                    assert_eq!(&text.unwrap(), expected);
+                    *read.lock().unwrap() += 1;
+                }
+            });
+            for (index, (counts, tokens)) in texts[..2500].iter().enumerate() {
+                writer.write(*counts, tokens).unwrap();
+                if index % 400 == 399 {
+                    writer.flush().unwrap();
+                    growing.reach(index as u64 + 1);
+                }
+            }
+            while *read.lock().unwrap() < 2400 {
+                std::thread::yield_now();
+            }
+            growing.end();
+            follower.join().unwrap();
+        });
+        assert_eq!(read.into_inner().unwrap(), 2400, "texts that may still be in a buffer are not read");
     }
 }

@@ -242,9 +242,7 @@ impl<A: Answers> Shift<'_, A> {
         let tokens = texts.drain(..).map(|(_, text)| Ok(text.tokens));
         let stats = pass.run(tokens, answers, worker.observer, &Unseen)?;
         answered.rows += count;
-        answered.stats.time += stats.time;
-        answered.stats.tokens += stats.tokens;
-        answered.stats.repeated_texts += stats.repeated_texts;
+        answered.stats.add(&stats);
         Ok(())
     }
 }

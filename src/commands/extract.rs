@@ -11,6 +11,7 @@ use super::shared::{builder, columns, note_of_bundled, say_what_was_settled, sou
 use super::standard_output::standard_output;
 use crate::directory::plan_record::{DirectoryPlan, check_format};
 use crate::error::{Error, Result};
+use crate::head_start;
 use crate::input::{Columns, Input, Source};
 use crate::job::{Job, JobOutcome, identity};
 use crate::json_lines::columns::carried_names;
@@ -68,6 +69,7 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
             batch_tokens: model.batch_tokens(args.batch_tokens),
             reuse: &args.reuse,
             started,
+            head_start_after: head_start::ALONE,
             observer: &observer,
         };
         let outcome = match to {
@@ -295,6 +297,12 @@ fn summarize(job: &Job<'_>, outcome: JobOutcome, to: Destination<'_>, console: &
     let place = path.map(|path| format!(" → {}", path.display())).unwrap_or_default();
     let shard = job.shard.map(|shard| format!(", shard {shard}")).unwrap_or_default();
     let whole = job.started.elapsed().unwrap_or_default();
+    console.detail(&format!(
+        "of {:.1} s of encoding, vectors were pooled and written for {:.2} s, by one thread at a time; for {:.2} s one thread alone had work",
+        stats.time.as_secs_f64(),
+        stats.visiting.as_secs_f64(),
+        stats.alone.as_secs_f64(),
+    ));
     console.summary(&format!(
         "{}, {} in {:.1} s ({:.0} tokens/s encoding, {}){}{place}{shard}",
         counted(counts.texts, "text"),

@@ -56,6 +56,8 @@ pub struct TextFiles {
     earlier: TextsDone,
     /// `None` when an earlier process wrote all of it.
     writer: Option<TextFilesWriter>,
+    /// How many texts can be read in the file of tokens.
+    growing: Arc<spool::Growing>,
 }
 
 struct TextFilesWriter {
@@ -68,6 +70,7 @@ struct TextFilesWriter {
     flusher: Flusher,
     due: Instant,
     journaled: bool,
+    growing: Arc<spool::Growing>,
 }
 
 /// The finished first pass, on the disk.
@@ -114,7 +117,7 @@ impl TextFiles {
 
     /// The finished first pass of a job whose arrays were begun.
     pub(super) fn done(folder: &Arc<Folder>, earlier: TextsDone) -> Self {
-        Self { folder: Arc::clone(folder), names: FileNames::Own, earlier, writer: None }
+        Self { folder: Arc::clone(folder), names: FileNames::Own, earlier, writer: None, growing: Arc::default() }
     }
 
     fn with(
@@ -126,6 +129,8 @@ impl TextFiles {
         checksum: crc32fast::Hasher,
     ) -> Result<Self> {
         let flusher = Flusher::start(folder, vec![Arc::clone(&texts), Arc::clone(&tokens)])?;
+        let growing = Arc::<spool::Growing>::default();
+        growing.reach(earlier.texts);
         let writer = TextFilesWriter {
             job,
             texts: BufWriter::with_capacity(1 << 16, texts),
@@ -141,8 +146,17 @@ impl TextFiles {
             flusher,
             due: Instant::now() + INTERVAL,
             journaled: earlier.texts > 0,
+            growing: Arc::clone(&growing),
         };
-        Ok(Self { folder: Arc::clone(folder), names, earlier, writer: Some(writer) })
+        Ok(Self { folder: Arc::clone(folder), names, earlier, writer: Some(writer), growing })
+    }
+
+    /// How far the file of tokens can be read while it is written, and what opens it. `None` if nothing will be written.
+    pub fn growing(&self) -> Option<(Arc<spool::Growing>, impl Fn() -> io::Result<spool::SpoolReader> + use<>)> {
+        self.writer.as_ref()?;
+        let (folder, name) = (Arc::clone(&self.folder), self.names.tokens());
+        let open = move || spool::SpoolReader::of_file(Arc::new(folder.read_file(name)?), 0);
+        Some((Arc::clone(&self.growing), open))
     }
 
     /// A sink for the texts of a plan. Lines get tokens and words if the plan has vectors of them.
@@ -268,9 +282,13 @@ impl TokenSink for TextFilesSink<'_> {
     fn end_piece(&mut self, sha256: &dyn Fn() -> String) -> Result<()> {
         let files = &mut *self.files;
         match &mut files.writer {
-            Some(writer) if files.names == FileNames::Own && writer.due <= Instant::now() => {
-                writer.journal(&files.folder, sha256())
-            }
+            Some(writer) if writer.due <= Instant::now() => match files.names {
+                FileNames::Own => writer.journal(&files.folder, sha256()),
+                FileNames::Beside => {
+                    writer.due = Instant::now() + INTERVAL;
+                    writer.flush(&files.folder)
+                }
+            },
             _ => Ok(()),
         }
     }
@@ -284,6 +302,7 @@ impl TextFilesWriter {
     fn flush(&mut self, folder: &Folder) -> Result<()> {
         self.texts.flush().map_err(Error::io("write", folder.place(TEXTS)))?;
         self.done.tokens_bytes = self.tokens.flush().map_err(Error::io("write", folder.place(TOKENS)))?;
+        self.growing.reach(self.done.texts);
         Ok(())
     }
 

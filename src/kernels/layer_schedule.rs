@@ -1,6 +1,7 @@
 //! Which thread does what next, when several take groups of texts through all layers without waiting for each other after each.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 /// Layers whose outputs are held at a time: the one that is written, the one it is computed from, and one more, so that a group
 /// may be a layer ahead of the others.
@@ -29,55 +30,74 @@ pub(super) enum Step {
 /// The output of layer k, from 1 on, lies in buffer k modulo [`BUFFERS`]. While a step is being done, nothing that it reads is
 /// written, and nothing that it writes is read: a group is in one step at a time, layer k is visited when all groups have been
 /// through it, and its buffer is written again after all have been through layer k + 1 and it was visited.
+///
+/// What is next is found in a time that hardly grows with the groups, as the threads wait for each other meanwhile.
 pub(super) struct LayerSchedule {
     layers: usize,
-    /// Tokens of each group.
-    sizes: Vec<usize>,
     /// Layers that each group has been through.
     completed: Vec<usize>,
-    /// Whether each group is in a step now.
-    is_in_work: Vec<bool>,
+    /// Tokens of each group.
+    sizes: Vec<usize>,
+    /// Groups that are in no step, in the order in which they are taken.
+    waiting: BTreeSet<WaitingGroup>,
+    /// How many groups have been through so many layers and no more, (layers + 1).
+    at: Vec<usize>,
+    /// Layers that all groups have been through.
+    least: usize,
     /// Layers that were visited, from layer 0 on.
     visited: usize,
     is_visiting: bool,
 }
 
+/// A group that no thread has taken: the layers it has been through, its tokens, its index.
+type WaitingGroup = (usize, Reverse<usize>, usize);
+
 impl LayerSchedule {
     /// For groups of these sizes. All outputs but the last layer's are visited.
     pub(super) fn new(layers: usize, sizes: Vec<usize>) -> Self {
-        let groups = sizes.len();
-        let (completed, is_in_work) = (vec![0; groups], vec![false; groups]);
-        Self { layers, sizes, completed, is_in_work, visited: 0, is_visiting: false }
+        let waiting = sizes.iter().enumerate().map(|(group, &size)| (0, Reverse(size), group)).collect();
+        let mut at = vec![0; layers + 1];
+        at[0] = sizes.len();
+        let completed = vec![0; sizes.len()];
+        let least = if sizes.is_empty() { layers } else { 0 };
+        Self { layers, completed, sizes, waiting, at, least, visited: 0, is_visiting: false }
     }
 
     /// What the thread that asks does next. A visit comes first, as it frees a buffer; then the group that is furthest behind, so
     /// that layers are visited soon and threads are near each other, of several the largest, so that all end at about the same
     /// time.
     pub(super) fn next(&mut self) -> Step {
-        let least = self.completed.iter().copied().min().unwrap_or(self.layers);
-        if !self.is_visiting && self.visited < self.layers && self.visited <= least {
+        if !self.is_visiting && self.visited < self.layers && self.visited <= self.least {
             self.is_visiting = true;
             return Step::Visit(self.visited);
         }
-        // What layer `layer` + 1 is written over is the output of layer `layer` + 1 - BUFFERS.
-        let is_free = |layer: usize| {
-            let needed = (layer + 2).saturating_sub(BUFFERS);
-            layer < BUFFERS || (least >= needed && self.visited >= needed)
-        };
-        let ready = (0..self.sizes.len())
-            .filter(|&group| !self.is_in_work[group] && self.completed[group] < self.layers)
-            .filter(|&group| is_free(self.completed[group]));
-        if let Some(group) = ready.min_by_key(|&group| (self.completed[group], Reverse(self.sizes[group]))) {
-            self.is_in_work[group] = true;
-            return Step::Encode { group, layer: self.completed[group] };
+        // The first one is furthest behind, and if what it writes is not free, nobody's is.
+        if let Some(&(layer, _, group)) = self.waiting.first()
+            && layer < self.layers
+            && self.is_free(layer)
+        {
+            self.waiting.pop_first();
+            return Step::Encode { group, layer };
         }
-        if self.visited == self.layers && least == self.layers { Step::End } else { Step::Wait }
+        if self.visited == self.layers && self.least == self.layers { Step::End } else { Step::Wait }
+    }
+
+    /// Whether the output of layer `layer` + 1 may be written: over that of layer `layer` + 1 - [`BUFFERS`].
+    fn is_free(&self, layer: usize) -> bool {
+        let needed = (layer + 2).saturating_sub(BUFFERS);
+        layer < BUFFERS || (self.least >= needed && self.visited >= needed)
     }
 
     /// The group has been through its next layer.
     pub(super) fn encoded(&mut self, group: usize) {
-        self.is_in_work[group] = false;
-        self.completed[group] += 1;
+        let completed = &mut self.completed[group];
+        self.at[*completed] -= 1;
+        *completed += 1;
+        self.at[*completed] += 1;
+        self.waiting.insert((*completed, Reverse(self.sizes[group]), group));
+        while self.least < self.layers && self.at[self.least] == 0 {
+            self.least += 1;
+        }
     }
 
     /// The layer that was to be visited was.

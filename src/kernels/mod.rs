@@ -12,6 +12,8 @@ mod layer_schedule;
 mod layer_sequence;
 mod parameters;
 #[doc(hidden)]
+pub mod simulated_schedule;
+#[doc(hidden)]
 pub mod single;
 mod text_groups;
 

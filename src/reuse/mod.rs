@@ -205,8 +205,7 @@ impl ReusePass<'_> {
             }
             let of_wave = self.encode(&mut pass, &wave, sink, progress)?;
             pass.done += count;
-            stats.tokens += of_wave.tokens;
-            stats.repeated_texts += of_wave.repeated_texts;
+            stats.add(&of_wave);
         }
         stats.time = begun.elapsed();
         Ok((stats, reused))

@@ -41,6 +41,7 @@ mod streams;
 mod arrow_workers;
 mod compare;
 mod families;
+mod head_start;
 mod help;
 mod info;
 mod messages;
