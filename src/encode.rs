@@ -4,6 +4,8 @@
 //! Each layer's hidden state is pooled and then dropped, so memory grows neither with the input nor with the number of
 //! layers.
 
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::batch::{Batch, Batches, Limits, Tokens};
@@ -75,13 +77,14 @@ impl EncodePass<'_> {
         EncodePass { encoder, plan, sizes: self.sizes, first_row, texts, done, tokens_done, part_texts, way_on }
     }
 
-    /// Encodes `texts`, which follow those that are done. The observer may end the pass between two layers.
+    /// Encodes `texts`, which follow those that are done. The observer may end the pass between two layers. Where there are several
+    /// batches, a thread of its own puts the next one together, whose texts may wait for others.
     ///
     /// # Errors
     /// Those of `texts`, of the encoder and of the sink; [`Error::Interrupted`] when the observer ends the pass.
     pub(crate) fn run(
         mut self,
-        texts: impl Iterator<Item = Result<Tokens>>,
+        texts: impl Iterator<Item = Result<Tokens>> + Send,
         sink: &mut dyn Sink,
         observer: &dyn Observer,
         progress: &dyn Progress,
@@ -89,21 +92,50 @@ impl EncodePass<'_> {
         let begun = Instant::now();
         let mut vectors = Vectors::new(self.plan);
         let mut stats = EncodingStats::default();
+        let limits = Mutex::new(self.sizes.limits());
         let mut batches = Batches::new(texts, self.plan.windowing(), self.sizes.limits());
         batches = batches.in_parts(self.part_texts, self.done);
-        let mut before = begun;
-        while let Some(batch) = batches.next() {
-            let batch = batch?;
-            stats.alone += before.elapsed();
+        let mut next = || {
+            batches.set_limits(*limits.lock().unwrap_or_else(PoisonError::into_inner));
+            batches.next()
+        };
+        let mut encode = |batch: Result<Batch>, waited: Duration| -> Result<()> {
+            let (batch, before) = (batch?, Instant::now());
+            stats.alone += waited;
             self.encode_batch(&batch, &mut vectors, sink, observer, &mut stats)?;
             self.done += batch.texts() as u64;
             stats.tokens += batch.tokens() as u64;
             stats.repeated_texts += batch.repeated_texts;
             progress.advance(batch.tokens() as u64 + batch.repeated_tokens);
-            let now = Instant::now();
-            self.sizes.learn(batch.tokens(), now - before);
-            batches.set_limits(self.sizes.limits());
-            before = now;
+            self.sizes.learn(batch.tokens(), before.elapsed());
+            *limits.lock().unwrap_or_else(PoisonError::into_inner) = self.sizes.limits();
+            Ok(())
+        };
+        let Some(first) = next() else { return Ok(stats) };
+        let is_last = first
+            .as_ref()
+            .is_ok_and(|batch| 2 * batch.tokens() < limits.lock().unwrap_or_else(PoisonError::into_inner).tokens);
+        if is_last || rayon::current_num_threads() < 2 {
+            // Few texts, or nobody to put the next batch together meanwhile.
+            let mut batch = Some((first, begun.elapsed()));
+            while let Some((held, waited)) = batch {
+                encode(held, waited)?;
+                let asked = Instant::now();
+                batch = next().map(|batch| (batch, asked.elapsed()));
+            }
+        } else {
+            thread::scope(|scope| {
+                let (sender, batches) = mpsc::sync_channel(0);
+                let gather = move || while next().is_some_and(|batch| sender.send(batch).is_ok()) {};
+                let thread = thread::Builder::new().name("batches".to_owned()).spawn_scoped(scope, gather);
+                thread.map_err(Error::io("start a thread that makes", "batches"))?;
+                encode(first, begun.elapsed())?;
+                loop {
+                    let asked = Instant::now();
+                    let Ok(batch) = batches.recv() else { return Ok(()) };
+                    encode(batch, asked.elapsed())?;
+                }
+            })?;
         }
         stats.time = begun.elapsed();
         Ok(stats)
@@ -295,8 +327,8 @@ mod tests {
         let mut batches = TextsOfBatches(Vec::new());
         pass.run((2000..2100).map(|id| Ok(text(id))), &mut batches, &Unobserved, &Unseen).unwrap();
         assert!(
-            batches.0[0] == 2 && batches.0[1] > 2,
-            "the second one is larger, as the first took no time: {:?}",
+            batches.0[..2] == [2, 2] && batches.0[2] > 2,
+            "the third one, put together after the first was encoded in no time, is larger: {:?}",
             batches.0
         );
         assert_eq!(batches.0.iter().sum::<usize>(), 100);

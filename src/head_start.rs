@@ -227,7 +227,7 @@ impl RowsAhead {
     ///
     /// # Errors
     /// Those of `texts`, `sink` and `each`, and of reading the rows back.
-    pub(crate) fn write(
+    pub(crate) fn hand_on(
         self,
         texts: &mut dyn Iterator<Item = Result<Tokens>>,
         sink: &mut dyn Sink,
@@ -345,7 +345,7 @@ mod tests {
         assert_eq!((rows.texts(), rows.stats().tokens), (3, 9));
         let (mut taken, mut done) = (Taken::default(), Vec::new());
         let mut texts = [2, 3, 4, 1, 2].into_iter().map(|tokens| Ok(text(tokens)));
-        rows.write(&mut texts, &mut taken, |written, texts| {
+        rows.hand_on(&mut texts, &mut taken, |written, texts| {
             done.push((written.len(), texts));
             Ok(())
         })

@@ -572,7 +572,7 @@ impl<'a> Job<'a> {
         let before = ahead.stats();
         self.observer.detail(&format!("{} texts were encoded while others were tokenized", ahead.texts()));
         let (texts, way_on) = (part.counts.texts, pass.way_on);
-        ahead.write(&mut spool.by_ref().map(|tokens| tokens.map_err(unreadable_tokens)), sink, |written, done| {
+        ahead.hand_on(&mut spool.by_ref().map(|tokens| tokens.map_err(unreadable_tokens)), sink, |written, done| {
             pass.done = done;
             for text in written {
                 pass.tokens_done += text.text.windows(self.plan.windowing()).tokens() as u64;

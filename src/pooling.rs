@@ -11,6 +11,7 @@ use std::borrow::Cow;
 
 use crate::batch::{Batch, SPECIAL, TextSpan};
 use crate::spec::{Pooling, SpecialTokens, VectorKind, WordPooling};
+use crate::threads::share_map;
 
 /// Makes the rows of one kind of vector from one layer.
 pub enum RowPooling {
@@ -40,11 +41,59 @@ impl RowPooling {
     pub fn take<'a>(&mut self, hidden_state: &'a [f32], width: usize, batch: &Batch) -> Cow<'a, [f32]> {
         match self {
             RowPooling::Tokens(special_tokens) => tokens(hidden_state, width, batch, *special_tokens),
-            RowPooling::WordPooler(words) => Cow::Owned(words.take(hidden_state, width, batch)),
-            RowPooling::SpanPooler(spans) => Cow::Owned(spans.take(hidden_state, width, batch)),
-            RowPooling::TextPooler(sentences) => Cow::Owned(sentences.take(hidden_state, width, batch)),
+            RowPooling::WordPooler(words) => Cow::Owned(take(words, hidden_state, width, batch, NUMBERS_OF_PIECE)),
+            RowPooling::SpanPooler(spans) => Cow::Owned(take(spans, hidden_state, width, batch, NUMBERS_OF_PIECE)),
+            RowPooling::TextPooler(texts) => Cow::Owned(take(texts, hidden_state, width, batch, NUMBERS_OF_PIECE)),
         }
     }
+}
+
+/// A pooling that takes the parts of texts one after another.
+trait Pooler: Send + Sync {
+    /// The same pooling, before its first text.
+    fn fresh(&self) -> Self;
+
+    /// Pools the next parts: `hidden_state` (tokens of the batch, width) → (rows that end with them, width).
+    fn take_parts(&mut self, hidden_state: &[f32], width: usize, parts: &[TextSpan]) -> Vec<f32>;
+}
+
+/// Pools the next batch, in pieces of some `numbers`, which threads that have nothing else to do share: a pooling knows nothing of a text
+/// that has ended, so one that begins there makes the same rows.
+fn take<P: Pooler>(pooler: &mut P, hidden_state: &[f32], width: usize, batch: &Batch, numbers: usize) -> Vec<f32> {
+    let pieces = pieces(&batch.parts, numbers / width.max(1));
+    if pieces.len() < 2 {
+        return pooler.take_parts(hidden_state, width, &batch.parts);
+    }
+    let own = std::mem::replace(pooler, pooler.fresh());
+    let mut poolers = vec![own];
+    poolers.resize_with(pieces.len(), || pooler.fresh());
+    let pieces = poolers.into_iter().zip(pieces).collect();
+    let taken = share_map(pieces, |(mut pooler, parts)| {
+        let rows = pooler.take_parts(hidden_state, width, parts);
+        (pooler, rows)
+    });
+    let mut out = Vec::with_capacity(taken.iter().map(|(_, rows)| rows.len()).sum());
+    for (of_piece, rows) in taken {
+        out.extend_from_slice(&rows);
+        *pooler = of_piece; // that of the last piece knows of a text that has not ended
+    }
+    out
+}
+
+/// Numbers of a hidden state that a thread pools at a time: half a millisecond.
+const NUMBERS_OF_PIECE: usize = 1 << 19;
+
+/// Pieces of at least `tokens` tokens, which end where a text does.
+fn pieces(parts: &[TextSpan], tokens: usize) -> Vec<&[TextSpan]> {
+    let (mut pieces, mut first, mut held) = (Vec::new(), 0, 0);
+    for (index, part) in parts.iter().enumerate() {
+        held += part.tokens.len();
+        if (held >= tokens && part.ends_text()) || index + 1 == parts.len() {
+            pieces.push(&parts[first..=index]);
+            (first, held) = (index + 1, 0);
+        }
+    }
+    pieces
 }
 
 /// One vector per token. Borrows `hidden_state` if every token of it is a row, in the same order.
@@ -96,16 +145,7 @@ impl TextPooler {
 
     /// Pools the next batch: (tokens, width) → (texts that end in this batch, width).
     pub fn take(&mut self, hidden_state: &[f32], width: usize, batch: &Batch) -> Vec<f32> {
-        self.sums.resize(width, 0.0);
-        self.row.resize(width, 0.0);
-        let mut out = Vec::with_capacity(batch.parts.len() * width);
-        for part in &batch.parts {
-            self.add(part, part.vectors(hidden_state, width), width);
-            if part.ends_text() {
-                self.end_text(&mut out);
-            }
-        }
-        out
+        take(self, hidden_state, width, batch, NUMBERS_OF_PIECE)
     }
 
     fn add(&mut self, part: &TextSpan, vectors: &[f32], width: usize) {
@@ -163,6 +203,25 @@ impl TextPooler {
         self.sums.fill(0.0);
         self.weights = 0.0;
         self.count = 0;
+    }
+}
+
+impl Pooler for TextPooler {
+    fn fresh(&self) -> Self {
+        Self::new(self.pooling, self.special_tokens).without_first(self.skipped)
+    }
+
+    fn take_parts(&mut self, hidden_state: &[f32], width: usize, parts: &[TextSpan]) -> Vec<f32> {
+        self.sums.resize(width, 0.0);
+        self.row.resize(width, 0.0);
+        let mut out = Vec::with_capacity(parts.len() * width);
+        for part in parts {
+            self.add(part, part.vectors(hidden_state, width), width);
+            if part.ends_text() {
+                self.end_text(&mut out);
+            }
+        }
+        out
     }
 }
 
@@ -229,10 +288,30 @@ impl WordPooler {
         Self { pooling, current: None, run: TokenRun::default(), done: 0 }
     }
 
-    /// Pools the next batch: (tokens, width) → (words that end in this batch, width).
-    pub fn take(&mut self, hidden_state: &[f32], width: usize, batch: &Batch) -> Vec<f32> {
+    /// Appends the current word's row.
+    fn end_word(&mut self, width: usize, out: &mut Vec<f32>) {
+        if self.current.take().is_some() {
+            self.run.end(self.pooling, width, out);
+            self.done += 1;
+        }
+    }
+
+    /// Appends rows of zeros for words without tokens, up to `word`.
+    fn fill_up(&mut self, word: u32, width: usize, out: &mut Vec<f32>) {
+        let missing = word.saturating_sub(self.done);
+        out.resize(out.len() + missing as usize * width, 0.0);
+        self.done += missing;
+    }
+}
+
+impl Pooler for WordPooler {
+    fn fresh(&self) -> Self {
+        Self::new(self.pooling)
+    }
+
+    fn take_parts(&mut self, hidden_state: &[f32], width: usize, parts: &[TextSpan]) -> Vec<f32> {
         let mut out = Vec::new();
-        for part in &batch.parts {
+        for part in parts {
             for (vector, &word) in part.vectors(hidden_state, width).chunks_exact(width).zip(part.words()) {
                 if word == SPECIAL {
                     continue;
@@ -252,21 +331,6 @@ impl WordPooler {
         }
         out
     }
-
-    /// Appends the current word's row.
-    fn end_word(&mut self, width: usize, out: &mut Vec<f32>) {
-        if self.current.take().is_some() {
-            self.run.end(self.pooling, width, out);
-            self.done += 1;
-        }
-    }
-
-    /// Appends rows of zeros for words without tokens, up to `word`.
-    fn fill_up(&mut self, word: u32, width: usize, out: &mut Vec<f32>) {
-        let missing = word.saturating_sub(self.done);
-        out.resize(out.len() + missing as usize * width, 0.0);
-        self.done += missing;
-    }
 }
 
 /// Pools the tokens of each span as those of a word. Spans may overlap and nest, and the rows of a text's spans are made where the
@@ -282,11 +346,16 @@ impl SpanPooler {
     pub fn new(pooling: WordPooling) -> Self {
         Self { pooling, runs: Vec::new() }
     }
+}
 
-    /// Pools the next batch: (tokens, width) → (spans of the texts that end in this batch, width).
-    pub fn take(&mut self, hidden_state: &[f32], width: usize, batch: &Batch) -> Vec<f32> {
+impl Pooler for SpanPooler {
+    fn fresh(&self) -> Self {
+        Self::new(self.pooling)
+    }
+
+    fn take_parts(&mut self, hidden_state: &[f32], width: usize, parts: &[TextSpan]) -> Vec<f32> {
         let mut out = Vec::new();
-        for part in &batch.parts {
+        for part in parts {
             let (vectors, spans) = (part.vectors(hidden_state, width), &part.text.spans);
             if self.runs.len() < spans.len() {
                 self.runs.resize_with(spans.len(), TokenRun::default);
@@ -331,6 +400,7 @@ pub fn normalize(rows: &mut [f32], width: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
     use std::sync::Arc;
 
     use super::*;
@@ -459,6 +529,59 @@ mod tests {
                     prop_assert_eq!(&found, &expected, "{:?}, {:?}, {:?}", kind, way, special);
                 }
             }
+        }
+    }
+
+    /// Pieces of a batch that begins and ends inside a text, one for each of its texts.
+    #[test]
+    fn pieces_of_a_batch_give_the_rows_of_the_whole() {
+        fn check<P: Pooler>(new: impl Fn() -> P) {
+            let text = |tokens: u32| {
+                let words = (0..tokens).map(|token| if token % 4 == 3 { SPECIAL } else { token / 2 }).collect();
+                let spans = vec![0..tokens, 1..tokens.min(3)];
+                let ids = vec![0; tokens as usize];
+                Arc::new(Tokens { input_ids: ids, words, word_count: tokens.div_ceil(2), spans, ..Tokens::default() })
+            };
+            let texts: Vec<_> = [5, 3, 0, 9, 4, 6].map(text).into();
+            let parts_of = |ranges: &[(usize, Range<usize>)]| {
+                let mut first = 0;
+                let part = |&(index, ref tokens): &(usize, Range<usize>)| {
+                    let part = TextSpan { text: Arc::clone(&texts[index]), tokens: tokens.clone(), first };
+                    first += tokens.len();
+                    part
+                };
+                Batch { parts: ranges.iter().map(part).collect(), ..Batch::new() }
+            };
+            let batches = [
+                parts_of(&[(0, 0..2)]),
+                parts_of(&[(0, 2..5), (1, 0..3), (2, 0..0), (3, 0..4), (3, 4..9), (4, 0..4), (5, 0..5)]),
+                parts_of(&[(5, 5..6)]),
+            ];
+            let pieces_of_second = pieces(&batches[1].parts, 1);
+            assert_eq!(pieces_of_second.iter().map(|piece| piece.len()).collect::<Vec<_>>(), [1, 1, 3, 1, 1]);
+            let rows = |numbers: usize| -> Vec<Vec<u32>> {
+                let (mut pooler, mut seed) = (new(), 1u64);
+                let mut of_batch = |batch: &Batch| {
+                    let tokens: usize = batch.parts.iter().map(|part| part.tokens.len()).sum();
+                    let hidden: Vec<f32> = (0..tokens * 3)
+                        .map(|_| {
+                            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                            (seed >> 40) as f32 / 1e6 - 8.0
+                        })
+                        .collect();
+                    take(&mut pooler, &hidden, 3, batch, numbers).iter().map(|value| value.to_bits()).collect()
+                };
+                batches.iter().map(&mut of_batch).collect()
+            };
+            assert_eq!(rows(1), rows(usize::MAX));
+            assert_eq!(rows(15), rows(usize::MAX));
+        }
+        for pooling in [Pooling::Cls, Pooling::Mean, Pooling::Max, Pooling::Weightedmean, Pooling::Lasttoken] {
+            check(|| TextPooler::new(pooling, SpecialTokens::Drop).without_first(1));
+        }
+        for pooling in [WordPooling::First, WordPooling::Last, WordPooling::FirstLast, WordPooling::Mean] {
+            check(|| WordPooler::new(pooling));
+            check(|| SpanPooler::new(pooling));
         }
     }
 

@@ -7,6 +7,7 @@ use crate::pooling::{self, RowPooling, TextPooler};
 use crate::sentence::SentenceEmbedding;
 use crate::sink::Sink;
 use crate::spec::{Combine, Pooling, RowKind, SpecialTokens, VectorKind};
+use crate::threads::share_map;
 
 /// Makes the rows of all arrays of a plan, batch by batch. A row is made once all of its tokens have been encoded.
 pub(crate) struct Vectors<'a> {
@@ -187,10 +188,17 @@ impl Combined {
     }
 }
 
+/// Numbers that a thread looks at at a time.
+const NUMBERS_OF_PIECE: usize = 1 << 20;
+
 fn check_finite(layer: usize, hidden_state: &[f32], width: usize, batch: &Batch, first_row: u64) -> Result<()> {
     // The fold has no early exit inside a row, so the compiler can vectorize it.
     let finite = |row: &[f32]| row.iter().fold(true, |finite, value| finite & value.is_finite());
-    match hidden_state.chunks_exact(width).position(|row| !finite(row)) {
+    let rows_of_piece = (NUMBERS_OF_PIECE / width.max(1)).max(1);
+    let pieces = hidden_state.chunks(rows_of_piece * width).collect();
+    let bad = share_map(pieces, |piece: &[f32]| piece.chunks_exact(width).position(|row| !finite(row)));
+    let first = bad.into_iter().enumerate().find_map(|(piece, row)| Some(piece * rows_of_piece + row?));
+    match first {
         None => Ok(()),
         Some(token) => {
             let sequence = batch.bounds.partition_point(|&bound| bound <= token) - 1;
@@ -233,5 +241,16 @@ mod tests {
         }
         let error = check_finite(4, &[0.0, 1.0, 2.0, 3.0, f32::NAN, 5.0], 2, &batch, 10).unwrap_err();
         assert!(matches!(error, Error::NotFinite { layer: 4, row: 12 }), "{error}");
+        // In the second piece of two rows.
+        let (width, mut batch) = (NUMBERS_OF_PIECE / 2, Batch::new());
+        for _ in 0..5 {
+            batch.push(&Tokens { input_ids: vec![0], token_type_ids: vec![0], words: vec![0], ..Tokens::default() });
+        }
+        let mut hidden_state = vec![1.0; 5 * width];
+        assert!(check_finite(4, &hidden_state, width, &batch, 10).is_ok());
+        hidden_state[3 * width + 7] = f32::INFINITY;
+        hidden_state[4 * width] = f32::NAN;
+        let error = check_finite(4, &hidden_state, width, &batch, 10).unwrap_err();
+        assert!(matches!(error, Error::NotFinite { layer: 4, row: 13 }), "{error}");
     }
 }

@@ -11,6 +11,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use super::encoder_layer::EncoderLayer;
 use super::layer_schedule::{BUFFERS, LayerSchedule, Step};
 use super::text_groups::{are_many_enough, groups};
+use crate::threads::{Helpers, with_helpers};
 
 /// Takes the output of a layer, (tokens, hidden).
 pub type VisitLayer<'a, E> = dyn FnMut(usize, &[f32]) -> Result<(), E> + Send + 'a;
@@ -54,13 +55,22 @@ pub fn encode_layers<E: Send>(
             schedule: LayerSchedule::new(layers.len(), sizes),
             error: None,
             is_over: false,
+            help: None,
         }),
         changed: Condvar::new(),
     };
     let visit = Mutex::new(visit);
     rayon::broadcast(|_| {
         let _others_end_too = EndOnPanic(&shared);
-        while let Some(step) = shared.next() {
+        while let Some(turn) = shared.next() {
+            let step = match turn {
+                Turn::Help(each, index) => {
+                    let _done = HelpDone(&shared);
+                    each(index);
+                    continue;
+                }
+                Turn::Step(step) => step,
+            };
             match step {
                 Step::Encode { group: index, layer } => {
                     let group = &groups[index];
@@ -90,7 +100,8 @@ pub fn encode_layers<E: Send>(
                         _ => unsafe { rows_of(layer).read(0..hidden_state.len()) },
                     };
                     let was_visiting = IS_VISITING.replace(true);
-                    let visited = visit.lock().unwrap_or_else(PoisonError::into_inner)(layer, output);
+                    let visited =
+                        with_helpers(&shared, || visit.lock().unwrap_or_else(PoisonError::into_inner)(layer, output));
                     IS_VISITING.set(was_visiting);
                     let mut state = shared.lock();
                     state.schedule.visited();
@@ -128,6 +139,37 @@ struct ScheduleState<E> {
     error: Option<E>,
     /// Whether no further step is taken.
     is_over: bool,
+    /// What the thread that visits a layer shares.
+    help: Option<HelpWanted>,
+}
+
+/// A closure that is to be called with every number below `count`. It lives until nobody is in a call: see [`Helpers::share`].
+struct HelpWanted {
+    each: &'static (dyn Fn(usize) + Sync),
+    count: usize,
+    /// The number that is next.
+    next: usize,
+    /// How many threads are in a call.
+    running: usize,
+    /// Whether a call has panicked.
+    has_failed: bool,
+}
+
+impl HelpWanted {
+    /// The next call, which the thread that asks then is in.
+    fn take(&mut self) -> Option<usize> {
+        let index = (self.next < self.count).then_some(self.next)?;
+        self.next += 1;
+        self.running += 1;
+        Some(index)
+    }
+}
+
+/// What a thread does next.
+enum Turn {
+    Step(Step),
+    /// A call for the thread that visits a layer.
+    Help(&'static (dyn Fn(usize) + Sync), usize),
 }
 
 impl<E> GroupsOnTheirWay<E> {
@@ -135,8 +177,8 @@ impl<E> GroupsOnTheirWay<E> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next visit or group for this thread; `None` when there is nothing left for it.
-    fn next(&self) -> Option<Step> {
+    /// The next visit or group for this thread, or help where it would have to wait; `None` when there is nothing left for it.
+    fn next(&self) -> Option<Turn> {
         let mut state = self.lock();
         loop {
             if state.is_over {
@@ -145,10 +187,70 @@ impl<E> GroupsOnTheirWay<E> {
             match state.schedule.next() {
                 Step::End => return None,
                 Step::Wait if IS_VISITING.get() => return None,
-                Step::Wait => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                step => return Some(step),
+                Step::Wait => match state.help.as_mut().and_then(|help| Some((help.each, help.take()?))) {
+                    Some((each, index)) => return Some(Turn::Help(each, index)),
+                    None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                },
+                step => return Some(Turn::Step(step)),
             }
         }
+    }
+}
+
+impl<E: Send> Helpers for GroupsOnTheirWay<E> {
+    fn share(&self, count: usize, each: &(dyn Fn(usize) + Sync)) {
+        // SAFETY: only the lifetime changes. `each` is called by threads that are counted in `running`, and taken away before this
+        // function returns or unwinds, which `HelpEnds` has wait until nobody is in a call.
+        let each = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(each) };
+        self.lock().help = Some(HelpWanted { each, count, next: 0, running: 0, has_failed: false });
+        let ends = HelpEnds(self);
+        self.changed.notify_all();
+        loop {
+            let index = self.lock().help.as_mut().and_then(HelpWanted::take);
+            let Some(index) = index else { break };
+            let _done = HelpDone(self);
+            each(index);
+        }
+        assert!(!ends.wait(), "a thread that helped has panicked");
+    }
+}
+
+/// Ends a call, also when it panics.
+struct HelpDone<'a, E>(&'a GroupsOnTheirWay<E>);
+
+impl<E> Drop for HelpDone<'_, E> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        if let Some(help) = &mut state.help {
+            help.running -= 1;
+            help.has_failed |= std::thread::panicking();
+        }
+        drop(state);
+        self.0.changed.notify_all();
+    }
+}
+
+/// Takes a closure away once nobody is in a call of it.
+struct HelpEnds<'a, E>(&'a GroupsOnTheirWay<E>);
+
+impl<E> HelpEnds<'_, E> {
+    /// Waits until nobody is in a call, and begins no other. Returns whether one has panicked.
+    fn wait(&self) -> bool {
+        let mut state = self.0.lock();
+        if let Some(help) = &mut state.help {
+            help.next = help.count;
+        }
+        while state.help.as_ref().is_some_and(|help| help.running > 0) {
+            state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.help.as_ref().is_some_and(|help| help.has_failed)
+    }
+}
+
+impl<E> Drop for HelpEnds<'_, E> {
+    fn drop(&mut self) {
+        self.wait();
+        self.0.lock().help = None;
     }
 }
 
@@ -206,6 +308,7 @@ impl<'a> SharedRows<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -214,6 +317,7 @@ mod tests {
     use crate::kernels::InstructionSet;
     use crate::kernels::testing::{layer, numbers};
     use crate::spec::Compute;
+    use crate::threads::{share, share_map};
 
     const HIDDEN: usize = 48;
     const CU_SEQLENS: [usize; 8] = [0, 5, 5, 80, 160, 230, 330, 400];
@@ -273,6 +377,33 @@ mod tests {
             let encode = || pool(threads).install(|| encode_layers(&layers, &x, &CU_SEQLENS, &mut panic));
             assert!(catch_unwind(AssertUnwindSafe(encode)).is_err());
         }
+    }
+
+    #[test]
+    fn threads_that_would_wait_help_the_one_that_visits() {
+        let [a, b] = layers();
+        let (layers, x) = ([&a, &b, &a, &b, &a], numbers(400 * HIDDEN, 17));
+        let who = Mutex::new(HashSet::new());
+        let mut visit = |_: usize, output: &[f32]| {
+            let rows: Vec<&[f32]> = output.chunks(HIDDEN).collect();
+            let sums = share_map(rows, |row| {
+                who.lock().expect("no panic").insert(std::thread::current().id());
+                std::thread::sleep(std::time::Duration::from_micros(50));
+                row.iter().sum::<f32>()
+            });
+            assert_eq!(sums, output.chunks(HIDDEN).map(|row| row.iter().sum()).collect::<Vec<f32>>());
+            Ok::<_, ()>(())
+        };
+        let last = pool(3).install(|| encode_layers(&layers, &x, &CU_SEQLENS, &mut visit));
+        assert!(last.is_ok_and(|last| last.is_some()));
+        assert_eq!(who.into_inner().expect("no panic").len(), 3);
+
+        let mut panic = |_: usize, output: &[f32]| {
+            share(output.len(), &|index| assert!(index != 1000, "as planned"));
+            Ok::<_, ()>(())
+        };
+        let encode = || pool(3).install(|| encode_layers(&layers, &x, &CU_SEQLENS, &mut panic));
+        assert!(catch_unwind(AssertUnwindSafe(encode)).is_err());
     }
 
     #[test]

@@ -11,9 +11,9 @@ use super::text_groups::groups;
 pub struct StepTimes {
     /// One layer, by one thread.
     pub layer: f64,
-    /// A visit of one layer's output: pooling and writing.
+    /// A visit of one layer's output, by one thread: pooling and writing.
     pub visit: f64,
-    /// What one thread does while the others have no work: putting the batch together, embeddings, the last visit.
+    /// What one thread does while the others have no work.
     pub alone: f64,
 }
 
@@ -26,40 +26,61 @@ pub struct SimulatedBatch {
     pub idle: f64,
 }
 
+/// Tokens of a piece of a visit, which one thread takes.
+const TOKENS_OF_PIECE: usize = 2048;
+
 /// Takes a batch of texts that end at `cu_seqlens` through `layers` layers on `threads` threads. Threads never wait for memory or for
 /// each other's locks here, so this is what the schedule itself costs.
 pub fn simulate(layers: usize, cu_seqlens: &[usize], threads: usize, times: StepTimes) -> SimulatedBatch {
-    let tokens = cu_seqlens[cu_seqlens.len() - 1] as f64;
+    let tokens = cu_seqlens[cu_seqlens.len() - 1];
     let sizes: Vec<usize> = groups(cu_seqlens, threads).iter().map(|group| group.tokens().len()).collect();
     let mut schedule = LayerSchedule::new(layers, sizes.clone());
+    let pieces = tokens.div_ceil(TOKENS_OF_PIECE).max(1);
     // Picoseconds, as a heap wants numbers that are ordered.
-    let cost = |step: Step| match step {
-        Step::Encode { group, .. } => (1000.0 * times.layer * sizes[group] as f64) as u64,
-        _ => (1000.0 * times.visit * tokens) as u64,
-    };
+    let of_group = |group: usize| (1000.0 * times.layer * sizes[group] as f64) as u64;
+    let of_piece = (1000.0 * times.visit * tokens as f64 / pieces as f64) as u64;
     let (mut running, mut now, mut busy, mut free) = (BinaryHeap::new(), 0, 0, threads);
+    // Pieces of the visit that nobody has taken, and that are not done. The thread that visits takes them one after the other, the others
+    // where they would wait.
+    let (mut pieces_left, mut pieces_not_done) = (0, 0);
     loop {
         while free > 0 {
-            let step = schedule.next();
-            if matches!(step, Step::Wait | Step::End) {
-                break;
-            }
+            let (cost, group) = match schedule.next() {
+                Step::Encode { group, .. } => (of_group(group), Some(group)),
+                Step::Visit(_) => {
+                    (pieces_left, pieces_not_done) = (pieces - 1, pieces);
+                    (of_piece, None)
+                }
+                Step::Wait if pieces_left > 0 => {
+                    pieces_left -= 1;
+                    (of_piece, None)
+                }
+                Step::Wait | Step::End => break,
+            };
             free -= 1;
-            busy += cost(step);
-            running.push(Reverse((
-                now + cost(step),
-                if let Step::Encode { group, .. } = step { Some(group) } else { None },
-            )));
+            busy += cost;
+            running.push(Reverse((now + cost, group)));
         }
         let Some(Reverse((ends, group))) = running.pop() else { break };
         now = ends;
         free += 1;
         match group {
             Some(group) => schedule.encoded(group),
-            None => schedule.visited(),
+            None => {
+                pieces_not_done -= 1;
+                if pieces_not_done == 0 {
+                    schedule.visited();
+                } else if pieces_left > 0 {
+                    (pieces_left, free, busy) = (pieces_left - 1, free - 1, busy + of_piece);
+                    running.push(Reverse((now + of_piece, None)));
+                }
+            }
         }
     }
-    let alone = times.alone * tokens;
+    // The last layer's visit is shared by all.
+    let rounds = pieces.div_ceil(threads) as u64;
+    let (now, busy) = (now + rounds * of_piece, busy + pieces as u64 * of_piece);
+    let alone = times.alone * tokens as f64;
     let time = now as f64 / 1000.0 + alone;
     SimulatedBatch { time, idle: 1.0 - (busy as f64 / 1000.0 + alone) / (time * threads as f64) }
 }
@@ -88,8 +109,13 @@ mod tests {
         let times = StepTimes { layer: 1000.0, visit: 0.0, alone: 6000.0 };
         let SimulatedBatch { time, idle } = simulate(6, &batch(2, 144), 2, times);
         assert!((time / 2304.0 - 9000.0).abs() < 1.0 && (idle - 1.0 / 3.0).abs() < 1e-3, "{time} {idle}");
-        let times = StepTimes { layer: 1000.0, visit: 500.0, alone: 0.0 };
-        let SimulatedBatch { time, .. } = simulate(6, &batch(8, 144), 8, times);
-        assert!(time >= 6.0 * 500.0 * 1152.0 * 8.0, "visits are one after the other");
+    }
+
+    #[test]
+    fn threads_that_would_wait_take_pieces_of_visits() {
+        let times = StepTimes { layer: 36_000.0, visit: 2000.0, alone: 0.0 };
+        let SimulatedBatch { time, idle } = simulate(6, &batch(64, 144), 64, times);
+        let alone = 7.0 * 2000.0 * 1152.0 * 64.0;
+        assert!(time < alone / 2.0 && idle < 0.1, "one thread would visit for {alone}, and it took {time}; {idle}");
     }
 }
