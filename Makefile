@@ -202,7 +202,6 @@ fuzz:
 		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -print_final_stats=1 || exit 1; \
 	done
 
-# BENCHMARKS.md's kernels, peers, cold starts and bits. Leave the machine alone meanwhile: about two hours on two cores.
 # Every family at the shape of a real checkpoint, with random weights: errors by layer beside PyTorch's, and (needs the peers' packages)
 # tokens a second beside transformers, OpenVINO and ONNX Runtime.
 families: venv
@@ -213,10 +212,12 @@ bench-families: $(VENV)/peers-installed
 	cargo build --locked --release
 	$(VENV)/bin/python benches/peers/families.py --layerwise target/release/layerwise
 
-bench: bench-kernels bench-peers
+# BENCHMARKS.md's kernels, peers, cold starts and bits. Leave the machine alone meanwhile: about three hours on two cores.
+bench: bench-kernels bench-peers bench-int8
 
 bench-kernels:
 	cargo bench --locked --bench kernels
+	cargo bench --locked --bench scaling
 
 # The texts of the comparison, one a line, and where its models go (2.5 GB).
 TEXTS ?= $(DATA)/bench/mixed.txt
@@ -227,16 +228,19 @@ bench-peers: $(VENV)/peers-installed
 	mkdir -p $(WORK)
 	$(VENV)/bin/python benches/peers/models.py --work $(WORK) $(if $(VOCAB),--vocab $(VOCAB),--text $(TEXTS))
 	$(VENV)/bin/python benches/process.py --layerwise target/release/layerwise --data $(TEXTS) --work $(WORK)
+	$(VENV)/bin/python benches/threads.py --layerwise target/release/layerwise --data $(TEXTS) --work $(WORK)
+	$(VENV)/bin/python benches/peers/scaled_weights.py --layerwise target/release/layerwise --data $(TEXTS) --work $(WORK)
 	$(VENV)/bin/python benches/peers/compare.py --layerwise target/release/layerwise --data $(TEXTS) --work $(WORK)
 	$(VENV)/bin/python benches/peers/bits.py --layerwise target/release/layerwise --data $(TEXTS)
 
 # Integers of 8 bits: errors and speeds beside ONNX Runtime's and OpenVINO's.
 bench-int8: $(VENV)/peers-installed
 	cargo build --locked --release
-	$(VENV)/bin/python -m pip install --quiet nncf==3.4.0
+	$(VENV)/bin/python -m pip install --quiet nncf==3.4.0 scikit-learn==1.9.1 scipy
 	mkdir -p $(WORK)
 	$(VENV)/bin/python benches/peers/models.py --work $(WORK) $(if $(VOCAB),--vocab $(VOCAB),--text $(TEXTS)) --int8 --calibration $(TEXTS)
-	$(VENV)/bin/python benches/peers/int8_errors.py --layerwise $(TARGET)/release/layerwise --data $(TEXTS) --work $(WORK)
+	$(VENV)/bin/python benches/peers/int8_errors.py --layerwise $(TARGET)/release/layerwise --data $(TEXTS) --work $(WORK) \
+		$(addprefix --polarity ,$(wildcard $(DATA)/sentiment/sentence_polarity.zip))
 	$(VENV)/bin/python benches/peers/compare.py --layerwise $(TARGET)/release/layerwise --data $(TEXTS) --work $(WORK) --compute f32,int8
 
 # The README's two commands on a fresh clone of HEAD, with nothing downloaded or built: seconds, and the binary's size.

@@ -42,8 +42,10 @@ pub(crate) struct EncodePass<'a> {
 pub struct EncodingStats {
     /// How long the pass took.
     pub time: Duration,
-    /// Number of tokens that went through the encoder.
+    /// Number of tokens that went through the encoder in that time.
     pub tokens: u64,
+    /// Number of tokens that went through it beside the first pass.
+    pub tokens_ahead: u64,
     /// Number of texts that shared a batch with a text of the same tokens, and so were not encoded again.
     pub repeated_texts: u64,
     /// How long hidden states were pooled and handed to the sink, by one thread at a time.
@@ -61,9 +63,10 @@ impl EncodingStats {
 
     /// Adds those of another pass.
     pub(crate) fn add(&mut self, other: &EncodingStats) {
-        let Self { time, tokens, repeated_texts, visiting, alone } = other;
+        let Self { time, tokens, tokens_ahead, repeated_texts, visiting, alone } = other;
         self.time += *time;
         self.tokens += tokens;
+        self.tokens_ahead += tokens_ahead;
         self.repeated_texts += repeated_texts;
         self.visiting += *visiting;
         self.alone += *alone;

@@ -9,9 +9,8 @@
 //! pass, which goes on behind the last text that is whole. Nothing of it is journaled.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::panic::resume_unwind;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
@@ -19,14 +18,14 @@ use std::time::{Duration, Instant};
 
 use crate::batch::{Batch, TextSpan, Tokens};
 use crate::counts::TextCounts;
-use crate::encode::{BatchSizes, EncodePass, EncodingStats};
+use crate::directory::text_files::GrowingTexts;
+use crate::encode::{BatchSizes, EncodePass};
 use crate::error::{Error, Result};
 use crate::input::Record;
 use crate::model::Model;
 use crate::observer::{Observer, Unseen};
 use crate::plan::Plan;
 use crate::sink::Sink;
-use crate::spool::{Growing, SpoolReader};
 use crate::threads::start_threads_that_give_way;
 use crate::tokenize::{TokenSink, TokenizePass, Tokenized};
 use crate::tokens::Encoded;
@@ -42,8 +41,6 @@ pub(crate) struct HeadStart<'a> {
     /// Texts of a part, after which a batch ends.
     pub(crate) part_texts: Option<u64>,
     pub(crate) observer: &'a dyn Observer,
-    /// The folder in which rows wait.
-    pub(crate) folder: &'a Path,
     /// Bytes of rows after which it is over.
     pub(crate) most_bytes: u64,
     /// How long the first pass goes on by itself.
@@ -51,13 +48,13 @@ pub(crate) struct HeadStart<'a> {
 }
 
 impl HeadStart<'_> {
-    /// Runs a first pass, which hands its texts to `sink`, and encodes beside it what can be read of its spool, which `texts`
-    /// opens. Returns what the pass returns, and the rows that were encoded meanwhile, if there are any.
+    /// Runs a first pass, which hands its texts to `sink`, and encodes beside it what of them can be read in `texts`. Returns what the pass
+    /// returns, and the rows that were encoded meanwhile, if there are any.
     pub(crate) fn beside(
         mut self,
         pass: TokenizePass<'_>,
         sink: &mut dyn TokenSink,
-        (growing, open): (&Growing, &(dyn Fn() -> io::Result<SpoolReader> + Sync)),
+        texts: &GrowingTexts,
     ) -> (Result<Tokenized>, Option<RowsAhead>) {
         let has_failed = AtomicBool::new(false);
         let begin_at = Instant::now() + self.after;
@@ -67,34 +64,28 @@ impl HeadStart<'_> {
                 let (head_start, has_failed) = (&mut Some(&mut self), &has_failed);
                 let begin = || {
                     let Some(head_start) = head_start.take() else { return };
-                    let encode = move || head_start.encode(open, growing, has_failed);
+                    let encode = move || head_start.encode(texts, has_failed);
                     let thread = thread::Builder::new().name("head start".to_owned()).spawn_scoped(scope, encode);
                     encoding = thread.ok(); // without it the first pass goes on by itself
                 };
                 pass.run(&mut BesideSink { sink, begin_at, begin })
             };
             has_failed.store(read.is_err(), Relaxed);
-            growing.end();
+            texts.end();
             let rows = encoding.map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
             let rows = rows.flatten().filter(|rows| rows.texts() > 0);
             (read, rows)
         })
     }
 
-    fn encode(
-        &mut self,
-        open: &(dyn Fn() -> io::Result<SpoolReader> + Sync),
-        growing: &Growing,
-        has_failed: &AtomicBool,
-    ) -> Option<RowsAhead> {
-        let begun = Instant::now();
+    fn encode(&mut self, texts: &GrowingTexts, has_failed: &AtomicBool) -> Option<RowsAhead> {
         let pool = start_threads_that_give_way(self.model.threads()).ok()?;
         let Self { model, plan, part_texts, observer, .. } = *self;
-        let mut rows = RowsAhead::new(self.folder, self.most_bytes).ok()?;
+        let mut rows = RowsAhead::new(texts.create_rows().ok()?, self.most_bytes);
         let is_full = Arc::clone(&rows.is_full);
         pool.install(|| {
             let encoder = model.load(plan).ok()?;
-            let texts = growing.follow(open().ok()?).map(|text| text.map_err(Error::io("read", "back the tokens")));
+            let texts = texts.read().ok()?.map(|text| text.map_err(Error::io("read", "back the tokens")));
             let texts = texts.take_while(|_| !is_full.load(Relaxed));
             let pass = EncodePass {
                 encoder: &encoder,
@@ -111,7 +102,6 @@ impl HeadStart<'_> {
             let _ = pass.run(texts, &mut rows, &UnlessFailed { observer, has_failed }, &Unseen);
             Some(())
         })?;
-        rows.time = begun.elapsed();
         Some(rows)
     }
 }
@@ -171,7 +161,6 @@ pub(crate) struct RowsAhead {
     /// Ends of texts up to which all arrays have their rows.
     ends: Vec<End>,
     tokens: u64,
-    time: Duration,
 }
 
 /// An end of a text at which all rows of the texts before it are there.
@@ -186,21 +175,17 @@ struct End {
 const HEADER: usize = 2;
 
 impl RowsAhead {
-    /// Takes rows in a folder, until there are `most_bytes` bytes of them.
-    ///
-    /// # Errors
-    /// That of creating a file.
-    fn new(folder: &Path, most_bytes: u64) -> io::Result<Self> {
-        Ok(Self {
-            file: BufWriter::with_capacity(1 << 16, tempfile::tempfile_in(folder)?),
+    /// Takes rows into a file that is empty, until there are `most_bytes` bytes of them.
+    fn new(file: File, most_bytes: u64) -> Self {
+        Self {
+            file: BufWriter::with_capacity(1 << 16, file),
             bytes: 0,
             most_bytes,
             is_full: Arc::new(AtomicBool::new(most_bytes == 0)),
             texts: 0,
             ends: Vec::new(),
             tokens: 0,
-            time: Duration::ZERO,
-        })
+        }
     }
 
     /// Number of texts whose rows are there.
@@ -213,13 +198,9 @@ impl RowsAhead {
         self.bytes
     }
 
-    /// What the encoding of the rows was.
-    pub(crate) fn stats(&self) -> EncodingStats {
-        EncodingStats {
-            time: self.time,
-            tokens: self.ends.last().map_or(0, |end| end.tokens),
-            ..EncodingStats::default()
-        }
+    /// Number of tokens that went through the encoder for them.
+    pub(crate) fn tokens(&self) -> u64 {
+        self.ends.last().map_or(0, |end| end.tokens)
     }
 
     /// Hands the rows to `sink` as if they had just been computed; `texts` gives the job's first texts. `each` is told of the texts
@@ -331,8 +312,7 @@ mod tests {
 
     #[test]
     fn rows_come_back_up_to_the_last_text_that_is_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut rows = RowsAhead::new(folder.path(), 1 << 20).unwrap();
+        let mut rows = RowsAhead::new(tempfile::tempfile().unwrap(), 1 << 20);
         for (batch, of_token, of_text) in [
             (batch(&[2, 3], Some(4)), &[1.0, 2.0, 3.0][..], &[4.0][..]),
             (batch(&[4], None), &[5.0], &[]),
@@ -342,7 +322,7 @@ mod tests {
             rows.write(1, of_text).unwrap();
             rows.end_batch(&batch).unwrap();
         }
-        assert_eq!((rows.texts(), rows.stats().tokens), (3, 9));
+        assert_eq!((rows.texts(), rows.tokens()), (3, 9));
         let (mut taken, mut done) = (Taken::default(), Vec::new());
         let mut texts = [2, 3, 4, 1, 2].into_iter().map(|tokens| Ok(text(tokens)));
         rows.hand_on(&mut texts, &mut taken, |written, texts| {
@@ -357,8 +337,7 @@ mod tests {
 
     #[test]
     fn it_is_over_when_rows_take_too_much_room() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut rows = RowsAhead::new(folder.path(), 100).unwrap();
+        let mut rows = RowsAhead::new(tempfile::tempfile().unwrap(), 100);
         rows.write(0, &[0.0; 10]).unwrap();
         rows.end_batch(&batch(&[1], None)).unwrap();
         assert!(!rows.is_full.load(Relaxed), "{} bytes", rows.bytes());

@@ -449,18 +449,17 @@ impl<'a> Job<'a> {
         const MOST_BYTES: u64 = 4 << 30;
         let growing = files.growing().filter(|_| self.shard.is_none() && reuse.is_none());
         let mut sink = files.sink(self.plan);
-        let Some((growing, open)) = growing else { return (self.tokenize().run(&mut sink), None) };
+        let Some(growing) = growing else { return (self.tokenize().run(&mut sink), None) };
         let head_start = HeadStart {
             model: self.model,
             plan: self.plan,
             sizes: self.batch_sizes(),
             part_texts: self.plan.part_texts,
             observer: self.observer,
-            folder: path,
             most_bytes: room(path).map_or(MOST_BYTES, |free| MOST_BYTES.min(free / 8)),
             after: self.head_start_after,
         };
-        head_start.beside(self.tokenize(), &mut sink, (&growing, &open))
+        head_start.beside(self.tokenize(), &mut sink, &growing)
     }
 
     /// The sizes of batches of which a kill loses one.
@@ -569,7 +568,7 @@ impl<'a> Job<'a> {
         part: &ShardRows,
         sink: &mut Arrays,
     ) -> Result<EncodingStats> {
-        let before = ahead.stats();
+        let tokens_ahead = ahead.tokens();
         self.observer.detail(&format!("{} texts were encoded while others were tokenized", ahead.texts()));
         let (texts, way_on) = (part.counts.texts, pass.way_on);
         ahead.hand_on(&mut spool.by_ref().map(|tokens| tokens.map_err(unreadable_tokens)), sink, |written, done| {
@@ -583,7 +582,7 @@ impl<'a> Job<'a> {
             }
         })?;
         let mut stats = self.encode(pass, spool, part, sink, None)?;
-        stats.add(&before);
+        stats.tokens_ahead = tokens_ahead;
         Ok(stats)
     }
 

@@ -204,7 +204,7 @@ impl Iterator for SpoolReader {
 
 /// How far a spool in a file can be read while it is still being written.
 #[derive(Debug, Default)]
-pub struct Growing {
+pub(crate) struct Growing {
     state: Mutex<Growth>,
     changed: Condvar,
 }

@@ -25,14 +25,12 @@ pub(crate) fn start_threads_that_give_way(threads: usize) -> Result<ThreadPool> 
     start(ThreadPoolBuilder::new().num_threads(threads).start_handler(|_| give_way()))
 }
 
-/// Lowers the priority of this thread, to a tenth of the time of one that has not.
+/// Lowers the priority of this thread, to a tenth of the time of one that has not. Where the system refuses, it is as others.
 #[cfg(target_os = "linux")]
 fn give_way() {
-    const NICE: libc::c_int = 10;
-    // SAFETY: the call takes numbers alone. To Linux "this process" is the thread that calls.
-    unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, NICE);
-    }
+    const NICE: i32 = 10;
+    // To Linux "this process" is the thread that asks.
+    let _ = rustix::process::setpriority_process(None, NICE);
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -386,7 +386,7 @@ pub fn run(started: SystemTime, stats: &EncodingStats, threads: usize, batch_tok
         "finished": timestamp(finished),
         "seconds": seconds,
         "seconds_encoding": stats.time.as_secs_f64(),
-        "tokens_encoded": stats.tokens,
+        "tokens_encoded": stats.tokens + stats.tokens_ahead,
         "tokens_per_second": stats.tokens_per_second(),
         "repeated_texts": stats.repeated_texts,
         "threads": threads,

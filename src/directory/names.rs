@@ -45,9 +45,12 @@ pub(super) const SO_FAR: &str = ".layerwise-so-far";
 /// The vectors of a part of a directory of Parquet files, until it is complete.
 pub(super) const ROWS: &str = ".layerwise-rows";
 
+/// Vectors of texts that were encoded beside the first pass. It has the name for the moment in which it is created.
+pub(super) const AHEAD: &str = ".layerwise-ahead";
+
 /// A Parquet file before it gets its own name.
 pub(super) const PART: &str = ".layerwise-part";
 
 /// All of them.
-pub(super) const TEMPORARIES: [&str; 8] =
-    [TEXTS_SO_FAR, TEXTS_OF_PART, TOKENS, NEW_TEXTS, NEW_TOKENS, SO_FAR, ROWS, PART];
+pub(super) const TEMPORARIES: [&str; 9] =
+    [TEXTS_SO_FAR, TEXTS_OF_PART, TOKENS, NEW_TEXTS, NEW_TOKENS, SO_FAR, ROWS, AHEAD, PART];

@@ -10,9 +10,10 @@ use super::flush::{Flusher, INTERVAL};
 use super::folder::Folder;
 use super::journal::{JournalEntry, TextsDone};
 use super::manifest::JobRecord;
-use super::names::{NEW_TEXTS, NEW_TOKENS, TEXTS, TEXTS_SO_FAR, TOKENS, UNFINISHED};
+use super::names::{AHEAD, NEW_TEXTS, NEW_TOKENS, TEXTS, TEXTS_SO_FAR, TOKENS, UNFINISHED};
 use super::plan_record::DirectoryPlan;
 use super::texts::{TextLine, WordsSpelled};
+use crate::batch::Tokens;
 use crate::counts::TextCounts;
 use crate::error::{Error, Result};
 use crate::input::Record;
@@ -71,6 +72,42 @@ struct TextFilesWriter {
     due: Instant,
     journaled: bool,
     growing: Arc<spool::Growing>,
+}
+
+/// The texts of a first pass that is going on.
+pub struct GrowingTexts {
+    folder: Arc<Folder>,
+    /// The file of tokens.
+    name: &'static str,
+    growing: Arc<spool::Growing>,
+}
+
+impl GrowingTexts {
+    /// The texts from the first one on, as they come.
+    ///
+    /// # Errors
+    /// That of opening the file.
+    pub(crate) fn read(&self) -> Result<impl Iterator<Item = io::Result<Tokens>> + Send> {
+        let unreadable = || Error::io("read", self.folder.place(self.name));
+        let file = self.folder.read_file(self.name).map_err(unreadable())?;
+        let spool = spool::SpoolReader::of_file(Arc::new(file), 0).map_err(unreadable())?;
+        Ok(self.growing.follow(spool))
+    }
+
+    /// Ends all that read them.
+    pub(crate) fn end(&self) {
+        self.growing.end();
+    }
+
+    /// A file in the same folder that vanishes with who holds it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be created.
+    pub(crate) fn create_rows(&self) -> Result<File> {
+        let file = self.folder.create_temporary(AHEAD)?;
+        self.folder.remove(AHEAD)?;
+        Ok(file)
+    }
 }
 
 /// The finished first pass, on the disk.
@@ -151,12 +188,11 @@ impl TextFiles {
         Ok(Self { folder: Arc::clone(folder), names, earlier, writer: Some(writer), growing })
     }
 
-    /// How far the file of tokens can be read while it is written, and what opens it. `None` if nothing will be written.
-    pub fn growing(&self) -> Option<(Arc<spool::Growing>, impl Fn() -> io::Result<spool::SpoolReader> + use<>)> {
+    /// The texts, for who reads them while they are written. `None` if nothing will be written.
+    pub fn growing(&self) -> Option<GrowingTexts> {
         self.writer.as_ref()?;
-        let (folder, name) = (Arc::clone(&self.folder), self.names.tokens());
-        let open = move || spool::SpoolReader::of_file(Arc::new(folder.read_file(name)?), 0);
-        Some((Arc::clone(&self.growing), open))
+        let Self { folder, names, growing, .. } = self;
+        Some(GrowingTexts { folder: Arc::clone(folder), name: names.tokens(), growing: Arc::clone(growing) })
     }
 
     /// A sink for the texts of a plan. Lines get tokens and words if the plan has vectors of them.

@@ -1,4 +1,4 @@
-//! The types of columns out of their values. They follow from all values of the input, before anything is encoded, so that
+//! The types of columns out of their values. They follow from all values of the input, before anything is written, so that
 //! every part of a job, on whatever machine, has the same ones.
 
 use indexmap::IndexMap;
