@@ -129,7 +129,7 @@ impl TextCounts {
     }
 }
 
-/// The counts of all texts, known once the input is tokenized and before any encoding.
+/// The counts of all texts, known once the input is tokenized and before any array is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Texts.

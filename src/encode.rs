@@ -114,7 +114,9 @@ impl EncodePass<'_> {
             *limits.lock().unwrap_or_else(PoisonError::into_inner) = self.sizes.limits();
             Ok(())
         };
-        let Some(first) = next() else { return Ok(stats) };
+        let Some(first) = next() else {
+            return Ok(EncodingStats { time: begun.elapsed(), ..EncodingStats::default() });
+        };
         let is_last = first
             .as_ref()
             .is_ok_and(|batch| 2 * batch.tokens() < limits.lock().unwrap_or_else(PoisonError::into_inner).tokens);
@@ -129,7 +131,8 @@ impl EncodePass<'_> {
         } else {
             thread::scope(|scope| {
                 let (sender, batches) = mpsc::sync_channel(0);
-                let gather = move || while next().is_some_and(|batch| sender.send(batch).is_ok()) {};
+                // Nothing is read behind what cannot be read.
+                let gather = move || while next().is_some_and(|batch| batch.is_ok() & sender.send(batch).is_ok()) {};
                 let thread = thread::Builder::new().name("batches".to_owned()).spawn_scoped(scope, gather);
                 thread.map_err(Error::io("start a thread that makes", "batches"))?;
                 encode(first, begun.elapsed())?;

@@ -10,7 +10,6 @@
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
@@ -56,10 +55,18 @@ impl HeadStart<'_> {
         sink: &mut dyn TokenSink,
         texts: &GrowingTexts,
     ) -> (Result<Tokenized>, Option<RowsAhead>) {
+        /// Ends the head start, also when the first pass panics: it would be waited for.
+        struct EndTexts<'a>(&'a GrowingTexts);
+        impl Drop for EndTexts<'_> {
+            fn drop(&mut self) {
+                self.0.end();
+            }
+        }
         let has_failed = AtomicBool::new(false);
         let begin_at = Instant::now() + self.after;
         thread::scope(|scope| {
             let mut encoding = None;
+            let end = EndTexts(texts);
             let read = {
                 let (head_start, has_failed) = (&mut Some(&mut self), &has_failed);
                 let begin = || {
@@ -71,10 +78,10 @@ impl HeadStart<'_> {
                 pass.run(&mut BesideSink { sink, begin_at, begin })
             };
             has_failed.store(read.is_err(), Relaxed);
-            texts.end();
-            let rows = encoding.map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            let rows = rows.flatten().filter(|rows| rows.texts() > 0);
-            (read, rows)
+            drop(end);
+            // Whatever it died of, the second pass does not build on it.
+            let rows = encoding.and_then(|thread| thread.join().ok().flatten());
+            (read, rows.filter(|rows| rows.texts() > 0))
         })
     }
 
@@ -84,9 +91,17 @@ impl HeadStart<'_> {
         let mut rows = RowsAhead::new(texts.create_rows().ok()?, self.most_bytes);
         let is_full = Arc::clone(&rows.is_full);
         pool.install(|| {
+            let should_stop = || has_failed.load(Relaxed) || observer.interruption().is_some();
+            let encoder = model.encoder(plan).ok()?;
+            encoder.preload(plan.deepest(), &should_stop).ok()?;
+            if should_stop() {
+                return None;
+            }
             let encoder = model.load(plan).ok()?;
             let texts = texts.read().ok()?.map(|text| text.map_err(Error::io("read", "back the tokens")));
-            let texts = texts.take_while(|_| !is_full.load(Relaxed));
+            // Up to a text that the first pass will refuse at its end.
+            let is_refused = |text: &Tokens| plan.lacks_room(text.len(), &text.longer).is_some();
+            let texts = texts.take_while(|text| !is_full.load(Relaxed) && !text.as_ref().is_ok_and(is_refused));
             let pass = EncodePass {
                 encoder: &encoder,
                 plan,
@@ -98,9 +113,13 @@ impl HeadStart<'_> {
                 part_texts,
                 way_on: Error::START_OVER,
             };
-            // What ends it early is met again by the second pass.
-            let _ = pass.run(texts, &mut rows, &UnlessFailed { observer, has_failed }, &Unseen);
-            Some(())
+            observer.detail("texts are encoded while others are tokenized");
+            match pass.run(texts, &mut rows, &UnlessFailed { observer, has_failed }, &Unseen) {
+                // The disk may be full, and the first pass needs it.
+                Err(Error::Io { .. }) => None,
+                // What ends it early otherwise is met again by the second pass.
+                Ok(_) | Err(_) => Some(()),
+            }
         })?;
         Some(rows)
     }
@@ -161,6 +180,7 @@ pub(crate) struct RowsAhead {
     /// Ends of texts up to which all arrays have their rows.
     ends: Vec<End>,
     tokens: u64,
+    repeated_texts: u64,
 }
 
 /// An end of a text at which all rows of the texts before it are there.
@@ -169,6 +189,7 @@ struct End {
     texts: u64,
     bytes: u64,
     tokens: u64,
+    repeated_texts: u64,
 }
 
 /// Numbers of what is in the file before the rows that follow: the array's index, and how many numbers there are.
@@ -185,6 +206,7 @@ impl RowsAhead {
             texts: 0,
             ends: Vec::new(),
             tokens: 0,
+            repeated_texts: 0,
         }
     }
 
@@ -193,14 +215,14 @@ impl RowsAhead {
         self.ends.last().map_or(0, |end| end.texts)
     }
 
-    /// Size in bytes of the file.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     /// Number of tokens that went through the encoder for them.
     pub(crate) fn tokens(&self) -> u64 {
         self.ends.last().map_or(0, |end| end.tokens)
+    }
+
+    /// Number of texts among them that shared a batch with a text of the same tokens.
+    pub(crate) fn repeated_texts(&self) -> u64 {
+        self.ends.last().map_or(0, |end| end.repeated_texts)
     }
 
     /// Hands the rows to `sink` as if they had just been computed; `texts` gives the job's first texts. `each` is told of the texts
@@ -255,8 +277,10 @@ impl Sink for RowsAhead {
     fn end_batch(&mut self, batch: &Batch) -> Result<()> {
         self.texts += batch.texts() as u64;
         self.tokens += batch.tokens() as u64;
+        self.repeated_texts += batch.repeated_texts;
         if batch.ends_with_text() {
-            self.ends.push(End { texts: self.texts, bytes: self.bytes, tokens: self.tokens });
+            let Self { texts, bytes, tokens, repeated_texts, .. } = *self;
+            self.ends.push(End { texts, bytes, tokens, repeated_texts });
             if self.bytes >= self.most_bytes {
                 self.is_full.store(true, Relaxed);
             }
@@ -340,9 +364,9 @@ mod tests {
         let mut rows = RowsAhead::new(tempfile::tempfile().unwrap(), 100);
         rows.write(0, &[0.0; 10]).unwrap();
         rows.end_batch(&batch(&[1], None)).unwrap();
-        assert!(!rows.is_full.load(Relaxed), "{} bytes", rows.bytes());
+        assert!(!rows.is_full.load(Relaxed), "{} bytes", rows.bytes);
         rows.write(0, &[0.0; 10]).unwrap();
         rows.end_batch(&batch(&[1], None)).unwrap();
-        assert!(rows.is_full.load(Relaxed), "{} bytes", rows.bytes());
+        assert!(rows.is_full.load(Relaxed), "{} bytes", rows.bytes);
     }
 }

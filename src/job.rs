@@ -426,11 +426,19 @@ impl<'a> Job<'a> {
         }
         // Checks the weights before the arrays are created, so that damaged weights leave none behind.
         let encoder = self.model.load(self.plan)?;
-        // Both find room on the disk, or one of them goes.
-        let has_room = |ahead: &RowsAhead| {
-            room(path).is_none_or(|free| free >= self.plan.bytes(&part.counts) + Self::ROOM_LEFT + ahead.bytes())
-        };
-        let ahead = ahead.filter(has_room);
+        // Both find room on the disk, or one of them goes: the arrays, and for Parquet a part's rows, which are no more than all.
+        let arrays = self.plan.bytes(&part.counts);
+        let needed = if self.plan.part_texts.is_some() { 2 * arrays } else { arrays } + Self::ROOM_LEFT;
+        let ahead = ahead.filter(|ahead| {
+            let has_room = room(path).is_none_or(|free| free >= needed);
+            if !has_room {
+                self.observer.detail(&format!(
+                    "there is no room for the rows of {} texts that were encoded while others were tokenized; they are encoded again",
+                    ahead.texts()
+                ));
+            }
+            has_room
+        });
         Ok(Some(Begun { encoder, texts, part, manifest, done, ahead }))
     }
 
@@ -568,7 +576,7 @@ impl<'a> Job<'a> {
         part: &ShardRows,
         sink: &mut Arrays,
     ) -> Result<EncodingStats> {
-        let tokens_ahead = ahead.tokens();
+        let (tokens_ahead, repeated_texts) = (ahead.tokens(), ahead.repeated_texts());
         self.observer.detail(&format!("{} texts were encoded while others were tokenized", ahead.texts()));
         let (texts, way_on) = (part.counts.texts, pass.way_on);
         ahead.hand_on(&mut spool.by_ref().map(|tokens| tokens.map_err(unreadable_tokens)), sink, |written, done| {
@@ -583,6 +591,7 @@ impl<'a> Job<'a> {
         })?;
         let mut stats = self.encode(pass, spool, part, sink, None)?;
         stats.tokens_ahead = tokens_ahead;
+        stats.repeated_texts += repeated_texts;
         Ok(stats)
     }
 

@@ -373,7 +373,7 @@ choices! {
     pub enum Overflow {
         /// Cut it at the limit and say so
         Truncate = "truncate",
-        /// Stop before any encoding and name the rows
+        /// Write nothing and name the rows
         Error = "error",
         /// Encode it in windows that overlap (--stride), and take each token from the one in which it has most context
         Window = "window",

@@ -28,9 +28,11 @@ pub(crate) fn start_threads_that_give_way(threads: usize) -> Result<ThreadPool> 
 /// Lowers the priority of this thread, to a tenth of the time of one that has not. Where the system refuses, it is as others.
 #[cfg(target_os = "linux")]
 fn give_way() {
-    const NICE: i32 = 10;
+    const STEPS: i32 = 10;
+    const LOWEST: i32 = 19;
     // To Linux "this process" is the thread that asks.
-    let _ = rustix::process::setpriority_process(None, NICE);
+    let now = rustix::process::getpriority_process(None).unwrap_or(0);
+    let _ = rustix::process::setpriority_process(None, (now + STEPS).min(LOWEST));
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -43,7 +45,8 @@ fn start(pool: ThreadPoolBuilder) -> Result<ThreadPool> {
 
 /// Threads that wait for each other in a loop of their own, where those without work may help.
 pub(crate) trait Helpers: Sync {
-    /// Calls `each` with every number below `count`, here and on threads that would wait. Returns when all calls have.
+    /// Calls `each` with every number below `count`, here and on threads that would wait. Returns when all calls have. Not called again
+    /// within a call: [`share`] sees to that.
     fn share(&self, count: usize, each: &(dyn Fn(usize) + Sync));
 }
 
@@ -52,15 +55,17 @@ thread_local! {
     static HELPERS: Cell<Option<*const (dyn Helpers + 'static)>> = const { Cell::new(None) };
 }
 
+/// Puts back who helped, also when a closure panics.
+struct PutBack(Option<*const (dyn Helpers + 'static)>);
+
+impl Drop for PutBack {
+    fn drop(&mut self) {
+        HELPERS.set(self.0);
+    }
+}
+
 /// Runs a closure in which [`share`] shares with these threads.
 pub(crate) fn with_helpers<R>(helpers: &dyn Helpers, run: impl FnOnce() -> R) -> R {
-    /// Puts back what was there, also when the closure panics.
-    struct PutBack(Option<*const (dyn Helpers + 'static)>);
-    impl Drop for PutBack {
-        fn drop(&mut self) {
-            HELPERS.set(self.0);
-        }
-    }
     // SAFETY: only the lifetime changes. The pointer is used by this thread during `run` alone, for which `helpers` is borrowed:
     // `PutBack` removes it before this function returns.
     let helpers = unsafe { std::mem::transmute::<*const (dyn Helpers + '_), *const (dyn Helpers + 'static)>(helpers) };
@@ -73,8 +78,12 @@ pub(crate) fn with_helpers<R>(helpers: &dyn Helpers, run: impl FnOnce() -> R) ->
 pub(crate) fn share(count: usize, each: &(dyn Fn(usize) + Sync)) {
     match HELPERS.get() {
         _ if count < 2 => (0..count).for_each(each),
-        // SAFETY: it was put there by `with_helpers`, which is still running on this thread and borrows it.
-        Some(helpers) => unsafe { &*helpers }.share(count, each),
+        Some(helpers) => {
+            // They share one piece of work at a time: what is shared within a call is done there alone, or by the pool.
+            let _put_back = PutBack(HELPERS.replace(None));
+            // SAFETY: it was put there by `with_helpers`, which is still running on this thread and borrows it.
+            unsafe { &*helpers }.share(count, each);
+        }
         None if rayon::current_thread_index().is_some() => (0..count).into_par_iter().for_each(each),
         None => (0..count).for_each(each),
     }
@@ -128,5 +137,9 @@ mod tests {
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).is_err());
         share(7, &|_| ());
         assert_eq!(helpers.0.load(Relaxed), 5, "they are gone");
+        let inner = AtomicUsize::new(0);
+        let count = |_| drop(inner.fetch_add(1, Relaxed));
+        with_helpers(&helpers, || share(2, &|_| share(3, &count)));
+        assert_eq!((helpers.0.load(Relaxed), inner.into_inner()), (7, 6), "what is shared within is not asked of them");
     }
 }

@@ -1,6 +1,6 @@
 //! The first pass: reads and tokenizes the whole input before any array is written.
 //!
-//! Bad input is thus found before any costly work, all sizes are known, and `texts.jsonl` can be written. A job that
+//! Bad input is thus found before there is any output, all sizes are known, and `texts.jsonl` can be written. A job that
 //! resumes reads its input again, to check that it is the same, and tokenizes the texts that are new.
 
 use sha2::{Digest, Sha256};

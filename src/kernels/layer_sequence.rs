@@ -200,9 +200,11 @@ impl<E> GroupsOnTheirWay<E> {
 impl<E: Send> Helpers for GroupsOnTheirWay<E> {
     fn share(&self, count: usize, each: &(dyn Fn(usize) + Sync)) {
         // SAFETY: only the lifetime changes. `each` is called by threads that are counted in `running`, and taken away before this
-        // function returns or unwinds, which `HelpEnds` has wait until nobody is in a call.
+        // function returns or unwinds, which `HelpEnds` has wait until nobody is in a call. Nothing else takes its place meanwhile: one
+        // thread visits at a time, `share` is not called within a call, and it is looked at below.
         let each = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(each) };
-        self.lock().help = Some(HelpWanted { each, count, next: 0, running: 0, has_failed: false });
+        let before = self.lock().help.replace(HelpWanted { each, count, next: 0, running: 0, has_failed: false });
+        assert!(before.is_none(), "one piece of work is shared at a time");
         let ends = HelpEnds(self);
         self.changed.notify_all();
         loop {

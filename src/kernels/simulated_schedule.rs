@@ -26,6 +26,14 @@ pub struct SimulatedBatch {
     pub idle: f64,
 }
 
+/// What a thread is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Task {
+    Group(usize),
+    Visit,
+    Help,
+}
+
 /// Tokens of a piece of a visit, which one thread takes.
 const TOKENS_OF_PIECE: usize = 2048;
 
@@ -45,37 +53,38 @@ pub fn simulate(layers: usize, cu_seqlens: &[usize], threads: usize, times: Step
     let (mut pieces_left, mut pieces_not_done) = (0, 0);
     loop {
         while free > 0 {
-            let (cost, group) = match schedule.next() {
-                Step::Encode { group, .. } => (of_group(group), Some(group)),
+            let (cost, task) = match schedule.next() {
+                Step::Encode { group, .. } => (of_group(group), Task::Group(group)),
                 Step::Visit(_) => {
                     (pieces_left, pieces_not_done) = (pieces - 1, pieces);
-                    (of_piece, None)
+                    (of_piece, Task::Visit)
                 }
                 Step::Wait if pieces_left > 0 => {
                     pieces_left -= 1;
-                    (of_piece, None)
+                    (of_piece, Task::Help)
                 }
                 Step::Wait | Step::End => break,
             };
             free -= 1;
             busy += cost;
-            running.push(Reverse((now + cost, group)));
+            running.push(Reverse((now + cost, task)));
         }
-        let Some(Reverse((ends, group))) = running.pop() else { break };
+        let Some(Reverse((ends, task))) = running.pop() else { break };
         now = ends;
-        free += 1;
-        match group {
-            Some(group) => schedule.encoded(group),
-            None => {
-                pieces_not_done -= 1;
-                if pieces_not_done == 0 {
-                    schedule.visited();
-                } else if pieces_left > 0 {
-                    (pieces_left, free, busy) = (pieces_left - 1, free - 1, busy + of_piece);
-                    running.push(Reverse((now + of_piece, None)));
-                }
+        if let Task::Group(group) = task {
+            schedule.encoded(group);
+        } else {
+            pieces_not_done -= 1;
+            if task == Task::Visit && pieces_left > 0 {
+                (pieces_left, busy) = (pieces_left - 1, busy + of_piece);
+                running.push(Reverse((now + of_piece, Task::Visit)));
+                continue;
+            }
+            if pieces_not_done == 0 {
+                schedule.visited();
             }
         }
+        free += 1;
     }
     // The last layer's visit is shared by all.
     let rounds = pieces.div_ceil(threads) as u64;
