@@ -4,6 +4,8 @@
 //! and token; the latter by visited layer and token). Threads wait for no memory and no lock in it, so it says what the schedule
 //! allows, and not what a machine's memory does.
 
+#![allow(clippy::print_stdout, reason = "a bench is for what it prints")]
+
 use layerwise::kernels::simulated_schedule::{StepTimes, simulate};
 
 /// A job: its name, the encoder's layers, tokens of a text, and the times of steps in nanoseconds a token.

@@ -93,7 +93,7 @@ impl HeadStart<'_> {
         pool.install(|| {
             let should_stop = || has_failed.load(Relaxed) || observer.interruption().is_some();
             let encoder = model.encoder(plan).ok()?;
-            encoder.preload(plan.deepest(), &should_stop).ok()?;
+            encoder.preload(plan.deepest(), should_stop).ok()?;
             if should_stop() {
                 return None;
             }

@@ -138,7 +138,9 @@ mod tests {
         share(7, &|_| ());
         assert_eq!(helpers.0.load(Relaxed), 5, "they are gone");
         let inner = AtomicUsize::new(0);
-        let count = |_| drop(inner.fetch_add(1, Relaxed));
+        let count = |_| {
+            inner.fetch_add(1, Relaxed);
+        };
         with_helpers(&helpers, || share(2, &|_| share(3, &count)));
         assert_eq!((helpers.0.load(Relaxed), inner.into_inner()), (7, 6), "what is shared within is not asked of them");
     }
