@@ -9,9 +9,9 @@ use std::sync::OnceLock;
 #[cfg(test)]
 mod interpreted;
 
-use super::tile_registers::{TILE, TileModel, TileRegisters, rows_of};
+use super::tile_registers::{TILE, TileModel, TileRegisters, TileShapes};
 
-/// Proof that this machine has tiles for bfloat16, and that the system lets this process use them.
+/// Proof that this machine has tiles for bfloat16 and for bytes, and that the system lets this process use them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Amx(());
 
@@ -32,14 +32,14 @@ impl Amx {
     /// Until they are released, nothing else on this thread may configure tiles: bounds are checked by the configuration that
     /// was made through this value.
     pub(super) unsafe fn registers(self) -> AmxRegisters {
-        AmxRegisters { rows: [0; 2], _this_thread: PhantomData, _proof: self }
+        AmxRegisters { shapes: TileShapes::NONE, _this_thread: PhantomData, _proof: self }
     }
 }
 
-/// `amx-tile` and `amx-bf16`.
+/// `amx-tile`, `amx-int8` and `amx-bf16`: no processor has the first without the others.
 fn has_tiles() -> bool {
-    const TILE_AND_BF16: u32 = 1 << 24 | 1 << 22;
-    std::arch::is_x86_feature_detected!("avx512f") && __cpuid_count(7, 0).edx & TILE_AND_BF16 == TILE_AND_BF16
+    const FEATURES: u32 = 1 << 25 | 1 << 24 | 1 << 22;
+    std::arch::is_x86_feature_detected!("avx512f") && __cpuid_count(7, 0).edx & FEATURES == FEATURES
 }
 
 /// Linux, since 5.16, gives the permission for all threads of a process; older ones do not know the request.
@@ -62,7 +62,7 @@ fn trial(mut tiles: impl TileRegisters) -> Vec<u32> {
     let pairs: Vec<u32> = (0..4 * TILE * TILE).map(|_| pair()).collect();
     let mut sums: Vec<u32> = pairs.iter().map(|pair| pair ^ 0x0012_3456).collect();
     let (pairs, _) = pairs.as_chunks::<{ TILE * TILE }>();
-    tiles.configure([TILE, 5]);
+    tiles.configure(TileShapes { rows: [TILE, 5], inner: TILE });
     {
         let (sums, _) = sums.as_chunks::<{ TILE * TILE }>();
         tiles.load::<0>(&sums[0], TILE);
@@ -85,7 +85,22 @@ fn trial(mut tiles: impl TileRegisters) -> Vec<u32> {
     tiles.store::<1>(&mut four[1], TILE);
     tiles.store::<2>(&mut four[2], TILE);
     tiles.store::<3>(&mut four[3], TILE);
+    // Sums of bytes, of 7 and of 16 rows, with half of the inner dimension.
+    tiles.configure(TileShapes { rows: [7, TILE], inner: TILE / 2 });
+    tiles.load::<4>(&pairs[3], TILE);
+    tiles.load::<5>(&pairs[2], TILE);
+    tiles.load::<6>(&pairs[1], TILE);
+    tiles.load::<7>(&pairs[0], TILE);
+    for _ in 0..2 {
+        tiles.multiply_bytes::<0, 4, 6>();
+        tiles.multiply_bytes::<3, 5, 7>();
+    }
+    let mut of_bytes = vec![0; 2 * TILE * TILE];
+    let (two, _) = of_bytes.as_chunks_mut::<{ TILE * TILE }>();
+    tiles.store::<0>(&mut two[0], TILE);
+    tiles.store::<3>(&mut two[1], TILE);
     tiles.release();
+    sums.extend(of_bytes);
     sums
 }
 
@@ -95,7 +110,7 @@ fn trial(mut tiles: impl TileRegisters) -> Vec<u32> {
 /// does not know of them, but nor does it use them: it does only where AMX's own functions are called.
 pub(super) struct AmxRegisters {
     /// As configured; zeros before.
-    rows: [usize; 2],
+    shapes: TileShapes,
     _this_thread: PhantomData<*mut ()>,
     _proof: Amx,
 }
@@ -118,25 +133,33 @@ impl AmxRegisters {
     /// Numbers that a tile's rows reach over in memory.
     #[inline(always)]
     fn reach<const T: usize>(&self, stride: usize) -> usize {
-        let rows = rows_of(T, self.rows);
+        let rows = self.shapes.rows_of(T);
         assert!(rows > 0, "tiles are configured before they are used");
-        (rows - 1).saturating_mul(stride).saturating_add(TILE)
+        (rows - 1).saturating_mul(stride).saturating_add(self.shapes.numbers_of(T))
+    }
+
+    /// Whether tiles are configured, and are sums, rows and rows of a panel that can be multiplied.
+    #[inline(always)]
+    fn fit<const C: usize, const A: usize, const B: usize>(&self) -> bool {
+        let TileShapes { inner, .. } = self.shapes;
+        let rows = self.shapes.rows_of(A);
+        rows > 0 && self.shapes.rows_of(C) == rows && matches!((C, A, B), (0..=3, 4 | 5, 6 | 7)) && inner > 0
     }
 }
 
 impl TileRegisters for AmxRegisters {
     #[inline(always)]
-    fn configure(&mut self, rows: [usize; 2]) {
-        assert!(rows.iter().all(|rows| (1..=TILE).contains(rows)));
+    fn configure(&mut self, shapes: TileShapes) {
+        assert!(shapes.rows.iter().chain([&shapes.inner]).all(|count| (1..=TILE).contains(count)));
         let mut configuration =
             TileConfiguration { palette: 1, start_row: 0, reserved: [0; 14], bytes: [0; 16], rows: [0; 16] };
         for tile in 0..8 {
-            configuration.bytes[tile] = 64;
-            configuration.rows[tile] = rows_of(tile, rows) as u8;
+            configuration.bytes[tile] = (shapes.numbers_of(tile) * size_of::<u32>()) as u16;
+            configuration.rows[tile] = shapes.rows_of(tile) as u8;
         }
-        self.rows = rows;
+        self.shapes = shapes;
         // SAFETY: `Amx` is proof of the instruction and the permission. It reads 64 bytes, a valid configuration: palette 1 has
-        // eight tiles of at most 16 rows of 64 bytes, and everything else is zero.
+        // eight tiles of 1 to 16 rows of 4 to 64 bytes, by the line above, and everything else is zero.
         unsafe {
             asm!("ldtilecfg [{}]", in(reg) &raw const configuration, options(nostack, preserves_flags, readonly));
         }
@@ -145,8 +168,8 @@ impl TileRegisters for AmxRegisters {
     #[inline(always)]
     fn load<const T: usize>(&mut self, numbers: &[u32], stride: usize) {
         assert!(self.reach::<T>(stride) <= numbers.len());
-        // SAFETY: tile T is configured with `rows_of(T)` rows of 64 bytes, `stride` numbers apart in memory, and by the line
-        // above the last of them ends within `numbers`.
+        // SAFETY: tile T is configured with `rows_of(T)` rows of `numbers_of(T)` numbers, `stride` numbers apart in memory, and by the
+        // line above the last of them ends within `numbers`.
         unsafe {
             asm!(
                 "tileloadd tmm{tile}, [{start} + {stride}*1]",
@@ -183,9 +206,8 @@ impl TileRegisters for AmxRegisters {
 
     #[inline(always)]
     fn multiply<const C: usize, const A: usize, const B: usize>(&mut self) {
-        assert!(self.reach::<C>(TILE) == self.reach::<A>(TILE) && rows_of(B, self.rows) == TILE);
-        // SAFETY: `Amx` is proof of the instruction. The tiles are configured and their shapes fit, by the line above and as
-        // all rows have 64 bytes.
+        assert!(self.fit::<C, A, B>());
+        // SAFETY: `Amx` is proof of the instruction. The tiles are configured and their shapes fit, by the line above.
         unsafe {
             asm!(
                 "tdpbf16ps tmm{c}, tmm{a}, tmm{b}",
@@ -198,8 +220,23 @@ impl TileRegisters for AmxRegisters {
     }
 
     #[inline(always)]
+    fn multiply_bytes<const C: usize, const A: usize, const B: usize>(&mut self) {
+        assert!(self.fit::<C, A, B>());
+        // SAFETY: as in `multiply`.
+        unsafe {
+            asm!(
+                "tdpbsud tmm{c}, tmm{a}, tmm{b}",
+                c = const C,
+                a = const A,
+                b = const B,
+                options(nostack, preserves_flags, nomem)
+            );
+        }
+    }
+
+    #[inline(always)]
     fn release(&mut self) {
-        self.rows = [0; 2];
+        self.shapes = TileShapes::NONE;
         // SAFETY: `Amx` is proof of the instruction; it makes all tiles as they were before.
         unsafe { asm!("tilerelease", options(nostack, preserves_flags, nomem)) };
     }
@@ -210,6 +247,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::kernels::byte_tile_kernel::ByteTileKernel;
+    use crate::kernels::int8_element::Int8Quad;
     use crate::kernels::operand_element::Bf16Pair;
     use crate::kernels::product::Product;
     use crate::kernels::testing::{numbers, product_by};
@@ -253,6 +292,18 @@ mod tests {
             let by_model = |product: Product<'_, Bf16Pair>| pulp::Arch::new().dispatch(TileKernel { registers: TileModel::new(), product });
             let found = product_by::<Bf16Pair>(by_registers, &a, &weight, &bias, inner, part);
             let expected = product_by::<Bf16Pair>(by_model, &a, &weight, &bias, inner, part);
+            prop_assert!(found.iter().zip(&expected).all(|(found, expected)| found.to_bits() == expected.to_bits()));
+
+            let by_registers = |product: Product<'_, Int8Quad>| {
+                // SAFETY: as above.
+                let registers = unsafe { amx.registers() };
+                pulp::Arch::new().dispatch(ByteTileKernel { registers, product });
+            };
+            let by_model = |product: Product<'_, Int8Quad>| {
+                pulp::Arch::new().dispatch(ByteTileKernel { registers: TileModel::new(), product });
+            };
+            let found = product_by::<Int8Quad>(by_registers, &a, &weight, &bias, inner, part);
+            let expected = product_by::<Int8Quad>(by_model, &a, &weight, &bias, inner, part);
             prop_assert!(found.iter().zip(&expected).all(|(found, expected)| found.to_bits() == expected.to_bits()));
         }
     }

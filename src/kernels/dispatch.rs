@@ -19,7 +19,7 @@ use super::packed_matrix::Pack;
 use super::product::{Product, StridedRows};
 use super::simd_kernel::SimdKernel;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-use super::tile_kernel::TileKernel;
+use super::{byte_tile_kernel::ByteTileKernel, tile_kernel::TileKernel};
 
 /// Elements that there are kernels for.
 pub(super) trait Dispatch: Pack {
@@ -106,9 +106,12 @@ impl Dispatch for Int8Quad {
     fn multiply(instruction_set: InstructionSet, product: Product<'_, Int8Quad>) {
         match instruction_set.token() {
             #[cfg(target_os = "linux")]
+            SimdToken::Amx(.., amx) => {
+                // SAFETY: the product is multiplied on this thread from beginning to end, with nothing else between.
+                let registers = unsafe { amx.registers() };
+                instruction_set.run(ByteTileKernel { registers, product });
+            }
             // SAFETY: the token holds proof that the machine has AVX-512 with dot products of bytes.
-            SimdToken::Amx(v4, ..) => unsafe { multiply_with_avx512_vnni(v4, product) },
-            // SAFETY: as above.
             SimdToken::Avx512Bf16(v4, ..) | SimdToken::Avx512Vnni(v4, _) => unsafe {
                 multiply_with_avx512_vnni(v4, product);
             },

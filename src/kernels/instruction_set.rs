@@ -22,7 +22,7 @@ pub struct InstructionSet(SimdToken);
 /// A proof that this machine has an instruction set: `pulp`'s tokens, which only exist where it does, and [`Amx`].
 #[derive(Debug, Clone, Copy)]
 pub(super) enum SimdToken {
-    /// AVX-512 with dot products of bfloat16 and of bytes, and tile registers for bfloat16.
+    /// AVX-512 with dot products of bfloat16 and of bytes, and tile registers for both.
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     Amx(pulp::x86::V4, Bf16DotProducts, ByteDotProducts, Amx),
     /// AVX-512 with dot products of bfloat16 and of bytes.
@@ -84,7 +84,7 @@ fn is_from_intel() -> bool {
 
 impl InstructionSet {
     /// The best that this machine has for `compute`, or the one that `forced` names. That is the one with tiles for
-    /// bfloat16 alone, which they multiply.
+    /// bfloat16 and bytes alone, which they multiply.
     ///
     /// # Errors
     /// [`Error::Usage`] when this machine does not have what is named.
@@ -92,7 +92,8 @@ impl InstructionSet {
         let without_tiles = Self::without_tiles();
         let Some(forced) = forced else {
             return Ok(match compute {
-                Compute::F32 | Compute::Int8 => without_tiles[0],
+                Compute::F32 => without_tiles[0],
+                Compute::Int8 => Self::available()[0],
                 Compute::Bf16 => Self::best_for_bfloat16(),
             });
         };

@@ -28,7 +28,7 @@ use super::simd_kernel::SimdKernel;
 
 /// `total` and a group's sum, times the factor of the row and those of the columns: two roundings, the same everywhere.
 #[inline(always)]
-fn add_scaled<S: Simd, T: Copy>(
+pub(super) fn add_scaled<S: Simd, T: Copy>(
     simd: S,
     total: S::f32s,
     sum: S::f32s,

@@ -42,6 +42,8 @@ mod simd_kernel;
 // Instruction sets.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod amx;
+#[cfg(all(target_arch = "x86_64", any(test, target_os = "linux")))]
+mod byte_tile_kernel;
 #[cfg(target_arch = "x86_64")]
 mod dot_product;
 mod instruction_set;

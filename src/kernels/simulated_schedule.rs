@@ -28,7 +28,7 @@ pub struct SimulatedBatch {
 
 /// What a thread is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Task {
+enum SimulatedTask {
     Group(usize),
     Visit,
     Help,
@@ -54,14 +54,14 @@ pub fn simulate(layers: usize, cu_seqlens: &[usize], threads: usize, times: Step
     loop {
         while free > 0 {
             let (cost, task) = match schedule.next() {
-                Step::Encode { group, .. } => (of_group(group), Task::Group(group)),
+                Step::Encode { group, .. } => (of_group(group), SimulatedTask::Group(group)),
                 Step::Visit(_) => {
                     (pieces_left, pieces_not_done) = (pieces - 1, pieces);
-                    (of_piece, Task::Visit)
+                    (of_piece, SimulatedTask::Visit)
                 }
                 Step::Wait if pieces_left > 0 => {
                     pieces_left -= 1;
-                    (of_piece, Task::Help)
+                    (of_piece, SimulatedTask::Help)
                 }
                 Step::Wait | Step::End => break,
             };
@@ -71,13 +71,13 @@ pub fn simulate(layers: usize, cu_seqlens: &[usize], threads: usize, times: Step
         }
         let Some(Reverse((ends, task))) = running.pop() else { break };
         now = ends;
-        if let Task::Group(group) = task {
+        if let SimulatedTask::Group(group) = task {
             schedule.encoded(group);
         } else {
             pieces_not_done -= 1;
-            if task == Task::Visit && pieces_left > 0 {
+            if task == SimulatedTask::Visit && pieces_left > 0 {
                 (pieces_left, busy) = (pieces_left - 1, busy + of_piece);
-                running.push(Reverse((now + of_piece, Task::Visit)));
+                running.push(Reverse((now + of_piece, SimulatedTask::Visit)));
                 continue;
             }
             if pieces_not_done == 0 {

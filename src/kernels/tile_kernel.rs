@@ -11,7 +11,7 @@ use super::operand_element::Bf16Pair;
 use super::output_tile::{EdgeTile, Strides};
 use super::packed_matrix::{PANEL_WIDTH, PanelRow};
 use super::product::Product;
-use super::tile_registers::{TILE, TileRegisters};
+use super::tile_registers::{TILE, TileRegisters, TileShapes};
 
 /// The tiles of sums, by rows and panels; the tiles of rows; those of panels.
 const SUMS: [[usize; 2]; 2] = [[0, 1], [2, 3]];
@@ -32,17 +32,17 @@ impl<R: TileRegisters> WithSimd for TileKernel<'_, R> {
         let rows = self.product.rows;
         let whole = rows / (2 * TILE) * (2 * TILE);
         if whole > 0 {
-            self.registers.configure([TILE, TILE]);
+            self.registers.configure(TileShapes { rows: [TILE; 2], inner: TILE });
             self.panels::<S, 2>(simd, 0, whole);
         }
         match rows - whole {
             0 => {}
             rest @ 1..=TILE => {
-                self.registers.configure([rest, rest]);
+                self.registers.configure(TileShapes { rows: [rest; 2], inner: TILE });
                 self.panels::<S, 1>(simd, whole, rows);
             }
             rest => {
-                self.registers.configure([TILE, rest - TILE]);
+                self.registers.configure(TileShapes { rows: [TILE, rest - TILE], inner: TILE });
                 self.panels::<S, 2>(simd, whole, rows);
             }
         }

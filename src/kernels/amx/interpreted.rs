@@ -2,7 +2,7 @@
 //!
 //! Such a processor refuses them (SIGILL). The handler here decodes what was refused by the manual's encodings (Intel 64 and
 //! IA-32 Architectures Software Developer's Manual, volume 2) and does what it says with tiles of the thread's own. What a
-//! processor would not have executed, and what is not one of the six instructions, ends the process by the signal.
+//! processor would not have executed, and what is not one of the seven instructions, ends the process by the signal.
 
 use std::cell::RefCell;
 use std::sync::Once;
@@ -54,6 +54,7 @@ enum Instruction {
     Store { tile: usize, address: i64, stride: i64 },
     Zero { tile: usize },
     Multiply { sum: usize, rows: usize, panel_rows: usize },
+    MultiplyBytes { sum: usize, rows: usize, panel_rows: usize },
 }
 
 impl Instruction {
@@ -74,6 +75,9 @@ impl Instruction {
                 (0x49, 3) if low == 0 && operand == 0 => Self::Zero { tile: register },
                 (0x5c, 2) if modrm >> 6 == 3 && b == 0 && operand < 8 => {
                     Self::Multiply { sum: register, rows: low, panel_rows: operand }
+                }
+                (0x5e, 2) if modrm >> 6 == 3 && b == 0 && operand < 8 => {
+                    Self::MultiplyBytes { sum: register, rows: low, panel_rows: operand }
                 }
                 _ => return None,
             };
@@ -177,6 +181,7 @@ impl InterpretedTiles {
                 self.numbers[tile] = [[0; TILE]; TILE];
             }
             Instruction::Multiply { sum, rows, panel_rows } => self.multiply(sum, rows, panel_rows)?,
+            Instruction::MultiplyBytes { sum, rows, panel_rows } => self.multiply_bytes(sum, rows, panel_rows)?,
         }
         Some(())
     }
@@ -187,12 +192,33 @@ impl InterpretedTiles {
         (rows > 0 && bytes % 4 == 0).then_some((bytes / 4, rows))
     }
 
+    /// Columns, rows and inner numbers of a product of tiles whose shapes fit.
+    fn product_shape(&self, sum: usize, rows: usize, panel_rows: usize) -> Option<(usize, usize, usize)> {
+        let ((columns, m), (inner, n), (width, k)) = (self.shape(sum)?, self.shape(rows)?, self.shape(panel_rows)?);
+        let are_apart = sum != rows && sum != panel_rows && rows != panel_rows;
+        (are_apart && (columns, m, inner) == (width, n, k)).then_some((columns, m, inner))
+    }
+
+    /// `TDPBSUD`: bytes with a sign by bytes without one, and a sum that wraps.
+    fn multiply_bytes(&mut self, sum: usize, rows: usize, panel_rows: usize) -> Option<()> {
+        let (columns, m, inner) = self.product_shape(sum, rows, panel_rows)?;
+        for row in 0..m {
+            for k in 0..inner {
+                let a = self.numbers[rows][row][k].to_le_bytes();
+                for column in 0..columns {
+                    let b = self.numbers[panel_rows][k][column].to_le_bytes();
+                    let products = a.iter().zip(b).map(|(a, b)| i32::from(a.cast_signed()) * i32::from(b));
+                    let number = &mut self.numbers[sum][row][column];
+                    *number = number.wrapping_add(products.sum::<i32>().cast_unsigned());
+                }
+            }
+        }
+        Some(())
+    }
+
     /// `TDPBF16PS`: numbers too small to be normal are zero, before and after.
     fn multiply(&mut self, sum: usize, rows: usize, panel_rows: usize) -> Option<()> {
-        let ((columns, m), (inner, n), (width, k)) = (self.shape(sum)?, self.shape(rows)?, self.shape(panel_rows)?);
-        if sum == rows || sum == panel_rows || rows == panel_rows || (columns, m, inner) != (width, n, k) {
-            return None;
-        }
+        let (columns, m, inner) = self.product_shape(sum, rows, panel_rows)?;
         let normal = |number: f32| if number.is_subnormal() { 0.0f32.copysign(number) } else { number };
         let halves = |pair: u32| [pair << 16, pair & 0xffff_0000].map(|bits| normal(f32::from_bits(bits)));
         for row in 0..m {
