@@ -138,7 +138,7 @@ impl EncodePass<'_> {
                 encode(first, begun.elapsed())?;
                 loop {
                     let asked = Instant::now();
-                    let Ok(batch) = batches.recv() else { return Ok(()) };
+                    let Ok(batch) = batches.recv() else { return Ok::<(), Error>(()) };
                     encode(batch, asked.elapsed())?;
                 }
             })?;
