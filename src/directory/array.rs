@@ -124,7 +124,7 @@ impl ArrayFile {
         let begins = self.start + bytes - self.remaining;
         let file = Arc::clone(self.file.get_ref());
         let pieces = numbers.chunks(NUMBERS_OF_PIECE).enumerate().collect();
-        let written = share_map(pieces, |(index, numbers): (usize, &[f32])| {
+        let written = share_map(pieces, |(index, numbers): (usize, &[f32])| -> Result<crc32fast::Hasher> {
             check_fits(numbers, dtype, || format!("{name} of {}", path.display()))?;
             with_stored(numbers, dtype, |bytes| {
                 let at = begins + (index * NUMBERS_OF_PIECE) as u64 * dtype.size();
