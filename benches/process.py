@@ -20,8 +20,8 @@ STARTS = 20
 MIB = 1 << 20
 
 
-def run(command: list[object]) -> tuple[float, float]:
-    """Seconds and MiB of a process."""
+def run(command: list[object]) -> tuple[float, float, float]:
+    """Seconds of the clock, seconds of the processors, and MiB of a process."""
     start = time.perf_counter()
     process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -29,7 +29,7 @@ def run(command: list[object]) -> tuple[float, float]:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         raise SystemExit(f"{' '.join(map(str, command))}: exit code {process.returncode}")
-    return seconds, usage.ru_maxrss * 1024 / MIB
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / MIB
 
 
 def spread(values: list[float], form: str) -> str:
@@ -39,7 +39,7 @@ def spread(values: list[float], form: str) -> str:
 def job(binary: Path, model: Path, data: Path, emit: str, threads: int, output: Path) -> tuple[float, float, float]:
     """Seconds of the whole process and of encoding alone, and MiB."""
     shutil.rmtree(output, ignore_errors=True)
-    seconds, memory = run([binary, "extract", "-m", model, "-i", data, "-e", emit, "--threads", threads, "-o", output])
+    seconds, _, memory = run([binary, "extract", "-m", model, "-i", data, "-e", emit, "--threads", threads, "-o", output])
     encoding = json.loads((output / "run.json").read_text())["seconds_encoding"]
     shutil.rmtree(output)
     return seconds, encoding, memory
@@ -60,8 +60,8 @@ def main() -> None:
         command = [args.layerwise, "extract", "-q", "-m", model, SENTENCE]
         run(command)
         runs = [run(command) for _ in range(STARTS)]
-        times = [seconds * 1000 for seconds, _ in runs]
-        print(f"| {name} | {spread(times, '.0f')} | {max(memory for _, memory in runs):.0f} MiB |", flush=True)
+        times = [seconds * 1000 for seconds, _, _ in runs]
+        print(f"| {name} | {spread(times, '.0f')} | {max(memory for _, _, memory in runs):.0f} MiB |", flush=True)
 
     minilm = models / "minilm"
     ten = args.work / "ten-times.txt"

@@ -11,25 +11,15 @@ threads. Needs no package.
 import argparse
 import os
 import shutil
-import subprocess
-import time
 from pathlib import Path
 from statistics import median
 
-MIB = 1 << 20
+from process import run
 
 
-def run(command: list[object], output: Path) -> tuple[float, float, float]:
-    """Seconds of the clock, of the processors, and MiB."""
+def run_afresh(command: list[object], output: Path) -> tuple[float, float, float]:
     shutil.rmtree(output, ignore_errors=True)
-    start = time.perf_counter()
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise SystemExit(f"{' '.join(map(str, command))}: exit code {process.returncode}")
-    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / MIB
+    return run(command)
 
 
 def main() -> None:
@@ -57,7 +47,7 @@ def main() -> None:
     for name, options in jobs:
         rounds = []
         for _ in range(args.rounds):
-            rounds.append([run([args.layerwise, "extract", *options, "--threads", n, "-o", output], output) for n in args.threads])
+            rounds.append([run_afresh([args.layerwise, "extract", *options, "--threads", n, "-o", output], output) for n in args.threads])
         for index, threads in enumerate(args.threads):
             clock = median(of_round[index][0] / of_round[0][0] for of_round in rounds)
             processors = median(of_round[index][1] / of_round[0][1] for of_round in rounds)

@@ -95,6 +95,11 @@ pub struct TextSpan {
 }
 
 impl TextSpan {
+    /// All of a text whose vectors are not in a batch of the encoder.
+    pub fn whole(text: Arc<Tokens>) -> Self {
+        Self { tokens: 0..text.len(), text, first: 0 }
+    }
+
     /// Whether this is the end of the text.
     pub fn ends_text(&self) -> bool {
         self.tokens.end == self.text.len()

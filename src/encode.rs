@@ -95,8 +95,9 @@ impl EncodePass<'_> {
         let begun = Instant::now();
         let mut vectors = Vectors::new(self.plan);
         let mut stats = EncodingStats::default();
-        let limits = Mutex::new(self.sizes.limits());
-        let mut batches = Batches::new(texts, self.plan.windowing(), self.sizes.limits());
+        let of_first = self.sizes.limits();
+        let limits = Mutex::new(of_first);
+        let mut batches = Batches::new(texts, self.plan.windowing(), of_first);
         batches = batches.in_parts(self.part_texts, self.done);
         let mut next = || {
             batches.set_limits(*limits.lock().unwrap_or_else(PoisonError::into_inner));
@@ -117,9 +118,7 @@ impl EncodePass<'_> {
         let Some(first) = next() else {
             return Ok(EncodingStats { time: begun.elapsed(), ..EncodingStats::default() });
         };
-        let is_last = first
-            .as_ref()
-            .is_ok_and(|batch| 2 * batch.tokens() < limits.lock().unwrap_or_else(PoisonError::into_inner).tokens);
+        let is_last = first.as_ref().is_ok_and(|batch| 2 * batch.tokens() < of_first.tokens);
         if is_last || rayon::current_num_threads() < 2 {
             // Few texts, or nobody to put the next batch together meanwhile.
             let mut batch = Some((first, begun.elapsed()));

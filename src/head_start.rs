@@ -30,7 +30,7 @@ use crate::tokenize::{TokenSink, TokenizePass, Tokenized};
 use crate::tokens::Encoded;
 
 /// How long a first pass goes on by itself: most inputs are read by then.
-pub(crate) const ALONE: Duration = Duration::from_secs(1);
+const ALONE: Duration = Duration::from_secs(1);
 
 /// What encodes beside a first pass.
 pub(crate) struct HeadStart<'a> {
@@ -42,8 +42,6 @@ pub(crate) struct HeadStart<'a> {
     pub(crate) observer: &'a dyn Observer,
     /// Bytes of rows after which it is over.
     pub(crate) most_bytes: u64,
-    /// How long the first pass goes on by itself.
-    pub(crate) after: Duration,
 }
 
 impl HeadStart<'_> {
@@ -63,7 +61,7 @@ impl HeadStart<'_> {
             }
         }
         let has_failed = AtomicBool::new(false);
-        let begin_at = Instant::now() + self.after;
+        let begin_at = Instant::now() + ALONE;
         thread::scope(|scope| {
             let mut encoding = None;
             let end = EndTexts(texts);
@@ -81,7 +79,7 @@ impl HeadStart<'_> {
             drop(end);
             // Whatever it died of, the second pass does not build on it.
             let rows = encoding.and_then(|thread| thread.join().ok().flatten());
-            (read, rows.filter(|rows| rows.texts() > 0))
+            (read, rows.filter(|rows| rows.end().texts > 0))
         })
     }
 
@@ -91,7 +89,8 @@ impl HeadStart<'_> {
         let mut rows = RowsAhead::new(texts.create_rows().ok()?, self.most_bytes);
         let is_full = Arc::clone(&rows.is_full);
         pool.install(|| {
-            let should_stop = || has_failed.load(Relaxed) || observer.interruption().is_some();
+            let unless_failed = UnlessFailed { observer, has_failed };
+            let should_stop = || unless_failed.interruption().is_some();
             let encoder = model.encoder(plan).ok()?;
             encoder.preload(plan.deepest(), should_stop).ok()?;
             if should_stop() {
@@ -114,7 +113,7 @@ impl HeadStart<'_> {
                 way_on: Error::START_OVER,
             };
             observer.detail("texts are encoded while others are tokenized");
-            match pass.run(texts, &mut rows, &UnlessFailed { observer, has_failed }, &Unseen) {
+            match pass.run(texts, &mut rows, &unless_failed, &Unseen) {
                 // The disk may be full, and the first pass needs it.
                 Err(Error::Io { .. }) => None,
                 // What ends it early otherwise is met again by the second pass.
@@ -173,23 +172,24 @@ impl Observer for UnlessFailed<'_> {
 /// Rows of the first texts of a job, in a file without a name.
 pub(crate) struct RowsAhead {
     file: BufWriter<File>,
-    bytes: u64,
     most_bytes: u64,
     is_full: Arc<AtomicBool>,
-    texts: u64,
+    /// Where it ends now, maybe inside a text.
+    now: RowsEnd,
     /// Ends of texts up to which all arrays have their rows.
-    ends: Vec<End>,
-    tokens: u64,
-    repeated_texts: u64,
+    ends: Vec<RowsEnd>,
 }
 
-/// An end of a text at which all rows of the texts before it are there.
+/// A place in the rows, and what was encoded up to there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct End {
-    texts: u64,
+pub(crate) struct RowsEnd {
+    pub(crate) texts: u64,
+    /// Bytes of the file.
     bytes: u64,
-    tokens: u64,
-    repeated_texts: u64,
+    /// Tokens that went through the encoder.
+    pub(crate) tokens: u64,
+    /// Texts that shared a batch with a text of the same tokens.
+    pub(crate) repeated_texts: u64,
 }
 
 /// Numbers of what is in the file before the rows that follow: the array's index, and how many numbers there are.
@@ -200,29 +200,16 @@ impl RowsAhead {
     fn new(file: File, most_bytes: u64) -> Self {
         Self {
             file: BufWriter::with_capacity(1 << 16, file),
-            bytes: 0,
             most_bytes,
             is_full: Arc::new(AtomicBool::new(most_bytes == 0)),
-            texts: 0,
+            now: RowsEnd::default(),
             ends: Vec::new(),
-            tokens: 0,
-            repeated_texts: 0,
         }
     }
 
-    /// Number of texts whose rows are there.
-    pub(crate) fn texts(&self) -> u64 {
-        self.ends.last().map_or(0, |end| end.texts)
-    }
-
-    /// Number of tokens that went through the encoder for them.
-    pub(crate) fn tokens(&self) -> u64 {
-        self.ends.last().map_or(0, |end| end.tokens)
-    }
-
-    /// Number of texts among them that shared a batch with a text of the same tokens.
-    pub(crate) fn repeated_texts(&self) -> u64 {
-        self.ends.last().map_or(0, |end| end.repeated_texts)
+    /// The end of the last text whose rows are all there.
+    pub(crate) fn end(&self) -> RowsEnd {
+        self.ends.last().copied().unwrap_or_default()
     }
 
     /// Hands the rows to `sink` as if they had just been computed; `texts` gives the job's first texts. `each` is told of the texts
@@ -240,7 +227,7 @@ impl RowsAhead {
         let mut file = self.file.into_inner().map_err(|error| unreadable(error.into_error()))?;
         file.seek(SeekFrom::Start(0)).map_err(unreadable)?;
         let mut file = BufReader::with_capacity(1 << 16, file);
-        let (mut before, mut rows) = (End::default(), Vec::<f32>::new());
+        let (mut before, mut rows) = (RowsEnd::default(), Vec::<f32>::new());
         for end in self.ends {
             let mut at = before.bytes;
             while at < end.bytes {
@@ -252,9 +239,9 @@ impl RowsAhead {
                 sink.write(index, &rows)?;
                 at += (size_of_val(&header) + size_of_val(&rows[..])) as u64;
             }
-            let whole = |text: Tokens| TextSpan { tokens: 0..text.len(), text: Arc::new(text), first: 0 };
             let texts = (&mut *texts).take((end.texts - before.texts) as usize);
-            let parts = texts.map(|text| text.map(whole)).collect::<Result<Vec<_>>>()?;
+            let parts =
+                texts.map(|text| text.map(|text| TextSpan::whole(Arc::new(text)))).collect::<Result<Vec<_>>>()?;
             let batch = Batch { parts, ..Batch::new() };
             sink.end_batch(&batch)?;
             each(&batch.parts, end.texts)?;
@@ -269,19 +256,18 @@ impl Sink for RowsAhead {
         let header: [u64; HEADER] = [index as u64, rows.len() as u64];
         for bytes in [bytemuck::cast_slice(&header), bytemuck::cast_slice(rows)] {
             self.file.write_all(bytes).map_err(Error::io("write", "a temporary file of vectors"))?;
-            self.bytes += bytes.len() as u64;
+            self.now.bytes += bytes.len() as u64;
         }
         Ok(())
     }
 
     fn end_batch(&mut self, batch: &Batch) -> Result<()> {
-        self.texts += batch.texts() as u64;
-        self.tokens += batch.tokens() as u64;
-        self.repeated_texts += batch.repeated_texts;
+        self.now.texts += batch.texts() as u64;
+        self.now.tokens += batch.tokens() as u64;
+        self.now.repeated_texts += batch.repeated_texts;
         if batch.ends_with_text() {
-            let Self { texts, bytes, tokens, repeated_texts, .. } = *self;
-            self.ends.push(End { texts, bytes, tokens, repeated_texts });
-            if self.bytes >= self.most_bytes {
+            self.ends.push(self.now);
+            if self.now.bytes >= self.most_bytes {
                 self.is_full.store(true, Relaxed);
             }
         }
@@ -346,7 +332,7 @@ mod tests {
             rows.write(1, of_text).unwrap();
             rows.end_batch(&batch).unwrap();
         }
-        assert_eq!((rows.texts(), rows.tokens()), (3, 9));
+        assert_eq!((rows.end().texts, rows.end().tokens), (3, 9));
         let (mut taken, mut done) = (Taken::default(), Vec::new());
         let mut texts = [2, 3, 4, 1, 2].into_iter().map(|tokens| Ok(text(tokens)));
         rows.hand_on(&mut texts, &mut taken, |written, texts| {
@@ -364,9 +350,9 @@ mod tests {
         let mut rows = RowsAhead::new(tempfile::tempfile().unwrap(), 100);
         rows.write(0, &[0.0; 10]).unwrap();
         rows.end_batch(&batch(&[1], None)).unwrap();
-        assert!(!rows.is_full.load(Relaxed), "{} bytes", rows.bytes);
+        assert!(!rows.is_full.load(Relaxed), "{} bytes", rows.now.bytes);
         rows.write(0, &[0.0; 10]).unwrap();
         rows.end_batch(&batch(&[1], None)).unwrap();
-        assert!(rows.is_full.load(Relaxed), "{} bytes", rows.bytes);
+        assert!(rows.is_full.load(Relaxed), "{} bytes", rows.now.bytes);
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 #[cfg(feature = "parquet")]
 use crate::arrow_stream::ArrowStream;
@@ -22,7 +22,7 @@ use crate::directory::text_files::{TextFiles, TokenizedTexts};
 use crate::encode::{BatchSizes, EncodePass, EncodingStats, limits};
 use crate::encoder::{self, Encoder};
 use crate::error::{Error, Result, bytes};
-use crate::head_start::{self, HeadStart, RowsAhead};
+use crate::head_start::{HeadStart, RowsAhead, RowsEnd};
 use crate::input::{Input, InputRecord};
 use crate::json_lines::JsonLines;
 use crate::json_lines::columns::{ColumnsReader, ColumnsWriter, SpooledTexts};
@@ -109,8 +109,6 @@ pub(crate) struct Job<'a> {
     /// Finished directories whose rows are copied where they are the same.
     pub(crate) reuse: &'a [PathBuf],
     pub(crate) started: SystemTime,
-    /// How long the first pass of a job in a directory goes on before texts are encoded beside it.
-    pub(crate) head_start_after: Duration,
     pub(crate) observer: &'a dyn Observer,
 }
 
@@ -434,7 +432,7 @@ impl<'a> Job<'a> {
             if !has_room {
                 self.observer.detail(&format!(
                     "there is no room for the rows of {} texts that were encoded while others were tokenized; they are encoded again",
-                    ahead.texts()
+                    ahead.end().texts
                 ));
             }
             has_room
@@ -465,7 +463,6 @@ impl<'a> Job<'a> {
             part_texts: self.plan.part_texts,
             observer: self.observer,
             most_bytes: room(path).map_or(MOST_BYTES, |free| MOST_BYTES.min(free / 8)),
-            after: self.head_start_after,
         };
         head_start.beside(self.tokenize(), &mut sink, &growing)
     }
@@ -576,8 +573,8 @@ impl<'a> Job<'a> {
         part: &ShardRows,
         sink: &mut Arrays,
     ) -> Result<EncodingStats> {
-        let (tokens_ahead, repeated_texts) = (ahead.tokens(), ahead.repeated_texts());
-        self.observer.detail(&format!("{} texts were encoded while others were tokenized", ahead.texts()));
+        let RowsEnd { texts: texts_ahead, tokens: tokens_ahead, repeated_texts, .. } = ahead.end();
+        self.observer.detail(&format!("{texts_ahead} texts were encoded while others were tokenized"));
         let (texts, way_on) = (part.counts.texts, pass.way_on);
         ahead.hand_on(&mut spool.by_ref().map(|tokens| tokens.map_err(unreadable_tokens)), sink, |written, done| {
             pass.done = done;
@@ -657,19 +654,7 @@ impl Model {
             let observer = self.observer();
             let reuse = &reuse[..];
             let tokenizer = &*tokenizer;
-            let head_start_after = head_start::ALONE;
-            let job = Job {
-                model: self,
-                plan,
-                tokenizer,
-                input,
-                shard,
-                batch_tokens,
-                reuse,
-                started,
-                head_start_after,
-                observer,
-            };
+            let job = Job { model: self, plan, tokenizer, input, shard, batch_tokens, reuse, started, observer };
             job.to_directory(path, overwrite, identity).map(drop)
         })
     }

@@ -11,7 +11,6 @@ use super::shared::{builder, columns, note_of_bundled, say_what_was_settled, sou
 use super::standard_output::standard_output;
 use crate::directory::plan_record::{DirectoryPlan, check_format};
 use crate::error::{Error, Result};
-use crate::head_start;
 use crate::input::{Columns, Input, Source};
 use crate::job::{Job, JobOutcome, identity};
 use crate::json_lines::columns::carried_names;
@@ -69,7 +68,6 @@ pub(super) fn run(args: &ExtractArgs, console: &Console) -> Result<()> {
             batch_tokens: model.batch_tokens(args.batch_tokens),
             reuse: &args.reuse,
             started,
-            head_start_after: head_start::ALONE,
             observer: &observer,
         };
         let outcome = match to {

@@ -295,8 +295,7 @@ impl ReusePass<'_> {
         let copied = wave.texts.iter().filter(|(_, place)| place.is_some());
         let tokens: usize = copied.map(|(text, _)| text.windows(self.plan.windowing()).tokens()).sum();
         progress.advance(tokens as u64);
-        let part = |text: &Arc<Tokens>| TextSpan { text: Arc::clone(text), tokens: 0..text.len(), first: 0 };
-        let parts = wave.texts.iter().map(|(text, _)| part(text)).collect();
+        let parts = wave.texts.iter().map(|(text, _)| TextSpan::whole(Arc::clone(text))).collect();
         sink.end_batch(&Batch { parts, ..Batch::new() })
     }
 }
